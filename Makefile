@@ -1,0 +1,47 @@
+# make demo     install, then: synthesise, extract, train, test; results in runs/demo/
+# make test     install, then all tests
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FACES ?=
+DATA ?= real
+
+.PHONY: help install demo test lint type smoke reproduce-table1 clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python experiments/demo.py $(if $(FACES),--faces "$(FACES)")
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP)
+	$(BIN)/mypy
+
+# The whole way on a tiny set, as a user types it.
+smoke: $(STAMP)
+	rm -rf runs/smoke datasets/smoke datasets/smoke_crops
+	$(BIN)/resgat synth datasets/smoke --videos 12 --frames 8
+	$(BIN)/resgat fit --config configs/smoke.yaml --data.root datasets/smoke --trainer.max_epochs 1
+	$(BIN)/resgat test --config runs/smoke/version_0/config.yaml --ckpt_path runs/smoke/version_0/checkpoints/best.ckpt
+
+# DATA=synthetic runs all rows on synthetic sets; otherwise rows whose FFPP_ROOT or DFDC_ROOT is unset are skipped.
+reproduce-table1: $(STAMP)
+	$(BIN)/resgat reproduce experiments/table1.yaml --data $(DATA)
+
+clean:
+	rm -rf runs datasets build *.egg-info

@@ -1,0 +1,101 @@
+"""The ``resgat`` command.
+
+Tools that need no Trainer are plain typed functions behind ``jsonargparse.auto_cli``; ``fit``, ``validate``, ``test``
+and ``predict`` are LightningCLI. Which one is meant is seen from the first argument, so that ``resgat --help`` and the
+tools start without importing torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from resgat_pl import __version__
+from resgat_pl.errors import ConfigError, ResGATError
+
+TOOLS: dict[str, tuple[str, str, str]] = {
+    "synth": ("resgat_pl.data.synth", "synthesize", "write a small synthetic data set in the FF++ or DFDC layout"),
+    "extract": ("resgat_pl.data.extract", "extract", "cut the faces out of a data set's videos"),
+    "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
+}
+TRAINER: dict[str, str] = {
+    "fit": "train a detector, validating after each epoch",
+    "validate": "score a checkpoint on the validation split",
+    "test": "score a checkpoint on the test split; writes metrics, predictions and heat-maps",
+    "predict": "write a checkpoint's scores per frame, track and video as CSV",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name.
+
+    Returns:
+        Exit status: 0 done, 2 the user's mistake (told in one message), 130 interrupted.
+    """
+    try:
+        return _dispatch(list(argv))
+    except ResGATError as error:
+        print(f"resgat: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("resgat: interrupted; the same command continues finished work where it can", file=sys.stderr)
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in {"-h", "--help"}:
+        print(_overview())
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name == "--version":
+        print(f"resgat {__version__}")
+        return 0
+    if name in TOOLS:
+        module, function, _ = TOOLS[name]
+        return _run_tool(name, getattr(import_module(module), function), rest)
+    if name in TRAINER:
+        _run_trainer(argv)
+        return 0
+    near = difflib.get_close_matches(name, [*TRAINER, *TOOLS], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"there is no command {name!r}.{hint} See resgat --help.")
+
+
+def _overview() -> str:
+    lines = [
+        "usage: resgat COMMAND [options]      (resgat COMMAND --help explains one)",
+        "",
+        "Detect deepfakes with graph attention over face regions, and see why.",
+        "",
+        *(f"  {name:<10} {text}" for name, text in TRAINER.items()),
+        *(f"  {name:<10} {entry[2]}" for name, entry in TOOLS.items()),
+        "",
+        "Try it:  resgat synth datasets/tiny --videos 24",
+        "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny",
+        "Train:   export DFDC_ROOT=/path/to/dfdc",
+        "         resgat fit --config configs/dfdc_gatv1.yaml",
+    ]
+    return "\n".join(lines)
+
+
+def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
+    from jsonargparse import auto_cli
+
+    result = auto_cli(function, args=args, prog=f"resgat {name}")
+    if result is not None:
+        print(result)
+    return 0
+
+
+def _run_trainer(argv: list[str]) -> None:
+    os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
+    from resgat_pl.training_cli import run
+
+    run(argv)

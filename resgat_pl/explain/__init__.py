@@ -1,0 +1,1 @@
+"""Maps over the face that say why a face was called fake."""

@@ -1,0 +1,141 @@
+"""Drawing maps over faces, on one scale for a whole set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One colour scale for all faces of a set: scaled each on its own, a normal face would look anomalous.
+
+    Attributes:
+        low: Value at the lower end.
+        high: Value at the upper end.
+        colormap: Name of a matplotlib colour map; diverging for signed maps.
+    """
+
+    low: float
+    high: float
+    colormap: str
+
+    @classmethod
+    def of(cls, maps: NDArray[np.float32]) -> Scale:
+        """Scale for a set of maps ``(B, h, w)``: symmetric and diverging if any value is negative."""
+        if maps.min() < 0:
+            most = float(np.abs(maps).max()) or 1.0
+            return cls(-most, most, "RdBu_r")
+        low, high = float(maps.min()), float(maps.max())
+        return cls(low, high if high > low else low + 1.0, "magma")
+
+    @property
+    def mappable(self) -> ScalarMappable:
+        """For matplotlib's colour bar."""
+        return ScalarMappable(Normalize(self.low, self.high), colormaps[self.colormap])
+
+
+def overlay(
+    image: NDArray[np.uint8], node_map: NDArray[np.float32], scale: Scale, alpha: float = 0.55
+) -> NDArray[np.uint8]:
+    """Blend a coloured map over a face.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        node_map: ``(h, w)`` float, one value a node; interpolated linearly between node centres.
+        scale: Colours.
+        alpha: Weight of the map in [0, 1].
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    full = cv2.resize(node_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = scale.mappable.to_rgba(full)[..., :3] * 255
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)  # colour shall mean the map only
+    return np.clip((1 - alpha) * grey + alpha * colours, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class SheetFace:
+    """One face of a sheet.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB.
+        title: Text above it.
+        mask: ``(H, W)`` uint8 manipulation mask, or None.
+        maps: Node map ``(h, w)`` by name; the same names for all faces.
+    """
+
+    image: NDArray[np.uint8]
+    title: str
+    mask: NDArray[np.uint8] | None
+    maps: dict[str, NDArray[np.float32]]
+
+
+def scales_of(faces: Sequence[SheetFace]) -> dict[str, Scale]:
+    """One scale a map name, common to all faces."""
+    return {name: Scale.of(np.stack([face.maps[name] for face in faces])) for name in faces[0].maps}
+
+
+def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int = 8) -> None:
+    """Write a PNG sheet: faces side by side; below each its mask and every map, with a colour bar a map.
+
+    Args:
+        faces: What to draw, at least one.
+        path: PNG file; its folder must exist.
+        title: Text on top.
+        columns: Faces in a band.
+    """
+    scales = scales_of(faces)
+    masked = any(face.mask is not None for face in faces)
+    names = ["face", *(["mask"] if masked else []), *scales]
+    columns = min(columns, len(faces))
+    bands = -(-len(faces) // columns)
+    figure = Figure(figsize=(1.35 * columns + 1.6, 1.5 * bands * len(names) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(bands * len(names), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for position, face in enumerate(faces):
+        band, column = divmod(position, columns)
+        for row, name in enumerate(names):
+            axis = axes[band * len(names) + row, column]
+            axis.imshow(_panel(face, name, scales), interpolation="nearest")
+            if row == 0:
+                axis.set_title(face.title, fontsize=8)
+    for band in range(bands):
+        for row, name in enumerate(names):
+            axis = axes[band * len(names) + row, 0]
+            axis.text(-0.08, 0.5, name, rotation=90, va="center", ha="right", fontsize=8, transform=axis.transAxes)
+            if name in scales:
+                bar = figure.colorbar(scales[name].mappable, ax=axes[band * len(names) + row, :], pad=0.01, aspect=12)
+                bar.ax.tick_params(labelsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def _panel(face: SheetFace, name: str, scales: dict[str, Scale]) -> NDArray[np.uint8]:
+    if name == "face":
+        return face.image
+    if name == "mask":
+        return _with_outline(face) if face.mask is not None else np.full_like(face.image, 255)
+    return overlay(face.image, face.maps[name], scales[name])
+
+
+def _with_outline(face: SheetFace) -> NDArray[np.uint8]:
+    drawn = np.ascontiguousarray(face.image)
+    if face.mask is None:
+        return drawn
+    contours = cv2.findContours((face.mask > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    return cv2.drawContours(drawn.copy(), contours, -1, (0, 255, 0), max(1, drawn.shape[0] // 100)).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Detection metrics per frame and per video."""

@@ -1,0 +1,174 @@
+"""Training of ResGAT as a LightningModule; the mathematics is in ``resgat_pl.nn``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torchmetrics import MeanMetric, MetricCollection
+
+from resgat_pl.metrics.detection import detection_metrics
+from resgat_pl.nn.checkpoint import CHECKPOINT_VERSION, check_compatible, check_entry
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.types import FaceBatch, ResGATOutput
+
+
+def _adam(params: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(params, lr=3e-4)  # the paper's optimiser
+
+
+class ResGATModule(LightningModule):
+    """Trains a ResGAT with binary cross-entropy on logits and logs F1, AUROC and accuracy per frame and per video.
+
+    Args:
+        net: The detector.
+        optimizer: Made from the parameters; the default is the paper's Adam with learning rate 3e-4.
+        lr_scheduler: Made from the optimiser; null keeps the rate.
+        lr_interval: Whether the schedule advances every ``epoch`` or every ``step``.
+        pos_weight: Weight of the fake class in the loss; 1 is the paper's.
+        channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
+        compile_net: Compile the network with ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        net: ResGAT,
+        optimizer: OptimizerCallable = _adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "epoch",
+        pos_weight: float = 1.0,
+        channels_last: bool = False,
+        compile_net: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.lr_interval = lr_interval
+        self.pos_weight = pos_weight
+        self.channels_last = channels_last
+        self.compile_net = compile_net
+        stages = detection_metrics()
+        self.val_metrics = stages.clone(prefix="val/")
+        self.test_metrics = stages.clone(prefix="test/")
+        self.val_loss = MeanMetric()
+        self.test_loss = MeanMetric()
+
+    def forward(self, images: Tensor) -> ResGATOutput:
+        """See ``ResGAT.forward``."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return cast("ResGATOutput", self.net(images))
+
+    def configure_model(self) -> None:
+        """Apply memory format and compilation, once."""
+        if self.channels_last:
+            self.net.to(memory_format=torch.channels_last)
+        if self.compile_net and self.net._compiled_call_impl is None:
+            self.net.compile()
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """One step; logs ``train/loss``."""
+        output = self(batch["image"])
+        loss = self._losses(output.logit, batch["label"]).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
+        return loss
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        """Collect predictions; the metrics are computed over all processes at the end."""
+        self._evaluate(batch, self.val_metrics, self.val_loss)
+
+    def test_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Like ``validation_step``; returns what ``predict_step`` returns."""
+        return {"row": batch["row"], "logit": self._evaluate(batch, self.test_metrics, self.test_loss)}
+
+    def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
+        return {"row": batch["row"], "logit": self(batch["image"]).logit.float()}
+
+    def on_validation_start(self) -> None:
+        """Let ranks evaluate independently: see ``_free_ranks``."""
+        self._free_ranks()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
+        self._log_stage(self.val_metrics, self.val_loss, "val/loss")
+
+    def on_validation_end(self) -> None:
+        """Undo ``on_validation_start``."""
+        wrapped = self._wrapped()
+        if wrapped is not None:
+            wrapped.broadcast_buffers = True
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/loss``, ``test/frame_*`` and ``test/video_*``."""
+        self._log_stage(self.test_metrics, self.test_loss, "test/loss")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the injected optimiser and scheduler."""
+        optimizer = self.optimizer(self.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        return cast(
+            "OptimizerLRScheduler",
+            {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": self.lr_interval, "monitor": "val/loss"},
+            },
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it."""
+        checkpoint["resgat"] = {"version": CHECKPOINT_VERSION, "net": self.net.config}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture: the configuration decides, the checkpoint must fit it.
+
+        Raises:
+            WeightsError: Names each value that differs.
+        """
+        check_entry(checkpoint.get("resgat"), "The checkpoint")
+        check_compatible(self.net.config, checkpoint["resgat"]["net"])
+
+    def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
+        weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)
+        return F.binary_cross_entropy_with_logits(logit, label, pos_weight=weight, reduction="none")
+
+    def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
+        logit: Tensor = self(batch["image"]).logit.float()
+        mean_loss.update(self._losses(logit, batch["label"]))
+        metrics.update(torch.sigmoid(logit), batch["label"], batch["row"], batch["video"], batch["track"])
+        return logit
+
+    def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
+        # Metric.compute gathers over all processes, so every rank logs the same numbers.
+        values = {name: mean_loss.compute().float(), **metrics.compute()}
+        self.log_dict(
+            {key: value.to(self.device) for key, value in values.items()}, prog_bar=False, rank_zero_only=False
+        )
+        metrics.reset()
+        mean_loss.reset()
+
+    def _wrapped(self) -> DistributedDataParallel | None:
+        model = self.trainer.model
+        return model if isinstance(model, DistributedDataParallel) else None
+
+    def _free_ranks(self) -> None:
+        """Give all ranks the same buffers once, then keep them from meeting in every forward pass.
+
+        ``DistributedDataParallel.forward`` broadcasts buffers in evaluation too. Ranks with different numbers of
+        batches would wait for each other for ever; and ranks must not evaluate with batch statistics of their own.
+        """
+        wrapped = self._wrapped()
+        if wrapped is None:
+            return
+        for buffer in self.net.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+        wrapped.broadcast_buffers = False

@@ -1,0 +1,1 @@
+"""The mathematics of ResGAT as plain ``torch.nn.Module`` objects, usable without Lightning."""

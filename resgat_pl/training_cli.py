@@ -1,0 +1,105 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
+
+A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
+``checkpoint``, ``early_stopping`` and ``heatmaps``. With ``--ckpt_path`` the configuration decides and the checkpoint
+must fit it: nothing in a checkpoint overrides a YAML file or a flag.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace, set_parsing_settings
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from resgat_pl.callbacks import WANDB_ID, Heatmaps, PredictionWriter, WandbRunId
+from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.checkpoint import read_checkpoint
+from resgat_pl.nn.resgat import ResGAT
+
+
+class ResGATCLI(LightningCLI):
+    """LightningCLI with the detector as a group of its own, and checkpoints that never override the configuration."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the groups ``net``, ``checkpoint``, ``early_stopping`` and ``heatmaps``."""
+        parser.add_class_arguments(ResGAT, "net")
+        parser.link_arguments("net", "model.net", apply_on="instantiate")
+        parser.link_arguments("data.image_size", "net.image_size")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(Heatmaps, "heatmaps")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/video_auroc",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.auto_insert_metric_name": False,
+                "early_stopping.monitor": "val/video_auroc",
+                "early_stopping.mode": "max",
+                "early_stopping.patience": 15,  # the paper trains 15 epochs: by default it is never cut short
+            }
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read."""
+        path = self._ckpt_path()
+        if path is not None and not path.is_file():
+            raise WeightsError(f"--ckpt_path {path} does not exist.")
+
+    def before_instantiate_classes(self) -> None:
+        """Let a resumed run go on in the same W&B run."""
+        path = self._ckpt_path()
+        if self.subcommand != "fit" or path is None:
+            return
+        run = read_checkpoint(path).get(WANDB_ID)
+        loggers = self.config[self.subcommand].trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if isinstance(logger, Namespace) and str(logger.get("class_path", "")).endswith("WandbLogger"):
+                arguments = logger.init_args
+                if run is not None and arguments.get("id") is None and arguments.get("version") is None:
+                    arguments.id = run
+
+    def _ckpt_path(self) -> Path | None:
+        value = self.config[self.subcommand].get("ckpt_path") if self.subcommand else None
+        return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
+
+
+def run(args: Sequence[str]) -> None:
+    """Run one of Lightning's subcommands.
+
+    Args:
+        args: Subcommand and options.
+    """
+    # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    _quiet()
+    try:
+        ResGATCLI(
+            ResGATModule,
+            FaceDataModule,
+            args=list(args),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [PredictionWriter(), WandbRunId()]},
+            parser_kwargs={"prog": "resgat", "parser_mode": "omegaconf+"},
+        )
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
+
+
+def _quiet() -> None:
+    """Silence advice that does not apply here, so that what is left means something."""
+    for message in (
+        ".*does not have many workers.*",  # the number of workers is the configuration's decision
+        ".*persistent_workers.*",
+        ".*The number of training batches.*is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

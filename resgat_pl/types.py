@@ -1,0 +1,103 @@
+"""Typed records that travel between the levels of the package.
+
+Nothing here imports torch at run time, so that the command line and the extraction workers start fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FAKE = 1
+"""Label of a manipulated face; the positive class everywhere in this project."""
+REAL = 0
+"""Label of a genuine face."""
+
+Split = Literal["train", "val", "test"]
+Stage = Literal["fit", "validate", "test", "predict"]
+AttentionVersion = Literal["gatv1", "gatv2"]
+MediaKind = Literal["video", "frames", "crops"]
+"""``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video of a data set as it lies on disk, before any pixel is read.
+
+    Attributes:
+        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``folder`` or ``crop_lists``.
+        method: Manipulation method, ``original`` for genuine videos.
+        compression: ``raw``, ``c23``, ``c40``, or ``""`` where the data set has no such notion.
+        video: Name that is unique within (dataset, method, compression), without the file's suffix.
+        label: ``FAKE`` or ``REAL``.
+        kind: What ``files`` holds.
+        files: Absolute paths: the one video, or the image files of the video in frame order.
+        identities: Names of the source clips (people) whose pixels are in the video. Videos that share one must
+            not stand on both sides of a split. Never empty; a video known by nothing else has its own name here.
+        original: ``key`` of the genuine video this fake was made from, or None. It need not be in the index.
+        part: DFDC part folder (``dfdc_train_part_0``), else ``""``.
+        official_split: The split the data set itself prescribes for this video, or None.
+        mask: Mask video of the manipulated pixels, or None.
+    """
+
+    dataset: str
+    method: str
+    compression: str
+    video: str
+    label: int
+    kind: MediaKind
+    files: tuple[Path, ...]
+    identities: tuple[str, ...]
+    original: str | None = None
+    part: str = ""
+    official_split: Split | None = None
+    mask: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """``dataset/method/compression/video``, unique in an index; ``-`` stands for an empty part."""
+        return video_key(self.dataset, self.method, self.compression, self.video)
+
+
+def video_key(dataset: str, method: str, compression: str, video: str) -> str:
+    """Join the four parts that identify a video; an empty part is written ``-``."""
+    return "/".join(part or "-" for part in (dataset, method, compression, video))
+
+
+class ResGATOutput(NamedTuple):
+    """What ``ResGAT.forward`` returns.
+
+    Attributes:
+        logit: ``(B,)`` float; positive means fake.
+        probability: ``(B,)`` float in [0, 1], the sigmoid of ``logit``.
+        edge_index: ``(2, E)`` int64 of *one* grid, row 0 source and row 1 target, self-loops included
+            (E = 217 for 7×7). Nodes are numbered row by row from the top left.
+        attention: ``(B, E, heads)`` float in [0, 1]; for each target and head the values over its sources sum to 1.
+    """
+
+    logit: Tensor
+    probability: Tensor
+    edge_index: Tensor
+    attention: Tensor
+
+
+class FaceBatch(TypedDict):
+    """A collated batch of face crops.
+
+    Attributes:
+        image: ``(B, 3, H, W)`` float32 in [0, 1], RGB.
+        label: ``(B,)`` float32, 1 = fake.
+        row: ``(B,)`` int64, row of the crop in the data module's manifest table.
+        video: ``(B,)`` int64, code of (dataset, method, compression, video).
+        track: ``(B,)`` int64, code of (video, track): one face over time.
+    """
+
+    image: Tensor
+    label: Tensor
+    row: Tensor
+    video: Tensor
+    track: Tensor
