@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
+from resgat_pl.errors import WeightsError
 from resgat_pl.metrics.detection import detection_metrics
-from resgat_pl.nn.checkpoint import CHECKPOINT_VERSION, check_compatible, check_entry
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
 from resgat_pl.types import FaceBatch, ResGATOutput
 
 
@@ -134,8 +134,10 @@ class ResGATModule(LightningModule):
         Raises:
             WeightsError: Names each value that differs.
         """
-        check_entry(checkpoint.get("resgat"), "The checkpoint")
-        check_compatible(self.net.config, checkpoint["resgat"]["net"])
+        entry = checkpoint.get("resgat")
+        if not isinstance(entry, dict) or "net" not in entry:
+            raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
+        check_compatible(self.net.config, entry["net"])
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)

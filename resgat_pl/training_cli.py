@@ -20,8 +20,8 @@ from resgat_pl.callbacks import WANDB_ID, Heatmaps, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.module import ResGATModule
-from resgat_pl.nn.checkpoint import read_checkpoint
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.weights import read_file
 
 
 class ResGATCLI(LightningCLI):
@@ -57,10 +57,10 @@ class ResGATCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Let a resumed run go on in the same W&B run."""
         path = self._ckpt_path()
-        if self.subcommand != "fit" or path is None:
+        if self.config.subcommand != "fit" or path is None:
             return
-        run = read_checkpoint(path).get(WANDB_ID)
-        loggers = self.config[self.subcommand].trainer.logger
+        run = read_file(path).get(WANDB_ID)
+        loggers = self.config.fit.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if isinstance(logger, Namespace) and str(logger.get("class_path", "")).endswith("WandbLogger"):
                 arguments = logger.init_args
@@ -68,7 +68,7 @@ class ResGATCLI(LightningCLI):
                     arguments.id = run
 
     def _ckpt_path(self) -> Path | None:
-        value = self.config[self.subcommand].get("ckpt_path") if self.subcommand else None
+        value = self.config[self.config.subcommand].get("ckpt_path")
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
 
 
@@ -98,6 +98,7 @@ def run(args: Sequence[str]) -> None:
 def _quiet() -> None:
     """Silence advice that does not apply here, so that what is left means something."""
     for message in (
+        ".*args parameter is intended to run from within Python.*",  # the same function serves both
         ".*does not have many workers.*",  # the number of workers is the configuration's decision
         ".*persistent_workers.*",
         ".*The number of training batches.*is smaller than the logging interval.*",

@@ -1,15 +1,4 @@
-"""The logit as an exact sum over the graph's nodes and edges.
-
-With one attention layer, the mean over nodes and a linear head,
-
-    z = b' + Σ_j c_j,   c_j = (1/N) Σ_k A_jk · v_jk,   v_jk = w_k · W_k x_j,   A_jk = Σ_i α_ijk
-
-where k runs over heads and w_k is the head's slice of the linear layer; per edge c_ij = (1/N) Σ_k α_ijk · v_jk. W_k is
-taken without its bias: Σ_j A_jk = N for every head, so the bias adds the constant Σ_k w_k·b_k, which belongs in b'.
-b' is computed from the parameters, never as z - Σ c_j: a gap that is zero by construction would prove nothing.
-
-The contributions take α as it is; how α itself would change if a node were gone is another question.
-"""
+"""The logit as a sum over nodes, or over edges: exact, signed and differentiable."""
 
 from __future__ import annotations
 
@@ -18,60 +7,62 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.types import ResGATOutput
 
 
 class Contributions(NamedTuple):
-    """Signed parts of the logit; positive speaks for fake. All can be differentiated.
+    """A decomposed prediction; everything is in logits, positive towards fake.
+
+    ``node.sum(1) + bias`` and ``edge.sum(1) + bias`` are the logit, to float precision. In training with dropout the
+    logit is random; these then describe the network without dropout.
 
     Attributes:
-        output: The prediction that is explained.
-        node: ``(B, N)`` c_j in logits; ``node.sum(1) + bias`` is the logit.
-        edge: ``(B, E)`` c_ij in logits, in the order of ``output.edge_index``; the edges out of j sum to c_j.
-        bias: ``(B,)`` b' in logits.
-        evidence: ``(B, N)`` mean over heads of v_jk, in logits per unit of attention: what a node says, however much
-            it is listened to.
+        output: The prediction itself.
+        node: ``(B, N)`` float, c_j: attention times value, what node j brings.
+        edge: ``(B, E)`` float, the same by edge, in the order of ``output.edge_index``; summed over the outgoing edges
+            of a node they give ``node``.
+        evidence: ``(B, N)`` float, v_j: what node j would bring if the attention on it, summed over its targets, were
+            1 in every head. The factor of ``node`` that attention cannot damp.
+        bias: ``(B,)`` float, b': what the model answers to no node at all. It is computed from the parameters, never
+            as what is missing from the logit, so the sums above can be checked.
     """
 
     output: ResGATOutput
     node: Tensor
     edge: Tensor
-    bias: Tensor
     evidence: Tensor
+    bias: Tensor
 
 
-def contributions(net: ResGAT, images: Tensor) -> Contributions:
-    """Predict and decompose in one forward pass.
+def contributions(model: ResGAT, images: Tensor) -> Contributions:
+    """Decompose the logits of ``images (B, 3, H, W)`` float in [0, 1], RGB, in one forward pass.
 
-    With the MLP head, w is its local slope: the sum still is the logit, but only for this input.
-
-    Args:
-        net: The detector. With attention dropout it must be in evaluation mode, else the parts do not add up.
-        images: ``(B, 3, H, W)`` float in [0, 1], RGB.
+    Raises:
+        ConfigError: The images are too small for a grid of 2×2 nodes.
     """
-    return decompose(net, net.encode(images))
+    return decompose(model, model.graph(model.encode(images)))
 
 
-def decompose(net: ResGAT, features: Tensor) -> Contributions:
-    """Like ``contributions``, from node features ``(B, N, F)`` of ``net.encode``."""
-    graph = net.graph(features)
-    local = net.head.local_linear(graph.pooled)
-    weight = local.weight.reshape(len(features), net.gat.heads, net.gat.out_channels)  # w_k
-    spoken = torch.einsum("bhc,bnhc->bnh", weight, graph.values)
-    bias = local.bias
-    if net.gat.bias is not None:
-        bias = bias + local.weight @ net.gat.bias
-    if net.gat.value_bias is not None:
-        constant = (weight * net.gat.value_bias.view(weight.shape[1:])).sum(dim=-1)  # w_k·b_k, (B, heads)
-        spoken = spoken - constant[:, None]  # now v_jk
-        bias = bias + constant.sum(dim=1)
-    nodes = net.grid.nodes
-    source = net.grid.edge_index[0]
+def decompose(model: ResGAT, graph: GraphState) -> Contributions:
+    """Decompose the logits of graphs that ``model.graph`` has just made.
+
+    z = b' + Σ_j c_j with c_j = (1/N) Σ_k A_jk (w_k · W_k x_j) and A_jk = Σ_i α_ij,k: after the attention nothing is
+    non-linear but an MLP head, which is replaced by its local linear form. Since Σ_j A_jk = N in every head, the bias
+    that GATv2 adds to each value adds a constant to the logit, so it is part of b' and of no node.
+    """
+    grid = model.grid
+    weight, bias = model.head.linearise(graph.pooled)
+    by_head = weight.reshape(-1, *graph.values.shape[2:])
+    value = torch.einsum("bnhc,bhc->bnh", graph.values, by_head) / grid.num_nodes
+    constant = model.gat.bias
+    if model.gat.value_bias is not None:
+        constant = constant + model.gat.value_bias.flatten()
     return Contributions(
-        output=net.output(net.head(graph.pooled), graph),
-        node=(graph.received * spoken).sum(dim=-1) / nodes,
-        edge=(graph.attention * spoken[:, source]).sum(dim=-1) / nodes,
-        bias=bias,
-        evidence=spoken.mean(dim=-1),
+        output=model.classify(graph),
+        node=(grid.sum_by_source(graph.attention) * value).sum(dim=-1),
+        edge=(grid.to_edges(graph.attention) * value.index_select(1, grid.edge_index[0])).sum(dim=-1),
+        evidence=value.sum(dim=-1),
+        bias=bias + weight @ constant,
     )

@@ -1,122 +1,129 @@
-"""Convolutional encoders from torchvision, cut before their pooling."""
+"""Convolutional encoders: torchvision's classifiers without their pooling and classifier."""
 
 from __future__ import annotations
 
 import difflib
-import pickle
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlparse
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision import models
+from torchvision.models import WeightsEnum
 
 from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.nn.weights import load_strictly, read_state_dict
 
-EncoderStage = Literal[3, 4]
-_FAMILIES = ("resnet", "resnext", "wide_resnet", "mobilenet_v2", "efficientnet")
-_PROBE = 64  # px; small, and a multiple of every stride
+ENCODERS: tuple[str, ...] = tuple(
+    models.list_models(module=models, include=["resnet*", "resnext*", "wide_resnet*", "mobilenet_v2", "efficientnet_*"])
+)
+"""Names of the encoders, as torchvision spells them."""
 
 
-class Encoder(nn.Module):
-    """Feature map of a face.
+class Encoder(nn.Sequential):
+    """The convolutional part of a torchvision classifier.
+
+    A ResNet is ``nn.Sequential(*resnet.children())`` without its last two (pooling and classifier), as in the paper's
+    code, so its first parameter is ``0.weight``; MobileNetV2 and EfficientNet are their ``features``.
+
+    Shapes:
+        ``(B, 3, H, W)`` float → ``(B, out_channels, ⌈H / stride⌉, ⌈W / stride⌉)`` float.
 
     Args:
-        name: A torchvision ResNet (ResNeXt, Wide ResNet), MobileNetV2 or EfficientNet, e.g. ``resnet50``.
-        weights: None (random), ``imagenet`` (torchvision's), or the path of a torchvision classification state dict.
-        stage: 4 ends at stride 32 (7×7 nodes of a 224 px image), 3 at stride 16 (14×14).
+        name: One of ``ENCODERS``.
+        weights: None for random values, ``"imagenet"`` for torchvision's, or the path of a state dict of the whole
+            torchvision classifier.
+        stage: 4 keeps every layer (stride 32); 3 ends with the last layer of stride 16 (``layer3`` of a ResNet).
 
     Attributes:
         out_channels: Channels of the feature map.
-        stride: Input px per node.
+        stride: Side of a node in the image, in pixels.
+        mean: Per-channel RGB mean, of images in [0, 1], with which torchvision trained the ImageNet weights.
+        std: The standard deviation, likewise.
 
     Raises:
-        ConfigError: ``name`` is not one of these families.
-        WeightsError: The weights cannot be had or do not fit.
+        ConfigError: Unknown ``name``.
+        WeightsError: The weights cannot be had, or do not fit.
     """
 
-    def __init__(self, name: str, weights: str | Path | None = None, stage: EncoderStage = 4) -> None:
-        super().__init__()
-        known = [model for model in list_models() if model.startswith(_FAMILIES)]
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or ["resnet50", "mobilenet_v2", "efficientnet_b0"]
-            raise ConfigError(f"net.encoder is {name!r}, which is not known. Did you mean {', '.join(near)}?")
-        model = get_model(name, weights=None)
+    def __init__(self, name: str, weights: str | Path | None = None, stage: Literal[3, 4] = 4) -> None:
+        if name not in ENCODERS:
+            near = difflib.get_close_matches(name, ENCODERS, cutoff=0.4) or ENCODERS
+            raise ConfigError(f"There is no encoder {name!r}; did you mean {' or '.join(near)}?")
+        model = models.get_model(name, weights=None)
+        pretrained = _imagenet_weights(name)
         if weights is not None:
-            _load(model, _imagenet(name) if weights == "imagenet" else _read(Path(weights)), str(weights), name)
-        children = list(model.children())
-        # ResNets end in (layer4, avgpool, fc); the others hold their blocks in `features`.
-        blocks = children[:-2] if hasattr(model, "layer4") else list(model.features.children())
-        self.backbone = nn.Sequential(*_until_stride(blocks, 16 if stage == 3 else 32))
-        shape = _output_shape(self.backbone)
-        self.out_channels = shape[1]
-        self.stride = _PROBE // shape[2]
+            path = _imagenet_file(pretrained) if weights == "imagenet" else Path(weights)
+            _load_backbone(model, path)
+        layers = list(model.children())[:-2] if isinstance(model, models.ResNet) else list(model.features)
+        layers, stride, channels = _cut(layers, 2 ** (stage + 1))
+        super().__init__(*layers)
+        self.stride = stride
+        self.out_channels = channels
+        transforms = pretrained.transforms()
+        self.mean: tuple[float, ...] = tuple(transforms.mean)
+        self.std: tuple[float, ...] = tuple(transforms.std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` normalised images → ``(B, out_channels, H/stride, W/stride)``."""
-        features: Tensor = self.backbone(images)
-        return features
+    def grid_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the feature map of an image of ``height × width`` pixels.
+
+        Raises:
+            ConfigError: The image gives fewer than 2×2 nodes.
+        """
+        if min(height, width) <= self.stride:
+            raise ConfigError(
+                f"Images of {height}×{width} pixels are too small: a graph needs 2×2 nodes, so with this encoder "
+                f"(stride {self.stride}) at least {self.stride + 1} pixels a side. Resize them, or set encoder_stage 3."
+            )
+        return -(-height // self.stride), -(-width // self.stride)
 
 
-def _until_stride(blocks: list[nn.Module], stride: int) -> list[nn.Module]:
-    kept: list[nn.Module] = []
-    for block in blocks:
-        if _output_shape(nn.Sequential(*kept, block))[2] * stride < _PROBE:
-            break
-        kept.append(block)
-    return kept
+def _imagenet_weights(name: str) -> WeightsEnum:
+    # The first version, which the paper's `pretrained=True` gave: torchvision's later ResNet-50 recipe (V2) has
+    # other features. Every encoder here has a V1.
+    return models.get_model_weights(name)["IMAGENET1K_V1"]
+
+
+def _imagenet_file(weights: WeightsEnum) -> Path:
+    """Where torch.hub keeps the file; downloads it once."""
+    url: str = weights.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not file.is_file():
+        try:
+            weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        # URLError is an OSError; a download cut short or altered is an HTTPException or a RuntimeError (wrong hash).
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise WeightsError(
+                f"Cannot download the ImageNet weights {file.name} ({error}). Without network, put that file into "
+                f"{file.parent}, or pass its path as weights, or weights=None to start from random values."
+            ) from error
+    return file
+
+
+def _load_backbone(model: nn.Module, path: Path) -> None:
+    for classifier in ("fc", "classifier"):
+        if hasattr(model, classifier):
+            setattr(model, classifier, nn.Identity())
+    state = {key: value for key, value in read_state_dict(path).items() if not key.startswith(("fc.", "classifier."))}
+    load_strictly(model, state, path)
 
 
 @torch.no_grad()
-def _output_shape(network: nn.Sequential) -> torch.Size:
-    """Shape for one probe image, worked out on the meta device: nothing is computed."""
-    training = network.training
-    probe = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
-    state = {name: values.to("meta") for name, values in network.state_dict(keep_vars=False).items()}
-    shape: torch.Size = torch.func.functional_call(network.eval(), state, probe).shape
-    network.train(training)
-    return shape
+def _cut(layers: list[nn.Module], stride: int) -> tuple[list[nn.Module], int, int]:
+    """Keep the layers whose output has at most ``stride``; also return the stride reached and the channels.
 
-
-def _imagenet(name: str) -> dict[str, Any]:
-    choices = get_model_weights(name)
-    # V1, the weights there were when the paper's authors trained; newer ones are not comparable.
-    chosen = next((weights for weights in choices if weights.name == "IMAGENET1K_V1"), choices["DEFAULT"])
-    file = Path(urlparse(chosen.url).path).name
-    try:
-        state: dict[str, Any] = chosen.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a broken download
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise WeightsError(
-            f"The ImageNet weights of {name} cannot be downloaded ({error}). Put the file {file} into {folder}, "
-            "or name it: --net.weights PATH. --net.weights null starts from random weights."
-        ) from None
-    return state
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise WeightsError(f"net.weights: there is no file {path}. Use a path, 'imagenet', or null.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"net.weights: {path} cannot be read as a PyTorch state dict ({reason}).") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"net.weights: {path} holds no state dict of tensors.")
-    return state
-
-
-def _load(model: nn.Module, state: dict[str, Any], source: str, name: str) -> None:
-    """Load all but the classifier, strictly."""
-    own = {key: value for key, value in model.state_dict().items() if not key.startswith(("fc.", "classifier."))}
-    missing = [key for key in own if key not in state]
-    wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
-    if missing or wrong:
-        raise WeightsError(
-            f"net.weights: {source} does not fit {name}: {len(missing)} of {len(own)} entries are missing"
-            f"{f' (first: {missing[0]})' if missing else ''}, {len(wrong)} have another shape"
-            f"{f' (first: {wrong[0]})' if wrong else ''}."
-        )
-    model.load_state_dict({key: state[key] for key in own}, strict=False)
+    A small image is sent through, so that nothing about the architectures has to be written down here.
+    """
+    side = 64
+    features: Tensor = torch.zeros(1, 3, side, side)
+    kept: list[nn.Module] = []
+    for layer in layers:
+        # Evaluation mode, so that the probe leaves no trace in batch-norm statistics and draws no random number.
+        following = layer.eval()(features)
+        layer.train()
+        if side // following.shape[-1] > stride:
+            break
+        features = following
+        kept.append(layer)
+    return kept, side // features.shape[-1], features.shape[1]

@@ -1,100 +1,109 @@
 """Graph attention on a fixed grid, for a whole batch at once.
 
-The layers inherit parameters, initialisation and checkpoint keys from torch-geometric, whose message-passing
-``forward`` stays available; ``on_grid`` computes the same for a batch of equal grids without edge lists.
+``gatv1`` is Veličković et al., "Graph Attention Networks" (ICLR 2018), ``gatv2`` is Brody et al., "How Attentive are
+Graph Attention Networks?" (ICLR 2022). The paper's Eq. (2) as printed, aᵀLeakyReLU([W h_i ‖ W h_j]), separates into a
+term of i and a term of j, so every target would rank its sources alike: *static* attention. Implemented, as in the
+authors' code, is what Brody et al. define, aᵀLeakyReLU(W [h_i ‖ h_j]), in which the ranking depends on the target.
 
-Symbols: x_j node features, W the value matrix (PyG: ``lin`` / ``lin_l``), α_ijk the attention of target i on source j
-in head k, A_jk = Σ_i α_ijk.
-
-The paper prints its Eq. (2), GATv2, as aᵀLeakyReLU([Wh_i‖Wh_j]), which separates into a term of i and one of j and so
-is still static attention. Implemented is aᵀLeakyReLU(W[h_i‖h_j]) of Brody et al. (2022), as in torch-geometric.
+Parameters, their initialisation and their names are PyTorch Geometric's, and so is ``forward``, which runs one graph
+given by an edge list; ``attend`` computes the same numbers densely, without a loop over images or a scatter.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.nn import GATConv, GATv2Conv
 
-from resgat_pl.nn.grid import SLOTS, Grid
+from resgat_pl.nn.grid import Grid
+
+with warnings.catch_warnings():
+    # torch_geometric (2.8) scripts a function when imported, which torch 2.14 announces to be deprecated.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+    from torch_geometric.nn import GATConv, GATv2Conv
 
 
-class GridAttention(NamedTuple):
-    """What a graph attention layer gives for a batch of grids.
+class GraphState(NamedTuple):
+    """What graph attention makes of the nodes of each image.
 
     Attributes:
-        pooled: ``(B, heads·C)`` mean over the nodes of the layer's output.
-        attention: ``(B, E, heads)`` α in the order of ``Grid.edge_index``, before dropout.
-        received: ``(B, N, heads)`` A_jk, how much node j is listened to in total; sums to N over the nodes.
-        values: ``(B, N, heads, C)`` what node j sends, the value's bias included.
+        values: ``(B, N, heads, C)`` float, V_jk = W_k x_j without bias: what node j sends.
+        scores: ``(B, N, 5, heads)`` float, attention before the softmax by target and slot (see ``Grid``); −∞ where
+            there is no neighbour.
+        attention: ``(B, N, 5, heads)`` float, α_ij,k: the softmax of ``scores`` over the slots, before dropout.
+        pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated.
     """
 
-    pooled: Tensor
-    attention: Tensor
-    received: Tensor
     values: Tensor
+    scores: Tensor
+    attention: Tensor
+    pooled: Tensor
 
 
-class GridGATConv(GATConv):  # type: ignore[misc]  # torch-geometric's classes are untyped
-    """GATv1 (Veličković et al. 2018, Eq. 1-4): α_ijk ∝ exp LeakyReLU(a_dstᵀWx_i + a_srcᵀWx_j)."""
+class _OnGrid:
+    """Batched evaluation, shared by both versions. The attributes are those of PyTorch Geometric's layers."""
 
-    def on_grid(self, x: Tensor, grid: Grid) -> GridAttention:
-        """Apply the layer to node features ``x`` ``(B, N, F)`` of ``grid`` and take the mean over the nodes."""
-        values = self.lin(x).unflatten(-1, (self.heads, self.out_channels))
-        source = (values * self.att_src).sum(dim=-1)
-        target = (values * self.att_dst).sum(dim=-1)
-        scores = torch.stack([source[:, slot] for slot in grid.sources], dim=2) + target[:, :, None]
-        return _attend(self, F.leaky_relu(scores, self.negative_slope), values, grid)
+    heads: int
+    out_channels: int
+    negative_slope: float
+    dropout: float
+    training: bool
+    bias: Tensor
 
     @property
     def value_bias(self) -> Tensor | None:
-        """Bias of the value matrix, ``(heads·C,)``: GATv1 has none."""
+        """``(heads, C)``, what is added to every value before it is sent, if anything."""
         return None
 
+    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Values ``(B, N, heads, C)`` without bias and unmasked scores ``(B, N, 5, heads)``."""
+        raise NotImplementedError
 
-class GridGATv2Conv(GATv2Conv):  # type: ignore[misc]  # torch-geometric's classes are untyped
-    """GATv2 (Brody et al. 2022, Eq. 7): α_ijk ∝ exp aᵀLeakyReLU(W_l x_j + W_r x_i)."""
+    def attend(self, x: Tensor, grid: Grid) -> GraphState:
+        """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
 
-    def on_grid(self, x: Tensor, grid: Grid) -> GridAttention:
-        """Apply the layer to node features ``x`` ``(B, N, F)`` of ``grid`` and take the mean over the nodes."""
-        values = self.lin_l(x).unflatten(-1, (self.heads, self.out_channels))
-        target = self.lin_r(x).unflatten(-1, (self.heads, self.out_channels))
-        scores = [
-            (F.leaky_relu(values[:, slot] + target, self.negative_slope) * self.att).sum(dim=-1)
-            for slot in grid.sources
-        ]
-        return _attend(self, torch.stack(scores, dim=2), values, grid)
+        The mean over targets is taken before the values are summed: with A_jk = Σ_i α_ij,k it is
+        (1/N) Σ_j A_jk V_jk + bias, one product instead of N aggregations. In training, dropout acts on the attention
+        that is used here, not on the attention that is returned.
+        """
+        values, scores = self.values_and_scores(x, grid)
+        scores = scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf)
+        attention = scores.softmax(dim=2)
+        sent = grid.sum_by_source(F.dropout(attention, self.dropout, self.training))
+        pooled = torch.einsum("bnh,bnhc->bhc", sent, values) / grid.num_nodes
+        if self.value_bias is not None:
+            pooled = pooled + sent.mean(dim=1).unsqueeze(-1) * self.value_bias
+        return GraphState(values, scores, attention, pooled.flatten(1) + self.bias)
+
+    def _by_head(self, features: Tensor) -> Tensor:
+        return features.reshape(*features.shape[:-1], self.heads, self.out_channels)
+
+
+class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
+    """GATv1 (Veličković et al. 2018): LeakyReLU(a_srcᵀ W h_j + a_dstᵀ W h_i)."""
+
+    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """See the base class."""
+        values = self._by_head(self.lin(x))
+        by_source = (values * self.att_src).sum(dim=-1)
+        by_target = (values * self.att_dst).sum(dim=-1)
+        return values, F.leaky_relu(grid.gather(by_source) + by_target.unsqueeze(2), self.negative_slope)
+
+
+class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
+    """GATv2 (Brody et al. 2022): aᵀLeakyReLU(W_l h_j + W_r h_i), which is Eq. (2) with W outside the concatenation."""
 
     @property
-    def value_bias(self) -> Tensor | None:
-        """Bias of the value matrix, ``(heads·C,)``."""
-        bias: Tensor | None = self.lin_l.bias
-        return bias
+    def value_bias(self) -> Tensor:
+        """``(heads, C)``, the bias of ``lin_l``."""
+        return self._by_head(self.lin_l.bias)
 
-
-GridConv = GridGATConv | GridGATv2Conv
-
-
-def _attend(layer: GridConv, scores: Tensor, values: Tensor, grid: Grid) -> GridAttention:
-    """Softmax over the sources of each target, then the mean over nodes.
-
-    The mean is linear, so instead of aggregating ``heads·C`` features along every edge, the attention is summed per
-    source first: mean_i Σ_j α_ij V_j = (1/N) Σ_j A_j V_j.
-
-    Args:
-        layer: Gives heads, dropout and bias.
-        scores: ``(B, N, 5, heads)``; what stands in empty slots is ignored.
-        values: ``(B, N, heads, C)``.
-        grid: The graph.
-    """
-    scores = scores.masked_fill(~grid.filled[..., None], float("-inf"))
-    alpha = scores.softmax(dim=2).flatten(1, 2)  # (B, N·5, heads)
-    used = F.dropout(alpha, layer.dropout, layer.training)
-    received = used[:, grid.outgoing.flatten()].view(len(used), grid.nodes, SLOTS, -1).sum(dim=2)
-    pooled = torch.einsum("bnh,bnhc->bhc", received, values).flatten(1) / grid.nodes
-    if layer.bias is not None:
-        pooled = pooled + layer.bias
-    return GridAttention(pooled, alpha[:, grid.edges], received, values)
+    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """See the base class."""
+        values = self._by_head(F.linear(x, self.lin_l.weight))
+        target = self._by_head(self.lin_r(x)) + self.value_bias
+        pairs = F.leaky_relu(grid.gather(values) + target.unsqueeze(2), self.negative_slope)
+        return values, torch.einsum("bnshc,hc->bnsh", pairs, self.att.squeeze(0))

@@ -1,88 +1,94 @@
-"""The graph: one node per cell of the feature map, joined with its right, left, upper and lower neighbour."""
+"""The graph of a feature map: every cell is a node, joined to itself and to its four neighbours."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
-
-SLOTS = 5
-"""Places for sources of a node: itself, left, right, up, down."""
-_STEPS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
-_OPPOSITE = (0, 2, 1, 4, 3)
+SLOTS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+"""Offset (row, column) of the source in each slot of a target node: self, left, right, up, down."""
+_MIRROR = (0, 2, 1, 4, 3)  # if i lies in slot s of j, then j lies in slot _MIRROR[s] of i
 
 
 class Grid(nn.Module):
-    """Neighbourhoods of an ``h × w`` grid with self-loops, as index buffers that are built once per size.
+    """Index tables of a grid of nodes, numbered row by row from the top left.
 
-    Every image of a batch has the same graph, so attention is a dense array over (node, slot) and needs neither an
-    edge list per image nor scattering: a node of the border simply leaves slots empty.
+    Work on the grid is dense: a quantity per edge is a tensor ``(B, N, 5, …)``, the second axis being the target node
+    and the third the ``SLOTS`` of its sources; at the border some slots are absent. The tables are buffers (they
+    follow the module's device) but no part of a state dict, since they follow from the shape alone.
 
     Args:
-        height: Rows of nodes, at least 2.
-        width: Columns of nodes, at least 2.
+        height: Rows of nodes.
+        width: Columns of nodes.
 
     Attributes:
-        edge_index: ``(2, E)`` int64, row 0 source and row 1 target, self-loops included; ordered by target, then by
-            slot (itself, left, right, up, down). Nodes are numbered row by row. E = 5hw - 2h - 2w.
-        sources: ``(5, N)`` int64, the source in each slot of each target; an empty slot repeats the target.
-        filled: ``(N, 5)`` bool, whether the slot holds an edge.
-        edges: ``(E,)`` int64, position of each edge in the flattened (N, 5) table.
-        outgoing: ``(N, 5)`` int64, positions in that table at which the node is the source; where it has fewer than
-            five, the position of an empty slot.
+        shape: (rows, columns).
+        edge_index: ``(2, E)`` int64, row 0 source and row 1 target, self-loops included, sorted by target and, for
+            one target, by slot. E = 5hw − 2h − 2w, which is 217 for 7×7.
+        neighbours: ``(N, 5)`` int64, the source in each slot of each target; absent slots hold the target itself.
+        present: ``(N, 5)`` bool, whether the slot exists.
+        edge_slot: ``(E,)`` int64, where each edge of ``edge_index`` lies in the flattened ``N · 5`` slots.
+        outgoing: ``(N, 5)`` int64, the flattened slots in which a node is the *source*; absent ones point to an
+            absent slot.
     """
 
     edge_index: Tensor
-    sources: Tensor
-    filled: Tensor
-    edges: Tensor
+    neighbours: Tensor
+    present: Tensor
+    edge_slot: Tensor
     outgoing: Tensor
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
-        self.shape = (0, 0)
-        self.fit(height, width)
+        self.shape = (height, width)
+        for name, table in _tables(height, width).items():
+            self.register_buffer(name, table, persistent=False)
 
     @property
-    def nodes(self) -> int:
-        """Number of nodes N."""
+    def num_nodes(self) -> int:
+        """Number of nodes, N."""
         return self.shape[0] * self.shape[1]
 
     def fit(self, height: int, width: int) -> None:
-        """Rebuild the buffers if the size differs from the present one.
-
-        Raises:
-            ConfigError: A side is shorter than 2 nodes.
-        """
+        """Rebuild the tables on their device if the shape differs; otherwise do nothing."""
         if (height, width) == self.shape:
             return
-        if height < 2 or width < 2:
-            raise ConfigError(
-                f"The image gives a grid of {height}×{width} nodes, at least 2×2 are needed. Use larger images "
-                "(64 px a side at encoder_stage 4, 32 px at encoder_stage 3)."
-            )
-        device = self.edge_index.device if "edge_index" in self._buffers else None
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        nodes = torch.arange(height * width)
-        sources, filled = [], []
-        for down, right in _STEPS:
-            row, column = (rows + down).flatten(), (columns + right).flatten()
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            sources.append(torch.where(inside, row * width + column, nodes))
-            filled.append(inside)
-        source, present = torch.stack(sources, dim=1), torch.stack(filled, dim=1)
-        edges = present.flatten().nonzero().squeeze(1)
-        # The grid is symmetric: the edge from j to its right neighbour lies in that neighbour's left slot.
-        empty = nodes[:, None] * SLOTS + torch.arange(SLOTS)
-        outgoing = torch.where(present, source * SLOTS + torch.tensor(_OPPOSITE), empty)
-        buffers = {
-            "edge_index": torch.stack([source.flatten()[edges], edges // SLOTS]),
-            "sources": source.T.contiguous(),
-            "filled": present,
-            "edges": edges,
-            "outgoing": outgoing,
-        }
-        for name, values in buffers.items():
-            self.register_buffer(name, values.to(device), persistent=False)
+        device = self.edge_index.device
         self.shape = (height, width)
+        for name, table in _tables(height, width).items():
+            setattr(self, name, table.to(device))
+
+    def gather(self, nodes: Tensor) -> Tensor:
+        """Put each slot's source there: ``(B, N, …)`` → ``(B, N, 5, …)``."""
+        return nodes.index_select(1, self.neighbours.flatten()).reshape(len(nodes), -1, 5, *nodes.shape[2:])
+
+    def to_edges(self, slots: Tensor) -> Tensor:
+        """Leave absent slots out: ``(B, N, 5, …)`` → ``(B, E, …)`` in the order of ``edge_index``."""
+        return slots.flatten(1, 2).index_select(1, self.edge_slot)
+
+    def sum_by_source(self, slots: Tensor) -> Tensor:
+        """Sum over each node's *outgoing* edges: ``(B, N, 5, …)``, zero in absent slots → ``(B, N, …)``."""
+        return slots.flatten(1, 2).index_select(1, self.outgoing.flatten()).reshape(slots.shape).sum(dim=2)
+
+
+# Tables made within inference mode, such as a validation pass before the first training step, could not be used in
+# training afterwards.
+@torch.inference_mode(False)
+def _tables(height: int, width: int) -> dict[str, Tensor]:
+    nodes = torch.arange(height * width)
+    offset = torch.tensor(SLOTS)
+    row = nodes[:, None] // width + offset[:, 0]
+    column = nodes[:, None] % width + offset[:, 1]
+    present = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    neighbours = torch.where(present, row * width + column, nodes[:, None])
+    slots = torch.arange(5)
+    outgoing = 5 * neighbours + torch.where(present, torch.tensor(_MIRROR), slots)
+    edge_slot = present.flatten().nonzero().squeeze(1)
+    edge_index = torch.stack([neighbours.flatten()[edge_slot], edge_slot // 5])
+    return {
+        "edge_index": edge_index,
+        "neighbours": neighbours,
+        "present": present,
+        "edge_slot": edge_slot,
+        "outgoing": outgoing,
+    }

@@ -1,70 +1,55 @@
-"""From the pooled graph to one logit."""
+"""Classification heads: from the pooled graph to one logit, positive meaning fake."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-HeadKind = Literal["linear", "mlp"]
-
-
-class LocalLinear(NamedTuple):
-    """The head as a linear function around its input: ``logit = weight·x + bias``, exactly at that input.
-
-    Attributes:
-        weight: ``(B, F)``.
-        bias: ``(B,)``.
-    """
-
-    weight: Tensor
-    bias: Tensor
 
 
 class LinearHead(nn.Linear):
-    """One linear layer to one logit, as in the authors' code.
+    """The paper's head: one linear layer.
 
     Args:
-        features: Length of the pooled vector.
+        in_features: heads × hidden.
     """
 
-    def __init__(self, features: int) -> None:
-        super().__init__(features, 1)
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """``(B, features)`` → logit ``(B,)``."""
+        """``(B, in_features)`` → logit ``(B,)``."""
         return super().forward(pooled).squeeze(-1)
 
-    def local_linear(self, pooled: Tensor) -> LocalLinear:
-        """The layer itself, the same for every input."""
-        return LocalLinear(self.weight.expand(len(pooled), -1), self.bias.expand(len(pooled)))
+    def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight ``(B, in_features)`` and bias ``(B,)`` with logit = weight · pooled + bias, the same for all."""
+        return self.weight.expand(len(pooled), -1), self.bias.expand(len(pooled))
 
 
 class MLPHead(nn.Module):
-    """One hidden layer with ReLU.
+    """Linear, ReLU, dropout, linear.
 
     Args:
-        features: Length of the pooled vector.
-        hidden: Length of the hidden layer.
+        in_features: heads × hidden.
+        width: Hidden units.
+        dropout: Probability of dropping a hidden unit in training.
     """
 
-    def __init__(self, features: int, hidden: int = 256) -> None:
+    def __init__(self, in_features: int, width: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, hidden)
-        self.out = nn.Linear(hidden, 1)
+        self.hidden = nn.Linear(in_features, width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """``(B, features)`` → logit ``(B,)``."""
-        logit: Tensor = self.out(F.relu(self.hidden(pooled)))
+        """``(B, in_features)`` → logit ``(B,)``."""
+        logit: Tensor = self.out(self.dropout(self.hidden(pooled).relu()))
         return logit.squeeze(-1)
 
-    def local_linear(self, pooled: Tensor) -> LocalLinear:
-        """The linear piece that the input lies in: hidden units that are off drop out."""
-        active = (self.hidden(pooled) > 0) * self.out.weight  # (B, hidden)
-        return LocalLinear(active @ self.hidden.weight, active @ self.hidden.bias + self.out.bias)
+    def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight ``(B, in_features)`` and bias ``(B,)`` with logit = weight · pooled + bias, without dropout.
 
-
-def build_head(kind: HeadKind, features: int) -> LinearHead | MLPHead:
-    """Make the head of this kind."""
-    return LinearHead(features) if kind == "linear" else MLPHead(features)
+        The head is piecewise linear: the weight is its Jacobian at ``pooled``, and the bias is computed from the
+        parameters of the hidden units that are on there.
+        """
+        on = self.hidden(pooled) > 0
+        weight = on * self.out.weight
+        return weight @ self.hidden.weight, weight @ self.hidden.bias + self.out.bias

@@ -1,57 +1,63 @@
-"""The checkpoints that the paper's authors published."""
+"""The checkpoints that the paper's authors published, ``model_weights.pth``."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from resgat_pl.errors import WeightsError
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.weights import listed, read_state_dict
 from resgat_pl.types import AttentionVersion
 
-_PREFIXES = {"backbone.": "encoder.backbone.", "gat_layer.": "gat.", "fc.": "head."}
 
+def read_published(
+    path: str | Path, attention: AttentionVersion | None = None
+) -> tuple[AttentionVersion, dict[str, Tensor]]:
+    """Read a state dict of the authors' code and rename it to ours.
 
-def from_published(path: Path, attention: AttentionVersion) -> ResGAT:
-    """Load ``model_weights.pth`` of the authors' code as a ResGAT in evaluation mode.
+    Theirs has ``backbone.*``, ``gat_layer.*`` and ``fc.*``. Their logit is of the *real* class and ours of the fake
+    one, so ``fc`` changes its sign.
 
-    Their network is ResNet-50, 9 heads of 512, one linear layer, no normalisation. Their logit is of the *real*
-    class; the last layer's sign is turned, so that here, as everywhere in this project, positive means fake.
+    Args:
+        path: The file.
+        attention: The version that it must hold; None takes what it holds.
+
+    Returns:
+        The attention version, and tensors under the names of ``ResGAT.state_dict()``.
 
     Raises:
-        WeightsError: The file is missing, unreadable, or holds another network.
+        WeightsError: The file cannot be read, is no such state dict, or holds the other attention version.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no file {path}.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} cannot be read as a PyTorch state dict: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict of tensors.")
-    own = {_translate(key): value for key, value in state.items()}
-    for name in ("head.weight", "head.bias"):
-        if name in own:
-            own[name] = -own[name]
-    net = ResGAT(attention, encoder="resnet50", heads=9, hidden=512, normalize="none", head="linear")
-    try:
-        net.load_state_dict(own)
-    except RuntimeError as error:
-        found = ", ".join(sorted({key.rpartition(".")[0] for key in state if not key.startswith("backbone")})) or "none"
+    state = read_state_dict(path)
+    found = _attention_version(state)
+    if found is None:
         raise WeightsError(
-            f"{path} does not hold the authors' {attention} network ({str(error).splitlines()[-1].strip()[:200]}). "
-            f"Layers found besides the backbone: {found}."
-        ) from None
-    return net.eval()
+            f"{path} is not a checkpoint of the authors' code, which has backbone.*, gat_layer.att or "
+            f"gat_layer.att_src, and fc.*: it has {listed('entries', list(state))}. "
+            "A checkpoint of this package is read by ResGAT.load."
+        )
+    if attention not in (None, found):
+        raise WeightsError(f"{path} holds {found} weights, but attention={attention} was asked for.")
+    ours = dict(_renamed(key, value) for key, value in state.items())
+    # Before torch_geometric 2.5, GATConv stored its one linear layer under two names.
+    shared = ours.pop("gat.lin_dst.weight", None)
+    if shared is not None and not torch.equal(shared, ours.get("gat.lin.weight", shared)):
+        raise WeightsError(f"{path}: gat_layer.lin_src and gat_layer.lin_dst differ; the authors' model has only one.")
+    return found, ours
 
 
-def _translate(key: str) -> str:
-    """The authors' name of a parameter → ours; older torch-geometric calls GATv1's ``lin`` ``lin_src``."""
-    for theirs, ours in _PREFIXES.items():
-        if key.startswith(theirs):
-            return (ours + key.removeprefix(theirs)).replace("gat.lin_src.", "gat.lin.")
-    return key
+def _attention_version(state: dict[str, Tensor]) -> AttentionVersion | None:
+    if "gat_layer.att_src" in state:
+        return "gatv1"
+    return "gatv2" if "gat_layer.att" in state else None
+
+
+def _renamed(key: str, value: Tensor) -> tuple[str, Tensor]:
+    part, _, rest = key.partition(".")
+    if part == "fc":
+        return f"head.{rest}", -value
+    if part == "gat_layer":
+        return f"gat.{'lin.weight' if rest == 'lin_src.weight' else rest}", value
+    return key, value

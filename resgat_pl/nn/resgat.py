@@ -1,49 +1,62 @@
-"""ResGAT: encoder → grid graph → graph attention → mean → head."""
+"""ResGAT: convolutional encoder, grid graph, graph attention, mean, head."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
-from resgat_pl.nn.encoder import Encoder, EncoderStage
-from resgat_pl.nn.gat import GridAttention, GridGATConv, GridGATv2Conv
+from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.nn.encoder import Encoder
+from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
-from resgat_pl.nn.head import HeadKind, build_head
+from resgat_pl.nn.head import LinearHead, MLPHead
+from resgat_pl.nn.published import read_published
+from resgat_pl.nn.weights import load_strictly, read_file
 from resgat_pl.types import AttentionVersion, ResGATOutput
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+Normalization = Literal["imagenet", "none"]
+HeadKind = Literal["linear", "mlp"]
+EncoderStage = Literal[3, 4]
+
+CHECKPOINT_VERSION = 1
+"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "net": ResGAT.config}``."""
+ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
+"""The arguments on which the meaning of the weights depends."""
 
 
 class ResGAT(nn.Module):
-    """The detector of the ResGAT paper; positive logits mean fake.
+    """Detector of manipulated faces: a graph attention network on the feature map of a convolutional network.
+
+    Follows the ResGAT paper and, where the two differ, its authors' code, except that the logit is of the *fake*
+    class. In the paper's order: ``encode`` makes each cell of the feature map a node, ``graph`` lets each node attend
+    to itself and its four neighbours and takes the mean over the nodes, and ``classify`` turns that into a logit.
+    ``resgat_pl.nn.contribution`` decomposes the logit from the same steps.
 
     Args:
-        attention: ``gatv1`` (Veličković et al. 2018) or ``gatv2`` (Brody et al. 2022).
-        encoder: A torchvision ResNet, MobileNetV2 or EfficientNet by name.
-        weights: Of the encoder: null (random), ``imagenet``, or the path of a torchvision state dict.
-        heads: Attention heads; their outputs are concatenated.
-        hidden: Features per head.
-        normalize: ``imagenet`` standardises the input as torchvision's weights expect; the authors' code has ``none``.
-        head: ``linear`` as in the authors' code, or ``mlp`` with one hidden layer.
-        encoder_stage: 4 for nodes of 32 px (7×7 of 224 px), 3 for nodes of 16 px.
-        dropout: Dropout of the attention in training.
-        image_size: Side of the images in px for which the graph is built beforehand; other sizes work too.
+        attention: ``gatv1`` or ``gatv2``, see ``resgat_pl.nn.gat``.
+        encoder: Name of a torchvision ResNet, ResNeXt, Wide ResNet, MobileNetV2 or EfficientNet.
+        weights: The encoder's weights: null for random ones, ``imagenet``, or the path of a torchvision state dict.
+        heads: Attention heads, concatenated.
+        hidden: Features of one head.
+        normalize: Whether images are first normalised as for ImageNet; the authors' code does not: ``none``.
+        head: ``linear`` as in the paper, or ``mlp`` with one hidden layer.
+        encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
+        dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
+        image_size: Side in pixels of the images for which the grid is built first; others work as well.
 
     Attributes:
-        config: The arguments as plain values; ``ResGAT(**config)`` has the same architecture.
+        config: All arguments as plain values.
+        backbone: The encoder.
+        grid: The grid of the latest images.
 
     Raises:
-        ConfigError: An argument is out of range or the encoder is unknown.
-        WeightsError: The encoder's weights cannot be had.
+        ConfigError: An argument is out of range.
+        WeightsError: The encoder's weights cannot be had, or do not fit.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -52,23 +65,13 @@ class ResGAT(nn.Module):
         weights: str | Path | None = None,
         heads: int = 9,
         hidden: int = 512,
-        normalize: Literal["imagenet", "none"] = "imagenet",
+        normalize: Normalization = "imagenet",
         head: HeadKind = "linear",
         encoder_stage: EncoderStage = 4,
         dropout: float = 0.0,
         image_size: int = 224,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("attention", attention, ("gatv1", "gatv2")),
-            ("normalize", normalize, ("imagenet", "none")),
-            ("head", head, ("linear", "mlp")),
-            ("encoder_stage", encoder_stage, (3, 4)),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"net.{name} is {value!r}, must be one of {', '.join(map(repr, allowed))}")
-        if heads < 1 or hidden < 1 or not 0 <= dropout < 1:
-            raise ConfigError(f"net.heads={heads}, hidden={hidden}, dropout={dropout}: need ≥ 1, ≥ 1 and [0, 1)")
         self.config: dict[str, Any] = {
             "attention": attention,
             "encoder": encoder,
@@ -81,69 +84,139 @@ class ResGAT(nn.Module):
             "dropout": dropout,
             "image_size": image_size,
         }
-        self.encoder = Encoder(encoder, weights, encoder_stage)
+        _check(self.config)
+        self.backbone = Encoder(encoder, weights, encoder_stage)
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
-        self.gat = convolution(self.encoder.out_channels, hidden, heads=heads, dropout=dropout)
-        self.head = build_head(head, heads * hidden)
-        nodes = -(-image_size // self.encoder.stride)
-        self.grid = Grid(nodes, nodes)
-        mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if normalize == "imagenet" else ((0.0,) * 3, (1.0,) * 3)
-        # Not in the state dict: they follow from `normalize`.
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
+        self.head: LinearHead | MLPHead = (
+            LinearHead(heads * hidden) if head == "linear" else MLPHead(heads * hidden, dropout=dropout)
+        )
+        self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> ResGATOutput:
-        """Score faces.
-
-        Args:
-            images: ``(B, 3, H, W)`` float in [0, 1], RGB.
+        """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB.
 
         Raises:
-            ValueError: ``images`` has another shape or is not float.
+            ConfigError: The images are too small for a grid of 2×2 nodes.
         """
-        graph = self.graph(self.encode(images))
-        return self.output(self.head(graph.pooled), graph)
+        return self.classify(self.graph(self.encode(images)))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Node features ``(B, N, F)`` of images as in ``forward``."""
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(
-                f"images must be (B, 3, H, W) float in [0, 1], got {tuple(images.shape)} {images.dtype}. "
-                "Divide uint8 images by 255."
+        """Nodes ``(B, N, F)`` float of ``images (B, 3, H, W)`` float in [0, 1], RGB; also fits ``grid`` to them.
+
+        Raises:
+            ConfigError: The images are too small for a grid of 2×2 nodes.
+        """
+        self.grid.fit(*self.backbone.grid_shape(*images.shape[-2:]))
+        if self.config["normalize"] == "imagenet":
+            images = (images - self.mean) / self.std
+        feature_map: Tensor = self.backbone(images)
+        return feature_map.flatten(2).transpose(1, 2)
+
+    def graph(self, features: Tensor) -> GraphState:
+        """Attention over the nodes ``features (B, N, F)`` of the grid that ``encode`` was last called for.
+
+        Raises:
+            ConfigError: N is not the number of nodes of ``grid``.
+        """
+        if features.shape[1] != self.grid.num_nodes:
+            rows, columns = self.grid.shape
+            raise ConfigError(
+                f"{features.shape[1]} nodes were given, but the grid is {rows}×{columns}: encode images of their "
+                "size first, or call grid.fit."
             )
-        features: Tensor = self.encoder((images - self.mean) / self.std)
-        self.grid.fit(*features.shape[2:])
-        return features.flatten(2).transpose(1, 2)
+        state: GraphState = self.gat.attend(features, self.grid)
+        return state
 
-    def graph(self, features: Tensor) -> GridAttention:
-        """Attention over node features ``(B, N, F)`` of the grid that ``encode`` last saw."""
-        attended: GridAttention = self.gat.on_grid(features, self.grid)
-        return attended
-
-    def output(self, logit: Tensor, graph: GridAttention) -> ResGATOutput:
-        """Put the record together."""
-        return ResGATOutput(logit, torch.sigmoid(logit), self.grid.edge_index, graph.attention)
+    def classify(self, graph: GraphState) -> ResGATOutput:
+        """Logit and probability of graphs that ``graph`` has just made."""
+        logit = self.head(graph.pooled)
+        return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @classmethod
     def load(cls, checkpoint: str | Path) -> ResGAT:
-        """Rebuild the network of a checkpoint that ``resgat fit`` wrote, in evaluation mode, on the CPU.
-
-        Nothing in the file is executed.
+        """Rebuild the network of a checkpoint that ``resgat fit`` wrote, in evaluation mode and on the CPU.
 
         Raises:
-            WeightsError: The file is missing, no ResGAT checkpoint, or from a newer version.
+            WeightsError: The file is missing or unreadable, no such checkpoint, of a newer version, or its weights do
+                not fit its own configuration.
         """
-        from resgat_pl.nn.checkpoint import load
-
-        return load(Path(checkpoint))
+        content = read_file(checkpoint)
+        stored, state = content.get("resgat"), content.get("state_dict")
+        if not (isinstance(stored, dict) and isinstance(stored.get("net"), dict) and isinstance(state, dict)):
+            raise WeightsError(
+                f"{checkpoint} is not a ResGAT checkpoint: it has no resgat.net or no state_dict entry. Give a .ckpt "
+                "file of resgat fit; a model_weights.pth of the paper's authors is read by ResGAT.from_published."
+            )
+        if stored.get("version") != CHECKPOINT_VERSION:
+            raise WeightsError(
+                f"{checkpoint} has format {stored.get('version')}; this resgat_pl reads format {CHECKPOINT_VERSION}: "
+                "upgrade it."
+            )
+        try:
+            model = cls(**{**stored["net"], "weights": None})
+        except (ConfigError, TypeError) as error:
+            raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
+        load_strictly(model, {key[4:]: value for key, value in state.items() if key.startswith("net.")}, checkpoint)
+        return model.eval()
 
     @classmethod
-    def from_published(cls, path: str | Path, attention: AttentionVersion) -> ResGAT:
-        """Load the paper authors' ``model_weights.pth``; see ``resgat_pl.nn.published``.
+    def from_published(cls, path: str | Path, attention: AttentionVersion | None = None) -> ResGAT:
+        """Build the paper's network from the authors' ``model_weights.pth``, in evaluation mode.
+
+        Args:
+            path: The file, see ``resgat_pl.nn.published``.
+            attention: The version that it must hold; None takes what it holds.
 
         Raises:
-            WeightsError: The file is missing or does not hold their network.
+            WeightsError: The file is missing, unreadable, or something else.
         """
-        from resgat_pl.nn.published import from_published
+        version, state = read_published(path, attention)
+        model = cls(version, normalize="none")
+        load_strictly(model, state, path)
+        return model.eval()
 
-        return from_published(Path(path), attention)
+
+def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Make sure that a checkpoint's weights mean the same in the network that is to receive them.
+
+    Args:
+        current: ``ResGAT.config`` of that network.
+        stored: ``ResGAT.config`` of the checkpoint's.
+
+    Raises:
+        WeightsError: Names each value of ``ARCHITECTURE`` that differs.
+    """
+    different = [
+        f"{name} is {stored.get(name)} there and {current.get(name)} here"
+        for name in ARCHITECTURE
+        if stored.get(name) != current.get(name)
+    ]
+    if different:
+        raise WeightsError(
+            f"The checkpoint holds another network: {'; '.join(different)}. Give the configuration the checkpoint's "
+            "values, or choose another checkpoint."
+        )
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Refuse values that the types do not: a checkpoint or a script can hold any."""
+    choices = {
+        "attention": AttentionVersion,
+        "normalize": Normalization,
+        "head": HeadKind,
+        "encoder_stage": EncoderStage,
+    }
+    for name, choice in choices.items():
+        if config[name] not in get_args(choice):
+            allowed = " or ".join(str(value) for value in get_args(choice))
+            raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
+    for name in ("heads", "hidden"):
+        if config[name] < 1:
+            raise ConfigError(f"{name} is {config[name]}; it must be at least 1.")
+    if not 0 <= config["dropout"] < 1:
+        raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")

@@ -1,0 +1,83 @@
+"""Reading weight files safely, and putting them into a module with errors that say what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resgat_pl.errors import WeightsError
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read a dictionary that ``torch.save`` wrote, onto the CPU and without running code from the file.
+
+    Raises:
+        WeightsError: The file is missing, broken, not a dictionary, or a pickle of more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"There is no weights file {path}: check the path.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen different types on files it cannot read or refuses
+        raise WeightsError(
+            f"Cannot read {path}: it is damaged or holds pickled objects other than tensors and plain values, which "
+            f"are refused because loading them can run code. Save a state dict instead. ({_first_line(error)})"
+        ) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")
+    return content
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a file that holds nothing but named tensors.
+
+    Raises:
+        WeightsError: As ``read_file``, or an entry is not a tensor.
+    """
+    content = read_file(path)
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others or not content:
+        raise WeightsError(f"{path} is not a state dict: {listed('entries that are no tensors', others) or 'empty'}.")
+    return content
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load ``state`` into ``module`` if names and shapes all match.
+
+    Args:
+        module: Receives the values.
+        state: Tensors by the names of ``module.state_dict()``.
+        path: Where ``state`` comes from, for the message.
+
+    Raises:
+        WeightsError: Names the missing, unexpected and misshapen entries.
+    """
+    expected = module.state_dict()
+    # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
+    missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
+    unexpected = [key for key in state if key not in expected]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    groups = (listed("missing", missing), listed("unexpected", unexpected), listed("of another shape", shapes))
+    differences = "; ".join(group for group in groups if group)
+    if differences:
+        raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")
+    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
+
+
+def listed(what: str, names: list[str]) -> str:
+    """Count some names and show the first four; the empty string for none."""
+    if not names:
+        return ""
+    return f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
