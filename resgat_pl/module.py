@@ -151,10 +151,9 @@ class ResGATModule(LightningModule):
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.
-        values = {name: mean_loss.compute().float(), **metrics.compute()}
-        self.log_dict(
-            {key: value.to(self.device) for key, value in values.items()}, prog_bar=False, rank_zero_only=False
-        )
+        values = {name: mean_loss.compute(), **metrics.compute()}
+        for key, value in values.items():
+            self.log(key, value.to(self.device), prog_bar=key.endswith("auroc"))
         metrics.reset()
         mean_loss.reset()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.dataset import EvalSampler, FaceCrops, FaceSample, TrainSampler
+from resgat_pl.data.dataset import EvalSampler, FaceCrops, FaceSample, Order, TrainSampler
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
@@ -39,7 +39,8 @@ class FaceDataModule(LightningDataModule):
         image_size: Side in px of the network's input.
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
-        balanced: Draw real and fake crops equally often in training.
+        order: How training crops are drawn: ``shuffled`` (each once an epoch, as in the paper), ``balanced`` (real
+            and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
         extract_jobs: Processes for the extraction.
         seed: Seed of order and augmentation.
@@ -56,7 +57,7 @@ class FaceDataModule(LightningDataModule):
         image_size: int = 224,
         batch_size: int = 8,
         num_workers: int = 2,
-        balanced: bool = False,
+        order: Order = "shuffled",
         predict_split: Literal["train", "val", "test", "all"] = "test",
         extract_jobs: int = 2,
         seed: int = 0,
@@ -76,7 +77,7 @@ class FaceDataModule(LightningDataModule):
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.balanced = balanced
+        self.order = order
         self.predict_split = predict_split
         self.extract_jobs = extract_jobs
         self.seed = seed
@@ -147,7 +148,7 @@ class FaceDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[FaceSample]:
         """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
         faces = self.faces("train", augmented=True)
-        sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.balanced)
+        sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.order)
         return self._loader(faces, sampler, drop_last=len(sampler) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[FaceSample]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,6 +16,8 @@ from torch.utils.data import Dataset, DistributedSampler
 from resgat_pl.data.frames import read_image
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.transforms import Augmentation
+from resgat_pl.errors import SplitError
+from resgat_pl.types import video_key
 
 
 class Draw(NamedTuple):
@@ -79,6 +82,21 @@ class FaceCrops(Dataset[FaceSample]):
             "track": int(self.manifest.track_codes[row]),
         }
 
+    def pairs(self) -> NDArray[np.int64]:
+        """Positions ``(P, 2)`` of each fake crop and the same face and frame of its original, where that is here."""
+        table = self.manifest.table.take(pa.array(self.rows))
+        names = ("dataset", "method", "compression", "video", "track", "frame_index", "source_video")
+        columns = [table.column(name).to_pylist() for name in names]
+        originals: dict[tuple[str, int, int], int] = {}
+        fakes: list[tuple[int, tuple[str, int, int]]] = []
+        for position, (*video, track, frame, source) in enumerate(zip(*columns, strict=True)):
+            if source is None:
+                originals[video_key(*video), track, frame] = position
+            else:
+                fakes.append((position, (source, track, frame)))
+        found = [(position, originals[key]) for position, key in fakes if key in originals]
+        return np.array(found, np.int64).reshape(-1, 2)
+
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""
         path = self.manifest.mask(int(self.rows[index]))
@@ -92,6 +110,12 @@ class FaceCrops(Dataset[FaceSample]):
         return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
+Order = Literal["shuffled", "balanced", "paired"]
+"""How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
+often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
+augmentation, so that a batch differs in the forgery and in nothing else."""
+
+
 class TrainSampler(DistributedSampler[Draw]):
     """Shuffled draws with a seed each; every rank gets the same number.
 
@@ -102,23 +126,40 @@ class TrainSampler(DistributedSampler[Draw]):
         num_replicas: Number of ranks.
         rank: This rank.
         seed: Seed of the order.
-        balanced: Draw real and fake crops equally often, repeating the rarer class.
+        order: See ``Order``.
+
+    Raises:
+        SplitError: ``order`` is ``paired`` and no fake has its original in the data set.
     """
 
-    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, balanced: bool) -> None:
+    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, order: Order) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.faces = dataset
-        self.balanced = balanced
+        self.order = order
+        self.pairs = dataset.pairs() if order == "paired" else np.zeros((0, 2), np.int64)
+        if order == "paired":
+            if not len(self.pairs):
+                raise SplitError(
+                    "data.order is paired, but no fake crop of the training split has its original beside it. "
+                    "Use --data.order balanced."
+                )
+            self.num_samples = 2 * -(-len(self.pairs) // num_replicas)
+            self.total_size = self.num_samples * num_replicas
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = self._balanced_order(rng) if self.balanced else rng.permutation(len(self.faces))
-        order = np.resize(order, self.total_size)  # ranks must take equally many steps
-        seeds = rng.integers(2**31, size=self.total_size)
-        mine = slice(self.rank, self.total_size, self.num_replicas)
-        return iter([Draw(int(i), int(s)) for i, s in zip(order[mine], seeds[mine], strict=True)])
+        if self.order == "paired":
+            blocks = rng.permutation(self.pairs)
+        else:
+            blocks = (self._balanced(rng) if self.order == "balanced" else rng.permutation(len(self.faces)))[:, None]
+        count = self.total_size // blocks.shape[1]
+        blocks = np.resize(blocks, (count, blocks.shape[1]))  # ranks must take equally many steps
+        seeds = np.broadcast_to(rng.integers(2**31, size=(count, 1)), blocks.shape)  # a pair is augmented alike
+        mine = slice(self.rank, None, self.num_replicas)
+        drawn = zip(blocks[mine].ravel().tolist(), seeds[mine].ravel().tolist(), strict=True)
+        return iter([Draw(position, seed) for position, seed in drawn])
 
-    def _balanced_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
         half = -(-len(self.faces) // 2)
         parts = []
         for label in (0, 1):

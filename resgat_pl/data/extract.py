@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +102,9 @@ def extract(
     records = {record.key: record for record in index.records}
     requests = _requests(records, extraction)
     (out / "fragments").mkdir(exist_ok=True)
+    for folder in (out, out / "fragments"):
+        for stale in folder.glob(".*.tmp"):  # left by a killed run
+            stale.unlink(missing_ok=True)
 
     crops = 0
     todo = [key for key in records if not _is_done(out, key, requests[key])]
@@ -154,6 +159,15 @@ def _start_process(worker: _Worker) -> None:
     global _worker  # noqa: PLW0603 - one detector a process, not one a video
     cv2.setNumThreads(1)
     _worker = worker
+    # A worker whose parent was killed would wait for work for ever.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_process(job: _Job) -> int:

@@ -1,0 +1,241 @@
+"""What all layouts share: the index they return, how folders are listed, how mistakes are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from resgat_pl.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.types import FAKE, REAL, VideoRecord
+
+VIDEO_SUFFIXES = frozenset({"mp4", "avi", "mov", "mkv", "webm", "m4v"})
+IMAGE_SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff"})
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The videos of a data set as they lie on disk.
+
+    Attributes:
+        records: One record a video, sorted by key; keys are unique and there is at least one record.
+        problems: One readable line for each thing that is odd but does not stop the work.
+    """
+
+    records: tuple[VideoRecord, ...]
+    problems: tuple[str, ...]
+
+
+class Layout(ABC):
+    """The way a data set lies on disk.
+
+    Attributes:
+        name: Name of the layout; ``dataset`` of its records.
+        expected: What the layout looks for in the root, for messages.
+    """
+
+    name: ClassVar[str]
+    expected: ClassVar[str]
+
+    @abstractmethod
+    def matches(self, root: Path) -> bool:
+        """Tell whether the existing folder ``root`` looks like this layout, without listing every video."""
+
+    @abstractmethod
+    def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
+        """Return the records in any order, those to be preferred among equal keys first, and the problem lines.
+
+        Raises:
+            LayoutError: A file or an option contradicts the layout.
+        """
+
+    def index(self, root: Path) -> Index:
+        """List the videos under ``root``.
+
+        Symbolic links are followed, but only to the depth the layout knows, so that a loop of links ends. Hidden
+        files and files that are not media are ignored. Files are known by name only: nothing is opened.
+
+        Raises:
+            DatasetNotFoundError: The root is missing, empty, of another layout, or holds no video at all.
+            LayoutError: A file or an option contradicts the layout.
+        """
+        root = check_root(root)
+        if not self.matches(root):
+            msg = f"{root} has not the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
+            raise DatasetNotFoundError(msg)
+        found, problems = self.scan(root)
+        unique: dict[str, VideoRecord] = {}
+        twice, unreadable = [], []
+        for record in found:
+            key = record.key
+            if not _is_unicode(key):
+                unreadable.append(ascii(key))
+            elif unique.setdefault(key, record) is not record:
+                twice.append(key)
+        if unreadable:
+            problems.append(f"{tally(unreadable, 'video')} skipped, the name is not UTF-8: rename")
+        if twice:
+            problems.append(f"{tally(twice, 'video')} found more than once under one name: the first one is taken")
+        if not unique:
+            msg = (
+                f"{root} has the layout {self.name!r} but no labelled video in it. Expected {self.expected}. "
+                + " ".join(f"{line}." for line in problems)
+            )
+            raise DatasetNotFoundError(msg.rstrip())
+        labels = {record.label for record in unique.values()}
+        problems += [
+            f"no {word} video found" for label, word in ((REAL, "real"), (FAKE, "fake")) if label not in labels
+        ]
+        return Index(tuple(unique[key] for key in sorted(unique)), tuple(problems))
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that were no UTF-8 came in as lone surrogates
+        return False
+    return True
+
+
+class Entries(NamedTuple):
+    """Names in a folder, each list sorted, hidden ones left out."""
+
+    folders: list[str]
+    files: list[str]
+
+
+def entries(folder: Path) -> Entries:
+    """List a folder with one system call per block of names and none per file; a missing folder is empty.
+
+    Whatever is not a folder counts as a file, a broken link too, so that it is reported when it is read.
+
+    Raises:
+        DatasetNotFoundError: The folder exists but cannot be read.
+    """
+    found = Entries([], [])
+    try:
+        with os.scandir(folder) as listing:
+            for entry in listing:
+                if not entry.name.startswith("."):
+                    (found.folders if _is_folder(entry) else found.files).append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return found
+    except OSError as error:
+        msg = f"The folder {folder} cannot be read ({error.strerror}): check its permissions and its disk."
+        raise DatasetNotFoundError(msg) from error
+    found.folders.sort()
+    found.files.sort()
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Cut a file name into its stem and its suffix in lower case without the dot: ``a.b.MP4`` -> ``a.b``, ``mp4``."""
+    stem, _, suffix = name.rpartition(".")
+    return stem, suffix.lower()
+
+
+def videos_in(folder: Path) -> list[tuple[str, Path]]:
+    """List (stem, path) of the video files in a folder, sorted by name."""
+    return [(split_name(name)[0], folder / name) for name in entries(folder).files if is_video(name)]
+
+
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """List the images in a folder by the numbers in their names: ``9.png`` is before ``10.png``."""
+    return tuple(folder / name for name in sorted(filter(is_image, entries(folder).files), key=_frame_order))
+
+
+def is_video(name: str) -> bool:
+    """Tell a video file by the suffix of its name."""
+    return split_name(name)[1] in VIDEO_SUFFIXES
+
+
+def is_image(name: str) -> bool:
+    """Tell an image file by the suffix of its name."""
+    return split_name(name)[1] in IMAGE_SUFFIXES
+
+
+def _frame_order(name: str) -> tuple[list[int | str], str]:
+    parts = re.split(r"(\d+)", name)  # text and digits take turns, so equal positions compare
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def check_root(root: Path) -> Path:
+    """Return ``root`` as an absolute path, ``~`` expanded.
+
+    Raises:
+        DatasetNotFoundError: It is missing, a file, or empty.
+    """
+    root = Path(root).expanduser().absolute()
+    if root.is_file():
+        msg = f"The data set root {root} is a file: give the folder that holds the data set; unpack an archive first."
+        raise DatasetNotFoundError(msg)
+    if not root.is_dir():
+        parent = next(folder for folder in root.parents if folder.is_dir())
+        msg = (
+            f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk. "
+            f"The nearest folder that exists is {parent}, with {contents(parent)}."
+        )
+        raise DatasetNotFoundError(msg)
+    if not any(entries(root)):
+        msg = f"The data set root {root} is empty: wait for the download to end, or give the folder it went to."
+        raise DatasetNotFoundError(msg)
+    return root
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark.
+
+    Raises:
+        LayoutError: It cannot be read or is not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as UTF-8 text ({error}): restore it from the data set's archive."
+        raise LayoutError(msg) from error
+    if "\0" in text:  # what an interrupted copy leaves on some file systems
+        msg = f"{path} holds zero bytes, so it is no text or was cut off: restore it from the data set's archive."
+        raise LayoutError(msg)
+    return text
+
+
+def read_json(path: Path, expected: str) -> object:
+    """Parse a JSON file.
+
+    Raises:
+        LayoutError: It cannot be read, or is not JSON; the message says what was expected.
+    """
+    try:
+        parsed: object = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is not valid JSON ({error}): expected {expected}. Restore it from the data set's archive."
+        raise LayoutError(msg) from error
+    return parsed
+
+
+def tally(names: Iterable[str], noun: str) -> str:
+    """Count things and name the first few: ``12 videos (a, b, c, …)``."""
+    listed = list(names)
+    return f"{len(listed):,} {noun}{'' if len(listed) == 1 else 's'} ({_first(listed, 3)})"
+
+
+def contents(folder: Path) -> str:
+    """Name the first few entries of a folder, for messages."""
+    folders, files = entries(folder)
+    return _first([*(f"{name}/" for name in folders), *files], 8) or "nothing"
+
+
+def _first(names: Sequence[str], limit: int) -> str:
+    return ", ".join([*names[:limit], *["…"][: len(names) > limit]])

@@ -1,0 +1,132 @@
+"""The plainest layout: a folder of real and a folder of fake videos or images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from resgat_pl.data.layouts.base import Entries, Layout, entries, images_in, is_image, is_video, split_name, tally
+from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord
+
+_LABELS: Final = {"real": REAL, "fake": FAKE}
+_SPLITS: Final[dict[str, Split]] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class _Class(NamedTuple):
+    """A ``real`` or ``fake`` folder."""
+
+    split: Split | None
+    label: int
+    path: Path
+
+
+class _Clip(NamedTuple):
+    """A video, an image, or a folder of images."""
+
+    method: str
+    stem: str
+    kind: MediaKind
+    files: tuple[Path, ...]
+
+
+class Folder(Layout):
+    """Videos or images in ``real`` and ``fake``, in capitals or not.
+
+    ::
+
+        [train/ val/ test/]real/{clip.mp4, image.png, clip/0000.png …}
+        [train/ val/ test/]fake/[<method>/]{clip.mp4, image.png, clip/0000.png …}
+
+    Each video file, each single image and each folder of images is one video; images are full frames. A folder in
+    ``fake`` is a method if it holds videos or folders. If it holds only images it is the frames of one video, unless
+    ``real`` holds single images too: then it is a method of single images. Fakes outside a method folder have the
+    method ``fake``.
+
+    Videos with the same name are taken for the same person: they share an identity, and the original of a fake is the
+    real one of its name in the same split. Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test``
+    prescribe the split, and the video is then called ``<name>@<split>``, as the same name may stand in several.
+    """
+
+    name = "folder"
+    expected = "real/ and fake/, or train/, val/, test/ with these in them"
+
+    def matches(self, root: Path) -> bool:
+        """See base class."""
+        return bool(_classes(root))
+
+    def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
+        """See base class."""
+        problems: list[str] = []
+        records: list[VideoRecord] = []
+        originals: dict[str, str] = {}
+        split_of: dict[str, Split | None] = {}
+        shared: set[str] = set()
+        classes = _classes(root)
+        reals = [place.path for place in classes if place.label == REAL]
+        single_images = any(is_image(name) for path in reals for name in entries(path).files)
+        for place in sorted(classes, key=lambda place: place.label):  # real first, so that fakes find their original
+            for clip in _clips(place, single_images, problems):
+                video = f"{clip.stem}@{place.split}" if place.split else clip.stem
+                record = VideoRecord(
+                    dataset=self.name,
+                    method=clip.method,
+                    compression="",
+                    video=video,
+                    label=place.label,
+                    kind=clip.kind,
+                    files=clip.files,
+                    identities=(clip.stem,),
+                    original=originals.get(video) if place.label == FAKE else None,
+                    official_split=place.split,
+                )
+                if place.label == REAL:
+                    originals[video] = record.key
+                if split_of.setdefault(clip.stem, place.split) != place.split:
+                    shared.add(clip.stem)
+                records.append(record)
+        if shared:
+            problems.append(f"{tally(sorted(shared), 'name')} in more than one split: if these are the same, it leaks")
+        return records, problems
+
+
+def _classes(root: Path) -> list[_Class]:
+    found = []
+    for name in entries(root).folders:
+        if name.lower() in _LABELS:
+            found.append(_Class(None, _LABELS[name.lower()], root / name))
+        elif split := _SPLITS.get(name.lower()):
+            inner = [label for label in entries(root / name).folders if label.lower() in _LABELS]
+            found += [_Class(split, _LABELS[label.lower()], root / name / label) for label in inner]
+    return found
+
+
+def _clips(place: _Class, single_images: bool, problems: list[str]) -> Iterator[_Clip]:
+    """Yield what is in one ``real`` or ``fake`` folder, the methods of a ``fake`` folder included."""
+    names = entries(place.path)
+    if place.label == REAL:
+        yield from _listed("original", place.path, names, problems)
+        return
+    methods = [name for name in names.folders if _is_method(entries(place.path / name), single_images)]
+    outside = Entries([name for name in names.folders if name not in set(methods)], names.files)
+    yield from _listed("fake", place.path, outside, problems)
+    for method in methods:
+        yield from _listed(method, place.path / method, entries(place.path / method), problems)
+
+
+def _is_method(inside: Entries, single_images: bool) -> bool:
+    return bool(inside.folders) or any(is_video(name) or (single_images and is_image(name)) for name in inside.files)
+
+
+def _listed(method: str, folder: Path, names: Entries, problems: list[str]) -> Iterator[_Clip]:
+    for name in names.files:
+        if is_video(name) or is_image(name):
+            yield _Clip(method, split_name(name)[0], "video" if is_video(name) else "frames", (folder / name,))
+    empty = []
+    for name in names.folders:
+        if images := images_in(folder / name):
+            yield _Clip(method, name, "frames", images)
+        else:
+            empty.append(name)
+    if empty:
+        problems.append(f"{folder.parent.name}/{folder.name}: {tally(empty, 'folder')} skipped, without an image")

@@ -1,0 +1,41 @@
+"""Shared data: one small synthetic set in each layout, made and extracted once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["WANDB_MODE"] = "offline"  # before anything imports wandb; the command line sets the same default
+os.environ["WANDB_SILENT"] = "true"
+
+
+@pytest.fixture(scope="session")
+def ffpp_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic data set in the FF++ layout: 14 genuine clips, 28 fakes."""
+    from resgat_pl.data.synth import synthesize
+
+    root = tmp_path_factory.mktemp("ffpp")
+    synthesize(root, layout="ffpp", videos=14, frames=5, size=192)
+    return root
+
+
+@pytest.fixture(scope="session")
+def ffpp_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The crops of ``ffpp_root``, 3 frames a video, 64 px."""
+    from resgat_pl.data.cutting import Extraction
+    from resgat_pl.data.extract import extract
+
+    out = tmp_path_factory.mktemp("ffpp_crops")
+    extract(ffpp_root, out, extraction=Extraction(frames=3, size=64), jobs=2)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _keep_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the data sets of the machine it runs on."""
+    for name in ("FFPP_ROOT", "DFDC_ROOT", "RESGAT_CROPS"):
+        monkeypatch.delenv(name, raising=False)
+    yield

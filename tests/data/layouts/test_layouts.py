@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jsonargparse import auto_cli
+
+from resgat_pl.data import layouts
+from resgat_pl.data.layouts import DFDC, FFPP, CropLists, Folder, Layout, detect_layout
+from resgat_pl.data.layouts.base import entries
+from resgat_pl.errors import DatasetNotFoundError, LayoutError
+
+EXAMPLES: dict[type[Layout], str] = {
+    FFPP: "original_sequences/youtube/c23/videos/000.mp4",
+    DFDC: "dfdc_train_part_0/a.mp4",
+    CropLists: "TRAIN_CLIENT.txt",
+    Folder: "real/a.mp4",
+}
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_each_layout_is_told_from_the_others(tmp_path: Path, kind: type[Layout]) -> None:
+    assert set(EXAMPLES) == set(layouts.LAYOUTS)
+    touch(tmp_path, EXAMPLES[kind])
+    assert type(detect_layout(tmp_path)) is kind
+    for other in set(EXAMPLES) - {kind}:
+        with pytest.raises(DatasetNotFoundError, match=f"has not the layout '{other.name}'"):
+            other().index(tmp_path)
+
+
+def test_two_layouts_at_once(tmp_path: Path) -> None:
+    touch(tmp_path, EXAMPLES[FFPP], EXAMPLES[Folder])
+    with pytest.raises(LayoutError, match="ffpp and folder"):
+        detect_layout(tmp_path)
+    assert [r.dataset for r in FFPP().index(tmp_path).records] == ["ffpp"]
+
+
+@pytest.mark.parametrize("find", [detect_layout, FFPP().index, DFDC().index, CropLists().index, Folder().index])
+def test_each_bad_root_has_its_own_words(tmp_path: Path, find: object) -> None:
+    assert callable(find)
+    (tmp_path / "data.zip").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    for name, message in {
+        "missing/deeper": rf"does not exist.* {tmp_path}, with empty/, other/, data\.zip",
+        "data.zip": "is a file",
+        "empty": "is empty",
+        "other": r"letter\.txt",
+    }.items():
+        with pytest.raises(DatasetNotFoundError, match=message):
+            find(tmp_path / name)
+
+
+def test_message_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
+    touch(tmp_path, *[f"file{n:02d}" for n in range(30)])
+    with pytest.raises(DatasetNotFoundError) as caught:
+        detect_layout(tmp_path)
+    for word in ("original_sequences", "dfdc_train_part", "TRAIN_CLIENT", "real/", "file00", "…"):
+        assert word in str(caught.value)
+    assert "file20" not in str(caught.value)
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [".", "ff/original_sequences"])
+def test_root_that_is_one_level_off(tmp_path: Path, given: str) -> None:
+    touch(tmp_path, "ff/" + EXAMPLES[FFPP])
+    with pytest.raises(DatasetNotFoundError, match=rf"Did you mean {tmp_path / 'ff'}\?"):
+        detect_layout(tmp_path / given)
+
+
+def test_home_and_relative_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "data/real/a.mp4")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    wanted = (tmp_path / "data/real/a.mp4",)
+    assert Folder().index(Path("~/data")).records[0].files == wanted
+    assert Folder().index(Path("data")).records[0].files == wanted
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_links_are_followed_and_loops_end(tmp_path: Path, kind: type[Layout]) -> None:
+    disk, root = tmp_path / "disk", tmp_path / "root"
+    touch(disk, "real/a.mp4", "original_sequences/youtube/c23/videos/000.mp4", "crops/a.mp4_face_0.jpg")
+    touch(disk, "dfdc_train_part_0/a.mp4")
+    (disk / "dfdc_train_part_0/metadata.json").write_text('{"a.mp4": {"label": "REAL"}}')
+    (disk / "TRAIN_CLIENT.txt").write_text("crops/a.mp4_face_0.jpg\n")
+    root.symlink_to(disk)
+    expected = [r.key for r in kind().index(disk).records]
+    for place in list(disk.rglob("*/")):
+        (place / "up").symlink_to(disk)
+        (place / "here").symlink_to(place)
+        (place / "self").symlink_to(place / "self")
+    assert [r.key for r in kind().index(root).records] == expected
+
+
+def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetNotFoundError, match=r"cannot be read \(Permission denied\)"):
+        entries(tmp_path)
+
+
+def test_name_that_is_not_utf8(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.mp4", "fake/a.mp4")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/fake/\xe9.mp4")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    index = Folder().index(tmp_path)
+    assert len(index.records) == 2
+    assert len(index.problems) == 1
+    assert index.problems[0].isascii()
+
+
+def test_order_on_disk_does_not_matter(tmp_path: Path) -> None:
+    names = [f"real/{n}.mp4" for n in range(20)] + [f"fake/{n}/{m}.png" for n in range(20) for m in range(12)]
+    touch(tmp_path / "a", *names)
+    touch(tmp_path / "b", *reversed(names))
+    a, b = (Folder().index(tmp_path / name).records for name in "ab")
+    assert [(r.key, [f.name for f in r.files]) for r in a] == [(r.key, [f.name for f in r.files]) for r in b]
+
+
+def test_files_are_never_opened_or_examined_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, *[f"original_sequences/youtube/c23/videos/{n:03d}.mp4" for n in range(200)])
+    calls = 0
+    stat = os.stat
+
+    def count(*args: object, **kwargs: object) -> os.stat_result:
+        nonlocal calls
+        calls += 1
+        return stat(*args, **kwargs)  # type: ignore[arg-type]  # passes on whatever it was given
+
+    monkeypatch.setattr(os, "stat", count)
+    assert len(FFPP().index(tmp_path).records) == 200
+    assert calls < 20
+
+
+def pick(layout: Layout) -> Layout:
+    """Be a command with a layout as its option."""
+    return layout
+
+
+def test_chosen_on_the_command_line(tmp_path: Path) -> None:
+    options = ["--layout", "FFPP", "--layout.compressions", "[c23]", "--layout.splits", str(tmp_path)]
+    layout = auto_cli(pick, args=options, as_positional=False)
+    assert isinstance(layout, FFPP)
+    assert layout.compressions == ["c23"]
+    assert layout.splits == tmp_path

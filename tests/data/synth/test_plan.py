@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resgat_pl.data.synth.alterations import KINDS
+from resgat_pl.data.synth.blend import REGIONS
+from resgat_pl.data.synth.plan import METHOD_KINDS, LayoutName, Plan, make_plan
+from resgat_pl.errors import ConfigError
+
+plans = st.builds(
+    make_plan,
+    layout=st.sampled_from(["ffpp", "dfdc"]),
+    videos=st.integers(4, 100).map(lambda half: 2 * half),
+    fakes_per_real=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+)
+
+
+def fakes_of(plan: Plan) -> list[tuple[str, str]]:
+    return [(fake.kind, fake.region) for shot in plan.shots for fake in shot.fakes]
+
+
+def test_methods_and_kinds_are_one_to_one() -> None:
+    assert sorted(METHOD_KINDS.values()) == sorted(KINDS)
+    assert len(KINDS) >= 6
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans)
+def test_files_are_unique(plan: Plan) -> None:
+    files = [file for shot in plan.shots for file in (shot.video, *(fake.video for fake in shot.fakes))]
+    masks = [fake.mask for shot in plan.shots for fake in shot.fakes if fake.mask]
+    assert len({*files, *masks}) == len(files) + len(masks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans)
+def test_regions_are_dealt_evenly_within_every_kind(plan: Plan) -> None:
+    for kind in KINDS:
+        counts = Counter(region for other, region in fakes_of(plan) if other == kind)
+        dealt = [counts[region] for region in REGIONS]
+        assert max(dealt) - min(dealt) <= 1
+
+
+def test_no_region_has_a_fifth_of_the_fakes() -> None:
+    for layout in ("ffpp", "dfdc"):
+        counts = Counter(region for _, region in fakes_of(make_plan(layout, 60, 2, seed=0)))
+        assert max(counts.values()) < 0.2 * counts.total()
+        assert counts.keys() == REGIONS.keys()
+
+
+def test_centres_are_spread_over_the_face() -> None:
+    centres = np.array([region[:2] for name, region in REGIONS.items() if name != "whole_face"])
+    assert np.abs(centres[:, 0].sum()) < 1e-9, "left and right weigh the same"
+    # The face is 2 wide and 2.8 high, and no two regions share a place.
+    assert np.ptp(centres[:, 0]) > 1.6
+    assert np.ptp(centres[:, 1]) > 1.6
+    distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1) + 9 * np.eye(len(centres))
+    assert distances.min() > 0.3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(15, 100).map(lambda half: 2 * half), st.integers(1, 5))
+def test_kinds_are_even_and_independent_of_the_split(videos: int, fakes: int) -> None:
+    plan = make_plan("ffpp", videos, fakes, seed=1)
+    kinds = Counter(kind for kind, _ in fakes_of(plan))
+    youtube = [count for kind, count in kinds.items() if kind != METHOD_KINDS["DeepFakeDetection"]]
+    assert max(youtube) - min(youtube) <= 2, "methods rotate over pairs"
+    assert 0.5 < kinds[METHOD_KINDS["DeepFakeDetection"]] / np.mean(youtube) < 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(4, 200).map(lambda half: 2 * half))
+def test_splits_cover_the_youtube_clips_in_the_official_ratio(videos: int) -> None:
+    plan = make_plan("ffpp", videos, 1, seed=2)
+    clips = {shot.people[0] for shot in plan.shots if "/youtube/" in shot.video}
+    splits = {name: plan.documents[f"splits/{name}.json"] for name in ("train", "val", "test")}
+    ids = {name: {clip for pair in pairs for clip in pair} for name, pairs in splits.items()}  # type: ignore[attr-defined]  # documents hold plain JSON values
+    assert set.union(*ids.values()) == clips
+    assert sum(map(len, ids.values())) == len(clips)
+    for name, share in (("val", 0.14), ("test", 0.14), ("train", 0.72)):
+        assert abs(len(ids[name]) - share * len(clips)) <= 4
+        assert ids[name]
+
+
+def test_dfdc_keeps_a_fake_in_the_part_of_its_original() -> None:
+    plan = make_plan("dfdc", 40, 3, seed=0)
+    folders = [shot.video.partition("/")[0] for shot in plan.shots]
+    assert len(set(folders)) >= 4
+    for shot, folder in zip(plan.shots, folders, strict=True):
+        assert {fake.video.partition("/")[0] for fake in shot.fakes} == {folder}
+    two = [shot for shot in plan.shots if len(shot.people) == 2]
+    assert 1 <= len(two) <= 10
+    assert {fake.face for shot in two for fake in shot.fakes} == {0, 1}
+
+
+@pytest.mark.parametrize(("layout", "videos"), [("ffpp", 7), ("ffpp", 9), ("ffpp", 6), ("ffpp", 1300), ("dfdc", 7)])
+def test_refuses_a_number_of_videos_that_does_not_fit(layout: LayoutName, videos: int) -> None:
+    with pytest.raises(ConfigError, match=f"videos: {videos}"):
+        make_plan(layout, videos, 2, seed=0)
+
+
+def test_another_seed_gives_another_plan() -> None:
+    for one, other in pairwise(make_plan("ffpp", 20, 2, seed).documents["splits/train.json"] for seed in range(4)):
+        assert one != other

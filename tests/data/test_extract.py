@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.faces import WholeFrame
+from resgat_pl.data.frames import Media
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.errors import ConfigError, DatasetNotFoundError
+
+SMALL = Extraction(frames=3, size=64)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def root(ffpp_root: Path, tmp_path: Path) -> Path:
+    """A copy of the small set, to be damaged."""
+    return Path(shutil.copytree(ffpp_root, tmp_path / "root"))
+
+
+def test_every_video_gives_its_crops(ffpp_root: Path, ffpp_crops: Path) -> None:
+    manifest = Manifest.read(ffpp_crops)
+    videos = list(ffpp_root.rglob("videos/*.mp4"))
+    masks = [path for path in videos if path.parent.parent.name == "masks"]
+    assert len(manifest.videos()) == len(videos) - len(masks)
+    assert len(manifest) == 3 * len(manifest.videos())
+    for row in range(len(manifest)):
+        image = cv2.imread(str(manifest.crop(row)))
+        assert image is not None
+        assert image.shape == (64, 64, 3)
+    assert (manifest.column("sharpness") > 0).all()
+
+
+def test_real_and_fake_are_aligned_pixel_for_pixel(ffpp_crops: Path) -> None:
+    manifest = Manifest.read(ffpp_crops)
+    rows = manifest.table.to_pylist()
+    real = {(f"ffpp/original/c23/{r['video']}", r["frame_index"]): i for i, r in enumerate(rows) if not r["label"]}
+    outside, inside = [], []
+    for row, values in enumerate(rows):
+        if not values["label"]:
+            assert values["mask_path"] is None
+            continue
+        partner = real[values["source_video"], values["frame_index"]]
+        assert values["box"] == rows[partner]["box"]
+        assert values["landmarks"] == rows[partner]["landmarks"]
+        images = [cv2.imread(str(manifest.crop(i))).astype(float) for i in (row, partner)]
+        path = manifest.mask(row)
+        assert path is not None
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if not mask.any():
+            continue  # the forged region lies outside the crop
+        difference = np.abs(images[0] - images[1]).mean(axis=2)
+        inside.append(difference[mask > 200].mean() if (mask > 200).any() else np.nan)
+        outside.append(difference[mask == 0].mean())
+    assert len(inside) > 40
+    assert np.nanmean(inside) > 2 * np.mean(outside)
+    assert np.mean(outside) < 3  # what is left is compression
+
+
+def test_landmarks_lie_in_the_crop_and_in_order(ffpp_crops: Path) -> None:
+    points = np.stack(Manifest.read(ffpp_crops).column("landmarks")).reshape(-1, 5, 2)
+    assert ((points > 0) & (points < 1)).all()
+    assert (points[:, 0, 0] < points[:, 1, 0]).all()
+    assert (points[:, :2, 1].max(axis=1) < points[:, 3:, 1].min(axis=1)).all()
+
+
+def test_same_bytes_whatever_the_number_of_processes(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    extract(ffpp_root, tmp_path, extraction=SMALL, jobs=1)
+    assert digest(tmp_path) == digest(ffpp_crops)
+
+
+def test_a_second_run_touches_nothing(ffpp_root: Path, tmp_path: Path) -> None:
+    extract(ffpp_root, tmp_path, extraction=SMALL)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert is_current(ffpp_root, tmp_path, None, SMALL)
+    extract(ffpp_root, tmp_path, extraction=SMALL)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == before
+
+
+def test_killed_anywhere_it_continues_to_the_same_bytes(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(tmp_path)]
+    command += ["--extraction.frames", "3", "--extraction.size", "64"]
+    rng = np.random.default_rng(0)
+    killed = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not list((tmp_path / "fragments").glob("*.parquet")):
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 0.4)))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed
+    extract(ffpp_root, tmp_path, extraction=SMALL)
+    assert digest(tmp_path) == digest(ffpp_crops)
+
+
+def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, tmp_path: Path) -> None:
+    originals = sorted((root / "original_sequences" / "youtube" / "c23" / "videos").glob("*.mp4"))
+    fakes = sorted((root / "manipulated_sequences").glob("*/c23/videos/*.mp4"))
+    fake = next(path for path in fakes if path.stem.startswith(originals[0].stem))
+    originals[0].write_bytes(b"")
+    originals[1].write_text("this is text")
+    data = originals[2].read_bytes()
+    originals[2].write_bytes(data[: len(data) // 3])
+    write_noise(originals[3])
+    summary = extract(root, tmp_path / "out", extraction=SMALL)
+    reasons = {key.rpartition("/")[2]: reason for key, reason in summary.skipped.items()}
+    assert "empty" in reasons[originals[0].stem]
+    assert "not a video" in reasons[originals[1].stem]
+    assert "cut off" in reasons[originals[2].stem]
+    assert "no face found in 3 frames" in reasons[originals[3].stem]
+    assert len(summary.skipped) == 4
+    assert any(fake.stem in key and "not aligned" in note for key, note in summary.notes.items())
+    document = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert document["skipped"] == summary.skipped
+    assert len(Manifest.read(tmp_path / "out").videos()) == summary.videos - 4
+
+
+def test_a_repaired_video_is_taken_in(root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    victim = sorted((root / "original_sequences" / "youtube" / "c23" / "videos").glob("*.mp4"))[0]
+    whole = victim.read_bytes()
+    victim.write_bytes(b"")
+    assert extract(root, tmp_path / "out", extraction=SMALL).skipped
+    assert is_current(root, tmp_path / "out", None, SMALL)
+    victim.write_bytes(whole)
+    assert not is_current(root, tmp_path / "out", None, SMALL)
+    assert not extract(root, tmp_path / "out", extraction=SMALL).skipped
+    assert digest(tmp_path / "out") == digest(ffpp_crops)
+
+
+def test_other_settings_replace_the_crops(ffpp_root: Path, tmp_path: Path) -> None:
+    extract(ffpp_root, tmp_path, extraction=SMALL)
+    other = Extraction(frames=2, size=48, image_format="jpg")
+    assert not is_current(ffpp_root, tmp_path, None, other)
+    extract(ffpp_root, tmp_path, extraction=other)
+    assert not [path for path in (tmp_path / "crops").rglob("*.png") if not path.stem.endswith("mask")]
+    assert {len(v) for v in np.split(np.arange(len(Manifest.read(tmp_path))), 1)} == {2 * 42}
+
+
+def test_a_shorter_fake_takes_the_common_frames(root: Path, tmp_path: Path) -> None:
+    fake = next((root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos").glob("*.mp4"))
+    copy_frames(fake, 2)
+    extract(root, tmp_path / "out", extraction=Extraction(frames="all", size=64))
+    manifest = Manifest.read(tmp_path / "out")
+    mine = (manifest.column("video") == fake.stem) & (manifest.column("method") == "Deepfakes")
+    frames = manifest.column("frame_index")[mine]
+    assert frames.tolist() == [0, 1]
+
+
+def test_crops_made_elsewhere_are_taken_whole(tmp_path: Path) -> None:
+    for name, level in (("real", 50), ("fake", 200)):
+        folder = tmp_path / "root" / name / "clip"
+        folder.mkdir(parents=True)
+        for number in range(4):
+            cv2.imwrite(str(folder / f"{number:03d}.png"), np.full((40, 30, 3), level + number, np.uint8))
+    extract(tmp_path / "root", tmp_path / "out", extraction=Extraction(frames=2, size=32, detector=WholeFrame()))
+    manifest = Manifest.read(tmp_path / "out")
+    assert len(manifest) == 4
+    assert manifest.column("landmarks").tolist() == [None] * 4
+    assert {tuple(box) for box in manifest.column("box")} == {(0, 0, 30, 40)}
+
+
+def test_user_mistakes(tmp_path: Path, ffpp_root: Path) -> None:
+    with pytest.raises(DatasetNotFoundError):
+        extract(tmp_path / "absent", tmp_path / "out")
+    with pytest.raises(ConfigError, match="Name another folder"):
+        extract(ffpp_root, ffpp_root)
+    with pytest.raises(ConfigError, match="size is 3"):
+        Extraction(size=3)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        extract(ffpp_root, tmp_path / "file" / "out")
+    for name in ("real", "fake"):
+        (tmp_path / "noise" / name).mkdir(parents=True)
+        write_noise(tmp_path / "noise" / name / "a.mp4")
+    with pytest.raises(DatasetNotFoundError, match="Not one face"):
+        extract(tmp_path / "noise", tmp_path / "out2", extraction=SMALL)
+
+
+def write_noise(path: Path) -> None:
+    import av
+
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 96
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            image = rng.integers(0, 255, (96, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def copy_frames(path: Path, count: int) -> None:
+    """Keep only the first frames of a video."""
+    import av
+
+    images = [frame.image for frame in Media([path], "video").read(range(count))]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resgat_pl.data.frames import Media, read_image, sample_indices
+from resgat_pl.errors import MediaError
+
+
+def write_video(path: Path, frames: int = 30, size: tuple[int, int] = (96, 64)) -> None:
+    """A grey level per frame: 7 × its number."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "10"}
+        for number in range(frames):
+            image = np.full((size[1], size[0], 3), 7 * number % 256, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@given(st.integers(1, 500), st.integers(1, 80))
+def test_samples_are_even_and_unique(total: int, frames: int) -> None:
+    chosen = sample_indices(total, frames)
+    assert len(chosen) == min(total, frames)
+    assert (np.diff(chosen) > 0).all()
+    assert chosen[0] >= 0
+    assert chosen[-1] < total
+    if len(chosen) > 1:
+        assert np.ptp(np.diff(chosen)) <= 1
+
+
+def test_all_and_every() -> None:
+    assert sample_indices(5, "all").tolist() == [0, 1, 2, 3, 4]
+    assert sample_indices(10, "all", every=4).tolist() == [0, 4, 8]
+    assert sample_indices(10, 2, every=4).tolist() == [0, 4]
+
+
+def test_reads_the_frames_asked_for(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4")
+    media = Media([tmp_path / "a.mp4"], "video")
+    assert len(media.indices) == 30
+    frames = list(media.read([3, 17, 29, 40]))
+    assert [frame.number for frame in frames] == [3, 17, 29]
+    for frame in frames:
+        assert abs(int(frame.image.mean()) - 7 * frame.number) <= 2
+        assert frame.image.shape == (64, 96, 3)
+        assert frame.time == pytest.approx(frame.number / 25)
+
+
+def test_opens_the_file_once_per_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4")
+    media = Media([tmp_path / "a.mp4"], "video")
+    opened = []
+    real = av.open
+
+    def counting(*args: object, **kwargs: object) -> object:
+        container = real(*args, **kwargs)  # type: ignore[call-overload]  # passed through
+        opened.append(container)
+        return container
+
+    monkeypatch.setattr("resgat_pl.data.frames.av.open", counting)
+    list(media.read(range(0, 30, 3)))
+    assert len(opened) == 1
+
+
+def test_a_video_that_breaks_off_gives_what_there_is(tmp_path: Path) -> None:
+    write_video(tmp_path / "whole.mkv", frames=60)
+    data = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 2 // 3])
+    media = Media([tmp_path / "cut.mkv"], "video")
+    numbers = [frame.number for frame in media.read(range(60))]
+    assert 0 < len(numbers) < 60
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "empty"), (b"just text\n" * 50, "not a video"), (None, "cannot be opened")]
+)
+def test_broken_videos(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "broken.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MediaError, match=rf"broken\.mp4.*{message}"):
+        Media([path], "video")
+
+
+def test_a_truncated_mp4_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match=r"b\.mp4.*cut off"):
+        Media([tmp_path / "b.mp4"], "video")
+
+
+def test_image_files_keep_their_numbers(tmp_path: Path) -> None:
+    for number in (2, 5, 9):
+        cv2.imwrite(str(tmp_path / f"{number:04d}.png"), np.full((8, 8, 3), number, np.uint8))
+    media = Media(sorted(tmp_path.iterdir()), "frames")
+    assert media.indices.tolist() == [2, 5, 9]
+    frames = list(media.read([5, 9]))
+    assert [frame.number for frame in frames] == [5, 9]
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [5, 9]
+    assert Media([tmp_path / "0009.png", tmp_path / "0002.png"], "frames").indices.tolist() == [0, 1]
+
+
+def test_images_come_as_rgb(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "red ünïcode.png"), np.full((4, 4, 3), (0, 0, 255), np.uint8))
+    assert read_image(tmp_path / "red ünïcode.png")[0, 0].tolist() == [255, 0, 0]
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 4), 9, np.uint8))
+    assert read_image(tmp_path / "grey.png").shape == (4, 4, 3)
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.zeros((4, 4, 4), np.uint8))
+    assert read_image(tmp_path / "alpha.png").shape == (4, 4, 3)
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(MediaError, match="not an image"):
+        read_image(tmp_path / "text.png")

@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resgat_pl.data.splits import (
+    SPLITS,
+    AutoSplit,
+    FrameSplit,
+    IdentitySplit,
+    OfficialSplit,
+    PartSplit,
+    SplitProtocol,
+    check_splits,
+    class_counts,
+    describe_counts,
+)
+from resgat_pl.errors import ConfigError, SplitError
+from resgat_pl.types import FAKE, REAL, Split, VideoRecord, video_key
+
+
+def real(name: str, *people: str, dataset: str = "d", part: str = "", official: Split | None = None) -> VideoRecord:
+    return VideoRecord(
+        dataset, "original", "", name, REAL, "video", (), people or (name,), part=part, official_split=official
+    )
+
+
+def fake(name: str, target: str, source: str = "", *, dataset: str = "d", part: str = "") -> VideoRecord:
+    people = (target, source) if source else (target,)
+    original = video_key(dataset, "original", "", target)
+    return VideoRecord(dataset, "swap", "", name, FAKE, "video", (), people, original=original, part=part)
+
+
+def families(count: int, fakes: int = 4, parts: int = 0) -> list[VideoRecord]:
+    """Like DFDC: real videos, each with its fakes."""
+    videos = []
+    for n in range(count):
+        part = f"part_{n % parts}" if parts else ""
+        videos.append(real(f"v{n:04d}", part=part))
+        videos += [fake(f"v{n:04d}f{k}", f"v{n:04d}", part=part) for k in range(fakes)]
+    return videos
+
+
+def pairs(count: int, official: bool = False) -> list[VideoRecord]:
+    """Like FaceForensics++: pairs of people who swap faces."""
+    videos = []
+    for n in range(count):
+        a, b = f"{2 * n:03d}", f"{2 * n + 1:03d}"
+        split = SPLITS[n % 3] if official else None
+        four = [real(a), real(b), fake(f"{a}_{b}", a, b), fake(f"{b}_{a}", b, a)]
+        videos += [replace(video, official_split=split) for video in four]
+    return videos
+
+
+def people_of(videos: list[VideoRecord], chosen: dict[str, Split]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for video in videos:
+        found[chosen[video.key]] |= {*video.identities, video.original or video.key}
+    return found
+
+
+def assert_apart(videos: list[VideoRecord], chosen: dict[str, Split]) -> None:
+    train, val, test = people_of(videos, chosen).values()
+    assert not train & val
+    assert not train & test
+    assert not val & test
+
+
+def count(videos: list[VideoRecord], chosen: dict[str, Split]) -> dict[Split, tuple[int, int]]:
+    return {**class_counts([v.label for v in videos], [chosen[v.key] for v in videos])}
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> list[VideoRecord]:
+    """Any records at all: shared people, chains of originals, originals that are not there, parts or none."""
+    names = st.integers(0, draw(st.sampled_from([3, 30, 300])))
+    videos: dict[str, VideoRecord] = {}
+    for n in range(draw(st.integers(0, 25))):
+        people = [f"p{p}" for p in draw(st.lists(names, min_size=1, max_size=2, unique=True))]
+        part = f"part{draw(st.integers(0, 4))}"
+        if draw(st.booleans()):
+            video = real(f"v{n}", *people, part=part)
+        else:
+            video = replace(fake(f"v{n}", f"v{draw(names)}", part=part), identities=tuple(people))
+        videos[video.key] = video
+    return list(videos.values())
+
+
+@given(data_sets(), st.integers(0, 3), st.sampled_from([(0.14, 0.14), (0.2, 0.0), (0.0, 0.0), (0.3, 0.5)]))
+@settings(max_examples=300, deadline=None)
+def test_identity_split_of_anything(videos: list[VideoRecord], seed: int, shares: tuple[float, float]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        chosen = IdentitySplit(*shares, seed).assign(videos)
+    assert chosen.keys() == {video.key for video in videos}
+    allowed = {split for split, share in zip(SPLITS, (1 - sum(shares), *shares), strict=True) if share}
+    assert set(chosen.values()) <= allowed
+    if not caught:
+        assert_apart(videos, chosen)
+    else:  # even then no original stands apart from its fakes
+        split_of: dict[str, Split] = {}
+        for video in videos:
+            assert split_of.setdefault(video.original or video.key, chosen[video.key]) == chosen[video.key]
+
+
+@given(data_sets(), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_part_split_of_anything(videos: list[VideoRecord], seed: int) -> None:
+    try:
+        chosen = PartSplit(seed=seed).assign(videos)
+    except SplitError as error:
+        assert "IdentitySplit" in str(error)
+        return
+    assert chosen.keys() == {video.key for video in videos}
+    assert_apart(videos, chosen)
+    for part in {video.part for video in videos}:
+        assert len({chosen[video.key] for video in videos if video.part == part}) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # random records often hang together; that is tested elsewhere
+@given(data_sets(), st.randoms(use_true_random=False), st.integers(0, 3), st.data())
+@settings(max_examples=200, deadline=None)
+def test_order_of_the_records_does_not_matter(
+    videos: list[VideoRecord], rng: random.Random, seed: int, data: st.DataObject
+) -> None:
+    protocols: list[SplitProtocol] = [IdentitySplit(seed=seed), PartSplit(seed=seed), AutoSplit(seed=seed)]
+    official: Split | None = data.draw(st.sampled_from([None, *SPLITS]))
+    some = [replace(v, official_split=official) if rng.random() < 0.5 else v for v in videos]
+    other = rng.sample(some, len(some))
+    for protocol in protocols:
+        outcomes: list[object] = []
+        for order in (some, other):
+            try:
+                outcomes.append(protocol.assign(order))
+            except SplitError as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
+
+
+@given(st.integers(0, 5), st.integers(20, 120), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_shares_are_kept_for_each_class(seed: int, size: int, fakes: int) -> None:
+    videos = families(size, fakes)
+    counts = count(videos, IdentitySplit(0.2, 0.1, seed).assign(videos))
+    for label, total in ((REAL, size), (FAKE, size * fakes)):
+        largest = 1 if label == REAL else fakes
+        for split, share in zip(SPLITS, (0.7, 0.2, 0.1), strict=True):
+            assert (
+                abs(counts[split][label] - share * total) < 2 * largest
+            )  # no more than a group off, for each small split
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> list[VideoRecord]:
+    """Groups of people of any size, at least three of them with both classes."""
+    sizes = st.integers(1, 20)
+    groups = draw(st.lists(st.tuples(sizes, sizes), min_size=3, max_size=6))
+    groups += draw(st.lists(st.tuples(sizes, st.just(0)) | st.tuples(st.just(0), sizes), max_size=10))
+    reals = [real(f"{g}r{n}", f"g{g}") for g, sizes in enumerate(groups) for n in range(sizes[0])]
+    fakes = [
+        replace(fake(f"{g}f{n}", f"g{g}"), original=None) for g, sizes in enumerate(groups) for n in range(sizes[1])
+    ]
+    return reals + fakes
+
+
+@pytest.mark.filterwarnings("ignore:.*hang together:UserWarning")
+@given(crowds(), st.integers(0, 9))
+@settings(max_examples=200, deadline=None)
+def test_three_groups_of_both_classes_are_enough(videos: list[VideoRecord], seed: int) -> None:
+    chosen = IdentitySplit(seed=seed).assign(videos)
+    check_splits(class_counts([v.label for v in videos], [chosen[v.key] for v in videos]))
+    parts = [replace(v, part=v.identities[0]) for v in videos]
+    chosen = PartSplit(seed=seed).assign(parts)
+    check_splits(class_counts([v.label for v in videos], [chosen[v.key] for v in videos]))
+
+
+def test_classes_are_balanced_when_nothing_ties_them() -> None:
+    videos = [real(f"r{n}") for n in range(20)] + [
+        replace(fake(f"f{n}", "x", f"f{n}"), original=None) for n in range(200)
+    ]
+    videos = [replace(v, identities=(v.video,)) for v in videos]
+    counts = count(videos, IdentitySplit(0.2, 0.2).assign(videos))
+    assert counts == {"train": (12, 120), "val": (4, 40), "test": (4, 40)}
+
+
+def test_a_rare_class_is_shared_out_as_evenly_as_a_common_one() -> None:
+    videos = [real(f"r{n:03d}", f"g{n}") for n in range(20)]
+    videos += [replace(fake(f"f{n:04d}", f"g{n % 200}"), original=None) for n in range(4000)]
+    for seed in range(10):
+        counts = count(videos, IdentitySplit(0.2, 0.2, seed).assign(videos))
+        assert counts["val"] == counts["test"] == (4, 800)
+
+
+def test_a_large_group_does_not_overfill_a_small_split() -> None:
+    crowd = [real(f"c{n:02d}", "crowd") for n in range(50)] + [fake(f"cf{n:02d}", "crowd") for n in range(50)]
+    videos = crowd + families(100, 1)
+    for seed in range(10):
+        counts = count(videos, IdentitySplit(seed=seed).assign(videos))
+        assert {counts[split] for split in ("val", "test")} == {(21, 21)}
+
+
+@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, AutoSplit])
+def test_seeds_matter(make: Callable[..., SplitProtocol]) -> None:
+    videos = families(60, parts=20)
+    assert make(seed=0).assign(videos) != make(seed=1).assign(videos)
+
+
+def test_same_in_another_process() -> None:
+    code = (
+        "import pickle, sys, warnings; import numpy as np; from resgat_pl.data.splits import *;"
+        "warnings.simplefilter('ignore');"
+        "videos = pickle.load(sys.stdin.buffer); rows = np.arange(len(videos)).repeat(3);"
+        "print([p.assign_rows(videos, rows).tolist() for p in (IdentitySplit(), PartSplit(), FrameSplit(seed=3))])"
+    )
+    outputs = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            input=pickle.dumps(families(30, parts=10)),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
+    assert b"test" in outputs.pop()
+
+
+def test_pinned_outcome() -> None:
+    """A change of the algorithm moves published results: it must be on purpose."""
+    chosen = IdentitySplit(0.25, 0.25, seed=7).assign(families(8, 1))
+    assert "".join(chosen[f"d/original/-/v{n:04d}"][1] for n in range(8)) == "erraerra"
+    with pytest.warns(UserWarning, match="frames of one video"):
+        rows = FrameSplit(0.25, 0.25, seed=7).assign_rows(families(2, 1), np.arange(4).repeat(4))
+    assert "".join(split[1] for split in rows) == "arrereaearerrrra"
+
+
+def test_people_who_all_hang_together_are_split_by_original_with_a_warning() -> None:
+    videos = [real(f"{a:02d}__{s}", f"{a:02d}") for a in range(12) for s in range(5)]
+    videos += [
+        replace(fake(f"{a:02d}_{b:02d}__{s}", f"{a:02d}__{s}"), identities=(f"{a:02d}", f"{b:02d}"))
+        for a in range(12)
+        for s in range(5)
+        for b in (a + 1, a + 2, a + 5)
+    ]
+    with pytest.warns(UserWarning, match="240 of 240 videos hang together"):
+        chosen = IdentitySplit().assign(videos)
+    counts = count(videos, chosen)
+    assert all(min(pair) > 0 for pair in counts.values())
+    for video in videos:
+        assert chosen[video.original or video.key] == chosen[video.key]
+
+
+def test_official_split_is_taken_as_it_is() -> None:
+    videos = pairs(9, official=True)
+    assert OfficialSplit().assign(videos) == {v.key: v.official_split for v in videos}
+    assert AutoSplit().assign(videos) == {v.key: v.official_split for v in videos}
+
+
+def test_official_split_without_val_holds_some_train_people_out() -> None:
+    videos = [replace(v, official_split="train") for v in pairs(20)]
+    test = [real(f"t{n}", official="test") for n in range(5)]
+    chosen = OfficialSplit(val=0.2).assign(videos + test)
+    assert {chosen[v.key] for v in test} == {"test"}
+    assert sum(chosen[v.key] == "val" for v in videos) == 16
+    assert_apart(videos + test, chosen)
+
+
+def test_official_split_needs_one_for_every_video() -> None:
+    with pytest.raises(SplitError, match=r"train\.json, val\.json and test\.json .*ROOT/splits"):
+        OfficialSplit().assign(pairs(3))
+    with pytest.raises(
+        SplitError, match=r"1 of 13 videos have no official split, such as d/original/-/24__x.*AutoSplit"
+    ):
+        OfficialSplit().assign([*pairs(3, official=True), real("24__x", "24")])
+
+
+def test_auto_split_of_official_videos_with_others() -> None:
+    official = pairs(9, official=True)
+    late = [replace(fake(f"{a}_{b}", a, b), method="new") for a, b in (("000", "001"), ("003", "002"), ("004", "005"))]
+    actors = [real(f"actor{n}") for n in range(20)] + [fake(f"swap{n}", f"actor{n}") for n in range(20)]
+    videos = [*official, *late, *actors]
+    chosen = AutoSplit(0.2, 0.2).assign(videos)
+    assert all(chosen[v.key] == v.official_split for v in official)
+    assert [chosen[v.key] for v in late] == ["train", "val", "test"]
+    assert_apart(videos, chosen)
+    assert count(actors, chosen) == {"train": (12, 12), "val": (4, 4), "test": (4, 4)}
+
+
+def test_auto_split_keeps_few_actors_whole_without_a_warning() -> None:
+    actors = [
+        real("01__a", "01"),
+        fake("01_02__a", "01__a", "02"),
+        real("02__a", "02"),
+        fake("02_01__a", "02__a", "01"),
+    ]
+    chain = [replace(v, identities=("01", "02")) for v in actors]
+    chosen = AutoSplit().assign(pairs(9, official=True) + chain)
+    assert len({chosen[v.key] for v in chain}) == 1
+
+
+def test_auto_split_refuses_people_between_official_splits() -> None:
+    videos = pairs(9, official=True)
+    with pytest.raises(SplitError, match=r"d/swap/-/000_002 .*train, val.*IdentitySplit"):
+        AutoSplit().assign([*videos, fake("000_002", "000", "002")])
+
+
+def test_auto_split_by_part() -> None:
+    videos = families(60, parts=20)
+    assert AutoSplit(0.1, 0.1).assign(videos) == PartSplit(0.1, 0.1).assign(videos)
+    few = families(60, parts=2)
+    assert AutoSplit(0.1, 0.1).assign(few) == IdentitySplit(0.1, 0.1).assign(few)
+    none = families(60)
+    assert AutoSplit().assign(none) == IdentitySplit().assign(none)
+
+
+def test_auto_split_with_an_official_test_set_only() -> None:
+    test = [real(f"t{n}", part="test", official="test") for n in range(30)]
+    for videos in (families(60, parts=20), families(60)):
+        chosen = AutoSplit().assign(videos + test)
+        assert {chosen[v.key] for v in test} == {"test"}
+        assert {chosen[v.key] for v in videos} == {"train", "val"}
+
+
+def test_auto_split_treats_each_data_set_for_itself() -> None:
+    one = families(20)
+    two = [replace(v, dataset="e", original=v.original and f"e{v.original[1:]}") for v in families(20)]
+    official = [replace(v, official_split="test") for v in two]
+    chosen = AutoSplit().assign(one + official)
+    assert {key: split for key, split in chosen.items() if key.startswith("d/")} == AutoSplit().assign(one)
+    assert {split for key, split in chosen.items() if key.startswith("e/")} == {"test"}
+    assert AutoSplit().assign([]) == {}
+
+
+def test_part_split_says_what_is_missing() -> None:
+    with pytest.raises(SplitError, match=r"2 parts make 2 groups .*too few for train, val, test.*IdentitySplit"):
+        PartSplit().assign(families(6, parts=2))
+    assert set(PartSplit(val=0.2, test=0).assign(families(6, parts=2)).values()) == {"train", "val"}
+    with pytest.raises(SplitError, match="5 videos are in no part, such as d/original/-/v0000"):
+        PartSplit().assign(families(1) + families(6, parts=3)[5:])
+    tied = [*families(6, parts=3), real("x", "v0000", part="part_1")]
+    with pytest.raises(SplitError, match="3 parts make 2 groups"):
+        PartSplit().assign(tied)
+
+
+@given(st.lists(st.integers(0, 12), min_size=5, max_size=5), st.integers(0, 3), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+@pytest.mark.filterwarnings("ignore:FrameSplit:UserWarning")
+def test_frame_split_cuts_each_class_exactly(sizes: list[int], seed: int, rng: random.Random) -> None:
+    videos = [real("a"), fake("b", "a"), real("c"), fake("e", "c"), fake("f", "c")]
+    rows = np.repeat(np.arange(5), sizes)
+    splits = FrameSplit(0.1, 0.2, seed).assign_rows(videos, rows)
+    assert splits.dtype == np.dtype("U5")
+    labels = np.array([v.label for v in videos])[rows]
+    for label in (REAL, FAKE):
+        total = int(np.sum(labels == label))
+        assert np.sum(splits[labels == label] == "test") == round(0.2 * total)
+        assert np.sum(splits[labels == label] == "val") == round(0.1 * total)
+    order = rng.sample(range(5), 5)  # the same videos in another order, with their rows
+    moved = FrameSplit(0.1, 0.2, seed).assign_rows(
+        [videos[n] for n in order], np.repeat(np.arange(5), np.array(sizes)[order])
+    )
+    for place, n in enumerate(order):
+        mine = moved[np.repeat(np.arange(5), np.array(sizes)[order]) == place]
+        assert mine.tolist() == splits[rows == n].tolist()
+
+
+def test_frame_split_of_the_papers_counts() -> None:
+    videos = [real("a"), fake("b", "a")]
+    rows = np.repeat([0, 1], [275_620, 375_315])
+    with pytest.warns(UserWarning, match="frames of one video"):
+        splits = FrameSplit(val=0.0).assign_rows(videos, rows)
+    counts = class_counts(rows, splits)
+    assert counts["train"] == (220_496, 300_252)
+    assert counts["test"] == (55_124, 75_063)
+    assert counts["val"] == (0, 0)
+
+
+def test_only_the_frame_split_leaks() -> None:
+    leaky = {kind for kind in (OfficialSplit, PartSplit, IdentitySplit, FrameSplit, AutoSplit) if kind.leaky}
+    assert leaky == {FrameSplit}
+    with pytest.raises(SplitError, match="assign_rows"):
+        FrameSplit().assign(families(3))
+
+
+@pytest.mark.parametrize("protocol", [IdentitySplit(), PartSplit(), AutoSplit()])
+def test_rows_follow_their_video(protocol: SplitProtocol) -> None:
+    videos = families(12, parts=6)
+    rows = np.random.default_rng(0).integers(0, len(videos), 500)
+    chosen = protocol.assign(videos)
+    splits = protocol.assign_rows(videos, rows)
+    assert splits.dtype == np.dtype("U5")
+    assert splits.tolist() == [chosen[videos[row].key] for row in rows]
+    assert protocol.assign_rows(videos, rows[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, FrameSplit, AutoSplit])
+@pytest.mark.parametrize(
+    "bad", [{"val": -0.1}, {"test": 1.0}, {"val": 0.5, "test": 0.5}, {"val": float("nan")}, {"seed": -1}]
+)
+def test_bad_options(make: Callable[..., SplitProtocol], bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"):
+        make(**bad)
+
+
+def test_check_names_split_and_counts() -> None:
+    counts = class_counts([0, 1, 1, 0], ["train", "train", "val", ""])
+    assert counts == {"train": (1, 1), "val": (0, 1), "test": (0, 0)}
+    check_splits(counts, ["train"])
+    with pytest.raises(
+        SplitError, match=r"split 'val' has no real video.*train 1 real and 1 fake, val 0 real and 1 fake"
+    ):
+        check_splits(counts, ["train", "val"])
+    with pytest.raises(SplitError, match="'test' has no real and no fake"):
+        check_splits(counts, ["test"])
+    assert describe_counts(class_counts([0] * 1200, ["test"] * 1200)).endswith("test 1,200 real and 0 fake")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resgat_pl.nn.grid import Grid
+
+sides = st.integers(2, 9)
+
+
+def brute_force(height: int, width: int) -> set[tuple[int, int]]:
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    return {
+        (a[0] * width + a[1], b[0] * width + b[1])
+        for a in cells
+        for b in cells
+        if abs(a[0] - b[0]) + abs(a[1] - b[1]) <= 1
+    }
+
+
+@given(sides, sides)
+@settings(max_examples=20, deadline=None)
+def test_edges_are_the_four_neighbours_and_the_node_itself(height: int, width: int) -> None:
+    grid = Grid(height, width)
+    edges = [tuple(edge) for edge in grid.edge_index.T.tolist()]
+    assert set(edges) == brute_force(height, width)
+    assert len(edges) == len(set(edges)) == 5 * height * width - 2 * height - 2 * width
+
+
+@given(sides, sides)
+@settings(max_examples=20, deadline=None)
+def test_edges_are_sorted_by_target_then_self_left_right_up_down(height: int, width: int) -> None:
+    grid = Grid(height, width)
+    source, target = grid.edge_index
+    order = {0: 0, -1: 1, 1: 2, -width: 3, width: 4}
+    step = (source - target).tolist()
+    keys = [(t, order[s]) for t, s in zip(target.tolist(), step, strict=True)]
+    assert keys == sorted(keys)
+
+
+def test_seven_by_seven_has_217_edges() -> None:
+    assert Grid(7, 7).edge_index.shape == (2, 217)
+
+
+@given(sides, sides)
+@settings(max_examples=20, deadline=None)
+def test_slots_edges_and_sources_agree(height: int, width: int) -> None:
+    grid = Grid(height, width)
+    nodes = torch.rand(2, grid.num_nodes, 3)
+    by_edge = grid.to_edges(grid.gather(nodes))
+    assert torch.equal(by_edge, nodes[:, grid.edge_index[0]])
+
+    slots = torch.rand(2, grid.num_nodes, 5, 3) * grid.present.unsqueeze(-1)
+    expected = torch.zeros(2, grid.num_nodes, 3).index_add(1, grid.edge_index[0], grid.to_edges(slots))
+    torch.testing.assert_close(grid.sum_by_source(slots), expected)
+
+
+def test_fit_rebuilds_only_for_another_shape() -> None:
+    grid = Grid(3, 4)
+    before = grid.edge_index
+    grid.fit(3, 4)
+    assert grid.edge_index is before
+    grid.fit(4, 3)
+    assert grid.shape == (4, 3)
+    assert all(torch.equal(a, b) for a, b in zip(grid.buffers(), Grid(4, 3).buffers(), strict=True))
+
+
+def test_tables_are_not_saved() -> None:
+    assert not Grid(3, 3).state_dict()
+
+
+def test_tables_made_in_inference_mode_serve_training() -> None:
+    grid = Grid(2, 2)
+    with torch.inference_mode():
+        grid.fit(3, 3)
+    nodes = torch.rand(1, 9, 2, requires_grad=True)
+    grid.gather(nodes).sum().backward()
+    assert nodes.grad is not None
