@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace, set_parsing_settings
@@ -72,25 +73,29 @@ class ResGATCLI(LightningCLI):
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
 
 
+def parser_options() -> dict[str, Any]:
+    """Arguments of ``ResGATCLI`` besides the command line's."""
+    # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    return {
+        "model_class": ResGATModule,
+        "datamodule_class": FaceDataModule,
+        "seed_everything_default": 0,
+        "save_config_kwargs": {"overwrite": True},
+        "trainer_defaults": {"callbacks": [PredictionWriter(), WandbRunId()]},
+        "parser_kwargs": {"prog": "resgat", "parser_mode": "omegaconf+"},
+    }
+
+
 def run(args: Sequence[str]) -> None:
     """Run one of Lightning's subcommands.
 
     Args:
         args: Subcommand and options.
     """
-    # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     _quiet()
     try:
-        ResGATCLI(
-            ResGATModule,
-            FaceDataModule,
-            args=list(args),
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [PredictionWriter(), WandbRunId()]},
-            parser_kwargs={"prog": "resgat", "parser_mode": "omegaconf+"},
-        )
+        ResGATCLI(args=list(args), **parser_options())
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
 
@@ -101,6 +106,8 @@ def _quiet() -> None:
         ".*args parameter is intended to run from within Python.*",  # the same function serves both
         ".*does not have many workers.*",  # the number of workers is the configuration's decision
         ".*persistent_workers.*",
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
+        ".*The dirpath has changed from.*",  # testing and resuming write to a folder of their own
         ".*The number of training batches.*is smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -30,7 +30,10 @@ class Augmentation(ABC):
         """Return the changed image, ``(H, W, 3)`` uint8 RGB in and out; sides may be swapped by a transposition."""
         if self._pipeline is None:
             self._pipeline = A.Compose(self.transforms())
-        self._pipeline.set_random_seed(seed)
+        # Compose.set_random_seed would give every step the same numbers: all of them would happen, or none.
+        steps = self._pipeline.transforms
+        for step, own in zip(steps, np.random.SeedSequence(seed).generate_state(len(steps)), strict=True):
+            step.set_random_seed(int(own))
         changed: NDArray[np.uint8] = self._pipeline(image=image)["image"]
         return changed
 

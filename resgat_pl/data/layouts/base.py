@@ -66,7 +66,7 @@ class Layout(ABC):
         """
         root = check_root(root)
         if not self.matches(root):
-            msg = f"{root} has not the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
+            msg = f"{root} does not have the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
             raise DatasetNotFoundError(msg)
         found, problems = self.scan(root)
         unique: dict[str, VideoRecord] = {}

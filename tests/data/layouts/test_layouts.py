@@ -31,7 +31,7 @@ def test_each_layout_is_told_from_the_others(tmp_path: Path, kind: type[Layout])
     touch(tmp_path, EXAMPLES[kind])
     assert type(detect_layout(tmp_path)) is kind
     for other in set(EXAMPLES) - {kind}:
-        with pytest.raises(DatasetNotFoundError, match=f"has not the layout '{other.name}'"):
+        with pytest.raises(DatasetNotFoundError, match=f"does not have the layout '{other.name}'"):
             other().index(tmp_path)
 
 

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl.data.dataset import Draw, EvalSampler, FaceCrops, Order, TrainSampler
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.transforms import FlipAugmentation
+from resgat_pl.errors import SplitError
+
+
+@pytest.fixture(scope="module")
+def faces(ffpp_crops: Path) -> FaceCrops:
+    manifest = Manifest.read(ffpp_crops)
+    return FaceCrops(manifest, np.arange(len(manifest)), 48, FlipAugmentation(1.0))
+
+
+def test_a_sample(faces: FaceCrops) -> None:
+    sample = faces[7]
+    assert sample["image"].shape == (3, 48, 48)
+    assert sample["image"].dtype == torch.uint8
+    assert sample["row"] == 7
+    assert sample["label"] == faces.labels[7]
+    assert torch.equal(faces[Draw(7, 3)]["image"], sample["image"].flip(2))
+
+
+def test_masks(faces: FaceCrops) -> None:
+    fake, real = int(np.flatnonzero(faces.labels == 1)[0]), int(np.flatnonzero(faces.labels == 0)[0])
+    mask = faces.mask(fake)
+    assert mask is not None
+    assert mask.shape == (48, 48)
+    assert faces.mask(real) is None
+
+
+def test_pairs_are_fake_and_original_of_the_same_frame(faces: FaceCrops) -> None:
+    rows = faces.manifest.table.to_pylist()
+    pairs = faces.pairs()
+    assert len(pairs) == (faces.labels == 1).sum()
+    for fake, real in pairs:
+        assert rows[fake]["source_video"] == f"ffpp/original/c23/{rows[real]['video']}"
+        assert rows[fake]["frame_index"] == rows[real]["frame_index"]
+
+
+@pytest.mark.parametrize("order", ["shuffled", "balanced", "paired"])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_an_epoch(faces: FaceCrops, order: Order, ranks: int) -> None:
+    samplers = [TrainSampler(faces, ranks, rank, seed=1, order=order) for rank in range(ranks)]
+    drawn = [list(sampler) for sampler in samplers]
+    assert {len(draws) for draws in drawn} == {len(samplers[0])}
+    everything = [draw.position for draws in drawn for draw in draws]
+    if order == "shuffled":
+        assert set(everything) == set(range(len(faces)))
+        assert len(everything) < len(faces) + ranks
+    else:
+        labels = faces.labels[everything]
+        assert abs(int((labels == 0).sum()) - int((labels == 1).sum())) <= ranks
+    if order == "paired":
+        pairs = {tuple(pair) for pair in faces.pairs().tolist()}
+        for draws in drawn:
+            for fake, real in zip(draws[::2], draws[1::2], strict=True):
+                assert (fake.position, real.position) in pairs
+                assert fake.seed == real.seed
+
+
+@pytest.mark.parametrize("order", ["shuffled", "balanced", "paired"])
+def test_order_depends_on_seed_and_epoch_only(faces: FaceCrops, order: Order) -> None:
+    def draws(seed: int, epoch: int) -> list[Draw]:
+        sampler = TrainSampler(faces, 1, 0, seed, order)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert draws(0, 0) == draws(0, 0)
+    assert draws(0, 0) != draws(0, 1)
+    assert draws(0, 0) != draws(1, 0)
+    assert len({draw.seed for draw in draws(0, 0)}) > 10
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_evaluation_sees_each_crop_once(faces: FaceCrops, ranks: int) -> None:
+    drawn = [draw for rank in range(ranks) for draw in EvalSampler(faces, ranks, rank)]
+    assert sorted(draw.position for draw in drawn) == list(range(len(faces)))
+    assert {draw.seed for draw in drawn} == {None}
+    assert sum(len(EvalSampler(faces, ranks, rank)) for rank in range(ranks)) == len(faces)
+
+
+def test_pairs_need_originals(faces: FaceCrops) -> None:
+    only_fakes = FaceCrops(faces.manifest, np.flatnonzero(faces.labels == 1), 48)
+    with pytest.raises(SplitError, match="original beside it"):
+        TrainSampler(only_fakes, 1, 0, 0, "paired")

@@ -1,0 +1,122 @@
+"""fit, test and predict through the command line, in one process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from resgat_pl import ResGAT
+from resgat_pl.cli import main
+from resgat_pl.data.manifest import Manifest
+
+from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
+
+
+@pytest.fixture(scope="module")
+def run(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of the tiny detector, then a test of its best checkpoint."""
+    root = tmp_path_factory.mktemp("run")
+    resgat("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", root,
+           "--trainer.max_epochs", 2)  # fmt: skip
+    fitted = root / "version_0"
+    resgat("test", "--config", fitted / "config.yaml", "--ckpt_path", fitted / "checkpoints" / "best.ckpt")
+    return root
+
+
+def test_fit_leaves_checkpoints_metrics_and_heatmaps(run: Path) -> None:
+    fitted = run / "version_0"
+    assert sorted(path.name for path in (fitted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    values = metrics(fitted)
+    for level in ("frame", "video"):
+        for name in ("f1_fake", "f1_real", "auroc", "accuracy"):
+            assert 0 <= values[f"val/{level}_{name}"] <= 1
+    assert math.isfinite(values["val/loss"])
+    assert math.isfinite(values["train/loss"])
+    for name in ("epoch-000", "epoch-001"):
+        sheet = cv2.imread(str(fitted / "heatmaps" / f"{name}.png"))
+        assert sheet is not None
+        assert sheet.std() > 20
+    assert (run / "version_1" / "heatmaps" / "test.png").is_file()
+
+
+def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
+    (first,) = sorted((run / "wandb").glob("offline-run-*"))[:1]
+    history = wandb_history(first)
+    logged = {key for step in history for key in step}
+    assert {"train/loss", "val/loss", "val/frame_auroc", "val/video_f1_real", "val/heatmaps"} <= logged
+    values = {key: value for step in history for key, value in step.items()}
+    assert values["val/video_auroc"] == pytest.approx(metrics(run / "version_0")["val/video_auroc"])
+    table = values["val/heatmaps"]
+    assert table["_type"] == "table-file"
+    content = json.loads((first / "files" / table["path"]).read_text())
+    assert content["columns"] == ["face", "contribution", "attention", "label", "probability"]
+    assert [row[3] for row in content["data"]] == ["real", "real", "fake", "fake"]
+    images = [cell for row in content["data"] for cell in row[:3]]
+    for image in images:
+        assert image["_type"] == "image-file"
+        assert cv2.imread(str(first / "files" / image["path"])) is not None
+    masks = [row[0]["masks"]["manipulated"] for row in content["data"] if row[3] == "fake"]
+    assert len(masks) == 2
+    assert all((first / "files" / mask["path"]).is_file() for mask in masks)
+    assert any(record.WhichOneof("record_type") == "run" for record in wandb_records(first))
+
+
+def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    folder = run / "version_1" / "predictions"
+    tables = {name: list(csv.DictReader((folder / f"{name}.csv").open())) for name in ("frames", "tracks", "videos")}
+    values = metrics(run / "version_1")
+    for level, name in (("frame", "frames"), ("video", "videos")):
+        label = [int(row["label"]) for row in tables[name]]
+        probability = [float(row["probability"]) for row in tables[name]]
+        assert values[f"test/{level}_auroc"] == pytest.approx(roc_auc_score(label, probability), abs=1e-6)
+    manifest = Manifest.read(ffpp_crops)
+    expected = set(manifest.column("crop_path")[manifest.column("split") == "test"])
+    assert {row["crop_path"] for row in tables["frames"]} == expected
+    assert len(tables["videos"]) == len(expected) // 3
+
+
+def test_the_trained_model_in_python(run: Path, ffpp_crops: Path) -> None:
+    net = ResGAT.load(run / "version_0" / "checkpoints" / "best.ckpt")
+    row = next(iter(csv.DictReader((run / "version_1" / "predictions" / "frames.csv").open())))
+    image = cv2.cvtColor(cv2.imread(str(ffpp_crops / row["crop_path"])), cv2.COLOR_BGR2RGB)
+    with torch.no_grad():
+        output = net(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    assert float(output.logit) == pytest.approx(float(row["logit"]), abs=1e-4)
+
+
+def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: Path, tmp_path: Path) -> None:
+    fitted = run / "version_0"
+    checkpoint = fitted / "checkpoints" / "last.ckpt"
+    before = set((run / "wandb").glob("offline-run-*"))
+    resgat("fit", "--config", fitted / "config.yaml", "--ckpt_path", checkpoint, "--trainer.max_epochs", 3)
+    (resumed,) = set((run / "wandb").glob("offline-run-*")) - before
+    first = sorted(before)[0]
+    assert resumed.name.rpartition("-")[2] == first.name.rpartition("-")[2]
+    epochs = {step["epoch"] for step in wandb_history(resumed) if "val/loss" in step}
+    assert epochs == {2}  # the first two are not repeated
+
+
+@pytest.mark.parametrize("config", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+@pytest.mark.filterwarnings("default")  # Lightning advises on settings that a test has on purpose
+def test_every_config_runs(config: Path, command: str, ffpp_crops: Path, tmp_path: Path) -> None:
+    arguments = [command, "--config", str(config), "--data.crops", str(ffpp_crops)]
+    assert main([*arguments, "--trainer.default_root_dir", str(tmp_path), "--trainer.fast_dev_run", "true"]) == 0
+
+
+def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:
+    states = []
+    for name in ("a", "b"):
+        resgat("fit", "--config", CONF / "augmented.yaml", "--data.crops", ffpp_crops, "--trainer.max_epochs", 1,
+               "--trainer.default_root_dir", tmp_path / name)  # fmt: skip
+        (checkpoint,) = (tmp_path / name).rglob("last.ckpt")
+        states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
