@@ -61,12 +61,16 @@ class SoftMask:
     texture: NDArray[np.float32]
 
     @staticmethod
-    def draw(rng: np.random.Generator, name: str) -> SoftMask:
-        """Draw a mask over a region of ``REGIONS``: jittered, tilted, with an irregular outline and a feathered rim."""
+    def draw(rng: np.random.Generator, name: str, extent: float = 1.0) -> SoftMask:
+        """Draw a mask over a region of ``REGIONS``: jittered, tilted, with an irregular outline and a feathered rim.
+
+        ``extent`` multiplies the region's axes; the whole face stays as it is.
+        """
         x, y, width, height = REGIONS[name]
         dx, dy = rng.uniform(-0.06, 0.06, 2)
         scale_x, scale_y = rng.uniform(0.88, 1.08, 2)
-        region = Region(x + dx, y + dy, width * scale_x, height * scale_y)
+        scale = 1.0 if name == "whole_face" else extent
+        region = Region(x + dx, y + dy, width * scale_x * scale, height * scale_y * scale)
         steps = (np.arange(_TEXELS) + 0.5) * (_SPAN / _TEXELS)
         across, along = steps[None, :] + _LEFT - region.x, steps[:, None] + _TOP - region.y
         tilt = rng.uniform(-0.25, 0.25)

@@ -26,7 +26,13 @@ class _Cut(NamedTuple):
 
 
 def forge(
-    clip: Clip, face: int, kind: str, region: str, rng: np.random.Generator, change: float = SUBTLE
+    clip: Clip,
+    face: int,
+    kind: str,
+    region: str,
+    rng: np.random.Generator,
+    change: float = SUBTLE,
+    extent: float = 1.0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Alter one region of one face through a whole clip.
 
@@ -40,12 +46,13 @@ def forge(
         region: Region to alter, of ``REGIONS``.
         rng: Source of the alteration's parameters and the mask's shape.
         change: Mean change inside the mask, of 255, to reach; drawn for each clip from 0.7 to 1.4 times this.
+        extent: Size of the altered region, as a multiple of its usual one.
 
     Returns:
         The frames ``(T, S, S, 3)`` uint8, and the mask ``(T, S, S)`` bool: outside it the frames equal the clip's.
     """
     alter = KINDS[kind](rng)
-    soft = SoftMask.draw(rng, region)
+    soft = SoftMask.draw(rng, region, extent)
     visible = change * rng.uniform(0.7, 1.4)
     frames = clip.frames.copy()
     masks = np.zeros(frames.shape[:3], bool)

@@ -73,6 +73,7 @@ def synthesize(
     size: int = 256,
     faces: Path | None = None,
     change: float = SUBTLE,
+    extent: float = 1.0,
     jobs: int = 2,
     seed: int = 0,
 ) -> Summary:
@@ -93,6 +94,7 @@ def synthesize(
         size: Width and height of the frames in pixels; even, at least 128.
         faces: Folder of portraits, one person per image. Without it people are drawn.
         change: Mean change inside the altered region, of 255; 5.5 is subtle, 15 is seen at once.
+        extent: Size of the altered regions as a multiple of the usual one, a quarter to half of the face's width.
         jobs: Number of processes.
         seed: Another seed gives other people, motions and alterations.
 
@@ -113,6 +115,7 @@ def synthesize(
         "size": size,
         "faces": None if images is None else fingerprint(images),
         "change": change,
+        "extent": extent,
         "seed": seed,
     }
     kinds = Counter(fake.kind for shot in plan.shots for fake in shot.fakes)
@@ -122,7 +125,7 @@ def synthesize(
         with _workers(jobs) as spread:
             cast = {} if images is None else _cast(people_of(plan.shots), images, seed, spread)
             _begin(out, request)
-            make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, seed=seed)
+            make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, extent=extent, seed=seed)
             progress = tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip")
             with progress:
                 for count in spread(make, plan.shots):
@@ -229,7 +232,16 @@ def _cast(people: list[str], images: list[Path], seed: int, spread: _Map) -> dic
     return dict(zip(people, found, strict=True))
 
 
-def _make(shot: Shot, out: Path, cast: dict[str, Portrait], frames: int, size: int, change: float, seed: int) -> int:
+def _make(
+    shot: Shot,
+    out: Path,
+    cast: dict[str, Portrait],
+    frames: int,
+    size: int,
+    change: float,
+    extent: float,
+    seed: int,
+) -> int:
     """Write a genuine clip and its fakes; return how many files of video that is, masks not counted."""
     rng = generator(seed, "clip", shot.video)
     clip: Clip
@@ -239,7 +251,9 @@ def _make(shot: Shot, out: Path, cast: dict[str, Portrait], frames: int, size: i
         clip = draw_clip([generator(seed, "person", person) for person in shot.people], rng, frames, size)
     write_video(out / shot.video, clip.frames)
     for fake in shot.fakes:
-        altered, masks = forge(clip, fake.face, fake.kind, fake.region, generator(seed, "fake", fake.video), change)
+        altered, masks = forge(
+            clip, fake.face, fake.kind, fake.region, generator(seed, "fake", fake.video), change, extent
+        )
         write_video(out / fake.video, altered)
         if fake.mask is not None:
             write_mask(out / fake.mask, masks)
