@@ -38,7 +38,7 @@ def main() -> int:
             size=160,
             faces=arguments.faces,
             change=60,
-            extent=2.0,
+            extent=2.4,
         )
         made = time.perf_counter()
         options = ["--config", str(CONFIG), "--data.root", str(out / "videos"), "--data.crops", str(out / "crops")]

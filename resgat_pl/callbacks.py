@@ -72,7 +72,7 @@ class Heatmaps(Callback):
         save_sheet([face for face, _ in drawn], target, f"{split} faces, {name}")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                _log_table(logger, f"{split}/heatmaps", drawn, faces.labels[chosen])
+                _log_to_wandb(logger, split, drawn, faces.labels[chosen])
 
 
 def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
@@ -138,23 +138,32 @@ def explain_faces(module: ResGATModule, faces: FaceCrops, chosen: NDArray[np.int
     return drawn
 
 
-def _log_table(
-    logger: WandbLogger, key: str, drawn: Sequence[tuple[SheetFace, float]], labels: NDArray[np.int64]
+def _log_to_wandb(
+    logger: WandbLogger, split: Split, drawn: Sequence[tuple[SheetFace, float]], labels: NDArray[np.int64]
 ) -> None:
+    """Log the table ``{split}/heatmaps`` and the faces with their masks as ``{split}/faces``.
+
+    Images of a table travel in an artifact; the plain ones lie in the run's own folder, also when it is offline.
+    """
     import wandb
 
     scales = scales_of([face for face, _ in drawn])
-    columns = ["face", *scales, "label", "probability"]
     data: list[list[Any]] = []
     for (face, probability), label in zip(drawn, labels, strict=True):
         masks = None
         if face.mask is not None:
             mask = (face.mask > 127).astype(np.uint8)
             masks = {"manipulated": {"mask_data": mask, "class_labels": {0: "genuine", 1: "manipulated"}}}
-        images = [wandb.Image(overlay(face.image, face.maps[name], scale)) for name, scale in scales.items()]
-        row = [wandb.Image(face.image, masks=masks), *images, "fake" if label else "real", probability]
-        data.append(row)
-    logger.log_table(key, columns=columns, data=data)
+        maps = [wandb.Image(overlay(face.image, face.maps[name], scale)) for name, scale in scales.items()]
+        picture = wandb.Image(face.image, masks=masks, caption=face.title)
+        data.append([picture, *maps, "fake" if label else "real", probability])
+    columns: list[str | int] = ["face", *scales, "label", "probability"]
+    table = wandb.Table(columns=columns, data=data)
+    media: Any = {
+        f"{split}/heatmaps": table,
+        f"{split}/faces": [row[0] for row in data],
+    }  # not numbers, as it types them
+    logger.log_metrics(media)
 
 
 class PredictionWriter(Callback):

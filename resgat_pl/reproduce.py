@@ -176,12 +176,12 @@ def _synthetic(row: dict[str, Any], out: Path) -> list[str]:
     from resgat_pl.data.synth import synthesize
 
     root = out / "synthetic_data" / row["dataset"]
-    synthesize(root, layout=row["dataset"], videos=72, frames=8)
+    synthesize(root, layout=row["dataset"], videos=240, fakes_per_real=1, frames=2, size=160, change=60, extent=2.4)
     return [
         "--config",
         row["small"],
         *("--net.attention", row["attention"]),
-        *("--data.root", str(root)),
+        *("--data.root", str(root), "--data.extraction.frames", "2"),
         *("--data.crops", str(out / "synthetic_data" / f"{row['dataset']}_crops")),
     ]
 

@@ -19,7 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.callbacks import WANDB_ID, Heatmaps, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.errors import ConfigError
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
@@ -41,8 +41,9 @@ class ResGATCLI(LightningCLI):
                 "checkpoint.monitor": "val/video_auroc",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.auto_insert_metric_name": False,
+                # after the epoch is complete, so that a resumed run does not repeat its validation
+                "checkpoint.save_on_train_epoch_end": True,
                 "early_stopping.monitor": "val/video_auroc",
                 "early_stopping.mode": "max",
                 "early_stopping.patience": 15,  # the paper trains 15 epochs: by default it is never cut short
@@ -50,10 +51,14 @@ class ResGATCLI(LightningCLI):
         )
 
     def _parse_ckpt_path(self) -> None:
-        """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read."""
+        """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
+
+        Raises:
+            WeightsError: It does not exist, is damaged, or holds code.
+        """
         path = self._ckpt_path()
-        if path is not None and not path.is_file():
-            raise WeightsError(f"--ckpt_path {path} does not exist.")
+        if path is not None:
+            read_file(path)
 
     def before_instantiate_classes(self) -> None:
         """Let a resumed run go on in the same W&B run."""
@@ -73,6 +78,11 @@ class ResGATCLI(LightningCLI):
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
 
 
+def _last_checkpoint() -> ModelCheckpoint:
+    """``last.ckpt`` after every epoch: ``save_last`` of the other callback writes only when the best changes."""
+    return ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
+
+
 def parser_options() -> dict[str, Any]:
     """Arguments of ``ResGATCLI`` besides the command line's."""
     # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
@@ -82,7 +92,7 @@ def parser_options() -> dict[str, Any]:
         "datamodule_class": FaceDataModule,
         "seed_everything_default": 0,
         "save_config_kwargs": {"overwrite": True},
-        "trainer_defaults": {"callbacks": [PredictionWriter(), WandbRunId()]},
+        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
         "parser_kwargs": {"prog": "resgat", "parser_mode": "omegaconf+"},
     }
 

@@ -62,8 +62,16 @@ def wandb_records(run: Path) -> Iterator[Any]:
 
 def wandb_history(run: Path) -> list[dict[str, Any]]:
     """Everything logged to the offline W&B run, step by step."""
-    histories = (r.history for r in wandb_records(run) if r.WhichOneof("record_type") == "history")
-    return [
-        {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in history.item}
-        for history in histories
-    ]
+    steps = []
+    for record in wandb_records(run):
+        if record.WhichOneof("record_type") != "history":
+            continue
+        step: dict[str, Any] = {}
+        for item in record.history.item:
+            *parents, last = item.nested_key or [item.key]
+            values = step
+            for parent in parents:
+                values = values.setdefault(parent, {})
+            values[last] = json.loads(item.value_json)
+        steps.append(step)
+    return steps

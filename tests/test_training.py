@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,10 @@ from resgat_pl.cli import main
 from resgat_pl.data.manifest import Manifest
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -57,21 +62,27 @@ def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
     content = json.loads((first / "files" / table["path"]).read_text())
     assert content["columns"] == ["face", "contribution", "attention", "label", "probability"]
     assert [row[3] for row in content["data"]] == ["real", "real", "fake", "fake"]
-    images = [cell for row in content["data"] for cell in row[:3]]
-    for image in images:
-        assert image["_type"] == "image-file"
-        assert cv2.imread(str(first / "files" / image["path"])) is not None
-    masks = [row[0]["masks"]["manipulated"] for row in content["data"] if row[3] == "fake"]
+    # the table's images travel in an artifact
+    artifact = next(r.artifact for r in wandb_records(first) if r.WhichOneof("record_type") == "artifact")
+    paths = [entry.local_path for entry in artifact.manifest.contents if entry.path.endswith(".png")]
+    pictures = [path for path in paths if "mask" not in path]
+    assert len(pictures) >= 12  # 4 faces, 8 overlays
+    assert all(cv2.imread(path) is not None for path in paths)
+    faces = values["val/faces"]
+    assert faces["_type"] == "images/separated"
+    assert faces["count"] == 4
+    assert all(cv2.imread(str(first / "files" / name)).std() > 5 for name in faces["filenames"])
+    masks = [entry["manipulated"] for entry in faces["all_masks"] if entry]
     assert len(masks) == 2
-    assert all((first / "files" / mask["path"]).is_file() for mask in masks)
-    assert any(record.WhichOneof("record_type") == "run" for record in wandb_records(first))
+    for mask in masks:
+        assert set(np.unique(cv2.imread(str(first / "files" / mask["path"]), cv2.IMREAD_UNCHANGED))) <= {0, 1}
 
 
 def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None:
     from sklearn.metrics import roc_auc_score
 
     folder = run / "version_1" / "predictions"
-    tables = {name: list(csv.DictReader((folder / f"{name}.csv").open())) for name in ("frames", "tracks", "videos")}
+    tables = {name: rows(folder / f"{name}.csv") for name in ("frames", "tracks", "videos")}
     values = metrics(run / "version_1")
     for level, name in (("frame", "frames"), ("video", "videos")):
         label = [int(row["label"]) for row in tables[name]]
@@ -85,7 +96,7 @@ def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None
 
 def test_the_trained_model_in_python(run: Path, ffpp_crops: Path) -> None:
     net = ResGAT.load(run / "version_0" / "checkpoints" / "best.ckpt")
-    row = next(iter(csv.DictReader((run / "version_1" / "predictions" / "frames.csv").open())))
+    row = rows(run / "version_1" / "predictions" / "frames.csv")[0]
     image = cv2.cvtColor(cv2.imread(str(ffpp_crops / row["crop_path"])), cv2.COLOR_BGR2RGB)
     with torch.no_grad():
         output = net(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)

@@ -98,30 +98,28 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
         columns: Faces in a band.
     """
     scales = scales_of(faces)
-    masked = any(face.mask is not None for face in faces)
-    names = ["face", *(["mask"] if masked else []), *scales]
     columns = min(columns, len(faces))
-    bands = -(-len(faces) // columns)
-    figure = Figure(figsize=(1.35 * columns + 1.6, 1.5 * bands * len(names) + 0.5), layout="constrained")
+    rows = [
+        (band, name)
+        for band in (faces[start : start + columns] for start in range(0, len(faces), columns))
+        for name in ("face", "mask", *scales)
+        if name != "mask" or any(face.mask is not None for face in band)
+    ]
+    figure = Figure(figsize=(1.35 * columns + 1.6, 1.5 * len(rows) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(bands * len(names), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for position, face in enumerate(faces):
-        band, column = divmod(position, columns)
-        for row, name in enumerate(names):
-            axis = axes[band * len(names) + row, column]
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (band, name) in zip(axes, rows, strict=True):
+        for axis in line:
+            axis.axis("off")
+        for axis, face in zip(line, band, strict=False):
             axis.imshow(_panel(face, name, scales), interpolation="nearest")
-            if row == 0:
+            if name == "face":
                 axis.set_title(face.title, fontsize=8)
-    for band in range(bands):
-        for row, name in enumerate(names):
-            axis = axes[band * len(names) + row, 0]
-            axis.text(-0.08, 0.5, name, rotation=90, va="center", ha="right", fontsize=8, transform=axis.transAxes)
-            if name in scales:
-                bar = figure.colorbar(scales[name].mappable, ax=axes[band * len(names) + row, :], pad=0.01, aspect=12)
-                bar.ax.tick_params(labelsize=7)
+        line[0].text(-0.08, 0.5, name, rotation=90, va="center", ha="right", fontsize=8, transform=line[0].transAxes)
+        if name in scales:
+            bar = figure.colorbar(scales[name].mappable, ax=line, pad=0.01, aspect=12)
+            bar.ax.tick_params(labelsize=7)
     figure.savefig(path, dpi=110)
 
 

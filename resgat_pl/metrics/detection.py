@@ -58,7 +58,7 @@ class DetectionMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of everything seen; empty before the first update."""
-        if not self.row:
+        if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
         first = _unique_first(dim_zero_cat(self.row))[1]
         probability = dim_zero_cat(self.probability)[first]
