@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,21 +148,19 @@ def _log_to_wandb(
     import wandb
 
     scales = scales_of([face for face, _ in drawn])
-    data: list[list[Any]] = []
+    data: list[Iterable[Any]] = []
+    pictures = []
     for (face, probability), label in zip(drawn, labels, strict=True):
         masks = None
         if face.mask is not None:
             mask = (face.mask > 127).astype(np.uint8)
             masks = {"manipulated": {"mask_data": mask, "class_labels": {0: "genuine", 1: "manipulated"}}}
         maps = [wandb.Image(overlay(face.image, face.maps[name], scale)) for name, scale in scales.items()]
-        picture = wandb.Image(face.image, masks=masks, caption=face.title)
-        data.append([picture, *maps, "fake" if label else "real", probability])
+        pictures.append(wandb.Image(face.image, masks=masks, caption=face.title))
+        data.append([pictures[-1], *maps, "fake" if label else "real", probability])
     columns: list[str | int] = ["face", *scales, "label", "probability"]
     table = wandb.Table(columns=columns, data=data)
-    media: Any = {
-        f"{split}/heatmaps": table,
-        f"{split}/faces": [row[0] for row in data],
-    }  # not numbers, as it types them
+    media: Any = {f"{split}/heatmaps": table, f"{split}/faces": pictures}  # log_metrics is typed for numbers
     logger.log_metrics(media)
 
 
