@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 from resgat_pl.data.synth import synthesize
+from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.errors import ResGATError
 from resgat_pl.reproduce import train_and_test
 
-FRAMES = 2
+CROPS = 1800  # genuine ones, so that training fits into three minutes
 CONFIG = Path(__file__).parent.parent / "configs" / "smoke.yaml"
 
 
@@ -21,20 +22,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=Path, help="folder of portraits to forge instead of drawn faces")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--videos", type=int, default=900, help="genuine clips, each with one fake")
+    parser.add_argument("--videos", type=int, default=900, help="genuine clips at most, each with one fake")
     arguments = parser.parse_args()
     out = arguments.out if arguments.faces is None else arguments.out.with_name(f"{arguments.out.name}_faces")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     started = time.perf_counter()
     try:
+        videos = arguments.videos
+        if arguments.faces is not None:
+            videos = min(videos, len(list_images(arguments.faces)) // 2 * 2)  # one person a clip, clips in pairs
+        frames = max(1, round(CROPS / max(1, videos)))
         # Many people and few frames of each: what a detector that starts from nothing learns most from. The forgeries
         # are plain to see, since two CPU cores have three minutes to learn them.
         synthesize(
             out / "videos",
-            videos=arguments.videos,
+            videos=videos,
             fakes_per_real=1,
-            frames=FRAMES,
+            frames=frames,
             size=160,
             faces=arguments.faces,
             change=60,
@@ -42,7 +47,7 @@ def main() -> int:
         )
         made = time.perf_counter()
         options = ["--config", str(CONFIG), "--data.root", str(out / "videos"), "--data.crops", str(out / "crops")]
-        options += ["--data.extraction.frames", str(FRAMES)]
+        options += ["--data.extraction.frames", str(frames)]
         result = train_and_test(out, options)
     except ResGATError as error:
         print(f"demo: error: {error}", file=sys.stderr)

@@ -69,7 +69,8 @@ class Heatmaps(Callback):
         drawn = explain_faces(pl_module, faces, chosen)
         target = Path(folder) / "heatmaps" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_sheet([face for face, _ in drawn], target, f"{split} faces, {name}")
+        title = f"{split} faces" + ("" if name == split else f", {name}")
+        save_sheet([face for face, _ in drawn], target, title)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_to_wandb(logger, split, drawn, faces.labels[chosen])

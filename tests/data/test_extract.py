@@ -225,3 +225,25 @@ def copy_frames(path: Path, count: int) -> None:
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+
+
+def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
+    from resgat_pl.data.synth import synthesize
+
+    synthesize(tmp_path / "root", layout="dfdc", videos=16, fakes_per_real=1, frames=4, size=192)
+    extract(tmp_path / "root", tmp_path / "out", extraction=Extraction(frames=3, size=64), jobs=2)
+    manifest = Manifest.read(tmp_path / "out")
+    rows = manifest.table.to_pylist()
+    two = {row["video"] for row in rows if row["track"] == 1 and not row["label"]}
+    assert two
+    for row in rows:
+        if row["label"] and row["source_video"].rpartition("/")[2] in two:
+            assert {r["track"] for r in rows if r["video"] == row["video"]} == {0, 1}
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(row["identities"][0], set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"train", "val", "test"}
+    one = Extraction(frames=3, size=64, max_faces=1)
+    extract(tmp_path / "root", tmp_path / "out", extraction=one)
+    assert set(Manifest.read(tmp_path / "out").column("track")) == {0}

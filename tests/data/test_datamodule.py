@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from resgat_pl import FaceDataModule
+from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.splits import IdentitySplit
+from resgat_pl.errors import ConfigError, SplitError
+
+SMALL = Extraction(frames=3, size=64)
+
+
+def test_prepare_data_extracts_when_missing_or_stale(ffpp_root: Path, tmp_path: Path) -> None:
+    data = FaceDataModule(tmp_path / "crops", root=ffpp_root, extraction=SMALL)
+    data.prepare_data()
+    written = (tmp_path / "crops" / "manifest.parquet").stat().st_mtime_ns
+    data.prepare_data()
+    assert (tmp_path / "crops" / "manifest.parquet").stat().st_mtime_ns == written
+    FaceDataModule(tmp_path / "crops", root=ffpp_root, extraction=Extraction(frames=1, size=64)).prepare_data()
+    assert len(Manifest.read(tmp_path / "crops")) == 42
+
+
+def test_batches(ffpp_crops: Path) -> None:
+    data = FaceDataModule(ffpp_crops, image_size=48, batch_size=5, num_workers=0)
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert batch["image"].shape == (5, 3, 48, 48)
+    assert batch["image"].dtype == batch["label"].dtype == torch.float32
+    assert batch["image"].min() >= 0
+    assert 0.5 < batch["image"].max() <= 1
+    counted = sum(len(b["row"]) for b in data.val_dataloader())
+    assert counted == len(data.faces("val")) == int((Manifest.read(ffpp_crops).column("split") == "val").sum())
+
+
+def test_workers_give_what_the_main_process_gives(ffpp_crops: Path) -> None:
+    from resgat_pl.data.transforms import DFDCAugmentation
+
+    def epoch(workers: int) -> list[torch.Tensor]:
+        data = FaceDataModule(ffpp_crops, augmentation=DFDCAugmentation(), image_size=48, num_workers=workers)
+        return [batch["image"] for batch in data.train_dataloader()]
+
+    assert all(torch.equal(a, b) for a, b in zip(epoch(0), epoch(2), strict=True))
+
+
+def test_no_video_and_no_identity_is_on_two_sides(ffpp_crops: Path) -> None:
+    for split in (None, IdentitySplit(seed=3)):
+        manifest = FaceDataModule(ffpp_crops, split=split).manifest
+        sides: dict[str, set[str]] = {}
+        for video, side in zip(manifest.table.to_pylist(), manifest.column("split"), strict=True):
+            for identity in video["identities"]:
+                sides.setdefault(identity, set()).add(side)
+        assert all(len(side) == 1 for side in sides.values())
+        assert set.union(*sides.values()) == {"train", "val", "test"}
+
+
+def test_splits_that_cannot_be_used(ffpp_crops: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    manifest = Manifest.read(folder)
+    reals = manifest.column("label") == 0
+    manifest.with_splits(["train" if real else "val" for real in reals]).write()
+    data = FaceDataModule(folder)
+    with pytest.raises(SplitError, match=r"train split of .* has 42 real and 0 fake crops"):
+        data.setup("fit")
+    with pytest.raises(SplitError, match="test split"):
+        data.setup("test")
+    with pytest.raises(SplitError, match="has no crops"):
+        data.setup("predict")
+
+
+def test_neither_root_nor_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.root is not set"):
+        FaceDataModule(tmp_path).prepare_data()
