@@ -8,6 +8,7 @@ must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 from __future__ import annotations
 
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.callbacks import WANDB_ID, Heatmaps, PredictionWriter, WandbRunId
-from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.errors import ConfigError
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
@@ -61,7 +62,9 @@ class ResGATCLI(LightningCLI):
             read_file(path)
 
     def before_instantiate_classes(self) -> None:
-        """Let a resumed run go on in the same W&B run."""
+        """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
+        data = self.config[self.config.subcommand].data
+        require_data(data.root, data.crops)
         path = self._ckpt_path()
         if self.config.subcommand != "fit" or path is None:
             return
@@ -93,7 +96,13 @@ def parser_options() -> dict[str, Any]:
         "seed_everything_default": 0,
         "save_config_kwargs": {"overwrite": True},
         "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
-        "parser_kwargs": {"prog": "resgat", "parser_mode": "omegaconf+"},
+        "parser_kwargs": {
+            "prog": "resgat",
+            "parser_mode": "omegaconf+",
+            # raise instead of printing two hundred lines of usage above the message
+            **{key: {"exit_on_error": False} for key in ("fit", "validate", "test", "predict")},
+            "exit_on_error": False,
+        },
     }
 
 
@@ -106,6 +115,8 @@ def run(args: Sequence[str]) -> None:
     _quiet()
     try:
         ResGATCLI(args=list(args), **parser_options())
+    except ArgumentError as error:
+        raise ConfigError(f"{error} (resgat {args[0]} --help lists all options)") from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
 

@@ -22,6 +22,20 @@ from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.types import FaceBatch, Split
 
 
+def require_data(root: Path | None, crops: Path) -> None:
+    """Make sure that there is something to train on.
+
+    Raises:
+        ConfigError: Neither a data set nor a manifest is named.
+    """
+    if root is None and not (Path(crops) / MANIFEST_NAME).is_file():
+        raise ConfigError(
+            f"data.root is not set and there is no manifest in {crops}. Name the data set's folder: --data.root DIR, "
+            "or the environment variable of the shipped configs (export FFPP_ROOT=DIR or DFDC_ROOT=DIR). Without any "
+            "data set: resgat synth datasets/synthetic"
+        )
+
+
 class FaceDataModule(LightningDataModule):
     """Face crops of FaceForensics++, DFDC, or any folder of real and fake media.
 
@@ -105,12 +119,7 @@ class FaceDataModule(LightningDataModule):
 
     def _prepare(self) -> None:
         if self.root is None:
-            if not (self.crops / MANIFEST_NAME).is_file():
-                raise ConfigError(
-                    f"data.root is not set and there is no manifest in {self.crops}. Name the data set's folder: "
-                    "--data.root DIR, or the environment variable of the shipped configs (export FFPP_ROOT=DIR or "
-                    "DFDC_ROOT=DIR). Without any data set: resgat synth datasets/synthetic"
-                )
+            require_data(self.root, self.crops)
             return
         if not is_current(self.root, self.crops, self.layout, self.extraction):
             summary = extract(self.root, self.crops, self.layout, self.extraction, None, self.extract_jobs)
