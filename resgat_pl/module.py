@@ -137,6 +137,11 @@ class ResGATModule(LightningModule):
         entry = checkpoint.get("resgat")
         if not isinstance(entry, dict) or "net" not in entry:
             raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
+        if entry.get("version") != CHECKPOINT_VERSION:
+            raise WeightsError(
+                f"The checkpoint has format {entry.get('version')}, this program reads {CHECKPOINT_VERSION}. "
+                "Install the resgat-pl that wrote it."
+            )
         check_compatible(self.net.config, entry["net"])
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
