@@ -60,7 +60,7 @@ class _OnGrid:
 
     def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Values ``(B, N, heads, C)`` without bias and unmasked scores ``(B, N, 5, heads)``."""
-        raise NotImplementedError  # each version defines its own; ABC would clash with torch-geometric's metaclass
+        raise NotImplementedError  # a mixin: each version defines its own
 
     def attend(self, x: Tensor, grid: Grid) -> GraphState:
         """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
