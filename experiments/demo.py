@@ -55,8 +55,10 @@ def main() -> int:
     sheet = sorted(out.glob("version_*/heatmaps/test.png"))[-1]
     shutil.copy(sheet, out / "heatmaps.png")
     lines = ["| metric (test split) | value in %, 95 % interval over videos |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in result.values.items()]
-    lines += ["", f"{result.frames} crops of {result.videos} videos; seed 0."]
+    for level, scores in result.scores.items():
+        lines += [f"| {level} {name} | {value} |" for name, value in scores.values.items() if name != "log_loss"]
+    frames, videos = (result.scores[level].real + result.scores[level].fake for level in ("frame", "video"))
+    lines += ["", f"{frames} crops of {videos} videos; seed 0. `at_val`: at the threshold chosen on validation data."]
     text = "\n".join(lines)
     (out / "metrics.md").write_text(text + "\n")
     print(text)

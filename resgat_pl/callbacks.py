@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.explain.graph import attention_map
 from resgat_pl.explain.overlay import SheetFace, overlay, save_sheet, scales_of
 from resgat_pl.metrics.detection import video_scores
+from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, describe, evaluate, read_predictions
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.contribution import contributions
+from resgat_pl.provenance import provenance_of
 from resgat_pl.types import Split
 
 WANDB_ID = "wandb_run_id"
@@ -169,7 +172,8 @@ class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
     ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces).
+    (maximum over its faces). After a test ``results.json`` holds every metric per level and manipulation method with
+    its interval, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -195,24 +199,48 @@ class PredictionWriter(Callback):
     on_predict_batch_end = on_test_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the predictions of all processes and write them on rank 0."""
+        """Write the predictions, and on rank 0 score them."""
+        base = self._write(trainer)
+        if base is None:
+            return
+        thresholds = pl_module.thresholds if isinstance(pl_module, ResGATModule) else None
+        scores = evaluate(read_predictions(base / self.folder), thresholds)
+        document = {"thresholds": thresholds, "scores": [row.plain() for row in scores], **provenance_of(trainer)}
+        write_atomic(base / RESULTS_NAME, json.dumps(document, indent=2).encode())
+        by_method = {
+            f"test/{row.level}_auroc/{row.method}": row.values["auroc"].value for row in scores if row.method != POOLED
+        }
+        for logger in trainer.loggers if by_method else []:
+            logger.log_metrics(by_method)
+        rank_zero_info(describe(scores))
+        if document.get("leaky"):
+            rank_zero_warn(f"LEAKY: these scores suffer from leaks between splits ({', '.join(document['leaky'])}).")
+        rank_zero_info(f"Everything, with intervals and provenance: {base / RESULTS_NAME}")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the predictions."""
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> Path | None:
+        """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
         self._seen.clear()
         gathered = [mine]
         if trainer.world_size > 1:
             gathered = [mine] * trainer.world_size
             torch.distributed.all_gather_object(gathered, mine)
-        base = trainer.log_dir or trainer.default_root_dir  # a broadcast: every rank must read it
-        if trainer.is_global_zero and isinstance(data := getattr(trainer, "datamodule", None), FaceDataModule):
-            folder = Path(base) / self.folder
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = torch.cat([part["row"] for part in gathered])
-            logits = torch.cat([part["logit"] for part in gathered])
-            order = torch.argsort(rows)
-            write_predictions(data.manifest, rows[order], logits[order], folder)
-            rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
-
-    on_predict_epoch_end = on_test_epoch_end
+        base = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
+        data = getattr(trainer, "datamodule", None)
+        if not trainer.is_global_zero or not isinstance(data, FaceDataModule):
+            return None
+        folder = base / self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = torch.cat([part["row"] for part in gathered])
+        logits = torch.cat([part["logit"] for part in gathered])
+        order = torch.argsort(rows)
+        write_predictions(data.manifest, rows[order], logits[order], folder)
+        rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
+        return base
 
 
 def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: Path) -> None:
@@ -225,7 +253,7 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
         folder: Existing folder.
     """
     index = rows.numpy()
-    probability = torch.sigmoid(logits)
+    probability = torch.sigmoid(logits.double())  # as the metrics, see DetectionMetrics
     video, track = (torch.from_numpy(codes[index]) for codes in (manifest.video_codes, manifest.track_codes))
     label = torch.from_numpy(manifest.column("label")[index].astype(np.int64))
     by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)

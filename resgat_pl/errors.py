@@ -37,3 +37,7 @@ class SplitError(ResGATError):
 
 class WeightsError(ResGATError):
     """Pretrained weights or a checkpoint are missing, unreadable, or of another architecture."""
+
+
+class LeakageError(SplitError):
+    """The same video, person or picture stands on both sides of a split."""

@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl.errors import WeightsError
-from resgat_pl.metrics.detection import detection_metrics
+from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
-from resgat_pl.types import FaceBatch, ResGATOutput
+from resgat_pl.types import FaceBatch, Level, ResGATOutput
 
 
 def _adam(params: Any) -> torch.optim.Optimizer:
@@ -34,6 +34,10 @@ class ResGATModule(LightningModule):
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
+
+    Attributes:
+        thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
+            latest validation; None before one. Kept in checkpoints, for ``resgat test``.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class ResGATModule(LightningModule):
         stages = detection_metrics()
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
+        self.thresholds: dict[Level, float] | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -99,6 +104,8 @@ class ResGATModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
         self._log_stage(self.val_metrics, self.val_loss, "val/loss")
+        levels = [metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)]
+        self.thresholds = {metric.level: metric.best_threshold for metric in levels}
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_start``."""
@@ -125,8 +132,12 @@ class ResGATModule(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it."""
-        checkpoint["resgat"] = {"version": CHECKPOINT_VERSION, "net": self.net.config}
+        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and the validation's thresholds."""
+        checkpoint["resgat"] = {
+            "version": CHECKPOINT_VERSION,
+            "net": self.net.config,
+            "thresholds": self.thresholds,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another architecture: the configuration decides, the checkpoint must fit it.
@@ -143,6 +154,7 @@ class ResGATModule(LightningModule):
                 "Install the resgat-pl that wrote it."
             )
         check_compatible(self.net.config, entry["net"])
+        self.thresholds = entry.get("thresholds")
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)
@@ -151,14 +163,14 @@ class ResGATModule(LightningModule):
     def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
         logit: Tensor = self(batch["image"]).logit.float()
         mean_loss.update(self._losses(logit, batch["label"]))
-        metrics.update(torch.sigmoid(logit), batch["label"], batch["row"], batch["video"], batch["track"])
+        metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"])
         return logit
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.
         values = {name: mean_loss.compute(), **metrics.compute()}
         for key, value in values.items():
-            self.log(key, value.to(self.device), prog_bar=key.endswith("auroc"))
+            self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
         metrics.reset()
         mean_loss.reset()
 

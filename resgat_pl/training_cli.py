@@ -24,6 +24,7 @@ from resgat_pl.errors import ConfigError
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
+from resgat_pl.provenance import RunProvenance
 
 
 class ResGATCLI(LightningCLI):
@@ -94,6 +95,7 @@ def parser_options() -> dict[str, Any]:
         "model_class": ResGATModule,
         "datamodule_class": FaceDataModule,
         "seed_everything_default": 0,
+        "save_config_callback": RunProvenance,
         "save_config_kwargs": {"overwrite": True},
         "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
         "parser_kwargs": {

@@ -19,6 +19,8 @@ REAL = 0
 
 Split = Literal["train", "val", "test"]
 Stage = Literal["fit", "validate", "test", "predict"]
+Level = Literal["frame", "video"]
+"""What a metric counts: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
 AttentionVersion = Literal["gatv1", "gatv2"]
 MediaKind = Literal["video", "frames", "crops"]
 """``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""

@@ -19,7 +19,8 @@ ALLOWED = {
     "explain": BASE | {"nn", "explain"},
     "metrics": BASE | {"explain", "metrics"},
     "module": BASE | {"nn", "metrics"},
-    "callbacks": BASE | {"data", "nn", "explain", "metrics", "module"},
+    "provenance": BASE | {"data", "nn"},
+    "callbacks": BASE | {"data", "nn", "explain", "metrics", "module", "provenance"},
 }
 """Part of the package → parts it may import; "" is ``resgat_pl`` itself. What is not named here may import anything."""
 

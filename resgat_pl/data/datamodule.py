@@ -8,13 +8,14 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from resgat_pl.data.counts import check_splits, class_counts, describe_counts
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import EvalSampler, FaceCrops, FaceSample, Order, TrainSampler
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import Layout
+from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.data.transforms import Augmentation
@@ -43,6 +44,9 @@ class FaceDataModule(LightningDataModule):
     settings. On several machines with a shared disk set ``trainer.strategy``'s ``prepare_data_per_node`` aside:
     run ``resgat extract`` once beforehand.
 
+    Attributes:
+        leaks: What the splits share, known after ``setup("fit")``.
+
     Args:
         crops: Folder of the crops and the manifest; made when missing.
         root: Folder of the data set as downloaded. Null uses the crops as they are.
@@ -57,6 +61,7 @@ class FaceDataModule(LightningDataModule):
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
         extract_jobs: Processes for the extraction.
+        allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
     """
 
@@ -74,6 +79,7 @@ class FaceDataModule(LightningDataModule):
         order: Order = "shuffled",
         predict_split: Literal["train", "val", "test", "all"] = "test",
         extract_jobs: int = 2,
+        allow_leakage: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -94,7 +100,9 @@ class FaceDataModule(LightningDataModule):
         self.order = order
         self.predict_split = predict_split
         self.extract_jobs = extract_jobs
+        self.allow_leakage = allow_leakage
         self.seed = seed
+        self.leaks: list[Leak] = []
         self._manifest: Manifest | None = None
         self._failure: str | None = None
 
@@ -104,7 +112,8 @@ class FaceDataModule(LightningDataModule):
         if self._manifest is None:
             manifest = Manifest.read(self.crops)
             if self.split is not None:
-                manifest = manifest.with_splits(self.split.assign_rows(manifest.videos(), manifest.video_codes))
+                rows = self.split.assign_rows(manifest.videos(), manifest.video_codes)
+                manifest = manifest.with_splits(rows, self.split.spec)
             self._manifest = manifest
         return self._manifest
 
@@ -126,9 +135,10 @@ class FaceDataModule(LightningDataModule):
             print(summary, flush=True)  # noqa: T201 - what was skipped must be seen, whatever the log level
 
     def setup(self, stage: str) -> None:
-        """Read the manifest and check the splits that ``stage`` needs.
+        """Read the manifest and check the splits that ``stage`` needs; before training, look for leaks between them.
 
         Raises:
+            LeakageError: Splits share something that their protocol does not declare.
             SplitError: A split that is needed is empty, has one class only, or fewer crops than there are ranks.
         """
         if self.trainer is not None and self.trainer.world_size > 1:
@@ -136,10 +146,15 @@ class FaceDataModule(LightningDataModule):
             if failure is not None:
                 raise ResGATError(failure)
         needed: dict[str, list[Split]] = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"]}
-        for split in needed.get(stage, []):
-            self._check(split)
+        if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
+            needed["fit"] = ["train"]
+        self._check(needed.get(stage, []))
+        if stage == "fit":
+            self.leaks = manifest_leaks(self.manifest)
+            judge(self.leaks, declared(self.manifest), self.allow_leakage)
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
-            raise SplitError(f"data.predict_split={self.predict_split} has no crops. {self._counts()}")
+            counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))
+            raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {describe_counts(counts)}.")
 
     @property
     def world_size(self) -> int:
@@ -199,20 +214,15 @@ class FaceDataModule(LightningDataModule):
             multiprocessing_context="forkserver" if self.num_workers else None,
         )
 
-    def _check(self, split: Split) -> None:
-        faces = self.faces(split)
-        counts = np.bincount(faces.labels, minlength=2)
-        if counts.min() == 0:
-            raise SplitError(
-                f"The {split} split of {self.crops} has {counts[0]} real and {counts[1]} fake crops; both are needed. "
-                f"{self._counts()} Choose another split, e.g. --data.split IdentitySplit."
-            )
-        if len(faces) < self.world_size:
-            raise SplitError(
-                f"The {split} split has {len(faces)} crops for {self.world_size} processes. Use fewer devices."
-            )
-
-    def _counts(self) -> str:
-        splits: NDArray[np.object_] = self.manifest.column("split")
-        names, counts = np.unique(np.array([name or "unassigned" for name in splits]), return_counts=True)
-        return "There are: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True)) + "."
+    def _check(self, needed: list[Split]) -> None:
+        counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))
+        try:
+            check_splits(counts, needed)
+        except SplitError as error:
+            raise SplitError(f"{self.crops}: {error}") from None
+        for split in needed:
+            if sum(counts[split]) < self.world_size:
+                raise SplitError(
+                    f"The {split} split has {sum(counts[split])} crops for {self.world_size} processes. "
+                    "Use fewer devices."
+                )

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from resgat_pl.data.cutting import Extraction, extract_video, fragment_path, read_report
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, merge, write_atomic
-from resgat_pl.data.splits import AutoSplit, SplitProtocol
+from resgat_pl.data.splits import SplitProtocol, StrictSplit
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError, SplitError
 from resgat_pl.types import VideoRecord
 
@@ -88,7 +88,8 @@ def extract(
         out: Folder for the crops, ``manifest.parquet`` and ``summary.json``.
         layout: How the data set lies on disk; null finds out.
         extraction: Frames per video, crop size, face detector.
-        split: How videos are divided into train, val and test; null takes what the data set prescribes.
+        split: How videos are divided into train, val and test; null takes what the data set prescribes,
+            without its leaks, and divides by part or person where it prescribes nothing (StrictSplit).
         jobs: Processes to work with.
 
     Raises:
@@ -119,7 +120,7 @@ def extract(
                 crops += count
                 bar.update()
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
-    return _finish(out, list(records), requests, extraction, index.problems, split or AutoSplit())
+    return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
 def is_current(root: Path, out: Path, layout: Layout | None, extraction: Extraction) -> bool:
@@ -221,7 +222,8 @@ def _finish(
         first = next(iter(summary.skipped.items()), ("", "no videos"))
         raise DatasetNotFoundError(f"Not one face was found in {summary.videos} videos. {first[0]}: {first[1]}")
     try:
-        manifest = manifest.with_splits(split.assign_rows(manifest.videos(), manifest.video_codes))
+        rows = split.assign_rows(manifest.videos(), manifest.video_codes)
+        manifest = manifest.with_splits(rows, split.spec)
     except SplitError as error:
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")

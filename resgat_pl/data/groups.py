@@ -5,18 +5,43 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
 
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
+LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
+"""What stands on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made
+from it, or two fakes made from it. ``identity``: a person. ``source``: one of the FaceForensics++ clips that come from
+one YouTube video (``SAME_SOURCE``). ``duplicate``: crops that look the same."""
+
+SAME_SOURCE: Final = (
+    ("605", "606"),
+    ("639", "640"),
+    ("755", "756"),
+    ("837", "838"),
+    ("875", "876"),
+    ("954", "955"),
+    ("982", "983"),
+)
+"""FaceForensics++ clips that were cut from the same YouTube video, so that they show one person, and that stand in
+different official splits; 755/756 and 954/955 stand in train and test. Found by comparing the sources that come with
+the data set: 977 YouTube videos make the 1,000 clips."""
+_SOURCE_OF: Final = {name: "+".join(pair) for pair in SAME_SOURCE for name in pair}
+
 
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:
-    """Name what ties a video to others: its key, its people, its original, and its part if asked for."""
-    links = [f"video {video.key}", *(f"person {video.dataset}/{name}" for name in video.identities)]
+    """Name what ties a video to others: ``<kind> <name>`` of its key, its original, its people and their source clip.
+
+    The kinds are ``video`` (its own key and its original's), ``person``, ``source`` and, if asked for, ``part``.
+    """
+    names = [f"video {video.key}", *(f"person {video.dataset}/{name}" for name in video.identities)]
     if video.original is not None:
-        links.append(f"video {video.original}")
+        names.append(f"video {video.original}")
+    if video.dataset == "ffpp":
+        names += [f"source {video.dataset}/{_SOURCE_OF[name]}" for name in video.identities if name in _SOURCE_OF]
     if by_part:
-        links.append(f"part {video.dataset}/{video.part}")
-    return links
+        names.append(f"part {video.dataset}/{video.part}")
+    return names
 
 
 def components(videos: Iterable[VideoRecord], by_part: bool = False) -> list[list[VideoRecord]]:

@@ -6,6 +6,7 @@ and ``merge`` makes one sorted file of them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resgat_pl.errors import ManifestError
-from resgat_pl.types import Split, VideoRecord
+from resgat_pl.types import Split, VideoRecord, video_key
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.parquet"
@@ -46,7 +47,8 @@ SCHEMA = pa.schema(
         pa.field("mask_path", pa.string()),
     ]
 )
-_ORDER = [(name, "ascending") for name in ("dataset", "method", "compression", "video", "track", "frame_index")]
+_KEY = ["dataset", "method", "compression", "video"]
+_ORDER = [(name, "ascending") for name in (*_KEY, "track", "frame_index")]
 
 
 class Manifest:
@@ -64,8 +66,7 @@ class Manifest:
         self.folder = folder
         self.table = table
         self.info = info
-        columns = ["dataset", "method", "compression", "video"]
-        keys = [table.column(name).to_numpy(zero_copy_only=False) for name in columns]
+        keys = [table.column(name).to_numpy(zero_copy_only=False) for name in _KEY]
         tracks = self.column("track").astype(np.int64)
         rows = len(table)
         # Rows are sorted, so a new video starts wherever one of its four names changes.
@@ -139,17 +140,53 @@ class Manifest:
             for row in self.table.take(pa.array(first)).to_pylist()
         ]
 
-    def with_splits(self, splits: Sequence[Split | None] | NDArray[Any]) -> Manifest:
-        """The same manifest with another ``split`` column."""
+    def with_splits(
+        self, splits: Sequence[Split | None] | NDArray[Any], protocol: dict[str, Any] | None = None
+    ) -> Manifest:
+        """The same manifest with another ``split`` column.
+
+        Args:
+            splits: One a row; None or empty text where the row takes no part.
+            protocol: ``SplitProtocol.spec`` of what made them; kept in ``info["protocol"]``.
+        """
         index = SCHEMA.get_field_index("split")
-        column = pa.array(list(splits), pa.string())
-        return Manifest(self.folder, self.table.set_column(index, SCHEMA.field("split"), column), self.info)
+        column = pa.array([split or None for split in splits], pa.string())
+        table = self.table.set_column(index, SCHEMA.field("split"), column)
+        return Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
+
+    def split_videos(self, split: Split) -> list[str]:
+        """Keys of the videos with at least one row in a split, in order."""
+        codes = np.unique(self.video_codes[self.column("split") == split])
+        first = np.searchsorted(self.video_codes, codes)
+        return [video_key(*row.values()) for row in self.table.select(_KEY).take(pa.array(first)).to_pylist()]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all columns but ``split``: the same wherever and whenever the same crops were made."""
+        return _hash_table(self.table.drop_columns(["split"]))
+
+    def split_fingerprint(self) -> str:
+        """SHA-256 of which crop is in which split."""
+        return _hash_table(self.table.select([*_KEY, "track", "frame_index", "split"]))
 
     def write(self) -> Path:
         """Write ``manifest.parquet`` into ``folder``, all or nothing."""
         path = self.folder / MANIFEST_NAME
         write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION})
         return path
+
+
+def _hash_table(table: pa.Table) -> str:
+    """SHA-256 of a table's values, whatever the chunks and the file they came in."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        # Arrow's buffers carry offsets and padding of where they came from; a fresh copy of the values does not.
+        column = table.column(name)
+        copied = column.take(pa.array(np.arange(len(column)))).combine_chunks()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as stream:
+            stream.write_batch(pa.record_batch([copied], [name]))
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
 
 
 def rows_to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:

@@ -10,59 +10,16 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from resgat_pl.data.groups import by_original, components, links, share_out
+from resgat_pl.data.counts import ClassCounts
+from resgat_pl.data.groups import LeakKind, by_original, components, links, share_out
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
-
-SPLITS: Final[tuple[Split, ...]] = get_args(Split)
-
-
-class ClassCounts(NamedTuple):
-    """Number of videos (or crops) of each class; indexed by label."""
-
-    real: int
-    fake: int
-
-
-def class_counts(labels: ArrayLike, splits: ArrayLike) -> dict[Split, ClassCounts]:
-    """Count each class in each split, of videos or of crops alike.
-
-    Args:
-        labels: ``(N,)`` int, 1 = fake.
-        splits: ``(N,)`` str, the split of each; anything but train, val and test is left out.
-    """
-    labels, splits = np.asarray(labels), np.asarray(splits)
-    return {
-        split: ClassCounts(*(int(np.count_nonzero((splits == split) & (labels == label))) for label in (REAL, FAKE)))
-        for split in SPLITS
-    }
-
-
-def describe_counts(counts: Mapping[Split, ClassCounts]) -> str:
-    """Write counts for people: ``train 10 real and 40 fake, val …``."""
-    return ", ".join(f"{split} {count.real:,} real and {count.fake:,} fake" for split, count in counts.items())
-
-
-def check_splits(counts: Mapping[Split, ClassCounts], needed: Collection[Split] = SPLITS) -> None:
-    """Make sure that each needed split holds both classes.
-
-    Raises:
-        SplitError: One is empty or has a single class; the message gives all counts.
-    """
-    for split in needed:
-        if not all(counts[split]):
-            lacks = " and no ".join(name for name, count in counts[split]._asdict().items() if not count)
-            msg = (
-                f"The split {split!r} has no {lacks} video. All counts: {describe_counts(counts)}. Both classes are "
-                "needed to train and to score: use more videos, a larger share, or another protocol or seed."
-            )
-            raise SplitError(msg)
 
 
 class SplitProtocol(ABC):
@@ -70,15 +27,16 @@ class SplitProtocol(ABC):
 
     Attributes:
         name: Name of the protocol, for reports.
-        leaky: True if the same video or person can stand on both sides, so that scores are too good.
+        declares: Kinds of leak that are in the protocol's nature, so that scores are too good. They are printed and
+            stamped on every result; any other leak is an error.
     """
 
     name: ClassVar[str]
-    leaky: ClassVar[bool] = False
+    declares: frozenset[LeakKind] = frozenset()
 
     @abstractmethod
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
-        """Return the split of every video by its key.
+        """Return the split of every video by its key; videos that are absent take no part.
 
         Raises:
             SplitError: The protocol does not fit these videos.
@@ -92,13 +50,19 @@ class SplitProtocol(ABC):
             row_video: ``(rows,)`` position in ``videos`` of each row's video.
 
         Returns:
-            ``(rows,)`` of dtype ``U5``.
+            ``(rows,)`` of dtype ``U5``; empty text where the row takes no part.
 
         Raises:
             SplitError: The protocol does not fit these videos.
         """
         chosen = self.assign(videos)
-        return np.array([chosen[video.key] for video in videos], dtype="U5")[row_video]
+        return np.array([chosen.get(video.key, "") for video in videos], dtype="U5")[row_video]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Name, declared leaks and options as plain values, for the manifest; read after assigning."""
+        options = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
+        return {"name": self.name, "declares": sorted(self.declares), **options}
 
 
 class IdentitySplit(SplitProtocol):
@@ -107,7 +71,8 @@ class IdentitySplit(SplitProtocol):
     Groups go to the split that is furthest behind its share, each class counted for itself, so that the classes are
     balanced as far as the groups allow. When all hangs together (the actors of DeepFakeDetection all swap faces with
     each other) no such split exists. Then, that is if one group leaves less than half of the ``val`` and ``test``
-    share to all others, it is broken up by original, and a ``UserWarning`` says so: people then stand on both sides.
+    share to all others, it is broken up by original, and a ``UserWarning`` says so: people then stand on both sides,
+    and the leak ``identity`` is declared.
 
     Args:
         val: Share of the videos for validation, in [0, 1).
@@ -119,10 +84,13 @@ class IdentitySplit(SplitProtocol):
 
     def __init__(self, val: float = 0.14, test: float = 0.14, seed: int = 0) -> None:
         self.shares = _shares(val, test, seed)
+        self.val = val
+        self.test = test
         self.seed = seed
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
+        self.declares = frozenset()
         return self.assign_some(videos, len(videos))
 
     def assign_some(self, videos: Sequence[VideoRecord], total: int) -> dict[str, Split]:
@@ -136,6 +104,7 @@ class IdentitySplit(SplitProtocol):
             if total - len(group) >= (1 - self.shares["train"]) / 2 * total or len(pieces) == 1:
                 groups.append(group)
                 continue
+            self.declares = frozenset({"identity", "source"})
             people = {name for video in group for name in video.identities}
             warnings.warn(
                 f"{len(group):,} of {total:,} videos hang together through {len(people):,} people, so no split keeps "
@@ -157,10 +126,12 @@ class PartSplit(SplitProtocol):
         seed: Another seed gives another split.
     """
 
-    name = "part"
+    name = "parts"
 
     def __init__(self, val: float = 0.1, test: float = 0.1, seed: int = 0) -> None:
         self.shares = _shares(val, test, seed)
+        self.val = val
+        self.test = test
         self.seed = seed
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
@@ -185,7 +156,9 @@ class PartSplit(SplitProtocol):
 class OfficialSplit(SplitProtocol):
     """The split that the data set prescribes.
 
-    Where it has a train but no val split, part of train is held out by identity.
+    Where it names a test set only (DFDC, Celeb-DF), all else is for training, people of the test set included. Where
+    there is no val split, part of train is held out by identity. That of FaceForensics++ puts seven people on both
+    sides (``groups.SAME_SOURCE``): the leak ``source`` is declared.
 
     Args:
         val: Share of the train videos to hold out, in [0, 1), where no val split is prescribed.
@@ -193,8 +166,11 @@ class OfficialSplit(SplitProtocol):
     """
 
     name = "official"
+    declares = frozenset({"source"})
 
     def __init__(self, val: float = 0.1, seed: int = 0) -> None:
+        self.val = val
+        self.seed = seed
         self._hold_out = IdentitySplit(val, 0.0, seed)
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
@@ -207,23 +183,30 @@ class OfficialSplit(SplitProtocol):
                 "`splits` of the FFPP layout, and index or extract again. Otherwise choose IdentitySplit."
             )
             raise SplitError(msg)
-        if lost := [video.key for video in videos if not video.official_split]:
+        lost = [video.key for video in videos if not video.official_split]
+        if set(chosen.values()) == {"test"}:
+            chosen |= dict.fromkeys(lost, "train")
+        elif lost:
             msg = (
                 f"{len(lost):,} of {len(videos):,} videos have no official split, such as {min(lost)}: leave them out "
-                "with the options of the layout, or choose AutoSplit, which splits them by identity."
+                "with the options of the layout, or choose StrictSplit, which splits them by identity."
             )
             raise SplitError(msg)
         if "val" not in chosen.values():
-            chosen |= self._hold_out.assign([video for video in videos if video.official_split == "train"])
+            chosen |= self._hold_out.assign([video for video in videos if chosen[video.key] == "train"])
         return chosen
 
 
-class AutoSplit(SplitProtocol):
-    """What the data set prescribes, and without leaks where it prescribes nothing.
+class StrictSplit(SplitProtocol):
+    """What the data set prescribes, without its leaks, and without leaks where it prescribes nothing.
 
-    Each data set is divided for itself. Videos with an official split keep it (``OfficialSplit``), and others follow
-    the people they share with those. What is left is split by part if there are at least three parts that share
-    nothing (DFDC), else by identity; if the data set prescribes a test set only, it is split into train and val.
+    Each data set is divided for itself. Videos with an official split keep it (``OfficialSplit``), but the test set
+    comes first: a training or validation video that shares a person, an original or a source clip with the test set
+    takes no part, nor does a training video that shares one with the validation set. So FaceForensics++ loses the
+    seven pairs of clips of one person that cross its splits, and its test set stays whole. Videos without an official
+    split follow the people they share with those, or take no part if only a test set is prescribed. What is left is
+    split by part if there are at least three parts that share nothing (DFDC), else by identity; if the data set
+    prescribes a test set only, it is split into train and val.
 
     Args:
         val: Share of the videos for validation, in [0, 1), where nothing is prescribed.
@@ -231,7 +214,7 @@ class AutoSplit(SplitProtocol):
         seed: Another seed gives another split, where nothing is prescribed.
     """
 
-    name = "auto"
+    name = "strict"
 
     def __init__(self, val: float = 0.14, test: float = 0.14, seed: int = 0) -> None:
         _shares(val, test, seed)
@@ -241,6 +224,7 @@ class AutoSplit(SplitProtocol):
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
+        self.declares = frozenset()
         by_dataset: dict[str, list[VideoRecord]] = defaultdict(list)
         for video in videos:
             by_dataset[video.dataset].append(video)
@@ -250,13 +234,17 @@ class AutoSplit(SplitProtocol):
         settled = [video for video in videos if video.official_split]
         if not settled:
             return self._divide(videos, len(videos), self.test)
-        chosen = OfficialSplit(self.val, self.seed).assign(settled)
+        chosen = _without_leaks(settled, OfficialSplit(self.val, self.seed).assign(settled))
         known: dict[str, set[Split]] = defaultdict(set)
         for video in settled:
             for name in links(video):
-                known[name].add(chosen[video.key])
+                known[name].update({chosen[video.key]} if video.key in chosen else ())
+        only_test = {video.official_split for video in settled} == {"test"}
+        rest = [video for video in videos if not video.official_split]
+        if only_test:
+            rest = [video for video in rest if known.keys().isdisjoint(links(video))]
         free: list[VideoRecord] = []
-        for group in components([video for video in videos if not video.official_split]):
+        for group in components(rest):
             ties = {split for video in group for name in links(video) for split in known.get(name, ())}
             if len(ties) > 1:
                 msg = (
@@ -268,32 +256,55 @@ class AutoSplit(SplitProtocol):
                 chosen |= dict.fromkeys((video.key for video in group), ties.pop())
             else:
                 free += group
-        only_test = {video.official_split for video in settled} == {"test"}
         return chosen | self._divide(free, len(videos), 0.0 if only_test else self.test)
 
     def _divide(self, videos: Sequence[VideoRecord], total: int, test: float) -> dict[str, Split]:
         if all(video.part for video in videos) and len(components(videos, by_part=True)) >= 3:
             return PartSplit(self.val, test, self.seed).assign(videos)
-        return IdentitySplit(self.val, test, self.seed).assign_some(videos, total)
+        by_identity = IdentitySplit(self.val, test, self.seed)
+        chosen = by_identity.assign_some(videos, total)
+        self.declares |= by_identity.declares
+        return chosen
 
 
-class FrameSplit(SplitProtocol):
-    """Cuts each class by single crops: frames of one video stand on both sides, so scores are far too good.
+def _without_leaks(videos: Sequence[VideoRecord], chosen: dict[str, Split]) -> dict[str, Split]:
+    """Leave out what shares anything with a more important split: test before val before train."""
+    kept: dict[str, Split] = {}
+    taken: set[str] = set()
+    for split in ("test", "val", "train"):
+        fresh = [video for video in videos if chosen.get(video.key) == split and taken.isdisjoint(links(video))]
+        kept |= dict.fromkeys((video.key for video in fresh), split)
+        taken.update(name for video in fresh for name in links(video))
+    return kept
 
-    This is what the counts in Table 1 of the ResGAT paper are (an exact 80/20 cut of each class). It is offered to
-    show what the leak is worth, and is taken only when asked for by name.
+
+PAPER_COUNTS: Final[dict[str, dict[Split, ClassCounts]]] = {
+    "dfdc": {"train": ClassCounts(real=47_700, fake=32_300), "test": ClassCounts(real=4_639, fake=4_027)},
+}
+"""Crops in Table 1 of the ResGAT paper, where they are not a fixed share of all there are."""
+
+
+class PaperSplit(SplitProtocol):
+    """Divides single crops, as the counts in Table 1 of the ResGAT paper imply: scores are far too good.
+
+    On FaceForensics++ the paper's counts are an exact 80/20 cut of each class, which only a cut by frame gives. On
+    DFDC they are the paper's own numbers of crops (all reduced alike if there are fewer); that these were drawn by
+    frame as well is an *assumption*, since the paper does not say. Frames of one video stand on both sides: every kind
+    of leak is declared. It is offered to show what the leak is worth.
 
     Args:
-        val: Share of the crops for validation, in [0, 1).
-        test: Share of the crops for testing, in [0, 1); the rest is for training.
+        val: Share of the training crops to hold out for validation, in [0, 1); the paper has none.
+        test: Share of the crops for testing, in [0, 1), where the paper's counts are a share.
         seed: Another seed gives another split.
     """
 
-    name = "frame"
-    leaky = True
+    name = "paper"
+    declares = frozenset({"video", "original", "identity", "source", "duplicate"})
 
-    def __init__(self, val: float = 0.1, test: float = 0.2, seed: int = 0) -> None:
-        self.shares = _shares(val, test, seed)
+    def __init__(self, val: float = 0.0, test: float = 0.2, seed: int = 0) -> None:
+        _shares(val, test, seed)
+        self.val = val
+        self.test = test
         self.seed = seed
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
@@ -302,13 +313,13 @@ class FrameSplit(SplitProtocol):
         Raises:
             SplitError: Always.
         """
-        msg = "FrameSplit divides crops, not videos: use assign_rows, or choose another protocol."
+        msg = "PaperSplit divides crops, not videos: extract first, or choose another protocol."
         raise SplitError(msg)
 
     def assign_rows(self, videos: Sequence[VideoRecord], row_video: NDArray[np.int64]) -> NDArray[np.str_]:
         """See base class; a crop is known by its video's key and its place among the rows of that video."""
         warnings.warn(
-            "FrameSplit puts frames of one video into train and test: the scores say nothing about unseen videos.",
+            "PaperSplit puts frames of one video into train and test: the scores say nothing about unseen videos.",
             UserWarning,
             stacklevel=2,
         )
@@ -316,16 +327,33 @@ class FrameSplit(SplitProtocol):
         rank = np.empty(len(videos), np.int64)
         rank[by_key] = np.arange(len(videos))
         canonical = np.argsort(rank[row_video], kind="stable")
+        names = sorted({video.dataset for video in videos})
+        datasets = np.array([names.index(video.dataset) for video in videos], np.int64)[row_video[canonical]]
         labels = np.array([video.label for video in videos], np.int64)[row_video[canonical]]
-        splits = np.full(len(row_video), "train", dtype="U5")
-        for label in (REAL, FAKE):
-            rows = canonical[labels == label]
-            stream = np.random.PCG64(np.random.SeedSequence([self.seed, label]))
-            shuffled = rows[np.argsort(stream.random_raw(len(rows)), kind="stable")]
-            test, val = (round(self.shares[split] * len(rows)) for split in ("test", "val"))
-            splits[shuffled[:test]] = "test"
-            splits[shuffled[test : test + val]] = "val"
+        splits = np.full(len(row_video), "", dtype="U5")
+        for number, name in enumerate(names):
+            members = [canonical[(datasets == number) & (labels == label)] for label in (REAL, FAKE)]
+            for label, (train, test) in enumerate(self._counts(name, *map(len, members))):
+                rows = members[label]
+                stream = np.random.PCG64(np.random.SeedSequence([self.seed, label]))
+                shuffled = rows[np.argsort(stream.random_raw(len(rows)), kind="stable")]
+                splits[shuffled[:test]] = "test"
+                splits[shuffled[test : test + train]] = "train"
+                splits[shuffled[test : test + round(self.val * train)]] = "val"
         return splits
+
+    def _counts(self, dataset: str, *available: int) -> Iterator[tuple[int, int]]:
+        """Train (val included) and test crops to take of each label."""
+        paper = PAPER_COUNTS.get(dataset)
+        if paper is None:
+            for count in available:
+                test = round(self.test * count)
+                yield count - test, test
+            return
+        wanted = [(paper["train"][label], paper["test"][label]) for label in (REAL, FAKE)]
+        scale = min(1.0, *(count / sum(want) for count, want in zip(available, wanted, strict=True)))
+        for train, test in wanted:
+            yield int(scale * train), int(scale * test)
 
 
 def _shares(val: float, test: float, seed: int) -> dict[Split, float]:

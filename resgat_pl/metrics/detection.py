@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
+from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 from torchmetrics.utilities import dim_zero_cat
 
-Level = Literal["frame", "video"]
+from resgat_pl.metrics.binary import best_threshold, measure
+from resgat_pl.types import Level
 
 
 class DetectionMetrics(Metric):
-    """F1 of both classes, AUROC and accuracy at one level.
+    """Every metric of ``metrics.binary`` at one level, over everything seen on all processes.
 
     Frame level counts every crop. Video level takes the mean probability over the frames of a track (one face over
     time), then the maximum over the tracks of a video, since one fake face makes the video fake.
@@ -24,9 +24,9 @@ class DetectionMetrics(Metric):
     Every sample is kept with its row number and duplicates are dropped, so that the result is the same however the
     samples were divided over processes, and in which order they came.
 
-    ``update`` takes ``probability (B,)`` float in [0, 1], and ``label``, ``row``, ``video``, ``track`` ``(B,)`` as in
-    ``types.FaceBatch``. ``compute`` returns ``{level}_f1_fake``, ``_f1_real``, ``_auroc``, ``_accuracy``; AUROC is
-    NaN (undefined) while only one class was seen.
+    ``update`` takes ``logit (B,)`` float, and ``label``, ``row``, ``video``, ``track`` ``(B,)`` as in
+    ``types.FaceBatch``. ``compute`` returns ``{level}_<name>`` for each of ``metrics.binary.METRICS``; AUROC and its
+    like are NaN (undefined) while only one class was seen.
 
     Args:
         level: ``frame`` or ``video``.
@@ -35,7 +35,7 @@ class DetectionMetrics(Metric):
 
     full_state_update = False
     higher_is_better = True
-    probability: list[Tensor]
+    logit: list[Tensor]
     label: list[Tensor]
     row: list[Tensor]
     video: list[Tensor]
@@ -45,50 +45,59 @@ class DetectionMetrics(Metric):
         super().__init__()
         self.level = level
         self.threshold = threshold
-        for name in ("probability", "label", "row", "video", "track"):
+        self.best_threshold = 0.5
+        for name in ("logit", "label", "row", "video", "track"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, probability: Tensor, label: Tensor, row: Tensor, video: Tensor, track: Tensor) -> None:
+    def update(self, logit: Tensor, label: Tensor, row: Tensor, video: Tensor, track: Tensor) -> None:
         """Add a batch."""
-        self.probability.append(probability.detach().float())
+        self.logit.append(logit.detach().float())
         self.label.append(label.long())
         self.row.append(row)
         self.video.append(video)
         self.track.append(track)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the metrics of everything seen; empty before the first update."""
+        """Return the metrics of everything seen, float64; empty before the first update.
+
+        Also keeps in ``best_threshold`` the threshold with the highest balanced accuracy: of the validation data, it
+        can be used on test data. It is computed from what all processes saw, so it is the same on each.
+        """
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
         first = _unique_first(dim_zero_cat(self.row))[1]
-        probability = dim_zero_cat(self.probability)[first]
-        label = dim_zero_cat(self.label)[first]
+        # float64, so that confident predictions do not become certain ones, whose log-loss has no end
+        probability = dim_zero_cat(self.logit)[first].cpu().double().sigmoid()
+        label = dim_zero_cat(self.label)[first].cpu()
         if self.level == "video":
-            video = dim_zero_cat(self.video)[first]
-            track = dim_zero_cat(self.track)[first]
+            video = dim_zero_cat(self.video)[first].cpu()
+            track = dim_zero_cat(self.track)[first].cpu()
             probability, label = video_scores(probability, label, video, track)[:2]
+        self.best_threshold = best_threshold(probability.numpy(), label.numpy())
         return {f"{self.level}_{name}": value for name, value in scores(probability, label, self.threshold).items()}
 
 
 def scores(probability: Tensor, label: Tensor, threshold: float = 0.5) -> dict[str, Tensor]:
-    """F1 of the fake class, F1 of the real class (the paper's code reports that one), AUROC and accuracy.
+    """Each of ``metrics.binary.METRICS``; F1 and AUROC by torchmetrics.
 
     Args:
-        probability: ``(N,)`` float in [0, 1], of being fake.
+        probability: ``(N,)`` float64 in [0, 1], of being fake.
         label: ``(N,)`` int64, 1 = fake.
         threshold: A probability above it counts as fake.
     """
     called = (probability > threshold).long()
-    one_class = label.min() == label.max()
+    found = {
+        name: torch.tensor(value, dtype=torch.float64)
+        for name, value in measure(probability.numpy(), label.numpy(), threshold).items()
+    }
     with warnings.catch_warnings():
         # torchmetrics warns that a class without samples has no F1; it returns 0, which is what the field reports.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative).*")
-        return {
-            "f1_fake": binary_f1_score(called, label),
-            "f1_real": binary_f1_score(1 - called, 1 - label),
-            "auroc": torch.tensor(torch.nan) if one_class else binary_auroc(probability, label),
-            "accuracy": binary_accuracy(called, label),
-        }
+        found["f1_fake"] = binary_f1_score(called, label)
+        found["f1_real"] = binary_f1_score(1 - called, 1 - label)
+        if label.min() != label.max():
+            found["auroc"] = binary_auroc(probability, label)
+    return found
 
 
 def video_scores(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from resgat_pl.metrics.binary import weighted
 
 
 class Interval(NamedTuple):
@@ -21,48 +21,44 @@ class Interval(NamedTuple):
         return f"{100 * self.value:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}]"
 
 
+def draw(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """How often each group is drawn in each resample, ``(resamples, groups)``; every row sums to ``groups``."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((resamples, groups), np.int64)
+    for row in range(resamples):
+        drawn[row] = np.bincount(rng.integers(groups, size=groups), minlength=groups)
+    return drawn
+
+
 def bootstrap(
-    metric: Callable[[NDArray[Any], NDArray[np.int64]], float],
-    score: NDArray[Any],
+    probability: NDArray[np.floating],
     label: NDArray[np.int64],
     group: NDArray[np.int64],
+    threshold: float = 0.5,
     resamples: int = 1000,
     seed: int = 0,
-) -> Interval:
-    """Percentile interval of a metric under resampling of groups (Efron & Tibshirani 1993, ch. 13).
+) -> dict[str, NDArray[np.float64]]:
+    """Every metric under resampling of groups (Efron & Tibshirani 1993, ch. 13).
 
     Args:
-        metric: Function of (score, label) that returns a value, or NaN where it is undefined.
-        score: ``(N,)``, what is scored.
-        label: ``(N,)`` int64, 1 is the positive class.
+        probability: ``(N,)`` float in [0, 1], of being fake.
+        label: ``(N,)`` int64, 1 = fake.
         group: ``(N,)`` int64, group (video) of each sample, 0 … G-1.
-        resamples: Number of resamples.
-        seed: Seed.
+        threshold: A probability above it counts as fake.
+        resamples: Number of resamples R.
+        seed: Seed. Runs that scored the same groups are resampled alike under the same seed, so their differences
+            and means can be taken resample by resample.
+
+    Returns:
+        ``(1 + R,)`` float64 for each of ``metrics.binary.METRICS``: the value itself, then one value a resample.
     """
-    order = np.argsort(group, kind="stable").astype(np.int64)
-    members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    rng = np.random.default_rng(seed)
-    values = np.empty(resamples)
-    for resample in range(resamples):
-        drawn = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
-        values[resample] = metric(score[drawn], label[drawn])
-    values = values[~np.isnan(values)]
-    low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (np.nan, np.nan)
-    return Interval(metric(score, label), float(low), float(high))
+    groups = int(group.max()) + 1 if len(group) else 0
+    weight = np.concatenate([np.ones((1, groups), np.int64), draw(groups, resamples, seed)])
+    return weighted(probability, label, group, weight, threshold)
 
 
-def auroc(score: NDArray[Any], label: NDArray[np.int64]) -> float:
-    """Area under the ROC curve (Mann-Whitney), ties counted half; NaN if a class is missing."""
-    positive = int(label.sum())
-    negative = len(label) - positive
-    if not positive or not negative:
-        return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def f1(called: NDArray[Any], label: NDArray[np.int64]) -> float:
-    """F1 of the class 1; 0 where neither called nor present."""
-    hits = float((called * label).sum())
-    total = float(called.sum() + label.sum())
-    return 2 * hits / total if total else 0.0
+def interval(values: NDArray[np.float64]) -> Interval:
+    """Percentile interval of what ``bootstrap`` returns for one metric; resamples without a class do not count."""
+    drawn = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+    return Interval(float(values[0]), float(low), float(high))

@@ -14,17 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resgat_pl.data.counts import SPLITS, check_splits, class_counts, describe_counts
+from resgat_pl.data.groups import SAME_SOURCE
 from resgat_pl.data.splits import (
-    SPLITS,
-    AutoSplit,
-    FrameSplit,
+    PAPER_COUNTS,
     IdentitySplit,
     OfficialSplit,
+    PaperSplit,
     PartSplit,
     SplitProtocol,
-    check_splits,
-    class_counts,
-    describe_counts,
+    StrictSplit,
 )
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord, video_key
@@ -134,7 +133,7 @@ def test_part_split_of_anything(videos: list[VideoRecord], seed: int) -> None:
 def test_order_of_the_records_does_not_matter(
     videos: list[VideoRecord], rng: random.Random, seed: int, data: st.DataObject
 ) -> None:
-    protocols: list[SplitProtocol] = [IdentitySplit(seed=seed), PartSplit(seed=seed), AutoSplit(seed=seed)]
+    protocols: list[SplitProtocol] = [IdentitySplit(seed=seed), PartSplit(seed=seed), StrictSplit(seed=seed)]
     official: Split | None = data.draw(st.sampled_from([None, *SPLITS]))
     some = [replace(v, official_split=official) if rng.random() < 0.5 else v for v in videos]
     other = rng.sample(some, len(some))
@@ -210,7 +209,7 @@ def test_a_large_group_does_not_overfill_a_small_split() -> None:
         assert {counts[split] for split in ("val", "test")} == {(21, 21)}
 
 
-@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, AutoSplit])
+@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, StrictSplit])
 def test_seeds_matter(make: Callable[..., SplitProtocol]) -> None:
     videos = families(60, parts=20)
     assert make(seed=0).assign(videos) != make(seed=1).assign(videos)
@@ -221,7 +220,7 @@ def test_same_in_another_process() -> None:
         "import pickle, sys, warnings; import numpy as np; from resgat_pl.data.splits import *;"
         "warnings.simplefilter('ignore');"
         "videos = pickle.load(sys.stdin.buffer); rows = np.arange(len(videos)).repeat(3);"
-        "print([p.assign_rows(videos, rows).tolist() for p in (IdentitySplit(), PartSplit(), FrameSplit(seed=3))])"
+        "print([p.assign_rows(videos, rows).tolist() for p in (IdentitySplit(), PartSplit(), PaperSplit(seed=3))])"
     )
     outputs = set()
     for seed in ("1", "2"):
@@ -243,7 +242,7 @@ def test_pinned_outcome() -> None:
     chosen = IdentitySplit(0.25, 0.25, seed=7).assign(families(8, 1))
     assert "".join(chosen[f"d/original/-/v{n:04d}"][1] for n in range(8)) == "erraerra"
     with pytest.warns(UserWarning, match="frames of one video"):
-        rows = FrameSplit(0.25, 0.25, seed=7).assign_rows(families(2, 1), np.arange(4).repeat(4))
+        rows = PaperSplit(0.25, 0.25, seed=7).assign_rows(families(2, 1), np.arange(4).repeat(4))
     assert "".join(split[1] for split in rows) == "arrereaearerrrra"
 
 
@@ -266,7 +265,7 @@ def test_people_who_all_hang_together_are_split_by_original_with_a_warning() -> 
 def test_official_split_is_taken_as_it_is() -> None:
     videos = pairs(9, official=True)
     assert OfficialSplit().assign(videos) == {v.key: v.official_split for v in videos}
-    assert AutoSplit().assign(videos) == {v.key: v.official_split for v in videos}
+    assert StrictSplit().assign(videos) == {v.key: v.official_split for v in videos}
 
 
 def test_official_split_without_val_holds_some_train_people_out() -> None:
@@ -282,24 +281,24 @@ def test_official_split_needs_one_for_every_video() -> None:
     with pytest.raises(SplitError, match=r"train\.json, val\.json and test\.json .*ROOT/splits"):
         OfficialSplit().assign(pairs(3))
     with pytest.raises(
-        SplitError, match=r"1 of 13 videos have no official split, such as d/original/-/24__x.*AutoSplit"
+        SplitError, match=r"1 of 13 videos have no official split, such as d/original/-/24__x.*StrictSplit"
     ):
         OfficialSplit().assign([*pairs(3, official=True), real("24__x", "24")])
 
 
-def test_auto_split_of_official_videos_with_others() -> None:
+def test_strict_split_of_official_videos_with_others() -> None:
     official = pairs(9, official=True)
     late = [replace(fake(f"{a}_{b}", a, b), method="new") for a, b in (("000", "001"), ("003", "002"), ("004", "005"))]
     actors = [real(f"actor{n}") for n in range(20)] + [fake(f"swap{n}", f"actor{n}") for n in range(20)]
     videos = [*official, *late, *actors]
-    chosen = AutoSplit(0.2, 0.2).assign(videos)
+    chosen = StrictSplit(0.2, 0.2).assign(videos)
     assert all(chosen[v.key] == v.official_split for v in official)
     assert [chosen[v.key] for v in late] == ["train", "val", "test"]
     assert_apart(videos, chosen)
     assert count(actors, chosen) == {"train": (12, 12), "val": (4, 4), "test": (4, 4)}
 
 
-def test_auto_split_keeps_few_actors_whole_without_a_warning() -> None:
+def test_strict_split_keeps_few_actors_whole_without_a_warning() -> None:
     actors = [
         real("01__a", "01"),
         fake("01_02__a", "01__a", "02"),
@@ -307,41 +306,72 @@ def test_auto_split_keeps_few_actors_whole_without_a_warning() -> None:
         fake("02_01__a", "02__a", "01"),
     ]
     chain = [replace(v, identities=("01", "02")) for v in actors]
-    chosen = AutoSplit().assign(pairs(9, official=True) + chain)
+    chosen = StrictSplit().assign(pairs(9, official=True) + chain)
     assert len({chosen[v.key] for v in chain}) == 1
 
 
-def test_auto_split_refuses_people_between_official_splits() -> None:
+def test_strict_split_refuses_people_between_official_splits() -> None:
     videos = pairs(9, official=True)
     with pytest.raises(SplitError, match=r"d/swap/-/000_002 .*train, val.*IdentitySplit"):
-        AutoSplit().assign([*videos, fake("000_002", "000", "002")])
+        StrictSplit().assign([*videos, fake("000_002", "000", "002")])
 
 
-def test_auto_split_by_part() -> None:
+def test_strict_split_by_part() -> None:
     videos = families(60, parts=20)
-    assert AutoSplit(0.1, 0.1).assign(videos) == PartSplit(0.1, 0.1).assign(videos)
+    assert StrictSplit(0.1, 0.1).assign(videos) == PartSplit(0.1, 0.1).assign(videos)
     few = families(60, parts=2)
-    assert AutoSplit(0.1, 0.1).assign(few) == IdentitySplit(0.1, 0.1).assign(few)
+    assert StrictSplit(0.1, 0.1).assign(few) == IdentitySplit(0.1, 0.1).assign(few)
     none = families(60)
-    assert AutoSplit().assign(none) == IdentitySplit().assign(none)
+    assert StrictSplit().assign(none) == IdentitySplit().assign(none)
 
 
-def test_auto_split_with_an_official_test_set_only() -> None:
+def test_strict_split_with_an_official_test_set_only() -> None:
     test = [real(f"t{n}", part="test", official="test") for n in range(30)]
     for videos in (families(60, parts=20), families(60)):
-        chosen = AutoSplit().assign(videos + test)
+        chosen = StrictSplit().assign(videos + test)
         assert {chosen[v.key] for v in test} == {"test"}
         assert {chosen[v.key] for v in videos} == {"train", "val"}
 
 
-def test_auto_split_treats_each_data_set_for_itself() -> None:
+def test_strict_split_treats_each_data_set_for_itself() -> None:
     one = families(20)
     two = [replace(v, dataset="e", original=v.original and f"e{v.original[1:]}") for v in families(20)]
     official = [replace(v, official_split="test") for v in two]
-    chosen = AutoSplit().assign(one + official)
-    assert {key: split for key, split in chosen.items() if key.startswith("d/")} == AutoSplit().assign(one)
+    chosen = StrictSplit().assign(one + official)
+    assert {key: split for key, split in chosen.items() if key.startswith("d/")} == StrictSplit().assign(one)
     assert {split for key, split in chosen.items() if key.startswith("e/")} == {"test"}
-    assert AutoSplit().assign([]) == {}
+    assert StrictSplit().assign([]) == {}
+
+
+def test_strict_split_loses_the_seven_pairs_and_keeps_the_test_set() -> None:
+    sides: dict[str, Split] = {}
+    for n, (a, b) in enumerate(SAME_SOURCE):
+        sides |= {a: ("train", "val", "train")[n % 3], b: ("val", "test", "test")[n % 3]}
+    videos = []
+    for name, split in {**sides, **{f"{n:03d}": SPLITS[n % 3] for n in range(30)}}.items():
+        videos.append(real(name, dataset="ffpp", official=split))
+        videos.append(replace(fake(f"{name}_x", name, dataset="ffpp"), official_split=split))
+    official, strict = OfficialSplit().assign(videos), StrictSplit().assign(videos)
+    assert {key for key, split in official.items() if split == "test"} == {
+        key for key, split in strict.items() if split == "test"
+    }
+    lost = {key.rpartition("/")[2] for key in official.keys() - strict.keys()}
+    weaker = {a for a, b in SAME_SOURCE}
+    assert lost == weaker | {f"{name}_x" for name in weaker}
+    assert all(official[key] == split for key, split in strict.items())
+
+
+def test_a_test_set_that_shares_people_with_the_rest() -> None:
+    videos = [real(f"id{n}_{clip}", f"id{n}") for n in range(12) for clip in range(3)]
+    videos += [fake(f"id{n}_f{clip}", f"id{n}") for n in range(12) for clip in range(3)]
+    listed = [replace(v, official_split="test") if v.video in {"id0_1", "id1_f2"} else v for v in videos]
+    official = OfficialSplit(val=0.2).assign(listed)
+    assert official.keys() == {v.key for v in videos}
+    assert sum(split == "test" for split in official.values()) == 2
+    strict = StrictSplit().assign(listed)
+    assert {key for key, split in strict.items() if split == "test"} == {v.key for v in listed if v.official_split}
+    assert {v.video[:3] for v in listed if v.key not in strict} == {"id0", "id1"}
+    assert_apart([v for v in listed if v.key in strict], strict)
 
 
 def test_part_split_says_what_is_missing() -> None:
@@ -357,19 +387,19 @@ def test_part_split_says_what_is_missing() -> None:
 
 @given(st.lists(st.integers(0, 12), min_size=5, max_size=5), st.integers(0, 3), st.randoms(use_true_random=False))
 @settings(max_examples=100, deadline=None)
-@pytest.mark.filterwarnings("ignore:FrameSplit:UserWarning")
-def test_frame_split_cuts_each_class_exactly(sizes: list[int], seed: int, rng: random.Random) -> None:
+@pytest.mark.filterwarnings("ignore:PaperSplit:UserWarning")
+def test_paper_split_cuts_each_class_exactly(sizes: list[int], seed: int, rng: random.Random) -> None:
     videos = [real("a"), fake("b", "a"), real("c"), fake("e", "c"), fake("f", "c")]
     rows = np.repeat(np.arange(5), sizes)
-    splits = FrameSplit(0.1, 0.2, seed).assign_rows(videos, rows)
+    splits = PaperSplit(0.1, 0.2, seed).assign_rows(videos, rows)
     assert splits.dtype == np.dtype("U5")
     labels = np.array([v.label for v in videos])[rows]
     for label in (REAL, FAKE):
         total = int(np.sum(labels == label))
         assert np.sum(splits[labels == label] == "test") == round(0.2 * total)
-        assert np.sum(splits[labels == label] == "val") == round(0.1 * total)
+        assert np.sum(splits[labels == label] == "val") == round(0.1 * (total - round(0.2 * total)))
     order = rng.sample(range(5), 5)  # the same videos in another order, with their rows
-    moved = FrameSplit(0.1, 0.2, seed).assign_rows(
+    moved = PaperSplit(0.1, 0.2, seed).assign_rows(
         [videos[n] for n in order], np.repeat(np.arange(5), np.array(sizes)[order])
     )
     for place, n in enumerate(order):
@@ -377,25 +407,49 @@ def test_frame_split_cuts_each_class_exactly(sizes: list[int], seed: int, rng: r
         assert mine.tolist() == splits[rows == n].tolist()
 
 
-def test_frame_split_of_the_papers_counts() -> None:
+def test_paper_split_of_the_papers_counts() -> None:
     videos = [real("a"), fake("b", "a")]
     rows = np.repeat([0, 1], [275_620, 375_315])
     with pytest.warns(UserWarning, match="frames of one video"):
-        splits = FrameSplit(val=0.0).assign_rows(videos, rows)
+        splits = PaperSplit(val=0.0).assign_rows(videos, rows)
     counts = class_counts(rows, splits)
     assert counts["train"] == (220_496, 300_252)
     assert counts["test"] == (55_124, 75_063)
     assert counts["val"] == (0, 0)
 
 
-def test_only_the_frame_split_leaks() -> None:
-    leaky = {kind for kind in (OfficialSplit, PartSplit, IdentitySplit, FrameSplit, AutoSplit) if kind.leaky}
-    assert leaky == {FrameSplit}
-    with pytest.raises(SplitError, match="assign_rows"):
-        FrameSplit().assign(families(3))
+@pytest.mark.parametrize(("share", "counts"), [(1.0, PAPER_COUNTS["dfdc"]), (0.1, None)])
+@pytest.mark.filterwarnings("ignore:PaperSplit:UserWarning")
+def test_paper_split_of_dfdc_takes_the_papers_counts(share: float, counts: dict[Split, tuple[int, int]] | None) -> None:
+    videos = [real("a", dataset="dfdc"), fake("b", "a", dataset="dfdc")]
+    rows = np.repeat([0, 1], [int(share * 60_000), int(share * 400_000)])
+    found = class_counts(rows, PaperSplit().assign_rows(videos, rows))
+    if counts is not None:
+        assert {"val": (0, 0), **counts} == found
+    for split in ("train", "test"):  # fewer crops: all reduced alike
+        paper = PAPER_COUNTS["dfdc"][split]  # type: ignore[index]
+        assert found[split][0] / found[split][1] == pytest.approx(paper.real / paper.fake, rel=0.01)
+    assert sum(found["train"]) + sum(found["test"]) < len(rows)
 
 
-@pytest.mark.parametrize("protocol", [IdentitySplit(), PartSplit(), AutoSplit()])
+def test_paper_split_sets_validation_aside_from_training() -> None:
+    videos = [real("a"), fake("b", "a")]
+    rows = np.repeat([0, 1], [100, 300])
+    with pytest.warns(UserWarning, match="PaperSplit"):
+        without, with_val = (PaperSplit(val).assign_rows(videos, rows) for val in (0.0, 0.1))
+    assert ((without == "test") == (with_val == "test")).all()
+    assert class_counts(rows, with_val)["val"] == (8, 24)
+
+
+def test_only_the_paper_split_leaks() -> None:
+    kinds = (OfficialSplit, PartSplit, IdentitySplit, PaperSplit, StrictSplit)
+    assert {kind for kind in kinds if "video" in kind.declares} == {PaperSplit}
+    assert {kind for kind in kinds if kind.declares} == {PaperSplit, OfficialSplit}
+    with pytest.raises(SplitError, match="extract first"):
+        PaperSplit().assign(families(3))
+
+
+@pytest.mark.parametrize("protocol", [IdentitySplit(), PartSplit(), StrictSplit()])
 def test_rows_follow_their_video(protocol: SplitProtocol) -> None:
     videos = families(12, parts=6)
     rows = np.random.default_rng(0).integers(0, len(videos), 500)
@@ -406,7 +460,7 @@ def test_rows_follow_their_video(protocol: SplitProtocol) -> None:
     assert protocol.assign_rows(videos, rows[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, FrameSplit, AutoSplit])
+@pytest.mark.parametrize("make", [IdentitySplit, PartSplit, PaperSplit, StrictSplit])
 @pytest.mark.parametrize(
     "bad", [{"val": -0.1}, {"test": 1.0}, {"val": 0.5, "test": 0.5}, {"val": float("nan")}, {"seed": -1}]
 )
@@ -419,9 +473,7 @@ def test_check_names_split_and_counts() -> None:
     counts = class_counts([0, 1, 1, 0], ["train", "train", "val", ""])
     assert counts == {"train": (1, 1), "val": (0, 1), "test": (0, 0)}
     check_splits(counts, ["train"])
-    with pytest.raises(
-        SplitError, match=r"split 'val' has no real video.*train 1 real and 1 fake, val 0 real and 1 fake"
-    ):
+    with pytest.raises(SplitError, match=r"split 'val' has no real.*train 1 real and 1 fake, val 0 real and 1 fake"):
         check_splits(counts, ["train", "val"])
     with pytest.raises(SplitError, match="'test' has no real and no fake"):
         check_splits(counts, ["test"])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torch import Tensor
 
-from resgat_pl.metrics.detection import Level, detection_metrics, video_scores
+from resgat_pl.metrics.detection import detection_metrics, video_scores
+from resgat_pl.types import Level
 
 
 def random_frames(seed: int, videos: int = 12) -> dict[str, Tensor]:

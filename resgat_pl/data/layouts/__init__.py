@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from resgat_pl.data.layouts.base import Index, Layout, check_root, contents, entries
+from resgat_pl.data.layouts.base import CountRow, Index, Layout, check_root, contents, entries
+from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.crop_lists import CropLists
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 
-__all__ = ["DFDC", "FFPP", "LAYOUTS", "CropLists", "Folder", "Index", "Layout", "detect_layout"]
+__all__ = ["DFDC", "FFPP", "LAYOUTS", "CelebDF", "CountRow", "CropLists", "Folder", "Index", "Layout", "detect_layout"]
 
-LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, CropLists, Folder)
+LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, CelebDF, CropLists, Folder)
 """The layouts that are detected; any other subclass of ``Layout`` can be given by its class path."""
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -31,16 +32,35 @@ class Index:
     problems: tuple[str, ...]
 
 
+class CountRow(NamedTuple):
+    """How many videos of a method there are, and how many there should be.
+
+    Attributes:
+        method: Manipulation method, or the name under which its videos are published.
+        compression: As in ``VideoRecord``.
+        found: Number of videos on disk.
+        published: Number of videos in the complete data set, or None if there is no such number.
+    """
+
+    method: str
+    compression: str
+    found: int
+    published: int | None
+
+
 class Layout(ABC):
     """The way a data set lies on disk.
 
     Attributes:
         name: Name of the layout; ``dataset`` of its records.
         expected: What the layout looks for in the root, for messages.
+        published: Number of videos of the complete data set in one compression, by method (see ``counted_as``), as its
+            authors give it; empty where there is no such number.
     """
 
     name: ClassVar[str]
     expected: ClassVar[str]
+    published: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
     def matches(self, root: Path) -> bool:
@@ -92,6 +112,30 @@ class Layout(ABC):
             f"no {word} video found" for label, word in ((REAL, "real"), (FAKE, "fake")) if label not in labels
         ]
         return Index(tuple(unique[key] for key in sorted(unique)), tuple(problems))
+
+    def counted_as(self, video: VideoRecord) -> str | None:
+        """Return the name in ``published`` that counts a video, or None if it belongs to none of what is published."""
+        return video.method
+
+    def compare_counts(self, videos: Sequence[VideoRecord]) -> list[CountRow]:
+        """Compare the videos on disk with the published numbers.
+
+        Args:
+            videos: Records of this layout, such as those of its ``index``.
+
+        Returns:
+            The rows of each compression there is: what is published in the published order, also where nothing of it
+            was found, then what else was found. No row at all if none of the videos is counted.
+        """
+        named = ((self.counted_as(video), video.compression) for video in videos)
+        found = Counter((name, compression) for name, compression in named if name is not None)
+        names = dict.fromkeys([*self.published, *sorted(name for name, _ in found)])
+        return [
+            CountRow(name, compression, found[name, compression], self.published.get(name))
+            for compression in sorted({compression for _, compression in found})
+            for name in names
+            if name in self.published or (name, compression) in found
+        ]
 
 
 def _is_unicode(name: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from resgat_pl.data.layouts.base import Layout, entries, read_json, read_text, split_name, tally, videos_in
 from resgat_pl.errors import LayoutError
@@ -53,11 +53,17 @@ class DFDC(Layout):
 
     name = "dfdc"
     expected = "dfdc_train_part_<n>/, train_sample_videos/ or test_videos/, or *.mp4 with metadata.json or labels.csv"
+    # Dolhansky et al. (2020), on the training set, which is the 50 parts together: 119,154 clips, 100,000 of them fake.
+    published: ClassVar[Mapping[str, int]] = {"original": 119_154 - 100_000, "dfdc": 100_000}
 
     def matches(self, root: Path) -> bool:
         """See base class."""
         own = {folder.path for folder in _parts(root)} | {root / _SAMPLE, root / "test_videos"}
         return any(folder.path in own or _label_file(folder) for folder in _folders(root))
+
+    def counted_as(self, video: VideoRecord) -> str | None:
+        """Count the training parts only: the numbers are those of all 50, without the sample and the test sets."""
+        return video.method if _PART.fullmatch(video.part) else None
 
     def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
         """See base class."""

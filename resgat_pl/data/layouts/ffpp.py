@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
-from resgat_pl.data.layouts.base import Layout, entries, images_in, read_json, tally, videos_in
+from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, read_json, tally, videos_in
 from resgat_pl.errors import LayoutError, SplitError
 from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord, video_key
 
@@ -19,6 +19,7 @@ _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 _FRAMES: Final[tuple[tuple[str, MediaKind], ...]] = (("images", "frames"), ("frames", "crops"))
 
 _REAL: Final = re.compile(r"\d{3}|\d\d__.+")
+_ID: Final = re.compile(r"\d{3}")
 _YOUTUBE_FAKE: Final = re.compile(r"(\d{3})_(\d{3})")
 _ACTOR_FAKE: Final = re.compile(r"(\d\d)_(\d\d)__(.+)__[A-Z0-9]{8}")
 
@@ -61,6 +62,19 @@ class FFPP(Layout):
 
     name = "ffpp"
     expected = f"{_ORIGINALS}/ or {_FAKES}/ with {{raw,c23,c40}}/videos/*.mp4 two levels below"
+    # 1000 YouTube clips and as many fakes of each method: dataset/README.md of the authors' repository (FaceShifter was
+    # added in 2020). 363 clips of actors and 3068 fakes of them: Table 1 of the Celeb-DF paper (Li et al., 2020); the
+    # repository says "over 363" and "over 3000".
+    published: ClassVar[Mapping[str, int]] = {
+        "original (youtube)": 1000,
+        "original (actors)": 363,
+        "Deepfakes": 1000,
+        "Face2Face": 1000,
+        "FaceSwap": 1000,
+        "NeuralTextures": 1000,
+        "FaceShifter": 1000,
+        _DFD: 3068,
+    }
 
     def __init__(
         self,
@@ -81,7 +95,7 @@ class FFPP(Layout):
         """See base class.
 
         Raises:
-            SplitError: An id stands in two of the official split files.
+            SplitError: An id stands in two of the official split files, or is none of FaceForensics++.
         """
         problems: list[str] = []
         official = self._official(root, problems)
@@ -92,6 +106,16 @@ class FFPP(Layout):
         if youtube and (absent := sorted(official.keys() - youtube)):
             problems.append(f"{tally(absent, 'id')} of the official split not on disk")
         return records, problems
+
+    def counted_as(self, video: VideoRecord) -> str | None:
+        """Tell the two kinds of originals apart, which come in other numbers, by the scene in an actor's name."""
+        if video.method != "original":
+            return video.method
+        return f"original ({'actors' if '__' in video.video else 'youtube'})"
+
+    def compare_counts(self, videos: Sequence[VideoRecord]) -> list[CountRow]:
+        """See base class; what ``methods`` leaves out is not missing and has no row."""
+        return [row for row in super().compare_counts(videos) if row.found or self.methods is None]
 
     def _sources(self, root: Path, problems: list[str]) -> list[_Source]:
         fakes = {name: root / _FAKES / name for name in entries(root / _FAKES).folders}
@@ -146,6 +170,12 @@ class FFPP(Layout):
         official: dict[str, Split] = {}
         for split, path in files.items():
             for name in _read_ids(path):
+                if not _ID.fullmatch(name):
+                    msg = (
+                        f"{path} names the id {name!r}, which FaceForensics++ does not have: its ids are 000 to 999. "
+                        "Restore the official files."
+                    )
+                    raise SplitError(msg)
                 if official.setdefault(name, split) != split:
                     msg = f"The id {name} is in both {official[name]}.json and {path}: restore the official files."
                     raise SplitError(msg)

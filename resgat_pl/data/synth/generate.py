@@ -66,7 +66,7 @@ class Summary:
 
 def synthesize(
     out: Path,
-    layout: Literal["ffpp", "dfdc"] = "ffpp",
+    layout: Literal["ffpp", "dfdc", "celebdf"] = "ffpp",
     videos: int = 60,
     fakes_per_real: int = 2,
     frames: int = 24,
@@ -87,9 +87,11 @@ def synthesize(
     Args:
         out: Folder to write; new, empty, or left behind by an interrupted run.
         layout: ffpp for FaceForensics++ with masks and split files, one kind of alteration in each method's folder;
-            dfdc for Deepfake Detection Challenge, in parts with metadata.json, some clips with two people, no masks.
-        videos: Number of genuine clips; at least 8, and even for ffpp, whose clips come in pairs.
-        fakes_per_real: Number of fakes made from each genuine clip, 1 to 5.
+            dfdc for Deepfake Detection Challenge, in parts with metadata.json, some clips with two people, no masks;
+            celebdf for Celeb-DF v2, several clips of each person, a list of test videos, no masks.
+        videos: Number of genuine clips; at least 8, and even for ffpp, whose clips come in pairs; for celebdf at least
+            5 and 3 more for each fake per clip.
+        fakes_per_real: Number of fakes made from each genuine clip, 1 to 5; none from those in YouTube-real of celebdf.
         frames: Length of each clip in frames, at 25 a second.
         size: Width and height of the frames in pixels; even, at least 128.
         faces: Folder of portraits, one person per image. Without it people are drawn.
@@ -136,7 +138,7 @@ def synthesize(
 
 def _check(layout: str, fakes_per_real: int, frames: int, size: int, jobs: int) -> None:
     problems = {
-        f"layout: {layout!r} is unknown. Give ffpp or dfdc.": layout not in get_args(LayoutName),
+        f"layout: {layout!r} is unknown. Give {', '.join(get_args(LayoutName))}.": layout not in get_args(LayoutName),
         f"fakes_per_real: {fakes_per_real}. Give 1 to {MOST_FAKES}.": not 1 <= fakes_per_real <= MOST_FAKES,
         f"frames: {frames}. A clip has at least 1 frame.": frames < 1,
         f"size: {size}. H.264 needs an even size, and a face at least 128 pixels.": size < 128 or size % 2,
@@ -175,9 +177,14 @@ def _is_there(out: Path, request: dict[str, object]) -> bool:
 
 def _clear(out: Path) -> None:
     """Remove what an interrupted run left behind, and nothing else."""
-    for pattern in ("original_sequences", "manipulated_sequences", "splits", "dfdc_train_part_*"):
-        for folder in out.glob(pattern):
-            shutil.rmtree(folder)
+    ffpp, dfdc = ("original_sequences", "manipulated_sequences", "splits"), ("dfdc_train_part_*",)
+    celebdf = ("Celeb-real", "YouTube-real", "Celeb-synthesis", "List_of_testing_videos.txt")
+    for pattern in (*ffpp, *dfdc, *celebdf):
+        for path in out.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _begin(out: Path, request: dict[str, object]) -> None:
@@ -187,7 +194,10 @@ def _begin(out: Path, request: dict[str, object]) -> None:
 
 def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
     for name, document in plan.documents.items():
-        _write_json(out / name, document)
+        if isinstance(document, str):
+            (out / name).write_text(document)
+        else:
+            _write_json(out / name, document)
     fakes = {
         fake.video: {"kind": fake.kind, "region": fake.region, "face": fake.face, "original": shot.video}
         for shot in plan.shots

@@ -13,7 +13,7 @@ from resgat_pl.data.synth.blend import REGIONS
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.errors import ConfigError
 
-LayoutName = Literal["ffpp", "dfdc"]
+LayoutName = Literal["ffpp", "dfdc", "celebdf"]
 
 METHOD_KINDS: Final[dict[str, str]] = {
     "Deepfakes": "resampled",
@@ -91,7 +91,8 @@ class Plan:
 
     Attributes:
         shots: The genuine clips with their fakes.
-        documents: JSON files by path relative to the set, splits or metadata.
+        documents: Files beside the videos by path relative to the set, splits or metadata: a string is the text of its
+            file, anything else is written as JSON.
     """
 
     shots: tuple[Shot, ...]
@@ -105,12 +106,8 @@ def make_plan(layout: LayoutName, videos: int, fakes_per_real: int, seed: int) -
         ConfigError: ``videos`` does not fit the layout.
     """
     rng = generator(seed, "plan", layout)
-    regions = _Rotation(rng)
-    return (
-        _plan_ffpp(videos, fakes_per_real, rng, regions)
-        if layout == "ffpp"
-        else _plan_dfdc(videos, fakes_per_real, rng, regions)
-    )
+    planners = {"ffpp": _plan_ffpp, "dfdc": _plan_dfdc, "celebdf": _plan_celebdf}
+    return planners[layout](videos, fakes_per_real, rng, _Rotation(rng))
 
 
 class _Rotation:
@@ -203,6 +200,48 @@ def _names(rng: np.random.Generator, count: int) -> Iterator[str]:
     while len(drawn) < count:
         drawn.setdefault("".join(rng.choice(letters, 10)) + ".mp4")
     return iter(drawn)
+
+
+def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _Rotation) -> Plan:
+    # People swap faces with everyone of a small group and nobody else, so that a small set can be split by person too;
+    # in the real set the largest such group has about half the people. A group for each split is the least.
+    size = fakes + 1
+    youtube = max(2, round(videos / 10))
+    clips = videos - youtube
+    if clips < 3 * size:
+        msg = (
+            f"videos: {videos} with the layout celebdf and {fakes} fakes per clip, which needs three groups of {size} "
+            f"people and two more. Give {3 * size + 2} or more."
+        )
+        raise ConfigError(msg)
+    groups = max(3, clips // (3 * size))  # about three clips a person
+    people = [f"id{number}" for number in rng.permutation(groups * size)]
+    kinds = _dealt(list(METHOD_KINDS.values()), rng)
+    held_out = max(1, round(groups * 518 / 6529))  # the share of the published list; the last have the fewest clips
+    shots, listed = [], []
+    for number, person in enumerate(people):
+        first = number - number % size
+        others = [other for other in people[first : first + size] if other != person]
+        for clip in range(clips // len(people) + (number < clips % len(people))):
+            made = []
+            for other in others:
+                kind = next(kinds)
+                name = f"Celeb-synthesis/{person}_{other}_{clip:04d}.mp4"
+                made.append(Fake(name, None, kind, regions.next(kind)))
+            shots.append(Shot(f"Celeb-real/{person}_{clip:04d}.mp4", (person,), tuple(made)))
+            if number >= len(people) - held_out * size:
+                listed += [f"1 {shots[-1].video}", *(f"0 {fake.video}" for fake in made)]
+    for number in range(youtube):
+        shots.append(Shot(f"YouTube-real/{number:05d}.mp4", (f"youtube {number:05d}",), ()))
+        if number < max(1, youtube // 4):
+            listed.append(f"1 {shots[-1].video}")
+    return Plan(tuple(shots), {"List_of_testing_videos.txt": "\n".join(listed) + "\n"})
+
+
+def _dealt(cards: list[str], rng: np.random.Generator) -> Iterator[str]:
+    """Deal out cards without end; all have had their turn before one comes again, in an order that changes."""
+    while True:
+        yield from rng.permutation(cards).tolist()
 
 
 def people_of(shots: Iterable[Shot]) -> list[str]:

@@ -7,13 +7,14 @@ import pytest
 from jsonargparse import auto_cli
 
 from resgat_pl.data import layouts
-from resgat_pl.data.layouts import DFDC, FFPP, CropLists, Folder, Layout, detect_layout
+from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, Folder, Layout, detect_layout
 from resgat_pl.data.layouts.base import entries
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",
     DFDC: "dfdc_train_part_0/a.mp4",
+    CelebDF: "Celeb-real/id0_0000.mp4",
     CropLists: "TRAIN_CLIENT.txt",
     Folder: "real/a.mp4",
 }
@@ -42,7 +43,7 @@ def test_two_layouts_at_once(tmp_path: Path) -> None:
     assert [r.dataset for r in FFPP().index(tmp_path).records] == ["ffpp"]
 
 
-@pytest.mark.parametrize("find", [detect_layout, FFPP().index, DFDC().index, CropLists().index, Folder().index])
+@pytest.mark.parametrize("find", [detect_layout, *(kind().index for kind in EXAMPLES)])
 def test_each_bad_root_has_its_own_words(tmp_path: Path, find: object) -> None:
     assert callable(find)
     (tmp_path / "data.zip").touch()
@@ -63,7 +64,7 @@ def test_message_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
     touch(tmp_path, *[f"file{n:02d}" for n in range(30)])
     with pytest.raises(DatasetNotFoundError) as caught:
         detect_layout(tmp_path)
-    for word in ("original_sequences", "dfdc_train_part", "TRAIN_CLIENT", "real/", "file00", "…"):
+    for word in ("original_sequences", "dfdc_train_part", "Celeb-real", "TRAIN_CLIENT", "real/", "file00", "…"):
         assert word in str(caught.value)
     assert "file20" not in str(caught.value)
     assert "Did you mean" not in str(caught.value)
@@ -90,7 +91,7 @@ def test_home_and_relative_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_links_are_followed_and_loops_end(tmp_path: Path, kind: type[Layout]) -> None:
     disk, root = tmp_path / "disk", tmp_path / "root"
     touch(disk, "real/a.mp4", "original_sequences/youtube/c23/videos/000.mp4", "crops/a.mp4_face_0.jpg")
-    touch(disk, "dfdc_train_part_0/a.mp4")
+    touch(disk, "dfdc_train_part_0/a.mp4", EXAMPLES[CelebDF])
     (disk / "dfdc_train_part_0/metadata.json").write_text('{"a.mp4": {"label": "REAL"}}')
     (disk / "TRAIN_CLIENT.txt").write_text("crops/a.mp4_face_0.jpg\n")
     root.symlink_to(disk)
@@ -144,6 +145,62 @@ def test_files_are_never_opened_or_examined_one_by_one(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "stat", count)
     assert len(FFPP().index(tmp_path).records) == 200
     assert calls < 20
+
+
+def test_counts_of_ffpp_tell_the_two_kinds_of_originals_apart(tmp_path: Path) -> None:
+    touch(tmp_path, *[f"original_sequences/youtube/c23/videos/{n:03d}.mp4" for n in range(4)])
+    touch(tmp_path, *[f"original_sequences/actors/c23/videos/{n:02d}__podium.mp4" for n in range(3)])
+    touch(tmp_path, *[f"manipulated_sequences/FaceSwap/{c}/videos/000_001.mp4" for c in ("c23", "c40")])
+    touch(tmp_path, "manipulated_sequences/Own/c40/videos/000_001.mp4", "manipulated_sequences/Own/c40/videos/odd.mp4")
+    layout = FFPP(compressions=["c23", "c40"])
+    rows = layout.compare_counts(layout.index(tmp_path).records)
+    assert rows[:3] == [
+        CountRow("original (youtube)", "c23", 4, 1000),
+        CountRow("original (actors)", "c23", 3, 363),
+        CountRow("Deepfakes", "c23", 0, 1000),
+    ]
+    assert [row for row in rows if row.found and row.compression == "c40"] == [
+        CountRow("FaceSwap", "c40", 1, 1000),
+        CountRow("Own", "c40", 1, None),
+    ]
+    assert {(row.method, row.compression) for row in rows} == {
+        *((name, compression) for name in FFPP.published for compression in ("c23", "c40")),
+        ("Own", "c40"),
+    }
+    chosen = FFPP(methods=["FaceSwap"], compressions=["c23"])
+    assert chosen.compare_counts(chosen.index(tmp_path).records) == [
+        CountRow("original (youtube)", "c23", 4, 1000),
+        CountRow("FaceSwap", "c23", 1, 1000),
+    ]
+
+
+def test_counts_of_dfdc_are_of_the_training_parts(tmp_path: Path) -> None:
+    for folder, names in {"dfdc_train_part_00": "rf", "train/dfdc_train_part_7": "stg"}.items():
+        touch(tmp_path, *[f"{folder}/{name}.mp4" for name in names])
+        labels = ",".join(f'"{name}.mp4": {{"label": "{"FAKE" if name in "fg" else "REAL"}"}}' for name in names)
+        (tmp_path / folder / "metadata.json").write_text(f"{{{labels}}}")
+    touch(tmp_path, "train_sample_videos/u.mp4")
+    (tmp_path / "train_sample_videos/metadata.json").write_text('{"u.mp4": {"label": "REAL"}}')
+    touch(tmp_path, "test/v.mp4")
+    (tmp_path / "test/labels.csv").write_text("filename,label\nv.mp4,1\n")
+    records = DFDC().index(tmp_path).records
+    assert len(records) == 7
+    assert DFDC().compare_counts(records) == [CountRow("original", "", 3, 19_154), CountRow("dfdc", "", 2, 100_000)]
+    assert DFDC().compare_counts([r for r in records if r.part in ("test", "train_sample_videos")]) == []
+
+
+def test_counts_of_celebdf_and_of_layouts_without_published_numbers(tmp_path: Path) -> None:
+    touch(tmp_path / "celeb", "Celeb-real/id0_0000.mp4", "YouTube-real/00000.mp4")
+    assert CelebDF().compare_counts(CelebDF().index(tmp_path / "celeb").records) == [
+        CountRow("original", "", 2, 890),
+        CountRow("Celeb-synthesis", "", 0, 5639),
+    ]
+    touch(tmp_path / "folder", "real/a.mp4", "real/b.mp4", "fake/swap/a.mp4")
+    assert Folder().compare_counts(Folder().index(tmp_path / "folder").records) == [
+        CountRow("original", "", 2, None),
+        CountRow("swap", "", 1, None),
+    ]
+    assert Folder().compare_counts([]) == []
 
 
 def pick(layout: Layout) -> Layout:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.synth import METHOD_KINDS, Summary, synthesize
 from resgat_pl.data.synth.encode import write_mask
+from resgat_pl.data.synth.plan import LayoutName
 from resgat_pl.errors import ConfigError
 from resgat_pl.types import FAKE, REAL
 
@@ -48,6 +51,12 @@ def ffpp(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def dfdc(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("synth") / "dfdc"
     return _made(root, layout="dfdc", videos=32, fakes_per_real=3, frames=4, size=160, jobs=2)
+
+
+@pytest.fixture(scope="module")
+def celebdf(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("synth") / "celebdf"
+    return _made(root, layout="celebdf", videos=24, frames=4, size=160, jobs=2)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -102,11 +111,41 @@ def test_dfdc_is_read_without_a_problem(dfdc: Made) -> None:
     assert not list(dfdc.root.rglob("*mask*"))
 
 
-def test_record_names_kind_and_region_of_every_fake(ffpp: Made, dfdc: Made) -> None:
+def test_celebdf_is_read_without_a_problem(celebdf: Made) -> None:
+    index = CelebDF().index(celebdf.root)
+    assert index.problems == ()
+    assert Counter(record.label for record in index.records) == {REAL: 24, FAKE: 44}
+    assert (celebdf.summary.genuine, celebdf.summary.fakes) == (24, 44)
+    keys = {record.key for record in index.records}
+    assert all(record.original in keys for record in index.records if record.label == FAKE)
+    people: dict[str | None, set[str]] = {"test": set(), None: set()}
+    labels: dict[str | None, set[int]] = {"test": set(), None: set()}
+    for record in index.records:
+        people[record.official_split].update(record.identities)
+        labels[record.official_split].add(record.label)
+    assert people["test"].isdisjoint(people[None])
+    assert labels == {"test": {REAL, FAKE}, None: {REAL, FAKE}}
+    listed = (celebdf.root / "List_of_testing_videos.txt").read_text().splitlines()
+    assert len(listed) == sum(record.official_split == "test" for record in index.records)
+    assert not list(celebdf.root.rglob("*mask*"))
+
+
+def test_celebdf_shows_the_same_person_in_all_clips_of_one_name(celebdf: Made) -> None:
+    clips = sorted((celebdf.root / "Celeb-real").iterdir())
+    means = {clip.stem: read_video(clip)[0][50:110, 50:110].mean(axis=(0, 1)) for clip in clips}
+    between: list[float] = []
+    within: list[float] = []
+    for one, other in combinations(means, 2):
+        distance = float(np.abs(means[one] - means[other]).mean())
+        (within if one.split("_")[0] == other.split("_")[0] else between).append(distance)
+    assert np.mean(within) < 0.6 * np.mean(between)
+
+
+def test_record_names_kind_and_region_of_every_fake(ffpp: Made, dfdc: Made, celebdf: Made) -> None:
     assert ffpp.record["methods"] == METHOD_KINDS
     for name, fake in ffpp.record["fakes"].items():
         assert fake["kind"] == METHOD_KINDS[name.split("/")[1]]
-    for made in (ffpp, dfdc):
+    for made in (ffpp, dfdc, celebdf):
         assert len(made.record["fakes"]) == made.summary.fakes
         assert all((made.root / name).is_file() for name in made.record["fakes"])
         assert set(Counter(fake["kind"] for fake in made.record["fakes"].values())) == set(METHOD_KINDS.values())
@@ -134,7 +173,7 @@ def test_masks_decode_to_what_was_written(tmp_path: Path) -> None:
     assert decoded[masks].min() > 240
 
 
-@pytest.mark.parametrize("layout", ["ffpp", "dfdc"])
+@pytest.mark.parametrize("layout", ["ffpp", "dfdc", "celebdf"])
 def test_the_files_do_not_give_the_label_away(layout: str, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(layout)
     fakes = made.record["fakes"]
@@ -187,6 +226,16 @@ def test_a_finished_set_is_left_alone_and_an_interrupted_one_is_made_again(
 
     with pytest.raises(ConfigError, match="holds another set"):
         synthesize(whole, jobs=1, seed=1, **TINY)
+
+
+def test_an_interrupted_set_of_another_layout_leaves_nothing_behind(tmp_path: Path) -> None:
+    tiny = {**TINY, "frames": 1, "fakes_per_real": 1}
+    layouts: tuple[LayoutName, ...] = ("celebdf", "dfdc")
+    for layout in layouts:
+        synthesize(tmp_path / layout, layout=layout, jobs=1, **tiny)
+    (tmp_path / "celebdf/synth.json").rename(tmp_path / "celebdf/synth.unfinished.json")
+    synthesize(tmp_path / "celebdf", layout="dfdc", jobs=1, **tiny)
+    assert digests(tmp_path / "celebdf") == digests(tmp_path / "dfdc")
 
 
 def test_refuses_a_folder_it_did_not_write(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +15,8 @@ from resgat_pl.errors import ConfigError
 
 plans = st.builds(
     make_plan,
-    layout=st.sampled_from(["ffpp", "dfdc"]),
-    videos=st.integers(4, 100).map(lambda half: 2 * half),
+    layout=st.sampled_from(["ffpp", "dfdc", "celebdf"]),
+    videos=st.integers(10, 100).map(lambda half: 2 * half),
     fakes_per_real=st.integers(1, 5),
     seed=st.integers(0, 2**32),
 )
@@ -49,7 +49,8 @@ def test_regions_are_dealt_evenly_within_every_kind(plan: Plan) -> None:
 
 
 def test_no_region_has_a_fifth_of_the_fakes() -> None:
-    for layout in ("ffpp", "dfdc"):
+    layouts: tuple[LayoutName, ...] = ("ffpp", "dfdc", "celebdf")
+    for layout in layouts:
         counts = Counter(region for _, region in fakes_of(make_plan(layout, 60, 2, seed=0)))
         assert max(counts.values()) < 0.2 * counts.total()
         assert counts.keys() == REGIONS.keys()
@@ -100,7 +101,92 @@ def test_dfdc_keeps_a_fake_in_the_part_of_its_original() -> None:
     assert {fake.face for shot in two for fake in shot.fakes} == {0, 1}
 
 
-@pytest.mark.parametrize(("layout", "videos"), [("ffpp", 7), ("ffpp", 9), ("ffpp", 6), ("ffpp", 1300), ("dfdc", 7)])
+celebdf_plans = st.tuples(st.integers(1, 5), st.integers(0, 120), st.integers(0, 2**32)).map(
+    lambda drawn: make_plan("celebdf", 3 * drawn[0] + 5 + drawn[1], drawn[0], drawn[2])
+)
+
+
+def swaps_of(plan: Plan) -> list[tuple[str, str]]:
+    """Return (target, source) of every fake, by their names in the file's name."""
+    names = [fake.video.rpartition("/")[2].split("_") for shot in plan.shots for fake in shot.fakes]
+    return [(name[0], name[1]) for name in names]
+
+
+def groups_of(plan: Plan) -> list[set[str]]:
+    """Return the people who swap faces with each other, directly or through others."""
+    groups = [{person} for shot in plan.shots for person in shot.people]
+    for pair in swaps_of(plan):
+        tied = [group for group in groups if not group.isdisjoint(pair)]
+        groups = [group for group in groups if group.isdisjoint(pair)] + [set(pair).union(*tied)]
+    return [group for group in groups if any(person.startswith("id") for person in group)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(celebdf_plans)
+def test_celebdf_swaps_both_ways_within_groups_that_can_be_told_apart(plan: Plan) -> None:
+    fakes = len(plan.shots[0].fakes)
+    pairs = Counter(swaps_of(plan))
+    assert all(target != source and (source, target) in pairs for target, source in pairs)
+    groups = groups_of(plan)
+    assert len(groups) >= 3, "one for each of train, val and test"
+    assert {len(group) for group in groups} == {fakes + 1}
+    clips = Counter(shot.people[0] for shot in plan.shots)
+    assert max(clips.values()) - min(count for person, count in clips.items() if person.startswith("id")) <= 1
+    for shot in plan.shots:
+        folder, _, name = shot.video.removesuffix(".mp4").partition("/")
+        assert folder in ("Celeb-real", "YouTube-real")
+        assert len(shot.fakes) == (fakes if folder == "Celeb-real" else 0)
+        for fake in shot.fakes:
+            target, _, clip = fake.video.rpartition("/")[2].removesuffix(".mp4").split("_")
+            assert f"{target}_{clip}" == name
+            assert shot.people == (target,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(celebdf_plans)
+def test_celebdf_lists_whole_groups_for_the_test(plan: Plan) -> None:
+    text = plan.documents["List_of_testing_videos.txt"]
+    assert isinstance(text, str)
+    listed = {video: label for label, video in (line.split() for line in text.splitlines())}
+    videos = {shot.video: 1 for shot in plan.shots} | {fake.video: 0 for shot in plan.shots for fake in shot.fakes}
+    assert all(int(label) == videos[video] for video, label in listed.items())
+    assert {video.partition("/")[0] for video in listed} == {"Celeb-real", "YouTube-real", "Celeb-synthesis"}
+    inside = {person for shot in plan.shots if shot.video in listed for person in shot.people}
+    for shot in plan.shots:
+        held_out = shot.people[0] in inside
+        assert all((video in listed) == held_out for video in (shot.video, *(fake.video for fake in shot.fakes)))
+    assert all(group <= inside or group.isdisjoint(inside) for group in groups_of(plan))
+    assert len(listed) <= 0.42 * len(videos)
+
+
+@settings(max_examples=60, deadline=None)
+@given(celebdf_plans)
+def test_celebdf_deals_kinds_evenly_in_every_group(plan: Plan) -> None:
+    kinds = Counter(kind for kind, _ in fakes_of(plan))
+    assert max(kinds.values()) - min(kinds[kind] for kind in KINDS) <= 1
+    for group in groups_of(plan):
+        here = Counter(fake.kind for shot in plan.shots if shot.people[0] in group for fake in shot.fakes)
+        assert max(here.values()) - min(here[kind] for kind in KINDS) <= 2
+
+
+def test_celebdf_people_get_more_than_one_kind() -> None:
+    plan = make_plan("celebdf", 60, 2, seed=0)
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
+    for shot in plan.shots:
+        for name in (shot.people[0], shot.video[-8:]):
+            kinds[name].update(fake.kind for fake in shot.fakes)
+    people = [person for person in kinds if person.startswith("id")]
+    assert np.mean([len(kinds[person]) for person in people]) > 3, "a person's looks do not give the kind away"
+    assert kinds["0000.mp4"] == kinds["0002.mp4"] == set(KINDS), "nor does the clip's number"
+    clips = Counter(shot.people[0] for shot in plan.shots)
+    assert {clips[person] for person in people} == {3}
+    assert sum(count for person, count in clips.items() if person.startswith("youtube")) == 6
+
+
+@pytest.mark.parametrize(
+    ("layout", "videos"),
+    [("ffpp", 7), ("ffpp", 9), ("ffpp", 6), ("ffpp", 1300), ("dfdc", 7), ("celebdf", 10), ("celebdf", 0)],
+)
 def test_refuses_a_number_of_videos_that_does_not_fit(layout: LayoutName, videos: int) -> None:
     with pytest.raises(ConfigError, match=f"videos: {videos}"):
         make_plan(layout, videos, 2, seed=0)

@@ -1,0 +1,137 @@
+"""What happens to a face on its way through the net, in five strengths: to see how far a detector can be trusted.
+
+In the manner of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations" (ICLR 2019): one corruption at a time, in five severities, for testing and never for training. The kinds
+and their values are ours: what happens to a video that is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal, get_args
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.errors import ConfigError
+
+CorruptionKind = Literal["jpeg", "blur", "noise", "resize", "h264"]
+Image = NDArray[np.uint8]
+
+_QUALITY: Final = (90, 70, 50, 30, 10)
+_SIGMA: Final = (0.5, 1.0, 2.0, 3.0, 4.0)
+_SIDE: Final = 224  # sigma is in pixels of a crop of this side, so that a face of any size is blurred alike
+_NOISE: Final = (2, 5, 10, 20, 40)
+_SHRINK: Final = (1.5, 2, 3, 4, 6)
+_CRF: Final = (18, 23, 30, 36, 42)
+
+STRENGTHS: Final[Mapping[CorruptionKind, tuple[str, ...]]] = {
+    "jpeg": tuple(f"quality {quality}" for quality in _QUALITY),
+    "blur": tuple(f"sigma {sigma:g} px" for sigma in _SIGMA),
+    "noise": tuple(f"sd {sd}" for sd in _NOISE),
+    "resize": tuple(f"1/{factor:g} side" for factor in _SHRINK),
+    "h264": tuple(f"CRF {crf}" for crf in _CRF),
+}
+"""What the strengths 1 to 5 of each kind are, for axes; sigma at a side of 224 px, sd in grey levels of 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """One kind of damage to a face crop at one strength. The same (image, seed) gives the same result.
+
+    - ``jpeg``: coded as JPEG with chroma at half the resolution, quality 90 to 10.
+    - ``blur``: Gaussian, with a sigma of 0.5 to 4 px for a longer side of 224 px and in proportion for others.
+    - ``noise``: independent Gaussian noise in each channel, standard deviation 2 to 40 grey levels. One seed gives the
+      same pattern at all strengths.
+    - ``resize``: shrunk to 1/1.5 to 1/6 of the side by area and enlarged again linearly.
+    - ``h264``: coded by libx264 at CRF 18 to 42. It is *one intra frame* of the crop alone, not the motion-compensated
+      coding of a clip: nothing is taken from other frames, neither their detail nor their errors. In drawn clips of 24
+      frames at the same CRF, a frame came out 0.3 to 2 dB closer to its source (PSNR) than coded alone. To judge the
+      compression of videos, compress videos.
+
+    Args:
+        kind: Kind of damage.
+        strength: From 1 (mild) to 5 (severe); ``STRENGTHS`` says what that is.
+
+    Raises:
+        ConfigError: The kind is unknown or the strength is out of range.
+    """
+
+    kind: CorruptionKind
+    strength: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CorruptionKind):
+            msg = f"kind: {self.kind!r} is no known corruption. Give one of {', '.join(get_args(CorruptionKind))}."
+            raise ConfigError(msg)
+        if self.strength not in range(1, 6):
+            msg = f"strength: {self.strength!r} of {self.kind}. Give a whole number from 1 (mild) to 5 (severe)."
+            raise ConfigError(msg)
+
+    def __call__(self, image: Image, seed: int) -> Image:
+        """Return the damaged image.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB; left as it is.
+            seed: Source of chance, at least 0; only ``noise`` has any.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB, a new array.
+        """
+        return _APPLY[self.kind](image, self.strength - 1, seed)
+
+
+def _jpeg(image: Image, step: int, _: int) -> Image:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY[step]])
+    return _uint8(cv2.cvtColor(_uint8(cv2.imdecode(code, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB))
+
+
+def _blur(image: Image, step: int, _: int) -> Image:
+    return _uint8(cv2.GaussianBlur(image, (0, 0), _SIGMA[step] * max(image.shape[:2]) / _SIDE))
+
+
+def _noise(image: Image, step: int, seed: int) -> Image:
+    grain = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+    return _uint8(np.clip(np.rint(image + grain * np.float32(_NOISE[step])), 0, 255))
+
+
+def _resize(image: Image, step: int, _: int) -> Image:
+    height, width = image.shape[:2]
+    small = (max(1, round(width / _SHRINK[step])), max(1, round(height / _SHRINK[step])))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return _uint8(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _h264(image: Image, step: int, _: int) -> Image:
+    height, width = image.shape[:2]
+    # With chroma at half the resolution both sides must be even.
+    even = _uint8(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE))
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.height, encoder.width = even.shape[:2]
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"crf": str(_CRF[step])}
+    encoder.thread_count = 1
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(even, format="rgb24")), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    return _uint8(frames[0].to_ndarray(format="rgb24")[:height, :width])
+
+
+def _uint8(image: object) -> Image:
+    return np.asarray(image, np.uint8)
+
+
+_APPLY: Final[Mapping[CorruptionKind, Callable[[Image, int, int], Image]]] = {
+    "jpeg": _jpeg,
+    "blur": _blur,
+    "noise": _noise,
+    "resize": _resize,
+    "h264": _h264,
+}

@@ -1,0 +1,269 @@
+"""Tables of runs beside the paper's numbers, as Markdown, CSV, LaTeX and in W&B."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.data.manifest import write_atomic
+from resgat_pl.errors import ManifestError
+from resgat_pl.experiment import Row
+from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, Scores, evaluate, read_predictions
+from resgat_pl.metrics.intervals import Interval, interval
+
+SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
+"""The levels and metrics of the Markdown and LaTeX tables; CSV has all."""
+_NAMES: Final = {"f1_fake": "F1 fake", "f1_real": "F1 real", "auroc": "AUC"}
+_WARNING: Final = (
+    "SYNTHETIC data and a small detector: this shows that every step works. It does not test the paper's numbers."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A tested run.
+
+    Attributes:
+        folder: Its log folder.
+        scores: Pooled over methods, by level.
+        results: Content of ``results.json``.
+    """
+
+    folder: Path
+    scores: dict[str, Scores]
+    results: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read what ``resgat test`` left in its log folder.
+
+        Raises:
+            ManifestError: A file is missing or is none of ours.
+        """
+        try:
+            results = json.loads((folder / RESULTS_NAME).read_text())
+            rows = evaluate(read_predictions(folder / "predictions"), results["thresholds"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ManifestError(f"{folder} does not hold a finished `resgat test` ({error}). Test again.") from None
+        return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results)
+
+    @property
+    def leaky(self) -> list[str]:
+        """Kinds of leak the scores suffer from."""
+        return list(self.results.get("leaky") or [])
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Crops by split and class."""
+        return dict(self.results["provenance"]["data"]["counts"])
+
+
+@dataclass
+class Cell:
+    """A row of the table under one preset and one protocol; ``note`` says why runs are missing."""
+
+    row: Row
+    preset: str
+    protocol: str
+    runs: list[Run]
+    note: str
+
+
+class Summary(NamedTuple):
+    """A metric over the seeds of a cell: mean, its interval over videos, and the deviation over seeds."""
+
+    resamples: NDArray[np.float64]
+    interval: Interval
+    deviation: float | None
+
+    def __str__(self) -> str:
+        if self.deviation is None:
+            return str(self.interval)
+        value, low, high = (100 * v for v in self.interval)
+        return f"{value:.2f} ± {100 * self.deviation:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
+    """Mean over a cell's seeds with its 95 % interval; None where nothing was run.
+
+    All seeds are tested on the same videos and resampled alike, so the mean is taken resample by resample and its
+    interval is that of the mean. The deviation is that of a sample, and None for a single seed.
+    """
+    found = [run.scores[level].resamples[metric] for run in cell.runs if metric in run.scores[level].resamples]
+    if not found:
+        return None
+    stacked = np.stack(found)
+    mean = stacked.mean(axis=0)
+    return Summary(mean, interval(mean), float(stacked[:, 0].std(ddof=1)) if len(found) > 1 else None)
+
+
+def difference(first: Summary | None, last: Summary | None) -> Interval | None:
+    """First minus last, with an interval: the two are tested on videos drawn apart, so are their resamples."""
+    if first is None or last is None:
+        return None
+    shift = len(last.resamples) // 2  # the same seed drew both: resample i of one goes with another one of the other
+    drawn = np.r_[last.resamples[0], np.roll(last.resamples[1:], shift)]
+    return interval(first.resamples - drawn)
+
+
+def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool) -> str:
+    """Write ``out/<name>.md``, ``.csv`` and ``.tex``, log the table to W&B, and return the Markdown."""
+    header, body = _main_table(cells)
+    counts = _counts_table(cells)
+    text = "\n\n".join(
+        [
+            *([_WARNING] if synthetic else []),
+            _markdown(header, body),
+            "All in %: mean ± deviation over seeds (if several), with 95 % bootstrap intervals over videos. The "
+            "paper's F1 is of the real class, by its code, at the threshold 0.5, as is ours. The difference is that "
+            "of the first protocol to the last: what the first one's leaks are worth, if the last has none.",
+            "Crops of each split, ours beside the paper's:",
+            _markdown(*counts),
+            *_choices(cells),
+            *_notes(cells),
+        ]
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / f"{name}.md", (text + "\n").encode())
+    write_atomic(out / f"{name}.csv", _csv(cells).encode())
+    write_atomic(out / f"{name}.tex", _latex(header, body, synthetic).encode())
+    _log_to_wandb(out, name, header, body)
+    return text
+
+
+def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    protocols = list(dict.fromkeys(cell.protocol for cell in cells))
+    leaky = {
+        name: sorted({kind for cell in cells if cell.protocol == name for run in cell.runs for kind in run.leaky})
+        for name in protocols
+    }
+    header = ["row", "preset", "level", "metric", "paper"]
+    header += [f"ours, {name}" + (f" (leaky: {', '.join(leaky[name])})" if leaky[name] else "") for name in protocols]
+    header += [f"{protocols[0]} − {protocols[-1]}"] if len(protocols) > 1 else []
+    body = []
+    for row, preset, by_protocol in _grouped(cells):
+        for level, metric in SHOWN:
+            paper = {("frame", "f1_real"): row.paper["f1"], ("frame", "auroc"): row.paper["auc"]}.get((level, metric))
+            found = [summarise(by_protocol[name], level, metric) for name in protocols]
+            line = [row.name, preset, level, _NAMES[metric], "" if paper is None else f"{paper:.2f}"]
+            line += [
+                by_protocol[name].note.partition(":")[0] if value is None else str(value)
+                for name, value in zip(protocols, found, strict=True)
+            ]
+            if len(protocols) > 1:
+                gap = difference(found[0], found[-1])
+                line.append("" if gap is None else _signed(gap))
+            body.append(line)
+    return header, body
+
+
+def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    header = ["row", "protocol", "preset", "train fake / real", "paper", "val", "test fake / real", "paper"]
+    body = []
+    for cell in cells:
+        if not cell.runs:
+            continue
+        ours, paper = cell.runs[0].counts, cell.row.paper
+        body.append(
+            [
+                *(cell.row.name, cell.protocol, cell.preset),
+                *(_pair(ours["train"]), _pair(paper["train"]), _pair(ours["val"])),
+                *(_pair(ours["test"]), _pair(paper["test"])),
+            ]
+        )
+    return header, body
+
+
+def _choices(cells: Sequence[Cell]) -> list[str]:
+    """What each preset is worth against the first, in video AUC."""
+    presets = list(dict.fromkeys(cell.preset for cell in cells))
+    if len(presets) < 2:
+        return []
+    body = []
+    for row in dict.fromkeys(cell.row.name for cell in cells):
+        for protocol in dict.fromkeys(cell.protocol for cell in cells):
+            mine = {cell.preset: cell for cell in cells if (cell.row.name, cell.protocol) == (row, protocol)}
+            found = {preset: summarise(mine[preset], "video", "auroc") for preset in presets}
+            base = found[presets[0]]
+            if base is None:
+                continue
+            line = [row, protocol, str(base)]
+            for preset in presets[1:]:
+                other = found[preset]
+                # the same test videos, resampled alike
+                line.append("" if other is None else _signed(interval(other.resamples - base.resamples)))
+            body.append(line)
+    header = ["row", "protocol", presets[0], *(f"{preset} − {presets[0]}" for preset in presets[1:])]
+    return ["AUC per video by preset:", _markdown(header, body)] if body else []
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """Why cells are empty, each reason once."""
+    lines: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.note:
+            lines.setdefault(cell.note, []).append(f"{cell.row.name} ({cell.protocol}, {cell.preset})")
+    return ["\n".join(f"- {note}: {', '.join(who)}" for note, who in lines.items())] if lines else []
+
+
+def _grouped(cells: Sequence[Cell]) -> list[tuple[Row, str, dict[str, Cell]]]:
+    groups: dict[tuple[str, str], tuple[Row, str, dict[str, Cell]]] = {}
+    for cell in cells:
+        groups.setdefault((cell.row.name, cell.preset), (cell.row, cell.preset, {}))[2][cell.protocol] = cell
+    return list(groups.values())
+
+
+def _signed(value: Interval) -> str:
+    return f"{100 * value.value:+.2f} [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
+
+
+def _pair(counts: dict[str, int]) -> str:
+    return f"{counts['fake']:,} / {counts['real']:,}"
+
+
+def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in body])
+
+
+def _csv(cells: Sequence[Cell]) -> str:
+    """Every metric of every run, one a line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "preset", "protocol", "seed", "level", "metric", "value", "low", "high", "leaky", "folder"])
+    for cell in cells:
+        for run in cell.runs:
+            seed = run.results["provenance"]["seed"]
+            for level, scores in run.scores.items():
+                for metric, value in scores.values.items():
+                    place = [cell.row.name, cell.preset, cell.protocol, seed, level, metric]
+                    writer.writerow([*place, *(f"{v:.6f}" for v in value), " ".join(run.leaky), str(run.folder)])
+    return text.getvalue()
+
+
+def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool) -> str:
+    """A table for the packages booktabs and nothing else."""
+    special = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "±": r"$\pm$", "−": "$-$"})
+    lines = [f"% {_WARNING}"] if synthetic else []
+    lines += [rf"\begin{{tabular}}{{{'l' * 4}{'r' * (len(header) - 4)}}}", r"\toprule"]
+    lines.append(" & ".join(name.translate(special) for name in header) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(value.translate(special) for value in line) + r" \\" for line in body]
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+def _log_to_wandb(out: Path, name: str, header: list[str], body: list[list[str]]) -> None:
+    import wandb
+
+    columns: list[str | int] = list(header)
+    with wandb.init(project="resgat", name=name, job_type="reproduce", dir=out) as run:
+        run.log({name: wandb.Table(columns=columns, data=body)})

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resgat_pl.data.layouts import CelebDF, detect_layout
+from resgat_pl.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.types import FAKE, REAL
+
+LIST = "List_of_testing_videos.txt"
+VIDEOS = (
+    "Celeb-real/id0_0000.mp4",
+    "Celeb-real/id1_0000.mp4",
+    "Celeb-real/id1_0001.mp4",
+    "Celeb-real/id16_0011.mp4",
+    "YouTube-real/00000.mp4",
+    "YouTube-real/00170.mp4",
+    "Celeb-synthesis/id0_id1_0000.mp4",
+    "Celeb-synthesis/id1_id0_0000.mp4",
+    "Celeb-synthesis/id16_id0_0012.mp4",
+)
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def write_list(root: Path, *lines: str) -> None:
+    (root / LIST).write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    touch(tmp_path, *VIDEOS)
+    write_list(tmp_path, "1 YouTube-real/00170.mp4", "1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/id1_id0_0000.mp4")
+    return tmp_path
+
+
+def test_every_video_has_its_people_original_label_and_split(root: Path) -> None:
+    assert isinstance(detect_layout(root), CelebDF)
+    index = CelebDF().index(root)
+    assert index.problems == ()
+    assert {r.compression for r in index.records} == {""}
+    assert {r.dataset for r in index.records} == {"celebdf"}
+    assert all(r.kind == "video" and r.files[0].is_file() and r.files[0].is_absolute() for r in index.records)
+    assert [(r.key, r.label, r.identities, r.original, r.official_split) for r in index.records] == [
+        ("celebdf/Celeb-synthesis/-/id0_id1_0000", FAKE, ("id0", "id1"), "celebdf/original/-/id0_0000", None),
+        # The clip of id0_id1 with the same number is another one: a fake is named after its target first.
+        ("celebdf/Celeb-synthesis/-/id16_id0_0012", FAKE, ("id16", "id0"), "celebdf/original/-/id16_0012", None),
+        ("celebdf/Celeb-synthesis/-/id1_id0_0000", FAKE, ("id1", "id0"), "celebdf/original/-/id1_0000", "test"),
+        ("celebdf/original/-/00000", REAL, ("youtube 00000",), None, None),
+        ("celebdf/original/-/00170", REAL, ("youtube 00170",), None, "test"),
+        ("celebdf/original/-/id0_0000", REAL, ("id0",), None, "test"),
+        ("celebdf/original/-/id16_0011", REAL, ("id16",), None, None),
+        ("celebdf/original/-/id1_0000", REAL, ("id1",), None, None),
+        ("celebdf/original/-/id1_0001", REAL, ("id1",), None, None),
+    ]
+
+
+def test_one_folder_is_enough(tmp_path: Path) -> None:
+    for number, folder in enumerate(("Celeb-real/id0_0000", "YouTube-real/00000", "Celeb-synthesis/id0_id1_0000")):
+        touch(tmp_path / str(number), f"{folder}.mp4")
+        assert isinstance(detect_layout(tmp_path / str(number)), CelebDF)
+        assert len(CelebDF().index(tmp_path / str(number)).records) == 1
+
+
+def test_other_spelling_and_a_folder_of_videos(tmp_path: Path) -> None:
+    touch(tmp_path, "Youtube-real/videos/00170.mp4", "Celeb-synthesis/videos/id0_id1_0000.mp4")
+    write_list(tmp_path, "1 YouTube-real/00170.mp4", "0 Celeb-synthesis/videos/id0_id1_0000.mp4")
+    index = CelebDF().index(tmp_path)
+    assert index.problems == ()
+    assert {(r.label, r.official_split) for r in index.records} == {(REAL, "test"), (FAKE, "test")}
+
+
+def test_crops_of_deepfakebench_give_way_to_videos(root: Path) -> None:
+    for number in (10, 9, 0):
+        touch(root, f"Celeb-real/frames/id0_0000/{number}.png", f"Celeb-real/frames/id7_0000/{number}.png")
+        touch(root, f"Celeb-synthesis/frames/id7_id9_0000/{number:03d}.png")
+    touch(root, "Celeb-real/landmarks/id7_0000/000.npy")
+    (root / "Celeb-real/frames/id8_0000").mkdir()
+    index = CelebDF().index(root)
+    by_video = {r.video: r for r in index.records}
+    assert by_video["id0_0000"].kind == "video"
+    assert by_video["id7_0000"].kind == by_video["id7_id9_0000"].kind == "crops"
+    assert [path.name for path in by_video["id7_0000"].files] == ["0.png", "9.png", "10.png"]
+    assert by_video["id7_id9_0000"].identities == ("id7", "id9")
+    assert index.problems == ("Celeb-real: 1 folder (id8_0000) skipped, without an image",)
+
+
+def test_strange_names_are_problem_lines(root: Path) -> None:
+    expected = CelebDF().index(root).records
+    touch(
+        root,
+        "Celeb-real/id0_id1_0000.mp4",
+        "Celeb-real/id0_0000 (1).mp4",
+        "Celeb-real/id0_000.mp4",
+        "Celeb-real/.id0_0001.mp4",
+        "Celeb-real/notes.txt",
+        "YouTube-real/id0_0000.mp4",
+        "Celeb-synthesis/id0_0000.mp4",
+        "Celeb-synthesis/FaceSwap/BlendFace/id0_id1_0001.mp4",
+    )
+    index = CelebDF().index(root)
+    assert index.records == expected
+    assert index.problems == (
+        "Celeb-real: 3 videos (id0_000, id0_0000 (1), id0_id1_0000) skipped, named unlike Celeb-DF",
+        "Celeb-synthesis: 1 video (id0_0000) skipped, named unlike Celeb-DF",
+        "Celeb-synthesis: 1 folder (FaceSwap) skipped, unknown to Celeb-DF v2",
+        "YouTube-real: 1 video (id0_0000) skipped, named unlike Celeb-DF",
+    )
+
+
+def test_missing_list(root: Path) -> None:
+    (root / LIST).unlink()
+    index = CelebDF().index(root)
+    assert {r.official_split for r in index.records} == {None}
+    assert index.problems == (f"{LIST} missing from the root: no video has an official split",)
+
+
+def test_listed_videos_that_are_not_there(root: Path) -> None:
+    write_list(root, "1 Celeb-real/id0_0000.mp4", "1 Celeb-real/id9_0000.mp4", "0 Celeb-synthesis/id9_id0_0000.mp4")
+    index = CelebDF().index(root)
+    assert index.problems == (f"2 videos (id9_id0_0000, id9_0000) of {LIST} not on disk",)
+    assert [r.video for r in index.records if r.official_split] == ["id0_0000"]
+
+
+def test_list_with_windows_line_ends_and_blank_lines(root: Path) -> None:
+    (root / LIST).write_bytes(b"\xef\xbb\xbf1 Celeb-real/id0_0000.mp4\r\n\r\n0  Celeb-synthesis/id0_id1_0000.mp4 \r\n")
+    index = CelebDF().index(root)
+    assert index.problems == ()
+    assert [r.video for r in index.records if r.official_split == "test"] == ["id0_id1_0000", "id0_0000"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 Celeb-real/id0_0000.mp4", r"says fake, but Celeb-real/ holds real .* 1 is real and 0 is fake: correct"),
+        ("0 YouTube-real/00170.mp4", r"says fake, but YouTube-real/ holds real"),
+        ("1 Celeb-synthesis/id0_id1_0000.mp4", r"says real, but Celeb-synthesis/ holds fake"),
+    ],
+)
+def test_label_that_contradicts_the_folder_is_named(root: Path, line: str, words: str) -> None:
+    write_list(root, "1 Celeb-real/id1_0000.mp4", "", line)
+    with pytest.raises(LayoutError, match=rf"{LIST}, line 3: '{line}' {words}"):
+        CelebDF().index(root)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Celeb-real/id0_0000.mp4",
+        "1",
+        "2 Celeb-real/id0_0000.mp4",
+        "1 id0_0000.mp4",
+        "1 Celeb-real/id0_0000",
+        "1 Celebs/id0_0000.mp4",
+        "1 /data/Celeb-real/id0_0000.mp4",
+        "1,Celeb-real/id0_0000.mp4",
+    ],
+)
+def test_line_that_cannot_be_read_is_named(root: Path, line: str) -> None:
+    write_list(root, "1 Celeb-real/id1_0000.mp4", line)
+    with pytest.raises(LayoutError, match=rf"{LIST}, line 2: '{line}', expected .*Restore"):
+        CelebDF().index(root)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe1\x00", b"1 Celeb-real/id0_0000.mp4\n\0\0\0"])
+def test_list_that_is_no_text(root: Path, content: bytes) -> None:
+    (root / LIST).write_bytes(content)
+    with pytest.raises(LayoutError, match=LIST):
+        CelebDF().index(root)
+
+
+def test_nothing_in_it(tmp_path: Path) -> None:
+    (tmp_path / "Celeb-real").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="no labelled video"):
+        CelebDF().index(tmp_path)
