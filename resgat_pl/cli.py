@@ -18,8 +18,15 @@ from resgat_pl import __version__
 from resgat_pl.errors import ConfigError, ResGATError
 
 TOOLS: dict[str, tuple[str, str, str]] = {
-    "synth": ("resgat_pl.data.synth", "synthesize", "write a small synthetic data set in the FF++ or DFDC layout"),
+    "synth": (
+        "resgat_pl.data.synth",
+        "synthesize",
+        "write a small synthetic data set in the FF++, DFDC or Celeb-DF layout",
+    ),
     "extract": ("resgat_pl.data.extract", "extract", "cut the faces out of a data set's videos"),
+    "check": ("resgat_pl.data.check", "check", "audit a data set: files, counts, leaks between splits"),
+    "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
+    "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
 }
 TRAINER: dict[str, str] = {
@@ -37,13 +44,13 @@ def main(argv: Sequence[str]) -> int:
         argv: The arguments after the program's name.
 
     Returns:
-        Exit status: 0 done, 2 the user's mistake (told in one message), 130 interrupted.
+        Exit status: 0 done, 1 a leak was found, 2 the user's mistake (told in one message), 130 interrupted.
     """
     try:
         return _dispatch(list(argv))
     except ResGATError as error:
         print(f"resgat: error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         print("resgat: interrupted; the same command continues finished work where it can", file=sys.stderr)
         return 130

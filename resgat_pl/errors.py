@@ -1,14 +1,22 @@
 """Errors that a user can cause and mend.
 
 Every message names what was wrong, the value received and the remedy. The command line prints these without a
-traceback and exits with status 2; anything else is a bug and keeps its traceback.
+traceback and exits with ``status``; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ResGATError(Exception):
-    """Base of every error that a user's input can raise."""
+    """Base of every error that a user's input can raise.
+
+    Attributes:
+        status: Exit status of the command line.
+    """
+
+    status: ClassVar[int] = 2
 
 
 class ConfigError(ResGATError):
@@ -40,4 +48,9 @@ class WeightsError(ResGATError):
 
 
 class LeakageError(SplitError):
-    """The same video, person or picture stands on both sides of a split."""
+    """The same video, person or picture stands on both sides of a split.
+
+    Its own exit status tells a finding from a mistake.
+    """
+
+    status = 1

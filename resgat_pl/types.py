@@ -31,7 +31,7 @@ class VideoRecord:
     """One video of a data set as it lies on disk, before any pixel is read.
 
     Attributes:
-        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``folder`` or ``crop_lists``.
+        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``celebdf``, ``folder`` or ``crop_lists``.
         method: Manipulation method, ``original`` for genuine videos.
         compression: ``raw``, ``c23``, ``c40``, or ``""`` where the data set has no such notion.
         video: Name that is unique within (dataset, method, compression), without the file's suffix.

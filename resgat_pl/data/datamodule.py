@@ -17,7 +17,7 @@ from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
-from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.types import FaceBatch, Split
@@ -112,8 +112,7 @@ class FaceDataModule(LightningDataModule):
         if self._manifest is None:
             manifest = Manifest.read(self.crops)
             if self.split is not None:
-                rows = self.split.assign_rows(manifest.videos(), manifest.video_codes)
-                manifest = manifest.with_splits(rows, self.split.spec)
+                manifest = divide(manifest, self.split)
             self._manifest = manifest
         return self._manifest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypedDict
 
 import cv2
@@ -15,9 +15,11 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from resgat_pl.data.frames import read_image
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import SplitError
 from resgat_pl.types import video_key
+
+Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+"""(image ``(H, W, 3)`` uint8 RGB, seed) → changed image, the same for the same arguments."""
 
 
 class Draw(NamedTuple):
@@ -49,7 +51,7 @@ class FaceCrops(Dataset[FaceSample]):
         manifest: The manifest.
         rows: ``(n,)`` int64, rows to use, in order.
         image_size: Side in px that crops are resized to.
-        augmentation: Applied to draws that carry a seed.
+        augmentation: Applied to draws that carry a seed, before resizing: an ``Augmentation`` or a ``Corruption``.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class FaceCrops(Dataset[FaceSample]):
         manifest: Manifest,
         rows: NDArray[np.int64],
         image_size: int,
-        augmentation: Augmentation | None = None,
+        augmentation: Change | None = None,
     ) -> None:
         self.manifest = manifest
         self.rows = rows

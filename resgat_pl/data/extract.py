@@ -27,7 +27,7 @@ from tqdm import tqdm
 from resgat_pl.data.cutting import Extraction, extract_video, fragment_path, read_report
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, merge, write_atomic
-from resgat_pl.data.splits import SplitProtocol, StrictSplit
+from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError, SplitError
 from resgat_pl.types import VideoRecord
 
@@ -222,8 +222,7 @@ def _finish(
         first = next(iter(summary.skipped.items()), ("", "no videos"))
         raise DatasetNotFoundError(f"Not one face was found in {summary.videos} videos. {first[0]}: {first[1]}")
     try:
-        rows = split.assign_rows(manifest.videos(), manifest.video_codes)
-        manifest = manifest.with_splits(rows, split.spec)
+        manifest = divide(manifest, split)
     except SplitError as error:
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")

@@ -1,0 +1,131 @@
+"""A train × test matrix: every checkpoint on every data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.errors import ConfigError, LeakageError
+from resgat_pl.metrics.evaluation import POOLED, evaluate
+from resgat_pl.provenance import environment
+from resgat_pl.scoring import Detector, leaks_of, score
+
+
+def cross(
+    checkpoints: str,
+    crops: str,
+    split: SplitProtocol | None = None,
+    out: Path = Path("runs/cross"),
+    batch_size: int = 32,
+    workers: int = 0,
+    allow_leakage: bool = False,
+) -> str:
+    """Test every checkpoint on every data set: a train × test matrix of video AUCs with 95 % intervals.
+
+    On the crops it was trained on, a checkpoint is tested under the protocol it was trained under; on others, under
+    the splits of their manifest. A cell whose test videos the checkpoint was trained on is not computed.
+
+    Args:
+        checkpoints: Checkpoints of ``resgat fit``, separated by commas; NAME=PATH gives one a name.
+        crops: Folders that ``resgat extract`` made, separated by commas; NAME=PATH gives one a name.
+        split: How the crops are divided; null as said above.
+        out: Folder for ``cross.md``, ``cross.csv`` and ``cross.json``.
+        batch_size: Crops at once.
+        workers: Loading processes.
+        allow_leakage: Compute cells whose test videos the checkpoint was trained on, and mark them.
+
+    Returns:
+        The matrix as Markdown.
+    """
+    detectors = {name: Detector.load(path) for name, path in _named(checkpoints, "checkpoints").items()}
+    folders = _named(crops, "crops")
+    cells: list[dict[str, Any]] = []
+    with tqdm(total=len(detectors) * len(folders), unit="cell", desc="cross") as bar:
+        for trained, detector in detectors.items():
+            for tested, folder in folders.items():
+                cell: dict[str, Any] = {"train": trained, "test": tested}
+                cells.append(cell)
+                manifest = detector.manifest(folder, split)
+                try:
+                    cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
+                except LeakageError as error:
+                    cell["refused"] = str(error)
+                else:
+                    found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
+                    scores = evaluate(found, detector.thresholds)
+                    cell["splits"] = manifest.split_fingerprint()
+                    cell["scores"] = [row.plain() for row in scores]
+                    cell["shown"] = next(
+                        row.values["auroc"] for row in scores if (row.level, row.method) == ("video", POOLED)
+                    )
+                bar.update()
+    text = _markdown(cells, list(detectors), list(folders))
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "cross.md", (text + "\n").encode())
+    write_atomic(out / "cross.csv", _csv(cells).encode())
+    document = {
+        "provenance": environment(),
+        "checkpoints": {name: str(detector.path) for name, detector in detectors.items()},
+        "crops": {name: str(folder) for name, folder in folders.items()},
+        "cells": [{name: value for name, value in cell.items() if name != "shown"} for cell in cells],
+    }
+    write_atomic(out / "cross.json", json.dumps(document, indent=2).encode())
+    return text
+
+
+def _named(text: str, what: str) -> dict[str, Path]:
+    """Read ``a=path,path`` into names and paths; the default name is the shortest end of the path that is unique."""
+    named: dict[str, Path] = {}
+    unnamed: list[Path] = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, sign, path = entry.partition("=")
+        if sign:
+            named[name] = Path(path)
+        else:
+            unnamed.append(Path(entry))
+    for depth in range(1, 20):
+        short = ["/".join(path.parts[-depth:]) for path in unnamed]
+        if len(set(short)) == len(short):
+            break
+    named |= dict(zip(short, unnamed, strict=True)) if unnamed else {}
+    if not named:
+        raise ConfigError(f"--{what} names nothing: give paths, separated by commas.")
+    return named
+
+
+def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) -> str:
+    by_place = {(cell["train"], cell["test"]): cell for cell in cells}
+    lines = ["| trained on ↓, tested on → | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    notes = []
+    for row in rows:
+        line = [row]
+        for column in columns:
+            cell = by_place[row, column]
+            if "shown" in cell:
+                mark = f" (leaky: {', '.join(cell['leaky'])})" if cell["leaky"] else ""
+                line.append(f"{cell['shown']}{mark}")
+            else:
+                line.append("refused")
+                notes.append(f"- {row} on {column}: {cell['refused']}")
+        lines.append("| " + " | ".join(line) + " |")
+    lines += ["", "AUC per video in %, with 95 % bootstrap intervals over videos.", *notes]
+    return "\n".join(lines)
+
+
+def _csv(cells: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["train", "test", "level", "method", "metric", "value", "low", "high", "leaky"])
+    for cell in cells:
+        for row in cell.get("scores", []):
+            for metric, values in row["values"].items():
+                place = [cell["train"], cell["test"], row["level"], row["method"], metric]
+                writer.writerow([*place, *("" if v is None else f"{v:.6f}" for v in values), " ".join(cell["leaky"])])
+    return text.getvalue()

@@ -1,0 +1,272 @@
+"""Auditing a data set before hours are spent on it: files, counts, balance, leaks."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from resgat_pl.data.counts import ClassCounts, class_counts
+from resgat_pl.data.duplicates import find_duplicates, perceptual_hash
+from resgat_pl.data.frames import Media, read_image
+from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
+from resgat_pl.data.layouts.base import CountRow
+from resgat_pl.data.leakage import Leak, declared, find_leaks
+from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
+from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
+from resgat_pl.errors import LeakageError, MediaError, ResGATError
+from resgat_pl.types import MediaKind, Split, VideoRecord
+
+
+@dataclass
+class Report:
+    """What ``check`` found.
+
+    Attributes:
+        target: The manifest or the data set.
+        protocol: Name of the split protocol.
+        counts: Videos found and published, by method and compression.
+        balance: Crops (of a manifest) or videos (of a data set) of each class by split.
+        files: Files that were looked at.
+        unreadable: Reason by file, of those that cannot be read.
+        leaks: What splits share.
+        declared: Kinds of leak that the protocol declares.
+        problems: Contradictions in the data set's own files.
+    """
+
+    target: str
+    protocol: str
+    counts: list[CountRow]
+    balance: dict[Split, ClassCounts]
+    files: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    leaks: list[Leak] = field(default_factory=list)
+    declared: frozenset[str] = frozenset()
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def undeclared(self) -> list[Leak]:
+        """The leaks that are not in the protocol's nature."""
+        return [leak for leak in self.leaks if leak.kind not in self.declared]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "target": self.target,
+            "protocol": self.protocol,
+            "declared": sorted(self.declared),
+            "counts": [row._asdict() for row in self.counts],
+            "balance": {split: count._asdict() for split, count in self.balance.items()},
+            "files": self.files,
+            "unreadable": self.unreadable,
+            "leaks": [{**leak._asdict(), "declared": leak.kind in self.declared} for leak in self.leaks],
+            "problems": self.problems,
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.target}, split protocol {self.protocol}",
+            "",
+            "| videos of | compression | found | published |",
+        ]
+        lines.append("|---|---|---|---|")
+        for row in self.counts:
+            published = "" if row.published is None else f"{row.published:,}"
+            mark = "" if row.published in {None, row.found} else "  ← differs"
+            lines.append(f"| {row.method} | {row.compression or '-'} | {row.found:,} | {published}{mark} |")
+        lines += ["", "| split | real | fake | fakes |", "|---|---|---|---|"]
+        for split, (real, fake) in self.balance.items():
+            share = f"{fake / (real + fake):.0%}" if real + fake else ""
+            lacks = "" if bool(real) == bool(fake) else "  ← a class is missing"
+            lines.append(f"| {split} | {real:,} | {fake:,} | {share}{lacks} |")
+        lines += ["", f"{self.files:,} files looked at, {len(self.unreadable):,} cannot be read"]
+        lines += [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:10]]
+        lines += ["", "no leak between the splits" if not self.leaks else "leaks between the splits:"]
+        for leak in self.leaks:
+            lines.append(f"  {leak}" + (" (declared by the protocol)" if leak.kind in self.declared else ""))
+        lines += [f"problem: {line}" for line in self.problems]
+        return "\n".join(lines)
+
+
+def check(
+    target: Path,
+    layout: Layout | None = None,
+    split: SplitProtocol | None = None,
+    json: Path | None = None,
+    read: Literal["one", "all"] = "one",
+    duplicates: bool = True,
+    jobs: int = 2,
+) -> None:
+    """Audit a data set before hours are spent: files, counts, balance, and leaks between the splits.
+
+    Looks for the same video, original, person or FaceForensics++ source clip in two splits, and for pictures that look
+    the same. Exits with status 1 if there is a leak that the split protocol does not declare, with 2 if a file cannot
+    be read.
+
+    Args:
+        target: A manifest (or its folder), or a data set as it was downloaded.
+        layout: How the data set lies on disk; null finds out.
+        split: How videos are divided; null takes the manifest's split, and StrictSplit for a data set.
+        json: File to write everything to.
+        read: Of a manifest, whether one crop a video is decoded and the others are only looked for, or all are decoded.
+        duplicates: Whether pictures are compared, one a video and split.
+        jobs: Processes to read with.
+
+    Raises:
+        LeakageError: There is a leak that is not declared.
+        MediaError: A file cannot be read.
+    """
+    is_manifest = target.suffix == ".parquet" or (target / MANIFEST_NAME).is_file()
+    if is_manifest:
+        report = _check_manifest(target, split, read, duplicates, jobs)
+    else:
+        report = _check_root(target, layout, split, duplicates, jobs)
+    print(report)  # noqa: T201 - the report is what this command is for
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(json, json_format.dumps(report.plain(), indent=2, ensure_ascii=False).encode())
+    if report.undeclared:
+        kinds = ", ".join(dict.fromkeys(leak.kind for leak in report.undeclared))
+        raise LeakageError(
+            f"{target}: the splits leak ({kinds}), see above. Choose another protocol with --split, such as "
+            "StrictSplit or IdentitySplit."
+        )
+    if report.unreadable:
+        raise MediaError(f"{target}: {len(report.unreadable):,} files cannot be read, see above: restore them.")
+
+
+def _check_manifest(
+    target: Path, split: SplitProtocol | None, read: Literal["one", "all"], duplicates: bool, jobs: int
+) -> Report:
+    manifest = Manifest.read(target)
+    if split is not None:
+        manifest = divide(manifest, split)
+    videos, row_split = manifest.videos(), manifest.column("split")
+    report = Report(
+        target=str(target),
+        protocol=manifest.info.get("protocol", {}).get("name", "unknown"),
+        counts=_compare(videos),
+        balance=class_counts(manifest.column("label"), row_split),
+        leaks=find_leaks(videos, manifest.video_codes, row_split),
+        declared=declared(manifest),
+    )
+    shown = _one_row_each(manifest.video_codes, row_split)
+    rows = np.arange(len(manifest)) if read == "all" else shown
+    paths = [manifest.crop(row) for row in rows.tolist()]
+    if read == "one":
+        names = manifest.column("crop_path")
+        absent = [name for name in tqdm(names, desc="look for crops", unit="crop") if _is_empty(manifest.folder / name)]
+        report.unreadable |= dict.fromkeys(absent, "missing or empty")
+    pictures = _read([_Job((path,), "crops") for path in paths], jobs, "read crops", "crop")
+    report.files = len(manifest)
+    report.unreadable |= {
+        str(path): found for path, found in zip(paths, pictures, strict=True) if isinstance(found, str)
+    }
+    if duplicates:
+        by_row = dict(zip(rows.tolist(), pictures, strict=True))
+        names = {row: videos[manifest.video_codes[row]].key for row in shown.tolist()}
+        report.leaks += _duplicates([(names[row], row_split[row], by_row[row]) for row in shown.tolist()])
+    return report
+
+
+def _check_root(
+    target: Path, layout: Layout | None, split: SplitProtocol | None, duplicates: bool, jobs: int
+) -> Report:
+    layout = layout or detect_layout(target)
+    index = layout.index(target)
+    protocol = split or StrictSplit()
+    chosen = protocol.assign(index.records)
+    sides = np.array([chosen.get(video.key, "") for video in index.records], dtype="U5")
+    labels = [video.label for video in index.records]
+    report = Report(
+        target=str(target),
+        protocol=protocol.name,
+        counts=layout.compare_counts(index.records),
+        balance=class_counts(labels, sides),
+        leaks=find_leaks(index.records, np.arange(len(sides)), sides),
+        declared=protocol.declares,
+        problems=list(index.problems),
+    )
+    pictures = _read([_Job(video.files, video.kind) for video in index.records], jobs, "read videos", "video")
+    report.files = len(pictures)
+    named = list(zip(index.records, sides.tolist(), pictures, strict=True))
+    report.unreadable = {video.key: found for video, _, found in named if isinstance(found, str)}
+    if duplicates:
+        report.leaks += _duplicates([(video.key, side, found) for video, side, found in named])
+    return report
+
+
+def _compare(videos: Sequence[VideoRecord]) -> list[CountRow]:
+    """Counts of each data set among the videos, beside the published ones."""
+    rows = []
+    for name in dict.fromkeys(video.dataset for video in videos):
+        layout = next((kind for kind in LAYOUTS if kind.name == name), None)
+        if layout is not None:
+            rows += layout().compare_counts([video for video in videos if video.dataset == name])
+    return rows
+
+
+def _one_row_each(video_codes: NDArray[np.int64], row_split: NDArray[np.object_]) -> NDArray[np.int64]:
+    """The middle row of each video in each split."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for row, key in enumerate(zip(video_codes.tolist(), row_split.tolist(), strict=True)):
+        if key[1]:
+            groups.setdefault(key, []).append(row)
+    return np.array(sorted(rows[len(rows) // 2] for rows in groups.values()), np.int64)
+
+
+def _duplicates(pictures: Iterable[tuple[str, Any, NDArray[np.uint64] | str]]) -> list[Leak]:
+    by_split: dict[Split, tuple[list[str], list[NDArray[np.uint64]]]] = {}
+    for name, side, found in pictures:
+        if side and not isinstance(found, str):
+            names, hashes = by_split.setdefault(side, ([], []))
+            names.append(name)
+            hashes.append(found)
+    return find_duplicates({side: (names, np.stack(hashes)) for side, (names, hashes) in by_split.items()})
+
+
+class _Job(NamedTuple):
+    """What one picture is read from."""
+
+    files: tuple[Path, ...]
+    kind: MediaKind
+
+
+def _look(job: _Job) -> NDArray[np.uint64] | str:
+    """Hash of the picture, or why it cannot be read. Of a video it is the first frame."""
+    try:
+        if job.kind == "video":
+            frame = next(iter(Media(job.files, job.kind).read([0])), None)
+            return "no frame can be decoded" if frame is None else perceptual_hash(frame.image)
+        return perceptual_hash(read_image(job.files[len(job.files) // 2]))
+    except ResGATError as error:
+        return str(error)
+
+
+def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[NDArray[np.uint64] | str]:
+    def gather(apply: Callable[..., Iterable[NDArray[np.uint64] | str]]) -> list[NDArray[np.uint64] | str]:
+        return list(tqdm(apply(_look, work), total=len(work), desc=title, unit=unit))
+
+    if jobs <= 1 or len(work) < 200:  # starting processes takes longer
+        return gather(map)
+    # spawn, not fork: OpenCV and PyAV hold threads that do not survive a fork
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        return gather(lambda function, items: pool.map(function, items, chunksize=32))
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True

@@ -1,0 +1,161 @@
+"""How a detector holds up when its test pictures are compressed, blurred, noisy or shrunk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from resgat_pl.data.corruptions import STRENGTHS, Corruption
+from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.errors import ConfigError
+from resgat_pl.metrics.evaluation import POOLED, evaluate
+from resgat_pl.metrics.intervals import Interval, interval
+from resgat_pl.provenance import environment
+from resgat_pl.scoring import Detector, leaks_of, score
+
+
+@dataclass(frozen=True)
+class Point:
+    """One corruption at one strength.
+
+    Attributes:
+        kind: Kind of corruption; empty for the pictures as they are.
+        strength: 1 to 5; 0 for the pictures as they are.
+        label: What the strength is.
+        frame: AUC per frame.
+        video: AUC per video.
+        loss: AUC per video of the pictures as they are, minus this one; resampled together, over the same videos.
+    """
+
+    kind: str
+    strength: int
+    label: str
+    frame: Interval
+    video: Interval
+    loss: Interval
+
+
+def robustness(
+    checkpoint: Path,
+    crops: Path | None = None,
+    split: SplitProtocol | None = None,
+    kinds: str = ",".join(STRENGTHS),
+    out: Path = Path("runs/robustness"),
+    batch_size: int = 32,
+    workers: int = 0,
+    allow_leakage: bool = False,
+) -> str:
+    """Test a checkpoint on damaged pictures: JPEG, blur, noise, resizing and H.264, each at five strengths.
+
+    The damage is done to the stored crops, before they are resized for the network; see ``resgat_pl.data.corruptions``
+    for the strengths. H.264 means one intra frame a crop, not a re-encoded video.
+
+    Args:
+        checkpoint: Checkpoint of ``resgat fit``.
+        crops: Folder that ``resgat extract`` made; null takes the crops the checkpoint was trained on.
+        split: How they are divided; null takes the protocol that the checkpoint was trained under, or the manifest's.
+        kinds: Kinds of damage, separated by commas.
+        out: Folder for ``robustness.md``, ``.csv``, ``.json`` and the plot as ``.png`` and ``.pdf``.
+        batch_size: Crops at once.
+        workers: Loading processes.
+        allow_leakage: Test also on videos that the checkpoint was trained on.
+
+    Returns:
+        The table as Markdown.
+    """
+    chosen = [kind for kind in STRENGTHS if kind in {name.strip() for name in kinds.split(",")}]
+    if unknown := {name.strip() for name in kinds.split(",")} - set(STRENGTHS):
+        raise ConfigError(f"--kinds: {', '.join(sorted(unknown))} is unknown. There are: {', '.join(STRENGTHS)}.")
+    detector = Detector.load(checkpoint)
+    manifest = detector.manifest(crops or Path(detector.data["crops"]), split)
+    leaky = leaks_of(detector, manifest, allow_leakage)
+
+    def measure(corruption: Corruption | None, title: str) -> dict[str, NDArray[np.float64]]:
+        found = score(detector, manifest, corruption, batch_size, workers, title)
+        return {row.level: row.resamples["auroc"] for row in evaluate(found) if row.method == POOLED}
+
+    points: list[Point] = []
+    with tqdm(total=1 + 5 * len(chosen), unit="test", desc="robustness") as bar:
+        clean = measure(None, "clean")
+        zero = Interval(0.0, 0.0, 0.0)
+        points.append(Point("", 0, "as it is", interval(clean["frame"]), interval(clean["video"]), zero))
+        bar.update()
+        for kind in chosen:
+            for strength, label in enumerate(STRENGTHS[kind], 1):
+                found = measure(Corruption(kind, strength), f"{kind}, {label}")
+                loss = interval(clean["video"] - found["video"])
+                points.append(Point(kind, strength, label, interval(found["frame"]), interval(found["video"]), loss))
+                bar.update()
+    text = _markdown(points, leaky)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "robustness.md", (text + "\n").encode())
+    write_atomic(out / "robustness.csv", _csv(points).encode())
+    document = {
+        "provenance": environment(),
+        "checkpoint": str(checkpoint),
+        "crops": str(manifest.folder),
+        "splits": manifest.split_fingerprint(),
+        "leaky": leaky,
+        "points": [vars(point) for point in points],
+    }
+    write_atomic(out / "robustness.json", json.dumps(document, indent=2).encode())
+    _plot(points, out / "robustness")
+    return text
+
+
+def _markdown(points: list[Point], leaky: list[str]) -> str:
+    lines = [
+        "| damage | strength | AUC, frames | AUC, videos | loss against undamaged, videos |",
+        "|---|---|---|---|---|",
+    ]
+    for point in points:
+        cells = [point.kind or "none", point.label, str(point.frame), str(point.video)]
+        lines.append("| " + " | ".join([*cells, str(point.loss) if point.strength else ""]) + " |")
+    lines += ["", "In %, with 95 % bootstrap intervals over videos; the loss is taken resample by resample."]
+    lines += [f"LEAKY: these scores suffer from leaks between splits ({', '.join(leaky)})."] if leaky else []
+    return "\n".join(lines)
+
+
+def _csv(points: list[Point]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    measured = [
+        f"{level}_{name}" for level in ("frame_auroc", "video_auroc", "video_loss") for name in Interval._fields
+    ]
+    writer.writerow(["kind", "strength", "label", *measured])
+    for point in points:
+        values: list[Any] = [value for entry in (point.frame, point.video, point.loss) for value in entry]
+        writer.writerow([point.kind, point.strength, point.label, *(f"{value:.6f}" for value in values)])
+    return text.getvalue()
+
+
+def _plot(points: list[Point], path: Path) -> None:
+    """One panel a kind, all on one axis of AUC; the band is the 95 % interval."""
+    kinds = list(dict.fromkeys(point.kind for point in points if point.kind))
+    figure = Figure(figsize=(2.4 * len(kinds) + 0.6, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for panel, kind in zip(panels, kinds, strict=True):
+        mine = [points[0], *(point for point in points if point.kind == kind)]
+        places = [point.strength for point in mine]
+        value, low, high = ([100 * point.video[part] for point in mine] for part in range(3))
+        panel.axhline(50, color="0.7", linewidth=0.8, linestyle=":")
+        panel.fill_between(places, low, high, alpha=0.2, linewidth=0, color="C0")
+        panel.plot(places, value, marker="o", markersize=4, color="C0")
+        panel.set_title(kind)
+        panel.set_xticks(places, [point.label for point in mine], rotation=60, ha="right", fontsize=8)
+        panel.grid(axis="y", linewidth=0.3)
+    panels[0].set_ylabel("AUC per video, %")
+    FigureCanvasAgg(figure).print_png(str(path.with_suffix(".png")), metadata={"Software": None})  # type: ignore[no-untyped-call]
+    FigureCanvasPdf(figure).print_pdf(str(path.with_suffix(".pdf")), metadata={"CreationDate": None})  # type: ignore[no-untyped-call]

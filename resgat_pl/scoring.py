@@ -1,0 +1,148 @@
+"""Scoring the test split of any manifest with a checkpoint, without a Trainer: for many tests in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from resgat_pl.data.dataset import Change, Draw, FaceCrops
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.splits import SplitProtocol, divide, from_spec
+from resgat_pl.errors import SplitError, WeightsError
+from resgat_pl.metrics.detection import video_scores
+from resgat_pl.metrics.evaluation import Predictions
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.weights import read_file
+from resgat_pl.provenance import PROVENANCE, check_unseen
+from resgat_pl.types import Level
+
+
+@dataclass
+class Detector:
+    """A trained network and where it comes from.
+
+    Attributes:
+        path: Its checkpoint.
+        net: In evaluation mode, on the best device there is.
+        thresholds: By level, chosen on validation data; None where there was none.
+        provenance: The checkpoint's, None where it has none.
+    """
+
+    path: Path
+    net: ResGAT
+    thresholds: dict[Level, float] | None
+    provenance: dict[str, Any] | None
+
+    @classmethod
+    def load(cls, path: Path) -> Detector:
+        """Read a checkpoint of ``resgat fit``.
+
+        Raises:
+            WeightsError: It is missing, damaged, or something else.
+        """
+        content = read_file(path)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(path, ResGAT.load(path).to(device), content["resgat"].get("thresholds"), content.get(PROVENANCE))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it was trained on, see ``provenance.of_data``.
+
+        Raises:
+            WeightsError: The checkpoint carries no provenance.
+        """
+        if self.provenance is None or not self.provenance.get("data"):
+            raise WeightsError(
+                f"The checkpoint {self.path} carries no provenance: it does not say what it was trained on. Name the "
+                "crops to test it on, or train again with this version."
+            )
+        return dict(self.provenance["data"])
+
+    def manifest(self, crops: Path, split: SplitProtocol | None = None) -> Manifest:
+        """A manifest with the splits to test this detector under.
+
+        Args:
+            crops: Folder of the manifest.
+            split: Protocol; None takes the manifest's own splits or, if the detector was trained on these very crops,
+                the protocol it was trained under.
+        """
+        manifest = Manifest.read(crops)
+        if split is None and self.provenance and self.data["manifest"] == manifest.fingerprint():
+            spec = self.data["protocol"]
+            split = from_spec(spec) if spec else None
+        return manifest if split is None else divide(manifest, split)
+
+
+def score(
+    detector: Detector,
+    manifest: Manifest,
+    corruption: Change | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    title: str = "score",
+) -> dict[Level, Predictions]:
+    """Predictions for the test split of a manifest.
+
+    Args:
+        detector: The detector.
+        manifest: With the splits in force.
+        corruption: Applied to each crop as it is stored, seeded by its row.
+        batch_size: Crops at once.
+        workers: Loading processes.
+        title: Of the progress bar.
+
+    Raises:
+        SplitError: There is no test split.
+    """
+    rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
+    if not len(rows):
+        raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
+    faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
+    loader = DataLoader(
+        faces,
+        batch_size=batch_size,
+        sampler=[Draw(place, int(row)) for place, row in enumerate(rows)],
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+    logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
+    return predictions(manifest, rows, logits)
+
+
+def predictions(
+    manifest: Manifest, rows: np.ndarray[Any, np.dtype[np.int64]], logits: Tensor
+) -> dict[Level, Predictions]:
+    """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest."""
+    probability = logits.double().sigmoid()
+    label = manifest.column("label")[rows].astype(np.int64)
+    method = manifest.column("method")[rows]
+    video, track = manifest.video_codes[rows], manifest.track_codes[rows]
+    by_video, labels, videos, _, _ = video_scores(
+        probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
+    )
+    first = np.unique(video, return_index=True)[1]
+    return {
+        "frame": Predictions(probability.numpy(), label, method, video),
+        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy()),
+    }
+
+
+def leaks_of(detector: Detector, manifest: Manifest, allow_leakage: bool) -> list[str]:
+    """See ``provenance.check_unseen``."""
+    return check_unseen(detector.path, detector.provenance, manifest, allow_leakage)
+
+
+@torch.inference_mode()
+def _logits(net: ResGAT, loader: Any) -> Iterator[Tensor]:
+    device = next(net.parameters()).device
+    for batch in loader:
+        images = batch["image"].to(device, non_blocking=True).float().div_(255)
+        yield net(images).logit.float().cpu()
