@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 FACES ?=
 DATA ?= real
 
-.PHONY: help install demo test lint type smoke reproduce-table1 clean
+.PHONY: help install demo test lint type smoke reproduce-table1 reproduce-figures clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -42,6 +42,10 @@ smoke: $(STAMP)
 # DATA=synthetic runs all rows on synthetic sets; otherwise rows whose FFPP_ROOT or DFDC_ROOT is unset are skipped.
 reproduce-table1: $(STAMP)
 	$(BIN)/resgat reproduce experiments/table1.yaml --data $(DATA)
+
+# From the checkpoints of reproduce-table1; those that are missing are trained first.
+reproduce-figures: $(STAMP)
+	$(BIN)/resgat figures experiments/figures.yaml --data $(DATA)
 
 clean:
 	rm -rf runs datasets build *.egg-info

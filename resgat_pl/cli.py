@@ -28,6 +28,7 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
     "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
+    "figures": ("resgat_pl.figures", "figures", "draw the figures of the paper from trained checkpoints"),
 }
 TRAINER: dict[str, str] = {
     "fit": "train a detector, validating after each epoch",

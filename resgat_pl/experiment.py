@@ -74,6 +74,22 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What one run is: a row under a protocol, preset and seed, on real or synthetic data."""
+
+    row: Row
+    protocol: str
+    preset: str
+    seed: int
+    data: Literal["real", "synthetic"]
+
+    @property
+    def place(self) -> Path:
+        """Folder of the run within the experiment's."""
+        return Path(self.data, self.row.name, self.protocol, self.preset, f"seed_{self.seed}")
+
+
+@dataclass(frozen=True)
 class Experiment:
     """An experiment, see experiments/table1.yaml.
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ConfigError, ResGATError
-from resgat_pl.experiment import Experiment, Preset, Row, option
+from resgat_pl.experiment import Condition, Experiment, Row, option
 from resgat_pl.tables import Cell, Run, write_tables
 
 
@@ -71,10 +71,9 @@ def reproduce(
                         bar.update(len(chosen.seeds))
                         continue
                     for seed in chosen.seeds:
-                        folder = out / data / row.name / kind / name / f"seed_{seed}"
-                        arguments = _arguments(experiment, row, experiment.presets[name], kind, seed, data, out)
+                        condition = Condition(row, kind, name, seed, data)
                         try:
-                            cell.runs.append(train_and_test(folder, [*arguments, *(overrides or [])]))
+                            cell.runs.append(run(experiment, condition, out, overrides))
                         except ResGATError as error:
                             cell.note = f"failed: {error}"
                         bar.update()
@@ -127,29 +126,37 @@ def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
     return Run.read(tested)
 
 
-def _arguments(
-    experiment: Experiment, row: Row, preset: Preset, protocol: str, seed: int, data: str, out: Path
-) -> list[str]:
-    """Options of ``resgat fit`` for one run."""
-    class_path = experiment.protocols[protocol]
-    split: dict[str, Any] = {"class_path": class_path}
-    if protocol == "paper" and preset.val:
+def run(experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None) -> Run:
+    """Train and test under one condition of an experiment, or return what an earlier run found.
+
+    Args:
+        experiment: The experiment.
+        condition: Row, protocol, preset, seed and data.
+        out: Folder of the experiment; the run is in ``out/<condition.place>``.
+        overrides: Further options of ``resgat fit``.
+
+    Raises:
+        ConfigError: The folder holds a run of other options.
+        ResGATError: Training or testing failed; their own message is above.
+    """
+    row, preset = condition.row, experiment.presets[condition.preset]
+    split: dict[str, Any] = {"class_path": experiment.protocols[condition.protocol]}
+    if condition.protocol == "paper" and preset.val:
         split["init_args"] = {"val": preset.val}
-    common = [
-        *preset.arguments,
-        *(option("data.split", split)),
-        *("--seed_everything", str(seed), "--data.seed", str(seed)),
-    ]
-    if data == "real":
-        return ["--config", row.config, *common]
-    small = experiment.synthetic
-    root = _synthetic_set(row, small.set, out)
-    return [
-        *("--config", small.config, "--net.attention", row.attention),
-        *common,
-        *(part for name, value in small.options.items() for part in option(name, value)),
-        *("--data.root", str(root), "--data.crops", str(out / "synthetic_data" / f"{row.dataset}_crops")),
-    ]
+    seed = str(condition.seed)
+    common = [*preset.arguments, *option("data.split", split), "--seed_everything", seed, "--data.seed", seed]
+    if condition.data == "real":
+        arguments = ["--config", row.config, *common]
+    else:
+        small = experiment.synthetic
+        root = _synthetic_set(row, small.set, out)
+        arguments = [
+            *("--config", small.config, "--net.attention", row.attention),
+            *common,
+            *(part for name, value in small.options.items() for part in option(name, value)),
+            *("--data.root", str(root), "--data.crops", str(out / "synthetic_data" / f"{row.dataset}_crops")),
+        ]
+    return train_and_test(out / condition.place, [*arguments, *(overrides or [])])
 
 
 def _synthetic_set(row: Row, settings: dict[str, Any], out: Path) -> Path:

@@ -56,6 +56,11 @@ class Run:
         return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results)
 
     @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that was tested."""
+        return Path(self.results["checkpoint"]["path"])
+
+    @property
     def leaky(self) -> list[str]:
         """Kinds of leak the scores suffer from."""
         return list(self.results.get("leaky") or [])

@@ -173,8 +173,8 @@ def _check_manifest(
     }
     if duplicates:
         by_row = dict(zip(rows.tolist(), pictures, strict=True))
-        names = {row: videos[manifest.video_codes[row]].key for row in shown.tolist()}
-        report.leaks += _duplicates([(names[row], row_split[row], by_row[row]) for row in shown.tolist()])
+        keys = {row: videos[manifest.video_codes[row]].key for row in shown.tolist()}
+        report.leaks += _duplicates([(keys[row], row_split[row], by_row[row]) for row in shown.tolist()])
     return report
 
 
