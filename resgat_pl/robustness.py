@@ -144,7 +144,7 @@ def _csv(points: list[Point]) -> str:
 def _plot(points: list[Point], path: Path) -> None:
     """One panel a kind, all on one axis of AUC; the band is the 95 % interval."""
     kinds = list(dict.fromkeys(point.kind for point in points if point.kind))
-    figure = Figure(figsize=(2.4 * len(kinds) + 0.6, 2.9), layout="constrained")
+    figure = Figure(figsize=(2.4 * len(kinds) + 0.6, 2.9), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for panel, kind in zip(panels, kinds, strict=True):
         mine = [points[0], *(point for point in points if point.kind == kind)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ManifestError
 from resgat_pl.experiment import Row
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, Scores, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, VIDEO_KEY, Scores, evaluate, read_predictions
 from resgat_pl.metrics.intervals import Interval, interval
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
@@ -35,11 +35,13 @@ class Run:
         folder: Its log folder.
         scores: Pooled over methods, by level.
         results: Content of ``results.json``.
+        videos: Keys of the test videos, in order.
     """
 
     folder: Path
     scores: dict[str, Scores]
     results: dict[str, Any]
+    videos: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -51,9 +53,12 @@ class Run:
         try:
             results = json.loads((folder / RESULTS_NAME).read_text())
             rows = evaluate(read_predictions(folder / "predictions"), results["thresholds"])
+            with (folder / "predictions" / "videos.csv").open(newline="") as file:
+                lines = list(csv.DictReader(file))
+            videos = tuple("/".join(line[name] for name in VIDEO_KEY) for line in lines)
         except (OSError, ValueError, KeyError) as error:
             raise ManifestError(f"{folder} does not hold a finished `resgat test` ({error}). Test again.") from None
-        return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results)
+        return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results, videos)
 
     @property
     def checkpoint(self) -> Path:
@@ -110,13 +115,19 @@ def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
     return Summary(mean, interval(mean), float(stacked[:, 0].std(ddof=1)) if len(found) > 1 else None)
 
 
-def difference(first: Summary | None, last: Summary | None) -> Interval | None:
-    """First minus last, with an interval: the two are tested on videos drawn apart, so are their resamples."""
-    if first is None or last is None:
+def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | None:
+    """First minus last, with an interval; None where one was not run.
+
+    On the same test videos the difference is taken resample by resample. On others the resamples of one have nothing
+    to do with those of the other.
+    """
+    one, other = summarise(first, level, metric), summarise(last, level, metric)
+    if one is None or other is None:
         return None
-    shift = len(last.resamples) // 2  # the same seed drew both: resample i of one goes with another one of the other
-    drawn = np.r_[last.resamples[0], np.roll(last.resamples[1:], shift)]
-    return interval(first.resamples - drawn)
+    drawn = other.resamples
+    if first.runs[0].videos != last.runs[0].videos:
+        drawn = np.r_[drawn[0], np.roll(drawn[1:], len(drawn) // 2)]  # both were drawn with one seed
+    return interval(one.resamples - drawn)
 
 
 def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool) -> str:
@@ -164,7 +175,7 @@ def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
                 for name, value in zip(protocols, found, strict=True)
             ]
             if len(protocols) > 1:
-                gap = difference(found[0], found[-1])
+                gap = difference(by_protocol[protocols[0]], by_protocol[protocols[-1]], level, metric)
                 line.append("" if gap is None else _signed(gap))
             body.append(line)
     return header, body

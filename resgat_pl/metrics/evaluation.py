@@ -23,7 +23,8 @@ POOLED: Final = "all"
 """Name of the row with the fakes of all methods."""
 AT_VAL: Final = "_at_val"
 """Suffix of the scores under the threshold chosen on validation data; without it the threshold is 0.5."""
-_VIDEO: Final = ("dataset", "method", "compression", "video")
+VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
+"""The columns that name a video."""
 
 
 class Predictions(NamedTuple):
@@ -110,9 +111,9 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
         path = folder / f"{level}s.csv"
         try:
             # names such as 000 and an empty compression are text
-            types = dict.fromkeys((*_VIDEO, "split"), pa.string())
+            types = dict.fromkeys((*VIDEO_KEY, "split"), pa.string())
             table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types))
-            keys = zip(*(table.column(name).to_pylist() for name in _VIDEO), strict=True)
+            keys = zip(*(table.column(name).to_pylist() for name in VIDEO_KEY), strict=True)
             found[level] = Predictions(
                 table.column("probability").to_numpy().astype(np.float64),
                 table.column("label").to_numpy().astype(np.int64),
