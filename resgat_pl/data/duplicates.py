@@ -9,6 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from resgat_pl.data.counts import SPLITS
 from resgat_pl.data.leakage import Leak
@@ -51,7 +52,7 @@ def find_duplicates(hashes: Mapping[Split, tuple[Sequence[str], NDArray[np.uint6
         (left, a), (right, b) = hashes[one], hashes[other]
         step = max(1, 4_000_000 // max(1, len(b)))
         pairs = []
-        for start in range(0, len(a), step):
+        for start in tqdm(range(0, len(a), step), desc=f"compare {one} and {other}", unit="block", leave=False):
             block = a[start : start + step]
             # one word after the other: the distances of all four at once would not fit into the cache
             distance = np.zeros((len(block), len(b)), np.uint16)
