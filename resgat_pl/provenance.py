@@ -183,9 +183,7 @@ class RunProvenance(SaveConfigCallback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """When training goes on, keep in mind what was trained on before: the split may have changed."""
-        stored = checkpoint.get(PROVENANCE)
-        if stored is not None:
-            self._earlier = stored["train_videos"]
+        self._earlier = (checkpoint.get(PROVENANCE) or {}).get("train_videos", self._earlier)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the provenance and the hashes of the training videos."""

@@ -23,7 +23,7 @@ from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
-from resgat_pl.errors import LeakageError, MediaError, ResGATError
+from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.types import MediaKind, Split, VideoRecord
 
 
@@ -132,8 +132,11 @@ def check(
         report = _check_root(target, layout, split, duplicates, jobs)
     print(report)  # noqa: T201 - the report is what this command is for
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(json, json_format.dumps(report.plain(), indent=2, ensure_ascii=False).encode())
+        try:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(json, json_format.dumps(report.plain(), indent=2, ensure_ascii=False).encode())
+        except OSError as error:
+            raise ConfigError(f"{json}: the report cannot be written ({error.strerror})") from None
     if report.undeclared:
         kinds = ", ".join(dict.fromkeys(leak.kind for leak in report.undeclared))
         raise LeakageError(
@@ -165,7 +168,7 @@ def _check_manifest(
     if read == "one":
         names = manifest.column("crop_path")
         absent = [name for name in tqdm(names, desc="look for crops", unit="crop") if _is_empty(manifest.folder / name)]
-        report.unreadable |= dict.fromkeys(absent, "missing or empty")
+        report.unreadable |= {str(manifest.folder / name): "missing or empty" for name in absent}
     pictures = _read([_Job((path,), "crops") for path in paths], jobs, "read crops", "crop")
     report.files = len(manifest)
     report.unreadable |= {

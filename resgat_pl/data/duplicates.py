@@ -49,7 +49,7 @@ def find_duplicates(hashes: Mapping[Split, tuple[Sequence[str], NDArray[np.uint6
     for one, other in combinations(SPLITS, 2):
         if one not in hashes or other not in hashes:
             continue
-        (left, a), (right, b) = hashes[one], hashes[other]
+        (left, a), (right, b) = (_with_detail(*hashes[split]) for split in (one, other))
         step = max(1, 4_000_000 // max(1, len(b)))
         pairs = []
         for start in tqdm(range(0, len(a), step), desc=f"compare {one} and {other}", unit="block", leave=False):
@@ -63,3 +63,9 @@ def find_duplicates(hashes: Mapping[Split, tuple[Sequence[str], NDArray[np.uint6
         if pairs:
             leaks.append(Leak("duplicate", (one, other), tuple(sorted(pairs))))
     return leaks
+
+
+def _with_detail(names: Sequence[str], hashes: NDArray[np.uint64]) -> tuple[list[str], NDArray[np.uint64]]:
+    """Leave out plain pictures, such as the black one a video begins with: they have no bits above the median."""
+    kept = np.flatnonzero(np.bitwise_count(hashes).sum(axis=1, dtype=np.int64) > LIMIT)
+    return [names[place] for place in kept.tolist()], hashes[kept]

@@ -81,7 +81,7 @@ def _is_between_clips(videos: Sequence[VideoRecord], source: str, left: Iterable
     """Whether a source's two clips, not one of them twice, stand on the two sides."""
     clips = set(source.rpartition("/")[2].split("+"))
     sides = [{name for place in side for name in videos[place].identities} & clips for side in (left, right)]
-    return bool(sides[0] - sides[1] or sides[1] - sides[0])
+    return all(sides) and sides[0] | sides[1] == clips
 
 
 def manifest_leaks(manifest: Manifest) -> list[Leak]:

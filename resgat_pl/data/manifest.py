@@ -180,7 +180,8 @@ def _hash_table(table: pa.Table) -> str:
     digest = hashlib.sha256()
     for name in table.column_names:
         # Arrow's buffers carry offsets and padding of where they came from; a fresh copy of the values does not.
-        column = table.column(name)
+        # Parquet names the items of a list otherwise than Arrow, and the name is part of the type.
+        column = table.column(name).cast(SCHEMA.field(name).type)
         copied = column.take(pa.array(np.arange(len(column)))).combine_chunks()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as stream:

@@ -195,6 +195,7 @@ class OfficialSplit(SplitProtocol):
             raise SplitError(msg)
         if "val" not in chosen.values():
             chosen |= self._hold_out.assign([video for video in videos if chosen[video.key] == "train"])
+        self.declares = OfficialSplit.declares | self._hold_out.declares
         return chosen
 
 

@@ -56,6 +56,7 @@ def weighted(
     group: NDArray[np.int64],
     weight: NDArray[np.integer] | Array,
     threshold: float = 0.5,
+    ranked: bool = True,
 ) -> dict[str, Array]:
     """Score predictions under R sets of group weights.
 
@@ -65,6 +66,8 @@ def weighted(
         group: ``(N,)`` int in [0, G), the group of each sample.
         weight: ``(R, G)``, 0 or more.
         threshold: A probability above it counts as fake.
+        ranked: Whether to compute what depends on the order of the samples (``auroc``, ``ap``, ``eer``), which takes
+            most of the time.
 
     Returns:
         ``(R,)`` float64 for each of ``METRICS``, see ``measure``.
@@ -72,14 +75,14 @@ def weighted(
     p = np.asarray(probability, np.float64)
     fake = np.asarray(label) == 1
     order = np.argsort(p, kind="stable")
-    ranked = _Ranked(p[order], fake[order], np.asarray(group)[order])
+    by_rank = _Ranked(p[order], fake[order], np.asarray(group)[order]) if ranked else None
     columns = _group_columns(p, fake, np.asarray(group), weight.shape[1], threshold)
     step = max(1, _CHUNK // max(1, len(p)))
     parts = []
     for start in range(0, len(weight), step):
         w = np.asarray(weight[start : start + step], np.float64)
-        parts.append({**ranked.scores(w), **_linear(w @ columns)})
-    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+        parts.append({**(by_rank.scores(w) if by_rank else {}), **_linear(w @ columns)})
+    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS if name in parts[0]}
 
 
 def best_threshold(probability: NDArray[np.floating], label: NDArray[np.int64]) -> float:
@@ -92,12 +95,18 @@ def best_threshold(probability: NDArray[np.floating], label: NDArray[np.int64]) 
     if not fake.any() or fake.all():
         return 0.5
     order = np.argsort(p, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(p[order]) > 0, True])
-    missed = np.cumsum(fake[order])[ends] / fake.sum()  # fakes at or below the threshold
-    cleared = np.cumsum(~fake[order])[ends] / (~fake).sum()
-    best = int(np.argmax(cleared - missed))
-    values = p[order][ends]
-    return float((values[best] + (values[best + 1] if best + 1 < len(values) else 1.0)) / 2)
+    ends = _ends(p[order])
+    missed = np.cumsum(fake[order])[ends]  # fakes at or below the threshold
+    cleared = np.cumsum(~fake[order])[ends]
+    best = int(np.argmax(cleared * fake.sum() - missed * (~fake).sum()))  # whole numbers: ties are ties
+    low, high = np.append(p[order][ends], 1.0)[best : best + 2]
+    middle = (low + high) / 2
+    return float(middle if middle < high else low)  # between neighbouring floats there is nothing
+
+
+def _ends(p: Array) -> NDArray[np.int64]:
+    """The last sample of each distinct probability, of samples in ascending order."""
+    return np.flatnonzero(np.diff(p, append=np.inf) > 0)
 
 
 class _Ranked:
@@ -105,7 +114,7 @@ class _Ranked:
 
     def __init__(self, p: Array, fake: NDArray[np.bool_], group: NDArray[np.int64]) -> None:
         self.fake, self.group = fake, group
-        self.ends = np.flatnonzero(np.r_[np.diff(p) > 0, True])  # last sample of each distinct probability
+        self.ends = _ends(p)
 
     def scores(self, weight: Array) -> dict[str, Array]:
         w = weight[:, self.group]

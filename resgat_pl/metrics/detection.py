@@ -93,10 +93,12 @@ def scores(probability: Tensor, label: Tensor, threshold: float = 0.5) -> dict[s
     with warnings.catch_warnings():
         # torchmetrics warns that a class without samples has no F1; it returns 0, which is what the field reports.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative).*")
-        found["f1_fake"] = binary_f1_score(called, label)
-        found["f1_real"] = binary_f1_score(1 - called, 1 - label)
+        found["f1_fake"] = binary_f1_score(called, label).double()
+        found["f1_real"] = binary_f1_score(1 - called, 1 - label).double()
         if label.min() != label.max():
-            found["auroc"] = binary_auroc(probability, label)
+            # torchmetrics counts in float32; AUROC depends on the order alone, which ranks keep
+            rank = torch.unique(probability, return_inverse=True)[1]
+            found["auroc"] = binary_auroc(rank / len(rank), label).double()
     return found
 
 

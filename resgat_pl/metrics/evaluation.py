@@ -111,8 +111,14 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
         path = folder / f"{level}s.csv"
         try:
             # names such as 000 and an empty compression are text
-            types = dict.fromkeys((*VIDEO_KEY, "split"), pa.string())
+            types = {
+                **dict.fromkeys((*VIDEO_KEY, "split"), pa.string()),
+                "probability": pa.float64(),
+                "label": pa.int64(),
+            }
             table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types))
+            if table.column("probability").null_count or table.column("label").null_count:
+                raise pa.ArrowInvalid("a probability or label is missing")
             keys = zip(*(table.column(name).to_pylist() for name in VIDEO_KEY), strict=True)
             found[level] = Predictions(
                 table.column("probability").to_numpy().astype(np.float64),
@@ -152,7 +158,7 @@ def _score(level: Level, method: str, part: Predictions, threshold: float | None
     group = np.unique(part.video, return_inverse=True)[1].astype(np.int64)
     found = bootstrap(part.probability, part.label, group, 0.5, resamples, seed)
     if threshold is not None:
-        at_val = bootstrap(part.probability, part.label, group, threshold, resamples, seed)
+        at_val = bootstrap(part.probability, part.label, group, threshold, resamples, seed, ranked=False)
         found |= {f"{name}{AT_VAL}": at_val[name] for name in THRESHOLDED}
     order = [name + suffix for name in METRICS for suffix in ("", AT_VAL) if name + suffix in found]
     fake = int(part.label.sum())

@@ -37,6 +37,7 @@ def bootstrap(
     threshold: float = 0.5,
     resamples: int = 1000,
     seed: int = 0,
+    ranked: bool = True,
 ) -> dict[str, NDArray[np.float64]]:
     """Every metric under resampling of groups (Efron & Tibshirani 1993, ch. 13).
 
@@ -48,13 +49,14 @@ def bootstrap(
         resamples: Number of resamples R.
         seed: Seed. Runs that scored the same groups are resampled alike under the same seed, so their differences
             and means can be taken resample by resample.
+        ranked: See ``metrics.binary.weighted``.
 
     Returns:
         ``(1 + R,)`` float64 for each of ``metrics.binary.METRICS``: the value itself, then one value a resample.
     """
     groups = int(group.max()) + 1 if len(group) else 0
     weight = np.concatenate([np.ones((1, groups), np.int64), draw(groups, resamples, seed)])
-    return weighted(probability, label, group, weight, threshold)
+    return weighted(probability, label, group, weight, threshold, ranked)
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

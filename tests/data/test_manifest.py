@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from resgat_pl.data.manifest import SCHEMA, Manifest, merge, rows_to_table, write_atomic
+from resgat_pl.data.splits import IdentitySplit, from_spec
 from resgat_pl.errors import ManifestError
+from resgat_pl.types import Split
 
 
 def row(video: str, track: int = 0, frame: int = 0, method: str = "original", **more: object) -> dict[str, object]:
@@ -104,3 +109,117 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_columns_are_numbers_where_they_should_be(tmp_path: Path) -> None:
     assert small(tmp_path).column("label").dtype == np.int8
+
+
+def test_other_splits_change_nothing_else(tmp_path: Path) -> None:
+    before = small(tmp_path)
+    spec = IdentitySplit(0.2, 0.1, 3).spec
+    after = before.with_splits(np.array(["train", "", "val", "test", "", "train"], "U5"), spec)
+    assert after.column("split").tolist() == ["train", None, "val", "test", None, "train"]
+    assert after.table.drop_columns(["split"]).equals(before.table.drop_columns(["split"]))
+    assert after.table.schema == SCHEMA
+    assert after.info == {"request": "r", "protocol": spec}
+    assert before.info == {"request": "r"}, "the old one stays as it is"
+    assert before.column("split").tolist() == [None] * 6
+    after.write()
+    again = Manifest.read(tmp_path)
+    assert again.info["protocol"] == spec
+    assert from_spec(again.info["protocol"]).spec == spec
+    assert after.with_splits([None] * 6).info["protocol"] == {}, "splits of nobody knows what are no protocol's"
+
+
+def test_videos_of_a_split(tmp_path: Path) -> None:
+    manifest = small(tmp_path).with_splits(["train", "test", None, "train", "train", "train"])
+    assert manifest.split_videos("train") == ["ffpp/Deepfakes/c23/a", "ffpp/original/c23/b"]
+    assert manifest.split_videos("test") == ["ffpp/Deepfakes/c23/a"]
+    assert manifest.split_videos("val") == []
+    assert merge(tmp_path, [], {}).split_videos("train") == []
+    keys = {video.key for video in manifest.videos()}
+    assert set(manifest.split_videos("train")) | set(manifest.split_videos("test")) < keys
+
+
+def test_an_empty_compression_is_a_dash_in_a_key(tmp_path: Path) -> None:
+    manifest = merge(tmp_path, [rows_to_table([row("a", compression="", split="val")])], {})
+    assert manifest.split_videos("val") == [manifest.videos()[0].key] == ["ffpp/original/-/a"]
+
+
+def varied(folder: Path) -> Manifest:
+    """Rows with and without everything that may be absent."""
+    sides = ("train", "val", "test", None)
+    rows = [
+        row(f"v{n:02d}", frame=f, identities=[f"p{n}", "q"][: 1 + n % 2], split=sides[n % 4], sharpness=n / 3,
+            time=f / 25 if n % 3 else None, landmarks=None if f else [n / 7] * 10, mask_path="m" if n % 2 else None,
+            official_split="test" if n % 5 == 0 else None, source_video=None if n % 2 else "ffpp/original/c23/x")
+        for n in range(9) for f in range(3)
+    ]  # fmt: skip
+    return merge(folder, [rows_to_table(rows)], {"request": "r"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 27), max_size=5).map(sorted))
+def test_fingerprints_do_not_depend_on_chunks(tmp_path_factory: pytest.TempPathFactory, cuts: list[int]) -> None:
+    whole = varied(Path())
+    ends = [0, *cuts, len(whole)]
+    pieces = [whole.table.slice(a, b - a) for a, b in pairwise(ends)]
+    other = Manifest(Path("elsewhere"), pa.concat_tables(pieces), {"request": "another"})
+    assert other.fingerprint() == whole.fingerprint()
+    assert other.split_fingerprint() == whole.split_fingerprint()
+
+
+def test_a_manifest_has_its_fingerprint_before_it_is_written(tmp_path: Path) -> None:
+    whole = varied(tmp_path)
+    whole.write()
+    assert Manifest.read(tmp_path).fingerprint() == whole.fingerprint()
+
+
+def test_fingerprints_do_not_depend_on_the_file(tmp_path: Path) -> None:
+    whole = varied(tmp_path)
+    whole.write()
+    again = Manifest.read(tmp_path)
+    fingerprints = again.fingerprint(), again.split_fingerprint()
+    assert all(len(value) == 64 and int(value, 16) for value in fingerprints)
+    assert fingerprints[1] == whole.split_fingerprint()
+    for options in ({"row_group_size": 4}, {"use_dictionary": False, "compression": "none"}, {"version": "1.0"}):
+        other = again.table.replace_schema_metadata({"resgat": json.dumps({"version": 1})})
+        pq.write_table(other, tmp_path / "manifest.parquet", **options)
+        again = Manifest.read(tmp_path)
+        assert (again.fingerprint(), again.split_fingerprint()) == fingerprints, options
+    merge(tmp_path, [rows_to_table(again.table.to_pylist()[::-1])], {}).write()
+    rebuilt = Manifest.read(tmp_path)
+    assert (rebuilt.fingerprint(), rebuilt.split_fingerprint()) == fingerprints
+
+
+def test_fingerprints_of_no_rows(tmp_path: Path) -> None:
+    empty = merge(tmp_path, [], {})
+    assert empty.fingerprint() == merge(tmp_path, [rows_to_table([])], {}).fingerprint()
+    assert empty.fingerprint() != varied(tmp_path).fingerprint()
+
+
+@pytest.mark.parametrize("name", SCHEMA.names)
+def test_a_changed_column_changes_its_fingerprint(tmp_path: Path, name: str) -> None:
+    whole = varied(tmp_path)
+    rows = whole.table.to_pylist()
+    value = rows[-1][name]
+    kind = SCHEMA.field(name).type
+    if pa.types.is_string(kind):
+        rows[-1][name] = f"{value or ''}x"
+    elif pa.types.is_fixed_size_list(kind):
+        rows[-1][name] = [7] * kind.list_size
+    elif pa.types.is_list(kind):
+        rows[-1][name] = [*value, "x"]
+    else:
+        rows[-1][name] = 1 + (value or 0)
+    other = Manifest(tmp_path, rows_to_table(rows), whole.info)
+    assert (other.fingerprint() != whole.fingerprint()) == (name != "split")
+    in_split = {"split", "dataset", "method", "compression", "video", "track", "frame_index"}
+    assert (other.split_fingerprint() != whole.split_fingerprint()) == (name in in_split)
+
+
+def test_leaving_a_split_changes_the_fingerprint_of_the_split_only(tmp_path: Path) -> None:
+    whole = varied(tmp_path)
+    splits: list[Split | None] = whole.column("split").tolist()
+    same = whole.with_splits(np.array([split or "" for split in splits]), {"name": "x"})
+    fewer = whole.with_splits([None, *splits[1:]])
+    assert same.split_fingerprint() == whole.split_fingerprint()
+    assert fewer.split_fingerprint() != whole.split_fingerprint()
+    assert fewer.fingerprint() == whole.fingerprint()

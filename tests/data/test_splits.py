@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resgat_pl.data.counts import SPLITS, check_splits, class_counts, describe_counts
+from resgat_pl.data.counts import SPLITS, check_splits, class_counts
 from resgat_pl.data.groups import SAME_SOURCE
 from resgat_pl.data.splits import (
     PAPER_COUNTS,
@@ -467,14 +467,3 @@ def test_rows_follow_their_video(protocol: SplitProtocol) -> None:
 def test_bad_options(make: Callable[..., SplitProtocol], bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"):
         make(**bad)
-
-
-def test_check_names_split_and_counts() -> None:
-    counts = class_counts([0, 1, 1, 0], ["train", "train", "val", ""])
-    assert counts == {"train": (1, 1), "val": (0, 1), "test": (0, 0)}
-    check_splits(counts, ["train"])
-    with pytest.raises(SplitError, match=r"split 'val' has no real.*train 1 real and 1 fake, val 0 real and 1 fake"):
-        check_splits(counts, ["train", "val"])
-    with pytest.raises(SplitError, match="'test' has no real and no fake"):
-        check_splits(counts, ["test"])
-    assert describe_counts(class_counts([0] * 1200, ["test"] * 1200)).endswith("test 1,200 real and 0 fake")

@@ -48,10 +48,11 @@ def test_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_resamples_videos_not_frames() -> None:
     probability, label = sample(0)
     once = bootstrap(probability, label, np.arange(40), resamples=100)
-    frames = bootstrap(*(np.repeat(values, 25) for values in (probability, label, np.arange(40))), resamples=100)
+    many, labels = np.repeat(probability, 25), np.repeat(label, 25)
+    frames = bootstrap(many, labels, np.repeat(np.arange(40), 25), resamples=100)
     for name in METRICS:  # copies of a frame are no evidence: not only as wide, but the same
         np.testing.assert_allclose(frames[name], once[name], atol=1e-12, err_msg=name)
-    each = interval(bootstrap(np.repeat(probability, 25), np.repeat(label, 25), np.arange(1000), resamples=100)["auroc"])
+    each = interval(bootstrap(many, labels, np.arange(1000), resamples=100)["auroc"])
     whole = interval(once["auroc"])
     assert each.high - each.low < (whole.high - whole.low) / 3, "frames as groups would be five times too sure"
 
@@ -111,7 +112,6 @@ def test_resamples_without_a_class_do_not_count() -> None:
     assert interval(lone) == Interval(1.0, 1.0, 1.0)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="see test_binary: nothing to score")
 def test_nothing_to_score_is_undefined_not_a_crash() -> None:
     found = bootstrap(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64), resamples=3)
     assert np.isnan(interval(found["auroc"])).all()
@@ -120,11 +120,9 @@ def test_nothing_to_score_is_undefined_not_a_crash() -> None:
 def test_a_thousand_resamples_of_five_thousand_videos_are_quick() -> None:
     rng = np.random.default_rng(0)
     probability, label = rng.random(5000), rng.integers(0, 2, 5000)
-    seconds = []
+    seconds = []  # of the processor, and the best counts: others use the machine too
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         bootstrap(probability, label, np.arange(5000))
-        seconds.append(time.perf_counter() - start)
-        if seconds[-1] < 2:  # the best counts: others use the machine too
-            break
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 2, seconds

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl.callbacks import write_predictions
+from resgat_pl.data.manifest import Manifest, merge, rows_to_table
+from resgat_pl.errors import ManifestError
+from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
+from resgat_pl.metrics.evaluation import AT_VAL, POOLED, Predictions, Scores, describe, evaluate, read_predictions
+from resgat_pl.metrics.intervals import bootstrap
+from resgat_pl.types import Level
+
+
+def predictions(methods: Sequence[str], each: int = 8, frames: int = 1, seed: int = 0) -> Predictions:
+    """As many videos of each method; the codes of the videos are neither sorted nor without gaps."""
+    rng = np.random.default_rng(seed)
+    method = np.repeat(np.array(methods, object), each)
+    label = (method != "original").astype(np.int64)
+    probability = 1 / (1 + np.exp(-rng.normal(label, 1.0)))
+    video = rng.permutation(3 * len(method))[: len(method)]
+    rows = np.repeat(np.arange(len(method)), frames)
+    return Predictions(probability[rows], label[rows], method[rows], video[rows])
+
+
+def both(methods: Sequence[str], frames: int) -> dict[Level, Predictions]:
+    return {"frame": predictions(methods, frames=frames), "video": predictions(methods)}
+
+
+def shown(scores: Scores) -> dict[str, float]:
+    return {name: interval.value for name, interval in scores.values.items()}
+
+
+def test_pooled_first_and_then_each_method_with_all_genuine_videos() -> None:
+    frames, videos = (predictions(["original", "swap", "cam"], frames=n) for n in (3, 1))
+    found = evaluate({"frame": frames, "video": videos}, resamples=5)
+    assert [(row.level, row.method, row.real, row.fake) for row in found] == [
+        ("frame", POOLED, 24, 48),
+        ("frame", "cam", 24, 24),
+        ("frame", "swap", 24, 24),
+        ("video", POOLED, 8, 16),
+        ("video", "cam", 8, 8),
+        ("video", "swap", 8, 8),
+    ]
+    for row in found:
+        part = {"frame": frames, "video": videos}[row.level]
+        chosen = (part.label == 0) | (part.method == row.method) | (row.method == POOLED)
+        assert tuple(row.values) == METRICS
+        assert shown(row) == pytest.approx(measure(part.probability[chosen], part.label[chosen]))
+
+
+@pytest.mark.parametrize("methods", [["original", "swap"], ["original"], ["swap"]])
+def test_a_single_method_is_not_shown_twice(methods: list[str]) -> None:
+    assert [row.method for row in evaluate({"video": predictions(methods)}, resamples=2)] == [POOLED]
+
+
+def test_several_kinds_of_genuine_videos_are_no_methods() -> None:
+    part = predictions(["original", "phone", "swap", "cam"])
+    part = part._replace(label=np.isin(part.method, ["swap", "cam"]).astype(np.int64))
+    assert [(row.method, row.real) for row in evaluate({"video": part}, resamples=2)] == [
+        (POOLED, 16),
+        ("cam", 16),
+        ("swap", 16),
+    ]
+
+
+def test_thresholds_chosen_on_validation_data() -> None:
+    parts = both(["original", "swap"], frames=2)
+    thresholds: dict[Level, float] = {"frame": 0.3, "video": 0.7}
+    found = evaluate(parts, thresholds, resamples=4)
+    plain = evaluate(parts, resamples=4)
+    for row, without in zip(found, plain, strict=True):
+        part = parts[row.level]
+        assert row.resamples.keys() - without.resamples.keys() == {name + AT_VAL for name in THRESHOLDED}
+        assert [name for name in row.resamples if not name.endswith(AT_VAL)] == list(METRICS)
+        names = list(row.resamples)
+        assert all(names[names.index(name) + 1] == name + AT_VAL for name in THRESHOLDED), "side by side"
+        at_val = bootstrap(part.probability, part.label, _codes(part), thresholds[row.level], 4)
+        for name in METRICS:
+            np.testing.assert_array_equal(row.resamples[name], without.resamples[name])
+        for name in THRESHOLDED:
+            np.testing.assert_allclose(row.resamples[name + AT_VAL], at_val[name], rtol=1e-12)
+        assert any(shown(row)[name + AT_VAL] != shown(row)[name] for name in THRESHOLDED)
+
+
+def _codes(part: Predictions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.unique(part.video, return_inverse=True)[1].astype(np.int64)
+
+
+def test_intervals_are_over_videos_at_both_levels() -> None:
+    frames, videos = (predictions(["original", "swap"], frames=n) for n in (6, 1))
+    at_frames, at_videos = evaluate({"frame": frames, "video": videos}, resamples=50)
+    for name in METRICS:  # six equal frames of a video are no more evidence than one
+        np.testing.assert_allclose(at_frames.resamples[name], at_videos.resamples[name], atol=1e-12)
+    again = evaluate({"video": videos}, resamples=50, seed=1)[0]
+    assert shown(again) == shown(at_videos)
+    assert again.values["auroc"].low != at_videos.values["auroc"].low
+
+
+def test_runs_on_the_same_videos_are_resampled_in_pairs() -> None:
+    one = predictions(["original", "swap", "cam"])
+    better = one._replace(probability=np.clip(one.probability + 0.1 * (2 * one.label - 1), 0, 1))
+    for a, b in zip(evaluate({"video": one}), evaluate({"video": better}), strict=True):
+        defined = ~np.isnan(a.resamples["auroc"])
+        assert (b.resamples["auroc"][defined] >= a.resamples["auroc"][defined]).all()
+
+
+def test_json_has_null_for_what_is_undefined() -> None:
+    (row,) = evaluate({"video": predictions(["original"])}, {"video": 0.4}, resamples=20)
+    document = json.loads(json.dumps(row.plain(), allow_nan=False))
+    assert document["level"] == "video"
+    assert (document["method"], document["real"], document["fake"]) == (POOLED, 8, 0)
+    assert document["values"]["auroc"] == [None, None, None]
+    value, low, high = document["values"]["accuracy"]
+    assert 0 <= low <= value <= high <= 1
+    assert document["values"].keys() == row.resamples.keys()
+    assert "resamples" not in document
+
+
+def test_table() -> None:
+    parts = both(["original", "swap", "cam"], frames=200)
+    for thresholds, width in ((None, 10), ({"frame": 0.4, "video": 0.6}, 11)):
+        table = describe(evaluate(parts, thresholds, resamples=20)).splitlines()  # type: ignore[arg-type]  # literals
+        assert len(table) == 2 + 6
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+        assert {len(row) for row in cells} == {width}
+        assert cells[0][:4] == ["level", "fakes of", "real / fake", "auroc"]
+        assert ("balanced accuracy at val" in cells[0]) == (thresholds is not None)
+        assert cells[1] == ["---"] * width
+        assert [row[:3] for row in cells[2:4]] == [["frame", "all", "1,600 / 3,200"], ["frame", "cam", "1,600 / 1,600"]]
+        assert all(cell.count("[") == cell.count(",") == 1 for row in cells[2:] for cell in row[3:])
+    value, low, high = evaluate(parts, resamples=20)[3].values["auroc"]
+    assert f"| {100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}] |" in table[5]
+
+
+@pytest.mark.parametrize("methods", [["original"], ["swap"]])
+def test_table_of_one_class(methods: list[str]) -> None:
+    assert "nan [nan, nan]" in describe(evaluate({"video": predictions(methods)}, resamples=5))
+
+
+def manifest(folder: Path, names: Sequence[tuple[str, str, str]], frames: int = 3, tracks: int = 2) -> Manifest:
+    """``names`` are method, compression, video."""
+    rows = [
+        {"dataset": "ffpp", "method": method, "compression": compression, "video": video, "identities": [video],
+         "part": "", "split": "test", "label": int(method != "original"), "track": track, "frame_index": frame,
+         "time": frame / 25 if track else None, "box": [0, 0, 9, 9], "sharpness": 1.0, "crop_path": f"{video}.png"}
+        for method, compression, video in names for track in range(tracks) for frame in range(frames)
+    ]  # fmt: skip
+    return merge(folder, [rows_to_table(rows)], {})
+
+
+NAMES = (
+    ("original", "", "000"),
+    ("original", "", "001"),
+    ("swap", "", "000"),
+    ("swap", "", "1e5"),
+    ("swap", "c23", "000"),
+    ("2020", "", "null"),
+    ("2020", "", "NaN"),
+    ("2020", "", 'a, "b"'),
+)
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    whole = manifest(tmp_path, NAMES)
+    rows = torch.arange(len(whole))[2:]
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, 20, len(rows)).astype(np.float32))
+    write_predictions(whole, rows, logits, tmp_path)
+    found = read_predictions(tmp_path)
+    assert list(found) == ["frame", "video"]
+    frames, videos = found["frame"], found["video"]
+    np.testing.assert_array_equal(frames.probability, logits.double().sigmoid().numpy())
+    assert frames.label.tolist() == whole.column("label")[rows].tolist()
+    assert frames.method.tolist() == whole.column("method")[rows].tolist()
+    np.testing.assert_array_equal(frames.video, whole.video_codes[rows] - whole.video_codes[2])
+    assert videos.video.tolist() == list(range(len(NAMES))), "the same codes at both levels"
+    assert videos.method.tolist() == sorted(method for method, _, _ in NAMES)
+    for code, (probability, label) in enumerate(zip(videos.probability, videos.label, strict=True)):
+        mine = frames.video == code
+        tracks = whole.track_codes[rows][mine]
+        means = [frames.probability[mine][tracks == track].mean() for track in np.unique(tracks)]
+        assert probability == pytest.approx(max(means))
+        assert set(frames.label[mine]) == {label}
+    assert [row.method for row in evaluate(found, resamples=2)] == 2 * [POOLED, "2020", "swap"]
+
+
+def test_names_and_empty_compressions_stay_text(tmp_path: Path) -> None:
+    whole = manifest(tmp_path, [("007", "", "000"), ("7", "", "0"), ("original", "", "00"), ("original", "0", "0")])
+    write_predictions(whole, torch.arange(len(whole)), torch.zeros(len(whole)), tmp_path)
+    found = read_predictions(tmp_path)
+    assert set(found["frame"].method) == {"007", "7", "original"}
+    assert len(set(found["frame"].video)) == len(found["video"].video) == 4
+
+
+def write(folder: Path) -> None:
+    whole = manifest(folder, NAMES)
+    write_predictions(whole, torch.arange(len(whole)), torch.ones(len(whole)), folder)
+
+
+@pytest.mark.parametrize("name", ["frames.csv", "videos.csv"])
+def test_files_that_are_missing_or_broken_are_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    path = tmp_path / name
+    whole = path.read_text()
+    header, first, *_ = whole.splitlines()
+    broken = {
+        "cut off": whole[: len(header) + len(first) // 2],
+        "empty": "",
+        "no table": "<html></html>\n",
+        "without a column": whole.replace('"probability"', '"score"'),
+        "without names": whole.replace('"compression"', '"codec"'),
+        "not text": "\udcff\udcfe".join(whole.split("000")),
+    }
+    for what, text in broken.items():
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(ManifestError, match=rf"{name} does not hold predictions of `resgat test` .*Test again"):
+            read_predictions(tmp_path)
+            pytest.fail(what)
+    path.unlink()
+    with pytest.raises(ManifestError, match=name):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["probability", "label"])
+def test_text_where_numbers_should_be(tmp_path: Path, column: str) -> None:
+    write(tmp_path)
+    header, *lines = (tmp_path / "videos.csv").read_text().splitlines()
+    place = header.split(",").index(f'"{column}"')
+    cells = lines[0].split(",")
+    cells[place] = "high"
+    (tmp_path / "videos.csv").write_text("\n".join([header, ",".join(cells), *lines[1:]]))
+    with pytest.raises(ManifestError, match=r"videos\.csv"):
+        read_predictions(tmp_path)
+
+
+def test_a_prediction_that_is_missing(tmp_path: Path) -> None:
+    write(tmp_path)
+    header, *lines = (tmp_path / "videos.csv").read_text().splitlines()
+    cut = lines[-1].rpartition(",")[0] + ","
+    (tmp_path / "videos.csv").write_text("\n".join([header, *lines[:-1], cut]))
+    with pytest.raises(ManifestError, match=r"videos\.csv"):
+        assert math.isfinite(read_predictions(tmp_path)["video"].probability.sum())
