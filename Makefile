@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FACES ?=
 DATA ?= real
+JOBS ?= 2
 
 .PHONY: help install demo test lint type smoke reproduce-table1 reproduce-figures clean
 
@@ -22,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python experiments/demo.py $(if $(FACES),--faces "$(FACES)")
 
+# One thread each: two processes that both use all cores wait for each other.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

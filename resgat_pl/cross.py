@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.splits import SplitProtocol
-from resgat_pl.errors import ConfigError, LeakageError
+from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
@@ -55,10 +55,10 @@ def cross(
                 manifest = detector.manifest(folder, split)
                 try:
                     cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
-                except LeakageError as error:
+                    found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
+                except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled
                     cell["refused"] = str(error)
                 else:
-                    found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
                     scores = evaluate(found, detector.thresholds)
                     cell["splits"] = manifest.split_fingerprint()
                     cell["scores"] = [row.plain() for row in scores]
@@ -82,21 +82,22 @@ def cross(
 
 def _named(text: str, what: str) -> dict[str, Path]:
     """Read ``a=path,path`` into names and paths; the default name is the shortest end of the path that is unique."""
-    named: dict[str, Path] = {}
-    unnamed: list[Path] = []
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, sign, path = entry.partition("=")
-        if sign:
-            named[name] = Path(path)
-        else:
-            unnamed.append(Path(entry))
-    for depth in range(1, 20):
-        short = ["/".join(path.parts[-depth:]) for path in unnamed]
-        if len(set(short)) == len(short):
-            break
-    named |= dict(zip(short, unnamed, strict=True)) if unnamed else {}
-    if not named:
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if not entries:
         raise ConfigError(f"--{what} names nothing: give paths, separated by commas.")
+    # a sign behind a slash belongs to the path
+    pairs = [entry.partition("=") if "/" not in entry.partition("=")[0] else ("", "", entry) for entry in entries]
+    pairs = [(name, sign, path) if sign else ("", "", path or name) for name, sign, path in pairs]
+    unnamed = [Path(path) for name, _, path in pairs if not name]
+    depth = next(
+        (depth for depth in range(1, 20) if len({path.parts[-depth:] for path in unnamed}) == len(unnamed)), 20
+    )
+    named: dict[str, Path] = {}
+    for name, _, path in pairs:
+        chosen = name or "/".join(Path(path).parts[-depth:])
+        if chosen in named:
+            raise ConfigError(f"--{what} names {chosen!r} twice: give each a name of its own, NAME=PATH.")
+        named[chosen] = Path(path)
     return named
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from resgat_pl.errors import ConfigError
 
@@ -116,22 +117,18 @@ class Experiment:
         """
         if not path.is_file():
             raise ConfigError(f"There is no table at {path}. The one of the paper is experiments/table1.yaml.")
-        try:
-            table: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        table = read_yaml(path)
         keys = ("rows", "protocols", "presets", "synthetic", "protocol", "preset", "seeds")
-        if not isinstance(table, dict) or (missing := [key for key in keys if not table.get(key)]):
-            absent = missing if isinstance(table, dict) else keys
-            raise ConfigError(f"{path} lacks {', '.join(absent)}: see experiments/table1.yaml.")
+        if missing := [key for key in keys if not table.get(key)]:
+            raise ConfigError(f"{path} lacks {', '.join(missing)}: see experiments/table1.yaml.")
         base = path.parent
         try:
             return cls(
-                rows=[Row(**{**row, "config": str(base / row["config"])}) for row in table["rows"]],
+                rows=_rows(base, table["rows"]),
                 protocols=dict(table["protocols"]),
                 presets={name: _preset(base, entry) for name, entry in table["presets"].items()},
                 synthetic=Synthetic(**{**table["synthetic"], "config": str(base / table["synthetic"]["config"])}),
-                defaults={key: list(table[key]) for key in ("protocol", "preset", "seeds")},
+                defaults={key: _list(key, table[key]) for key in ("protocol", "preset", "seeds")},
             )
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ConfigError(
@@ -156,17 +153,57 @@ class Experiment:
         numbers = _names(seeds, default)
         if wrong := [number for number in numbers if not number.isdecimal()]:
             raise ConfigError(f"--seeds {seeds}: {wrong[0]!r} is no number from 0. Give for example 0,1,2.")
+        if not numbers:
+            raise ConfigError("--seeds names nothing. Give for example 0,1,2.")
         return Choice(
             rows=[by_name[name] for name in _known("rows", _names(rows, list(by_name)), by_name)],
             presets=_known("preset", _names(preset, self.defaults["preset"]), self.presets),
             protocols=_known("protocol", _names(protocol, self.defaults["protocol"]), self.protocols),
-            seeds=[int(number) for number in numbers],
+            seeds=list(dict.fromkeys(int(number) for number in numbers)),
         )
 
 
 def option(name: str, value: Any) -> list[str]:
     """An option of ``resgat fit`` and its value, which may be any plain value."""
     return [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file, its interpolations resolved.
+
+    Raises:
+        ConfigError: It is not YAML, or no mapping of names to values.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    # what is neither a mapping nor a list is an OSError to OmegaConf
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a list, expected names and values.")
+    return {str(name): value for name, value in content.items()}
+
+
+def _rows(base: Path, entries: Sequence[Mapping[str, Any]]) -> list[Row]:
+    rows = [Row(**{**entry, "config": str(base / entry["config"])}) for entry in entries]
+    names = [row.name for row in rows]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two rows are called {twice[0]}")
+    for row in rows:
+        counts = [f"{split} {label}" for split in ("train", "test") for label in ("real", "fake")]
+        wrong = [name for name in ("f1", "auc") if not isinstance(row.paper.get(name), int | float)]
+        for name in counts:
+            split, label = name.split()
+            wrong += [] if isinstance((row.paper.get(split) or {}).get(label), int) else [name]
+        if wrong:
+            raise ValueError(f"row {row.name}: the paper's {wrong[0]} is missing or no number")
+    return rows
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name}: {value!r} is no list")
+    return value
 
 
 def _preset(base: Path, entry: Mapping[str, Any]) -> Preset:

@@ -10,15 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from tqdm import tqdm
 
 from resgat_pl.callbacks import choose_faces
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.errors import ConfigError
-from resgat_pl.experiment import Condition, Experiment
+from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
 from resgat_pl.explain.gradient import grad_cam
 from resgat_pl.explain.graph import attention_map
@@ -84,13 +82,12 @@ def figures(
     experiment = Experiment.read(plan.parent / settings["table"])
     rows = {row.name: row for row in experiment.rows}
     chosen = _chosen(plans, only)
+    _check(plan, settings, plans, experiment)
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     detectors: dict[str, Detector] = {}
     for figure in tqdm(chosen, unit="figure", desc=f"figures ({data})"):
         needed = dict.fromkeys(name for _, name in figure.columns)
-        if unknown := [name for name in needed if name not in rows]:
-            raise ConfigError(f"{plan}, {figure.name}: no row {unknown[0]!r} in {settings['table']}.")
         absent = [rows[name].root for name in needed if data == "real" and not os.environ.get(rows[name].root)]
         if absent:
             lines.append(f"{figure.name}: not drawn, {absent[0]} is not set")
@@ -198,25 +195,54 @@ def explain(
 def _read(path: Path) -> tuple[dict[str, Any], list[Plan]]:
     if not path.is_file():
         raise ConfigError(f"There are no figures at {path}. Those of the paper are experiments/figures.yaml.")
+    content = read_yaml(path)
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        plans = []
-        for entry in content["figures"]:
-            columns = [tuple(column.split()) for column in entry["columns"]]
-            if any(len(column) != 2 or column[0] not in get_args(Method) for column in columns):
-                raise ValueError(f"a column is METHOD ROW, METHOD one of {', '.join(get_args(Method))}")
-            if entry["faces"] not in {"balanced", "pairs"}:
-                raise ValueError(f"faces: {entry['faces']}, expected balanced or pairs")
-            plans.append(Plan(**{**entry, "columns": columns}))
         settings = {key: content[key] for key in ("table", "protocol", "preset", "seed", "lime")}
-    except (OmegaConfBaseException, ValueError, KeyError, TypeError, AttributeError) as error:
+        plans = [_plan(entry) for entry in content["figures"]]
+        if not plans or not isinstance(settings["table"], str) or not isinstance(settings["seed"], int):
+            raise ValueError("expected at least one figure, a table's path and a seed")
+        samples, segments = (settings["lime"].get(name) for name in ("samples", "segments"))
+        if settings["lime"].keys() - {"samples", "segments"} or not isinstance(samples, int) or samples < 1:
+            raise ValueError(f"lime: {settings['lime']}, expected samples from 1 and segments")
+        if segments not in get_args(Segments):
+            raise ValueError(f"lime: segments {segments!r}, expected {' or '.join(get_args(Segments))}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be used ({error}): compare experiments/figures.yaml.") from None
     return settings, plans
+
+
+def _plan(entry: dict[str, Any]) -> Plan:
+    columns = [tuple(column.split()) for column in entry["columns"]]
+    if not columns or any(len(column) != 2 or column[0] not in get_args(Method) for column in columns):
+        raise ValueError(f"a column is METHOD ROW, METHOD one of {', '.join(get_args(Method))}")
+    least = {"balanced": 1, "pairs": 2}.get(entry["faces"])
+    if least is None:
+        raise ValueError(f"faces: {entry['faces']}, expected balanced or pairs")
+    if not isinstance(entry["count"], int) or entry["count"] < least:
+        raise ValueError(f"count: {entry['count']!r}, expected a number from {least}")
+    return Plan(**{**entry, "columns": columns})
+
+
+def _check(path: Path, settings: dict[str, Any], plans: list[Plan], experiment: Experiment) -> None:
+    """Make sure that the table has all that is asked for, before anything is trained.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    rows = {row.name for row in experiment.rows}
+    for plan in plans:
+        if unknown := [name for _, name in plan.columns if name not in rows]:
+            raise ConfigError(f"{path}, {plan.name}: no row {unknown[0]!r} in {settings['table']}.")
+    for what, known in (("protocol", experiment.protocols), ("preset", experiment.presets)):
+        if settings[what] not in known:
+            raise ConfigError(f"{path}: no {what} {settings[what]!r} in {settings['table']}: {', '.join(known)}.")
 
 
 def _chosen(plans: list[Plan], only: str | None) -> list[Plan]:
     by_name = {plan.name: plan for plan in plans}
     names = list(by_name) if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--only names nothing. There are: {', '.join(by_name)}.")
     if unknown := [name for name in names if name not in by_name]:
         raise ConfigError(f"--only: there is no figure {unknown[0]!r}. There are: {', '.join(by_name)}.")
-    return [by_name[name] for name in names]
+    return [by_name[name] for name in dict.fromkeys(names)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from resgat_pl.data.counts import check_splits, class_counts
 from resgat_pl.data.dataset import Change, Draw, FaceCrops
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.splits import SplitProtocol, divide, from_spec
@@ -100,11 +101,12 @@ def score(
         title: Of the progress bar.
 
     Raises:
-        SplitError: There is no test split.
+        SplitError: There is no test split, or it has one class only.
     """
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
+    check_splits(class_counts(manifest.column("label"), manifest.column("split")), ["test"])
     faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
     loader = DataLoader(
         faces,

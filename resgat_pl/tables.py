@@ -56,7 +56,8 @@ class Run:
             with (folder / "predictions" / "videos.csv").open(newline="") as file:
                 lines = list(csv.DictReader(file))
             videos = tuple("/".join(line[name] for name in VIDEO_KEY) for line in lines)
-        except (OSError, ValueError, KeyError) as error:
+            _ = results["provenance"]["data"]["counts"], results["provenance"]["seed"], results["checkpoint"]["path"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestError(f"{folder} does not hold a finished `resgat test` ({error}). Test again.") from None
         return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results, videos)
 
@@ -149,7 +150,7 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool) -
     )
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / f"{name}.md", (text + "\n").encode())
-    write_atomic(out / f"{name}.csv", _csv(cells).encode())
+    write_atomic(out / f"{name}.csv", _csv(cells, synthetic).encode())
     write_atomic(out / f"{name}.tex", _latex(header, body, synthetic).encode())
     _log_to_wandb(out, name, header, body)
     return text
@@ -250,17 +251,27 @@ def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in body])
 
 
-def _csv(cells: Sequence[Cell]) -> str:
+def _csv(cells: Sequence[Cell], synthetic: bool) -> str:
     """Every metric of every run, one a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "preset", "protocol", "seed", "level", "metric", "value", "low", "high", "leaky", "folder"])
+    writer.writerow(
+        ["data", "row", "preset", "protocol", "seed", "level", "metric", "value", "low", "high", "leaky", "folder"]
+    )
     for cell in cells:
         for run in cell.runs:
             seed = run.results["provenance"]["seed"]
             for level, scores in run.scores.items():
                 for metric, value in scores.values.items():
-                    place = [cell.row.name, cell.preset, cell.protocol, seed, level, metric]
+                    place = [
+                        "synthetic" if synthetic else "real",
+                        cell.row.name,
+                        cell.preset,
+                        cell.protocol,
+                        seed,
+                        level,
+                        metric,
+                    ]
                     writer.writerow([*place, *(f"{v:.6f}" for v in value), " ".join(run.leaky), str(run.folder)])
     return text.getvalue()
 
@@ -270,6 +281,8 @@ def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool
     special = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "±": r"$\pm$", "−": "$-$"})
     lines = [f"% {_WARNING}"] if synthetic else []
     lines += [rf"\begin{{tabular}}{{{'l' * 4}{'r' * (len(header) - 4)}}}", r"\toprule"]
+    if synthetic:
+        lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{{_WARNING}}} \\")
     lines.append(" & ".join(name.translate(special) for name in header) + r" \\")
     lines.append(r"\midrule")
     lines += [" & ".join(value.translate(special) for value in line) + r" \\" for line in body]

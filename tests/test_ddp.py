@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat
 
@@ -49,14 +51,31 @@ def run(odd_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("two", "one", "stage"), [("version_0", "version_2", "val"), ("version_1", "version_3", "test")]
 )
 def test_metrics_are_those_of_one_process(run: Path, two: str, one: str, stage: str) -> None:
-    pair, single = metrics(run / two), metrics(run / one)
-    names = [name for name in single if name.startswith(f"{stage}/")]
-    assert len(names) == 9
-    for name in names:
-        if "f1" in name or "accuracy" in name:
+    pair, single = (
+        {name: value for name, value in metrics(run / version).items() if name.startswith(f"{stage}/")}
+        for version in (two, one)
+    )
+    expected = {f"{stage}/{level}_{name}" for level in ("frame", "video") for name in METRICS}
+    assert pair.keys() == single.keys() >= expected | {f"{stage}/loss"}
+    for name in pair:
+        if name.rpartition("frame_")[2].rpartition("video_")[2] in THRESHOLDED:
             assert pair[name] == single[name], name
         else:
             assert pair[name] == pytest.approx(single[name], abs=1e-6), name
+
+
+def test_results_are_those_of_one_process(run: Path) -> None:
+    pair, single = (json.loads((run / version / "results.json").read_text()) for version in ("version_1", "version_3"))
+    assert pair["thresholds"] == single["thresholds"] is not None
+    assert pair["leaky"] == single["leaky"] == []
+    assert pair["provenance"]["data"] == single["provenance"]["data"]
+    assert pair["checkpoint"] == single["checkpoint"]
+    assert len(pair["scores"]) == len(single["scores"]) >= 2
+    for mine, other in zip(pair["scores"], single["scores"], strict=True):
+        assert (mine["level"], mine["method"]) == (other["level"], other["method"])
+        assert mine["values"].keys() == other["values"].keys()
+        for name, values in mine["values"].items():
+            assert values == pytest.approx(other["values"][name], abs=1e-6), name
 
 
 def test_predictions_are_those_of_one_process(run: Path) -> None:

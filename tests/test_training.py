@@ -11,12 +11,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from resgat_pl import ResGAT
 from resgat_pl.cli import main
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.metrics.binary import METRICS
+from resgat_pl.nn.weights import read_file
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
+from .tiny import tiny
+
+OVERLAYS = {name: CONF.parent.parent / "configs" / f"{name}.yaml" for name in ("paper_faithful", "corrected")}
+PAPER = ("--data.split", "resgat_pl.data.splits.PaperSplit")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -39,8 +46,9 @@ def test_fit_leaves_checkpoints_metrics_and_heatmaps(run: Path) -> None:
     assert sorted(path.name for path in (fitted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     values = metrics(fitted)
     for level in ("frame", "video"):
-        for name in ("f1_fake", "f1_real", "auroc", "accuracy"):
-            assert 0 <= values[f"val/{level}_{name}"] <= 1
+        for name in METRICS:
+            assert values[f"val/{level}_{name}"] >= 0
+            assert values[f"val/{level}_{name}"] <= (math.inf if name == "log_loss" else 1)
     assert math.isfinite(values["val/loss"])
     assert math.isfinite(values["train/loss"])
     for name in ("epoch-000", "epoch-001"):
@@ -131,3 +139,48 @@ def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:
         (checkpoint,) = (tmp_path / name).rglob("last.ckpt")
         states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def leaves(tree: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """Every option that a configuration sets; what is below a class path belongs to its value."""
+    if not isinstance(tree, dict) or "class_path" in tree:
+        return {place}
+    return set().union(*(leaves(value, (*place, key)) for key, value in tree.items()))
+
+
+def test_the_two_overlays_set_the_same_options() -> None:
+    faithful, corrected = (yaml.safe_load(path.read_text()) for path in OVERLAYS.values())
+    assert leaves(faithful) == leaves(corrected)
+    assert len(leaves(faithful)) == 10
+    assert faithful != corrected
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_overlays_train_the_tiny_detector(name: str, ffpp_crops: Path, tmp_path: Path) -> None:
+    epochs = 2
+    done = tiny("fit", tmp_path, ffpp_crops, "--config", OVERLAYS[name], "--trainer.max_epochs", epochs,
+                "--trainer.limit_train_batches", 2, *(PAPER if name == "paper_faithful" else ()))  # fmt: skip
+    assert done.status == 0, done.errors
+    checkpoints = {path.stem: read_file(path) for path in (tmp_path / "checkpoints").iterdir()}
+    assert checkpoints.keys() == {"best", "last"}
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["data"]["order"] == ("shuffled" if name == "paper_faithful" else "balanced")
+    assert checkpoints["best"]["resgat"]["net"]["normalize"] == ("none" if name == "paper_faithful" else "imagenet")
+    if name == "paper_faithful":  # no validation, nor a split for it: the last epoch is tested, at the threshold 0.5
+        assert not (tmp_path / "heatmaps").exists()
+        assert checkpoints["best"]["resgat"]["thresholds"] is None
+        assert checkpoints["best"]["epoch"] == epochs - 1
+        last = checkpoints["last"]["state_dict"]
+        assert all(torch.equal(value, last[key]) for key, value in checkpoints["best"]["state_dict"].items())
+        assert checkpoints["last"]["lr_schedulers"] == []
+    else:
+        assert set(checkpoints["best"]["resgat"]["thresholds"]) == {"frame", "video"}
+        assert (tmp_path / "heatmaps" / "epoch-001.png").is_file()
+        assert checkpoints["last"]["lr_schedulers"][0]["T_max"] == epochs
+        assert checkpoints["last"]["lr_schedulers"][0]["_last_lr"] == pytest.approx([0])
+
+
+def test_corrected_needs_a_validation_split(ffpp_crops: Path, tmp_path: Path) -> None:
+    done = tiny("fit", tmp_path, ffpp_crops, "--config", OVERLAYS["corrected"], *PAPER)
+    assert done.status == 2
+    assert "The split 'val' has no real and no fake" in done.errors
