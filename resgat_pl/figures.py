@@ -131,6 +131,7 @@ def _draw(
         f"{'fake, ' + str(method) if label else 'real'}\np = {p:.2f}"
         for label, method, p in zip(faces.labels[chosen], methods, probability.tolist(), strict=True)
     ]
+    title += f"; p by {figure.columns[-1][1]}"
     masks = [faces.mask(place) for place in chosen.tolist()]
     return draw_comparison(pixels.permute(0, 2, 3, 1).numpy(), titles, columns, path, title, masks)
 

@@ -125,7 +125,7 @@ def test_all_columns_are_of_the_same_faces(
     text = figures(planned(tmp_path / "plan.yaml", {"columns": ALL}), data="synthetic", out=tmp_path)
     assert text.startswith("one: ")
     ((images, titles, columns, heading),) = drawn
-    assert heading == "Faces (SYNTHETIC data)"
+    assert heading == "Faces (SYNTHETIC data); p by ffpp_gatv2"
     faces = faces_of(ffpp_crops)
     chosen = choose_faces(faces, 4).tolist()
     expected = np.stack([faces[place]["image"].permute(1, 2, 0).numpy() for place in chosen])
