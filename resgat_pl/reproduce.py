@@ -97,7 +97,7 @@ def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
     """
     request = {"arguments": list(arguments), "configs": _digests(arguments)}
     asked, done = folder / "request.json", folder / "done.json"
-    if asked.is_file():
+    if asked.is_file() and (done.is_file() or _versions(folder)):  # what failed before it began binds nobody
         stored = json.loads(asked.read_text())
         if stored != request:
             raise ConfigError(
