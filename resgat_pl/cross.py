@@ -52,8 +52,8 @@ def cross(
             for tested, folder in folders.items():
                 cell: dict[str, Any] = {"train": trained, "test": tested}
                 cells.append(cell)
-                manifest = detector.manifest(folder, split)
                 try:
+                    manifest = detector.manifest(folder, split)
                     cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
                     found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
                 except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled

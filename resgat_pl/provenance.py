@@ -84,7 +84,7 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
     manifest = data.manifest
     counts = class_counts(manifest.column("label"), manifest.column("split"))
     return {
-        "crops": str(data.crops),
+        "crops": str(data.crops.resolve()),
         "manifest": manifest.fingerprint(),
         "splits": manifest.split_fingerprint(),
         "protocol": manifest.info.get("protocol", {}),

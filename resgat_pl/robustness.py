@@ -75,8 +75,11 @@ def robustness(
     Returns:
         The table as Markdown.
     """
-    chosen = [kind for kind in STRENGTHS if kind in {name.strip() for name in kinds.split(",")}]
-    if unknown := {name.strip() for name in kinds.split(",")} - set(STRENGTHS):
+    named = {name.strip() for name in kinds.split(",") if name.strip()}
+    chosen = [kind for kind in STRENGTHS if kind in named]
+    if not named:
+        raise ConfigError(f"--kinds names nothing. There are: {', '.join(STRENGTHS)}.")
+    if unknown := named - set(STRENGTHS):
         raise ConfigError(f"--kinds: {', '.join(sorted(unknown))} is unknown. There are: {', '.join(STRENGTHS)}.")
     detector = Detector.load(checkpoint)
     manifest = detector.manifest(crops or Path(detector.data["crops"]), split)

@@ -198,6 +198,9 @@ def killed(request_: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run that was killed after the first of two epochs, and finished when it was started again."""
     folder = tmp_path_factory.mktemp("runs") / "new" / "run"
     calls: list[tuple[str, ...]] = []
+    # and before that, killed in its first epoch, when the best was written but not the last
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").write_text("stale")
 
     def die_after_an_epoch(*arguments: str) -> None:
         calls.append(arguments)
