@@ -1,0 +1,222 @@
+"""What every explainer takes and returns, in the manner of captum: ``Method(model).attribute(images)``."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resgat_pl.errors import ConfigError
+from resgat_pl.explain.regions import region_weights
+from resgat_pl.nn.resgat import ResGAT
+
+Target = Literal["fake", "real"]
+"""The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
+Unit = Literal["logit", "probability", "attention", "gradient"]
+"""What the numbers of a map are. ``logit`` maps can be compared with each other and added up."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a batch of faces was judged as it was, on the grid of the network.
+
+    Attributes:
+        method: Name of the explainer's class.
+        unit: What the numbers of ``node_map`` are.
+        signed: Whether negative values mean something: that a node speaks against the target.
+        target: The class explained.
+        node_map: ``(B, h, w)`` float32, positive where a node speaks for the target.
+        edge_scores: ``(B, E)`` float32 in the order of ``edge_index``, or None where the method has none.
+        edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included.
+        logit: ``(B,)`` float32, of the target class.
+        bias: ``(B,)`` float32, what the method says the target's logit is without any node. For the graph methods it
+            is b' of ``nn.contribution``, computed from the parameters.
+        completeness_gap: ``(B,)`` float32, |Σ node_map + bias − logit| / (1 + |logit|); NaN where ``unit`` is not
+            ``logit``. At most 1e-4 for an exact method.
+        n_forward: Forward passes of the whole network for each image.
+        n_backward: Backward passes of the whole network for each image.
+        n_graph: Passes of the graph part alone for each image, on features that were encoded once.
+        seconds: Wall-clock time for each image, transfers included.
+    """
+
+    method: str
+    unit: Unit
+    signed: bool
+    target: Target
+    node_map: Tensor
+    edge_scores: Tensor | None
+    edge_index: Tensor
+    logit: Tensor
+    bias: Tensor
+    completeness_gap: Tensor
+    n_forward: float
+    n_backward: float
+    n_graph: float
+    seconds: float
+
+    def heatmap(self, size: int | tuple[int, int]) -> Tensor:
+        """The map at image resolution, ``(B, H, W)`` float32: bilinear between the centres of the nodes."""
+        size = (size, size) if isinstance(size, int) else size
+        return F.interpolate(self.node_map[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+    def regions(self, landmarks: Tensor) -> Tensor:
+        """Sum of the map over each face region, ``(B, len(REGIONS))`` float32.
+
+        A node that lies in several regions is shared out by area, so the regions add up to what the nodes add up to:
+        for an exact method ``regions.sum(1) + bias`` is the logit.
+
+        Args:
+            landmarks: ``(B, 5, 2)`` float, x and y in [0, 1] of the image, in the order of ``regions.LANDMARKS``.
+
+        Raises:
+            ConfigError: A landmark is missing (not finite), or their number is not that of the images.
+        """
+        if landmarks.shape[0] != len(self.node_map):
+            raise ConfigError(f"{len(self.node_map)} faces were explained, but there are {len(landmarks)} landmarks.")
+        weights = region_weights(landmarks, (self.node_map.shape[1], self.node_map.shape[2])).to(self.node_map)
+        return torch.einsum("brhw,bhw->br", weights, self.node_map)
+
+
+class Attribution(NamedTuple):
+    """What a method finds for some images, for the class *fake*.
+
+    Attributes:
+        nodes: ``(B, N)`` float.
+        logit: ``(B,)`` float.
+        bias: ``(B,)`` float.
+        edges: ``(B, E)`` float, or None.
+        forward: Forward passes of the whole network for each image.
+        backward: Backward passes, likewise.
+        graph: Passes of the graph part alone, likewise.
+    """
+
+    nodes: Tensor
+    logit: Tensor
+    bias: Tensor
+    edges: Tensor | None = None
+    forward: float = 1
+    backward: float = 0
+    graph: float = 0
+
+
+class Explainer(ABC):
+    """An explanation method for one network.
+
+    ``attribute`` works in batches, on the network's device, and leaves the network as it found it: mode, parameters,
+    gradients. Images elsewhere are copied to that device.
+
+    Attributes:
+        unit: See ``Unit``.
+        signed: See ``Explanation``. An unsigned method gives the same map for either target.
+        exact: Whether the map and the bias add up to the logit by construction.
+
+    Args:
+        model: A ``ResGAT``, or a module that holds one as ``net``.
+        batch_size: Images that go through the network at once; bounds the memory.
+
+    Raises:
+        ConfigError: ``model`` is something else, or ``batch_size`` is not positive.
+    """
+
+    unit: ClassVar[Unit] = "logit"
+    signed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+    def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
+        net = model if isinstance(model, ResGAT) else getattr(model, "net", None)
+        if not isinstance(net, ResGAT):
+            raise ConfigError(
+                f"{type(self).__name__} explains a ResGAT or a module whose net is one, not {model!r:.80}."
+            )
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        self.net = net
+        self.batch_size = batch_size
+
+    def attribute(self, images: Tensor, target: Target = "fake") -> Explanation:
+        """Explain ``images (B, 3, H, W)`` float in [0, 1], RGB.
+
+        Raises:
+            ConfigError: There is no image, the images have another shape, type or range, they are too small for a grid
+                of 2×2 nodes, or ``target`` is unknown.
+        """
+        _check(images, target)
+        started = time.perf_counter()
+        device = next(self.net.parameters()).device
+        with evaluation_mode(self.net):
+            parts = [self.explain(batch.to(device)) for batch in images.split(self.batch_size)]
+        found = _join(parts)
+        sign = -1.0 if target == "real" else 1.0
+        nodes = found.nodes * (sign if self.signed else 1.0)
+        logit, bias = found.logit * sign, found.bias * sign
+        gap = (
+            ((nodes.sum(dim=1) + bias - logit).abs() / (1 + logit.abs())) if self.unit == "logit" else logit * torch.nan
+        )
+        edges = None if found.edges is None else found.edges * (sign if self.signed else 1.0)
+        return Explanation(
+            method=type(self).__name__,
+            unit=self.unit,
+            signed=self.signed,
+            target=target,
+            node_map=nodes.reshape(len(nodes), *self.net.grid.shape),
+            edge_scores=edges,
+            edge_index=self.net.grid.edge_index,
+            logit=logit,
+            bias=bias,
+            completeness_gap=gap,
+            n_forward=found.forward,
+            n_backward=found.backward,
+            n_graph=found.graph,
+            seconds=(time.perf_counter() - started) / len(images),
+        )
+
+    @abstractmethod
+    def explain(self, images: Tensor) -> Attribution:
+        """Explain at most ``batch_size`` images on the network's device, the network being in evaluation mode.
+
+        Whether gradients are recorded is up to the caller; a method that needs or does not need them says so itself.
+        """
+
+
+@contextmanager
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode, and afterwards every part back to the mode it was in."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _check(images: Tensor, target: str) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ConfigError(f"The images are {tuple(images.shape)} {images.dtype}; give (B, 3, H, W) floats in [0, 1].")
+    if not len(images):
+        raise ConfigError("There is no image to explain: the batch is empty.")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # resizing may overshoot a little; NaN fails too
+        raise ConfigError(f"The images' values go from {low:g} to {high:g}; give floats in [0, 1], not normalised.")
+    if target not in get_args(Target):
+        raise ConfigError(f"target is {target!r}; it must be {' or '.join(get_args(Target))}.")
+
+
+def _join(parts: list[Attribution]) -> Attribution:
+    edges = [part.edges.detach().float() for part in parts if part.edges is not None]
+    return Attribution(
+        nodes=torch.cat([part.nodes.detach().float() for part in parts]),
+        logit=torch.cat([part.logit.detach().float() for part in parts]),
+        bias=torch.cat([part.bias.detach().float() for part in parts]),
+        edges=torch.cat(edges) if edges else None,
+        forward=sum(part.forward * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
+        backward=sum(part.backward * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
+        graph=sum(part.graph * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
+    )
