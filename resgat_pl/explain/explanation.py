@@ -170,7 +170,7 @@ class Explainer(ABC):
             edge_index=self.net.grid.edge_index,
             logit=logit,
             bias=bias,
-            completeness_gap=gap,
+            completeness_gap=gap if self.unit == "logit" else torch.full_like(gap, torch.nan),
             n_forward=found.forward,
             n_backward=found.backward,
             n_graph=found.graph,
