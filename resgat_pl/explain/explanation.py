@@ -151,7 +151,7 @@ class Explainer(ABC):
         started = time.perf_counter()
         device = next(self.net.parameters()).device
         with evaluation_mode(self.net):
-            parts = [self.explain(batch.to(device)) for batch in images.split(self.batch_size)]
+            parts = [self.explain(batch.to(device)) for batch in torch.split(images, self.batch_size)]
         found = _join(parts)
         sign = -1.0 if target == "real" else 1.0
         nodes = found.nodes * (sign if self.signed else 1.0)
