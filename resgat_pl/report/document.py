@@ -1,0 +1,258 @@
+"""The JSON document of ``resgat explain``: one file's verdict, and why.
+
+``report.json`` is ``Document`` as written by ``to_json``: one object with the fields below in this order, every
+dataclass an object, ``None`` as ``null`` (JSON has no NaN), and without the fields marked *not in the JSON*. It carries
+``schema``; a reader must refuse another number. Positive always means *towards fake*. Scores are in [0, 1], logits are
+natural logarithms of odds, times are seconds, boxes are pixels of the upright frame, landmarks are fractions of the
+crop.
+
+Everything adds up: for a method whose ``unit`` is ``logit``, ``Σ nodes + bias`` and ``Σ regions + bias`` are the
+frame's ``logit``, up to ``gap · (1 + |logit|)``; ``probability`` of a frame is ``σ(logit / temperature)``; a face's
+``probability`` is the mean over its frames and the file's the maximum over its faces, as in the project's metrics per
+video. In a face's ``maps`` all of this is averaged over its frames, so they add up to the face's mean ``logit``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Final, Literal
+
+SCHEMA: Final = 1
+"""Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
+Verdict = Literal["fake", "real", "no face"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The detector.
+
+    Attributes:
+        name: File name, without folders.
+        fingerprint: SHA-256 of the file.
+        net: The network's arguments, ``ResGAT.config``.
+        extraction: How its training crops were cut out, which is how faces are cut out here.
+        assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
+    """
+
+    name: str
+    fingerprint: str
+    net: dict[str, Any]
+    extraction: dict[str, Any]
+    assumed: list[str]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How probabilities come from logits: σ(logit / temperature).
+
+    Attributes:
+        temperature: Fitted on the checkpoint's validation data; None where it has none, and 1 is used.
+        statement: The same in words.
+    """
+
+    temperature: float | None
+    statement: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the verdict came about: fake if ``score > threshold``.
+
+    Attributes:
+        score: As in the project's metrics per video: like ``Document.probability`` but without calibration. None
+            without a face.
+        threshold: What it is compared with.
+        source: Where the threshold comes from, in words.
+        borderline: Whether the threshold lies within the score's 95 % interval, so that other frames of the same
+            video could have turned the verdict. False for a single frame, of which nothing is known.
+    """
+
+    score: float | None
+    threshold: float
+    source: str
+    borderline: bool
+
+
+@dataclass(frozen=True)
+class Method:
+    """An explanation method that was run, with what all its maps have in common.
+
+    Attributes:
+        name: Class of ``resgat_pl.explain``; the key in every ``maps``.
+        unit: ``logit``, ``probability``, ``attention`` or ``gradient``: what the numbers are.
+        signed: Whether a negative value means *towards real*.
+        exact: Whether nodes and bias add up to the logit by construction.
+        about: One sentence on what it shows.
+        scale: Colours run from −scale to +scale, or from 0 to scale for an unsigned method: the 99.5th percentile of
+            all absolute values in this document, rounded up to two digits. The same for all faces and frames.
+        forward: Forward passes of the network for each face.
+        backward: Backward passes for each face.
+        graph: Passes of the graph part alone for each face.
+        milliseconds: Wall-clock time for each face. Methods that are read off the pass that scores have its time.
+        shared: Whether it is read off the very pass that scores the face, and so costs nothing.
+    """
+
+    name: str
+    unit: str
+    signed: bool
+    exact: bool
+    about: str
+    scale: float
+    forward: float
+    backward: float
+    graph: float
+    milliseconds: float
+    shared: bool
+
+
+@dataclass(frozen=True)
+class NodeMap:
+    """One method's answer for one face in one frame, or its mean over the frames.
+
+    Attributes:
+        nodes: h rows of w values, from the top left.
+        regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
+        bias: What the method says the logit is without any node; None unless the unit is ``logit``.
+        gap: |Σ nodes + bias − logit| / (1 + |logit|), in the mean its largest value over the frames; None unless the
+            unit is ``logit``. About 1e-6 for an exact method.
+        edges: One value an edge of ``Document.edge_index``, or None where the method has none.
+    """
+
+    nodes: list[list[float]]
+    regions: list[float]
+    bias: float | None
+    gap: float | None
+    edges: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """One face in one frame.
+
+    Attributes:
+        index: Number of the frame in its video, from 0; 0 for an image.
+        time: Seconds from the start; None for an image.
+        box: x0, y0, x1, y1 of the square that was cut out, in pixels of the frame; may reach beyond it.
+        landmarks: Five points (x, y) in [0, 1] of the crop, in the order of ``Document.landmarks``; the average
+            face's where ``landmarks_found`` is false.
+        landmarks_found: Whether the detector gave them.
+        logit: Of *fake*.
+        probability: Calibrated.
+        maps: By method name.
+        sentence: The explanation in words.
+        jpeg: *Not in the JSON.* The crop as the network saw it, a JPEG file.
+    """
+
+    index: int
+    time: float | None
+    box: list[int]
+    landmarks: list[list[float]]
+    landmarks_found: bool
+    logit: float
+    probability: float
+    maps: dict[str, NodeMap]
+    sentence: str
+    jpeg: bytes = field(default=b"", repr=False, metadata={"json": False})
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One face over time.
+
+    Attributes:
+        number: From 1, the largest face first.
+        probability: Mean over its frames, calibrated.
+        interval: 95 % bootstrap interval of ``probability`` over its frames (low, high); None for a single frame.
+        score: Mean over its frames, without calibration.
+        logit: Mean over its frames.
+        maps: Mean over its frames, by method name.
+        sentence: The explanation in words, of the mean.
+        frames: In time order; only those in which the face was found.
+    """
+
+    number: int
+    probability: float
+    interval: tuple[float, float] | None
+    score: float
+    logit: float
+    maps: dict[str, NodeMap]
+    sentence: str
+    frames: list[FaceFrame]
+
+
+@dataclass(frozen=True)
+class Document:
+    """What ``resgat explain`` finds out about one file.
+
+    Attributes:
+        schema: ``SCHEMA``.
+        file: Name of the file, without folders.
+        kind: ``image`` or ``video``.
+        size: Width and height of the upright frame in pixels.
+        frames_total: Frames in the file.
+        frames_sampled: Frames that were searched for faces.
+        verdict: ``fake``, ``real`` or ``no face``.
+        probability: Of *fake*, calibrated; None without a face.
+        interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None for a single frame or
+            without a face.
+        decision: How the verdict came about.
+        calibration: How probabilities come from logits.
+        checkpoint: The detector.
+        versions: Of this package and of what it stands on.
+        seed: Of the bootstrap and of methods that draw at random.
+        grid: Rows and columns of nodes.
+        regions: Names of the face regions.
+        landmarks: Names of the five landmarks.
+        edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
+        methods: In the order asked for; the first is shown first.
+        tracks: The largest face first; empty without a face.
+        notes: What was unusual about this file, in words.
+        caveats: What must be said wherever these maps are shown.
+        seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
+    """
+
+    schema: int
+    file: str
+    kind: Literal["image", "video"]
+    size: tuple[int, int]
+    frames_total: int
+    frames_sampled: int
+    verdict: Verdict
+    probability: float | None
+    interval: tuple[float, float] | None
+    decision: Decision
+    calibration: Calibration
+    checkpoint: Checkpoint
+    versions: dict[str, Any]
+    seed: int
+    grid: tuple[int, int]
+    regions: list[str]
+    landmarks: list[str]
+    edge_index: list[list[int]]
+    methods: list[Method]
+    tracks: list[FaceTrack]
+    notes: list[str]
+    caveats: list[str]
+    seconds: float
+
+
+def plain(value: Any) -> Any:
+    """The JSON form of a document or of a part of it: dictionaries, lists, text, numbers and None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = (entry.name for entry in fields(value) if entry.metadata.get("json", True))
+        return {name: plain(getattr(value, name)) for name in kept}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def to_json(document: Document) -> str:
+    """``report.json``: one line, UTF-8.
+
+    Raises:
+        ValueError: A number is not finite, which JSON cannot hold.
+    """
+    return json.dumps(plain(document), ensure_ascii=False, allow_nan=False)
