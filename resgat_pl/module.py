@@ -38,6 +38,8 @@ class ResGATModule(LightningModule):
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one. Kept in checkpoints, for ``resgat test``.
+        temperature: Calibrates the probabilities, see ``metrics.calibration``; of the latest validation, None before
+            one or where it gave none. Kept in checkpoints, for ``resgat explain``.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ResGATModule(LightningModule):
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
+        self.temperature: float | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -106,6 +109,7 @@ class ResGATModule(LightningModule):
         self._log_stage(self.val_metrics, self.val_loss, "val/loss")
         levels = [metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)]
         self.thresholds = {metric.level: metric.best_threshold for metric in levels}
+        self.temperature = next(metric.temperature for metric in levels if metric.level == "frame")
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_start``."""
@@ -132,11 +136,12 @@ class ResGATModule(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and the validation's thresholds."""
+        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave."""
         checkpoint["resgat"] = {
             "version": CHECKPOINT_VERSION,
             "net": self.net.config,
             "thresholds": self.thresholds,
+            "temperature": self.temperature,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -155,6 +160,7 @@ class ResGATModule(LightningModule):
             )
         check_compatible(self.net.config, entry["net"])
         self.thresholds = entry.get("thresholds")
+        self.temperature = entry.get("temperature")
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)

@@ -80,13 +80,14 @@ def _git() -> dict[str, Any] | None:
 
 
 def of_data(data: FaceDataModule) -> dict[str, Any]:
-    """What was trained or tested on: hashes of the manifest and of its splits, protocol, counts of crops."""
+    """What was trained or tested on: hashes of manifest and splits, how crops were cut out, protocol, counts of crops."""
     manifest = data.manifest
     counts = class_counts(manifest.column("label"), manifest.column("split"))
     return {
         "crops": str(data.crops.resolve()),
         "manifest": manifest.fingerprint(),
         "splits": manifest.split_fingerprint(),
+        "extraction": manifest.info.get("extraction", {}),
         "protocol": manifest.info.get("protocol", {}),
         "counts": {split: count._asdict() for split, count in counts.items()},
     }

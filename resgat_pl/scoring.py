@@ -35,12 +35,14 @@ class Detector:
         net: In evaluation mode, on the best device there is.
         thresholds: By level, chosen on validation data; None where there was none.
         provenance: The checkpoint's, None where it has none.
+        temperature: Calibrates the probabilities (``metrics.calibration``); None where validation gave none.
     """
 
     path: Path
     net: ResGAT
     thresholds: dict[Level, float] | None
     provenance: dict[str, Any] | None
+    temperature: float | None = None
 
     @classmethod
     def load(cls, path: Path) -> Detector:
@@ -50,8 +52,9 @@ class Detector:
             WeightsError: It is missing, damaged, or something else.
         """
         content = read_file(path)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(path, ResGAT.load(path).to(device), content["resgat"].get("thresholds"), content.get(PROVENANCE))
+        net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
+        entry = content["resgat"]
+        return cls(path, net, entry.get("thresholds"), content.get(PROVENANCE), entry.get("temperature"))
 
     @property
     def data(self) -> dict[str, Any]:

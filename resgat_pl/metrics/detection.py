@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 from torchmetrics.utilities import dim_zero_cat
 
 from resgat_pl.metrics.binary import best_threshold, measure
+from resgat_pl.metrics.calibration import fit_temperature
 from resgat_pl.types import Level
 
 
@@ -46,6 +47,7 @@ class DetectionMetrics(Metric):
         self.level = level
         self.threshold = threshold
         self.best_threshold = 0.5
+        self.temperature: float | None = None
         for name in ("logit", "label", "row", "video", "track"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -61,16 +63,20 @@ class DetectionMetrics(Metric):
         """Return the metrics of everything seen, float64; empty before the first update.
 
         Also keeps in ``best_threshold`` the threshold with the highest balanced accuracy: of the validation data, it
-        can be used on test data. It is computed from what all processes saw, so it is the same on each.
+        can be used on test data. At frame level it likewise keeps ``temperature``, see ``metrics.calibration``. Both
+        are computed from what all processes saw, so they are the same on each.
         """
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
         first = _unique_first(dim_zero_cat(self.row))[1]
         # float64, so that confident predictions do not become certain ones, whose log-loss has no end
-        probability = dim_zero_cat(self.logit)[first].cpu().double().sigmoid()
+        logit = dim_zero_cat(self.logit)[first].cpu().double()
+        probability = logit.sigmoid()
         label = dim_zero_cat(self.label)[first].cpu()
-        if self.level == "video":
-            video = dim_zero_cat(self.video)[first].cpu()
+        video = dim_zero_cat(self.video)[first].cpu()
+        if self.level == "frame":
+            self.temperature = fit_temperature(logit.numpy(), label.numpy(), video.numpy())
+        else:
             track = dim_zero_cat(self.track)[first].cpu()
             probability, label = video_scores(probability, label, video, track)[:2]
         self.best_threshold = best_threshold(probability.numpy(), label.numpy())
