@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
+from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.guidance import guidance_loss, node_cover
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 
@@ -32,6 +34,8 @@ class ResGATModule(LightningModule):
         lr_scheduler: Made from the optimiser; null keeps the rate.
         lr_interval: Whether the schedule advances every ``epoch`` or every ``step``.
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
+        mask_loss_weight: Weight of ``nn.guidance``, which trains the nodes' contributions to lie on the manipulation
+            masks, where there are any; 0, as in the paper, leaves them alone.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
 
@@ -49,15 +53,19 @@ class ResGATModule(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
         pos_weight: float = 1.0,
+        mask_loss_weight: float = 0.0,
         channels_last: bool = False,
         compile_net: bool = False,
     ) -> None:
         super().__init__()
+        if mask_loss_weight < 0:
+            raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
         self.net = net
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_interval = lr_interval
         self.pos_weight = pos_weight
+        self.mask_loss_weight = mask_loss_weight
         self.channels_last = channels_last
         self.compile_net = compile_net
         stages = detection_metrics()
@@ -70,9 +78,7 @@ class ResGATModule(LightningModule):
 
     def forward(self, images: Tensor) -> ResGATOutput:
         """See ``ResGAT.forward``."""
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return cast("ResGATOutput", self.net(images))
+        return cast("ResGATOutput", self.net(self._in_format(images)))
 
     def configure_model(self) -> None:
         """Apply memory format and compilation, once."""
@@ -82,11 +88,18 @@ class ResGATModule(LightningModule):
             self.net.compile()
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        """One step; logs ``train/loss``."""
-        output = self(batch["image"])
-        loss = self._losses(output.logit, batch["label"]).mean()
+        """One step; logs ``train/loss``, the detection loss, and with guidance ``train/mask_loss``."""
+        if self.mask_loss_weight == 0:
+            loss = self._losses(self(batch["image"]).logit, batch["label"]).mean()
+            guidance = torch.zeros_like(loss)
+        else:
+            found = contributions(self.net, self._in_format(batch["image"]))
+            loss = self._losses(found.output.logit, batch["label"]).mean()
+            cover = node_cover(batch["mask"], self.net.grid.shape)
+            guidance = guidance_loss(found.node, cover, batch["mask_known"])
+            self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
-        return loss
+        return loss + self.mask_loss_weight * guidance
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
         """Collect predictions; the metrics are computed over all processes at the end."""
@@ -161,6 +174,9 @@ class ResGATModule(LightningModule):
         check_compatible(self.net.config, entry["net"])
         self.thresholds = entry.get("thresholds")
         self.temperature = entry.get("temperature")
+
+    def _in_format(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)

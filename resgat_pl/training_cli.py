@@ -35,6 +35,7 @@ class ResGATCLI(LightningCLI):
         parser.add_class_arguments(ResGAT, "net")
         parser.link_arguments("net", "model.net", apply_on="instantiate")
         parser.link_arguments("data.image_size", "net.image_size")
+        parser.link_arguments("model.mask_loss_weight", "data.masks", compute_fn=_needs_masks)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Heatmaps, "heatmaps")
@@ -80,6 +81,10 @@ class ResGATCLI(LightningCLI):
     def _ckpt_path(self) -> Path | None:
         value = self.config[self.config.subcommand].get("ckpt_path")
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
+
+
+def _needs_masks(mask_loss_weight: float) -> bool:
+    return mask_loss_weight > 0
 
 
 def _last_checkpoint() -> ModelCheckpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,9 @@ class FaceBatch(TypedDict):
         row: ``(B,)`` int64, row of the crop in the data module's manifest table.
         video: ``(B,)`` int64, code of (dataset, method, compression, video).
         track: ``(B,)`` int64, code of (video, track): one face over time.
+        mask: ``(B, H, W)`` float32 in [0, 1], what was manipulated; all zero for genuine faces. Only in training with
+            masks, like the next.
+        mask_known: ``(B,)`` bool, false for a fake without a mask.
     """
 
     image: Tensor
@@ -103,3 +106,5 @@ class FaceBatch(TypedDict):
     row: Tensor
     video: Tensor
     track: Tensor
+    mask: NotRequired[Tensor]
+    mask_known: NotRequired[Tensor]

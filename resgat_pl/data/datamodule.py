@@ -20,7 +20,7 @@ from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import ConfigError, ResGATError, SplitError
-from resgat_pl.types import FaceBatch, Split
+from resgat_pl.types import FAKE, FaceBatch, Split
 
 
 def require_data(root: Path | None, crops: Path) -> None:
@@ -61,6 +61,7 @@ class FaceDataModule(LightningDataModule):
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
         extract_jobs: Processes for the extraction.
+        masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
     """
@@ -79,6 +80,7 @@ class FaceDataModule(LightningDataModule):
         order: Order = "shuffled",
         predict_split: Literal["train", "val", "test", "all"] = "test",
         extract_jobs: int = 2,
+        masks: bool = False,
         allow_leakage: bool = False,
         seed: int = 0,
     ) -> None:
@@ -100,6 +102,7 @@ class FaceDataModule(LightningDataModule):
         self.order = order
         self.predict_split = predict_split
         self.extract_jobs = extract_jobs
+        self.masks = masks
         self.allow_leakage = allow_leakage
         self.seed = seed
         self.leaks: list[Leak] = []
@@ -139,6 +142,7 @@ class FaceDataModule(LightningDataModule):
         Raises:
             LeakageError: Splits share something that their protocol does not declare.
             SplitError: A split that is needed is empty, has one class only, or fewer crops than there are ranks.
+            ConfigError: Masks are needed and no fake of the training split has one.
         """
         if self.trainer is not None and self.trainer.world_size > 1:
             failure = self.trainer.strategy.broadcast(self._failure, src=0)
@@ -151,6 +155,7 @@ class FaceDataModule(LightningDataModule):
         if stage == "fit":
             self.leaks = manifest_leaks(self.manifest)
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
+            self._check_masks()
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
             counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))
             raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {describe_counts(counts)}.")
@@ -166,7 +171,7 @@ class FaceDataModule(LightningDataModule):
         if split != "all":
             rows = np.flatnonzero(self.manifest.column("split") == split)
         augmentation = self.augmentation if augmented else None
-        return FaceCrops(self.manifest, rows.astype(np.int64), self.image_size, augmentation)
+        return FaceCrops(self.manifest, rows.astype(np.int64), self.image_size, augmentation, augmented and self.masks)
 
     def train_dataloader(self) -> DataLoader[FaceSample]:
         """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
@@ -190,6 +195,8 @@ class FaceDataModule(LightningDataModule):
         """Turn uint8 images into float in [0, 1], on the device: a quarter of the bytes to transfer."""
         batch["image"] = batch["image"].float().div_(255)
         batch["label"] = batch["label"].float()
+        if "mask" in batch:
+            batch["mask"] = batch["mask"].float().div_(255)
         return cast("FaceBatch", batch)
 
     @property
@@ -212,6 +219,15 @@ class FaceDataModule(LightningDataModule):
             # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
             multiprocessing_context="forkserver" if self.num_workers else None,
         )
+
+    def _check_masks(self) -> None:
+        fakes = (self.manifest.column("split") == "train") & (self.manifest.column("label") == FAKE)
+        if self.masks and not any(name is not None for name in self.manifest.column("mask_path")[fakes]):
+            raise ConfigError(
+                f"model.mask_loss_weight is set, but no fake of the training split in {self.crops} has a mask. Only "
+                "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
+                "resgat synth --layout ffpp); set it to 0 for others."
+            )
 
     def _check(self, needed: list[Split]) -> None:
         counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -15,8 +15,9 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from resgat_pl.data.frames import read_image
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import SplitError
-from resgat_pl.types import video_key
+from resgat_pl.types import REAL, video_key
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """(image ``(H, W, 3)`` uint8 RGB, seed) → changed image, the same for the same arguments."""
@@ -35,13 +36,18 @@ class Draw(NamedTuple):
 
 
 class FaceSample(TypedDict):
-    """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``."""
+    """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``.
+
+    With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known.
+    """
 
     image: Tensor
     label: float
     row: int
     video: int
     track: int
+    mask: NotRequired[Tensor]
+    mask_known: NotRequired[bool]
 
 
 class FaceCrops(Dataset[FaceSample]):
@@ -52,6 +58,7 @@ class FaceCrops(Dataset[FaceSample]):
         rows: ``(n,)`` int64, rows to use, in order.
         image_size: Side in px that crops are resized to.
         augmentation: Applied to draws that carry a seed, before resizing: an ``Augmentation`` or a ``Corruption``.
+        masks: Whether samples carry what was manipulated; masks move along with an ``Augmentation``.
     """
 
     def __init__(
@@ -60,7 +67,9 @@ class FaceCrops(Dataset[FaceSample]):
         rows: NDArray[np.int64],
         image_size: int,
         augmentation: Change | None = None,
+        masks: bool = False,
     ) -> None:
+        self.masks = masks
         self.manifest = manifest
         self.rows = rows
         self.image_size = image_size
@@ -74,15 +83,24 @@ class FaceCrops(Dataset[FaceSample]):
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
         image = read_image(self.manifest.crop(row))
+        path = self.manifest.mask(row) if self.masks else None
+        mask = np.zeros(image.shape[:2], np.uint8) if path is None else read_image(path)[:, :, 0]
         if self.augmentation is not None and seed is not None:
-            image = self.augmentation(image, seed)
-        return {
+            if self.masks and isinstance(self.augmentation, Augmentation):
+                image, mask = self.augmentation.with_mask(image, mask, seed)
+            else:
+                image = self.augmentation(image, seed)
+        sample: FaceSample = {
             "image": torch.from_numpy(self._resize(image)).permute(2, 0, 1),
             "label": float(self.labels[index]),
             "row": row,
             "video": int(self.manifest.video_codes[row]),
             "track": int(self.manifest.track_codes[row]),
         }
+        if self.masks:
+            sample["mask"] = torch.from_numpy(self._resize(mask))
+            sample["mask_known"] = path is not None or self.labels[index] == REAL
+        return sample
 
     def pairs(self) -> NDArray[np.int64]:
         """Positions ``(P, 2)`` of each fake crop and the same face and frame of its original, where that is here."""

@@ -28,14 +28,24 @@ class Augmentation(ABC):
 
     def __call__(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         """Return the changed image, ``(H, W, 3)`` uint8 RGB in and out; sides may be swapped by a transposition."""
+        changed: NDArray[np.uint8] = self._seeded(seed)(image=image)["image"]
+        return changed
+
+    def with_mask(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the image changed as by a call, and its mask ``(H, W)`` moved along: turned, but not blurred."""
+        changed = self._seeded(seed)(image=image, mask=mask)
+        return changed["image"], changed["mask"]
+
+    def _seeded(self, seed: int) -> A.Compose:
         if self._pipeline is None:
             self._pipeline = A.Compose(self.transforms())
         # Compose.set_random_seed would give every step the same numbers: all of them would happen, or none.
         steps = self._pipeline.transforms
         for step, own in zip(steps, np.random.SeedSequence(seed).generate_state(len(steps)), strict=True):
             step.set_random_seed(int(own))
-        changed: NDArray[np.uint8] = self._pipeline(image=image)["image"]
-        return changed
+        return self._pipeline
 
 
 class DFDCAugmentation(Augmentation):
