@@ -80,7 +80,7 @@ def _git() -> dict[str, Any] | None:
 
 
 def of_data(data: FaceDataModule) -> dict[str, Any]:
-    """What was trained or tested on: hashes of manifest and splits, how crops were cut out, protocol, counts of crops."""
+    """What was trained or tested on: hashes of manifest and splits, how crops were cut, protocol, counts of crops."""
     manifest = data.manifest
     counts = class_counts(manifest.column("label"), manifest.column("split"))
     return {
