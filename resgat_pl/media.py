@@ -1,0 +1,285 @@
+"""A user's own images and videos: which files there are, and the faces in them, cut out as for training."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import av.error
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, track_faces
+from resgat_pl.data.frames import Frame, Media, read_image
+from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError
+
+_IMAGES: Final = IMAGE_SUFFIXES
+_VIDEOS: Final = VIDEO_SUFFIXES | {"mpg", "mpeg", "wmv", "3gp", "ts", "flv", "ogv"}
+
+
+class Medium(NamedTuple):
+    """One file to judge.
+
+    Attributes:
+        path: Where it is.
+        name: As the user named it: the argument itself, or the argument and the path below it.
+        kind: What it is to be read as.
+    """
+
+    path: Path
+    name: str
+    kind: Literal["image", "video"]
+
+
+class Shot(NamedTuple):
+    """One face in one frame.
+
+    Attributes:
+        number: Number of the frame, from 0.
+        time: Seconds from the start, None for an image.
+        box: ``(4,)`` int32, the square cut out, in px of the frame; may reach beyond it.
+        landmarks: ``(5, 2)`` float32, x and y in [0, 1] of the crop; NaN where unknown.
+        image: ``(S, S, 3)`` uint8 RGB, the crop.
+    """
+
+    number: int
+    time: float | None
+    box: NDArray[np.int32]
+    landmarks: NDArray[np.float32]
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of one file.
+
+    Attributes:
+        size: Width and height of the upright frames in px.
+        total: Frames in the file.
+        sampled: Frames that were searched.
+        tracks: One face over time each, the largest first; empty where there is none.
+        notes: What was unusual.
+    """
+
+    size: tuple[int, int]
+    total: int
+    sampled: int
+    tracks: list[list[Shot]]
+    notes: list[str]
+
+
+def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
+    """The files that a user named: images and videos, and those in folders, also in folders below them.
+
+    A file that is named is taken whatever its suffix, one in a folder if its suffix is that of an image or video;
+    hidden files are passed over. Each file is taken once.
+
+    Raises:
+        DatasetNotFoundError: Something does not exist, or a folder holds no image and no video.
+    """
+    found: dict[Path, Medium] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            below = [Medium(file, str(file), kind) for file in _walk(path) if (kind := _kind(file)) is not None]
+            if not below:
+                raise DatasetNotFoundError(
+                    f"The folder {path} holds no image and no video (looked for {', '.join(sorted(_IMAGES | _VIDEOS))},"
+                    " also in folders below). Name another folder, or the files themselves."
+                )
+        elif path.exists():
+            below = [Medium(path, str(argument), _kind(path) or _guess(path))]
+        else:
+            raise DatasetNotFoundError(f"{path} does not exist. Name images, videos, or folders of them.")
+        for medium in below:
+            found.setdefault(medium.path.resolve(), medium)
+    return list(found.values())
+
+
+def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
+    """How the crops that a checkpoint was trained on were cut out, so that new faces are cut alike.
+
+    Args:
+        provenance: The checkpoint's; None where it has none.
+
+    Returns:
+        The settings that matter for a crop (size, margin, image format, face detector; the others are defaults), and
+        in words what of them had to be assumed.
+    """
+    spec = _spec(provenance)
+    default = Extraction()
+    if not spec:
+        return default, [
+            f"The checkpoint does not say how its training crops were cut out: {default.size} px, margin "
+            f"{default.margin} and the face detector MTCNN are assumed."
+        ]
+    assumed = []
+    detector: FaceDetector | None = None
+    name = spec.get("detector")
+    if name == "MTCNN":
+        detector = MTCNN(**{key: spec[key] for key in ("min_face", "max_side", "min_score") if key in spec})
+    elif name == "WholeFrame":
+        detector = WholeFrame()
+    else:
+        assumed.append(
+            f"The training crops were found by {name}, whose weights a checkpoint does not hold; MTCNN is used, whose "
+            "boxes differ somewhat. Give --detector to use the same."
+        )
+    image = str(spec.get("image", "png"))
+    settings = Extraction(
+        size=int(spec.get("size", default.size)),
+        margin=float(spec.get("margin", default.margin)),
+        image_format="jpg" if image.startswith("jpg") else "png",
+        quality=int(image.partition("-")[2] or default.quality),
+        detector=detector,
+    )
+    return settings, assumed
+
+
+def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
+    """Decode a file, find the faces in its sampled frames, follow them, and cut them out as ``extract`` does.
+
+    Only the crops are kept, not the frames, so memory grows by 150 kB a face and frame (224 px).
+
+    Args:
+        medium: The file.
+        extraction: Which frames to take, and how to cut.
+        most: Faces (tracks) to keep, the largest.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
+    detector = extraction.face_detector
+    times: list[tuple[int, float | None]] = []
+    detected: list[list[Face]] = []
+    cuts: list[dict[int, Shot]] = []
+    size = (0, 0)
+    notes = []
+    frames, total, wanted = _open(medium, extraction)
+    try:
+        for frame in frames:
+            size = (frame.image.shape[1], frame.image.shape[0])
+            time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
+            faces = [face for face in detector.detect(frame.image) if _touches(face, size)]
+            times.append((frame.number, time))
+            detected.append(faces)
+            cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
+    except (cv2.error, av.error.FFmpegError, OSError) as error:
+        raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
+    if len(times) < wanted:
+        notes.append(f"Only {len(times)} of {wanted} frames could be decoded: the file breaks off or is damaged.")
+    tracks = track_faces(detected, most)
+    if not tracks and any(detected):
+        tracks = track_faces(detected, most, min_presence=0.0)
+        notes.append("No face was found in a quarter of the frames or more; faces of fewer frames are shown.")
+    kept = sum(face is not None for track in tracks for face in track)
+    if left := sum(map(len, detected)) - kept:
+        notes.append(
+            f"{left} of {left + kept} detections are not shown: seen in too few frames, or smaller than the {most} "
+            "largest faces (--faces)."
+        )
+    shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
+    return FoundFaces(size, total, len(times), shots, notes)
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
+
+    Alike also means alike but for upper and lower case, which some file systems do not tell apart.
+    """
+    taken: set[str] = set()
+    chosen = []
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "_", Path(name).name.encode("utf-8", "replace").decode()).strip("._-")[:80]
+        candidate, number = stem or "file", 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{stem or 'file'}-{number}"
+        taken.add(candidate.casefold())
+        chosen.append(candidate)
+    return chosen
+
+
+def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
+    data = (provenance or {}).get("data") or {}
+    if data.get("extraction"):
+        return dict(data["extraction"])
+    # Checkpoints from before the settings were kept still name their crops, which may be here.
+    try:
+        manifest = Manifest.read(Path(data["crops"]))
+    except (KeyError, ManifestError):
+        return {}
+    return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _kind(path: Path) -> Literal["image", "video"] | None:
+    suffix = path.suffix.lower().removeprefix(".")
+    return "image" if suffix in _IMAGES else "video" if suffix in _VIDEOS else None
+
+
+def _guess(path: Path) -> Literal["image", "video"]:
+    """Of a file whose suffix says nothing."""
+    try:
+        return "image" if cv2.haveImageReader(str(path)) else "video"
+    except cv2.error:
+        return "video"
+
+
+def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int, int]:
+    """The sampled frames, the number of frames there are, and of those asked for."""
+    if medium.kind == "image":
+        image = _read_image(medium.path)
+        return iter([Frame(0, float("nan"), image)]), 1, 1
+    media = Media([medium.path], "video")
+    chosen = extraction.sample(media)
+    return media.read(chosen), len(media.indices), len(chosen)
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    try:
+        return read_image(path)
+    except cv2.error as error:  # larger than OpenCV will decode
+        raise MediaError(f"{path}: cannot be decoded ({str(error.err).strip() or 'OpenCV gave no reason'})") from None
+
+
+def _touches(face: Face, size: tuple[int, int]) -> bool:
+    """Whether any of a box lies within the frame: a detector may place one beside it."""
+    x0, y0, x1, y1 = face.box
+    return bool(x1 > 0 and y1 > 0 and x0 < size[0] and y0 < size[1] and x1 > x0 and y1 > y0)
+
+
+def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -> Shot:
+    whole = isinstance(extraction.face_detector, WholeFrame)
+    box = face.box.astype(np.int32) if whole else square_box(face.box, extraction.margin)
+    image = crop(frame.image, box, extraction.size)
+    if extraction.image_format == "jpg":  # the detector has learnt from faces with these traces of compression
+        options = [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+        data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
+    landmarks = ((face.landmarks - box[:2]) / (box[2:] - box[:2])).astype(np.float32)
+    return Shot(frame.number, time, box, landmarks, image)
+
+
+def check_sampling(frames: int | Literal["all"], every: int | None, faces: int) -> None:
+    """Refuse numbers that make no sense.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    for name, value in (("frames", 1 if frames == "all" else frames), ("every", every), ("faces", faces)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; it must be at least 1.")

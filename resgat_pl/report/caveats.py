@@ -1,0 +1,43 @@
+"""What must be said wherever these maps are shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resgat_pl.scoring import Detector
+
+_FIELD: Final = {("resnet50", 4): 427, ("resnet50", 3): 267}
+"""Receptive field of a node in px of the crop, by encoder and stage, where it was worked out."""
+
+
+def caveats(detector: Detector) -> list[str]:
+    """Sentences on what the maps of a detector do not say."""
+    config = detector.net.config
+    side = int(config["image_size"])
+    field = _FIELD.get((str(config["encoder"]), int(config["encoder_stage"])))
+    reach = (
+        f"A node is not a patch of pixels: it sees {field} px around its place, and the whole crop has {side}."
+        if field is not None
+        else "A node is not a patch of pixels: what it sees of the crop is much larger than its cell, and may be all."
+    )
+    head = (
+        "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
+        "but a larger change of the face may change them too."
+    )
+    return [
+        "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
+        "when attention turns to other nodes. NodeAblation answers that.",
+        reach,
+        "Attention is often close to uniform; its map then shows the shape of the grid, with a ring along the border, "
+        "and nothing about the face. It does not say for which class a node speaks.",
+        "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",
+        *([head] if config["head"] != "linear" else []),
+        "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
+        "unlike those it was trained on.",
+        *(
+            ["The probability is not calibrated: take it as a score."]
+            if detector.temperature is None
+            else ["The probability is calibrated on validation data, and for their share of fakes only."]
+        ),
+        "A verdict of a detector is no proof. Small, dark, turned or strongly compressed faces are judged less well.",
+    ]
