@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -20,7 +21,7 @@ from resgat_pl.metrics.binary import METRICS
 from resgat_pl.nn.weights import read_file
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
-from .tiny import tiny
+from .tiny import tiny, variant
 
 OVERLAYS = {name: CONF.parent.parent / "configs" / f"{name}.yaml" for name in ("paper_faithful", "corrected")}
 PAPER = ("--data.split", "resgat_pl.data.splits.PaperSplit")
@@ -129,6 +130,33 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: Path, tmp_path: Path) 
 def test_every_config_runs(config: Path, command: str, ffpp_crops: Path, tmp_path: Path) -> None:
     arguments = [command, "--config", str(config), "--data.crops", str(ffpp_crops)]
     assert main([*arguments, "--trainer.default_root_dir", str(tmp_path), "--trainer.fast_dev_run", "true"]) == 0
+
+
+def test_guidance_trains_and_says_how_well(ffpp_crops: Path, tmp_path: Path) -> None:
+    """Weight 0 is the paper's training; any other changes the weights and logs its loss."""
+    states = []
+    for weight in (0, 1):
+        root = tmp_path / str(weight)
+        guided = ("--config", CONF / "guided.yaml", "--data.crops", ffpp_crops, "--trainer.default_root_dir", root)
+        resgat("fit", *guided, "--model.mask_loss_weight", weight, "--data.num_workers", 0)
+        states.append(read_file(root / "version_0" / "checkpoints" / "last.ckpt")["state_dict"])
+    logged = (row.get("train/mask_loss") for row in rows(tmp_path / "1" / "version_0" / "metrics.csv"))
+    losses = [float(value) for value in logged if value]
+    assert losses
+    assert min(losses) > 0
+    assert "train/mask_loss" not in (tmp_path / "0" / "version_0" / "metrics.csv").read_text()
+    assert not torch.equal(states[0]["net.head.weight"], states[1]["net.head.weight"])
+
+
+def test_guidance_needs_masks(ffpp_crops: Path, tmp_path: Path) -> None:
+    blind = variant(ffpp_crops, tmp_path / "blind")
+    table = Manifest.read(blind).table
+    index = table.column_names.index("mask_path")
+    table = table.set_column(index, table.schema.field(index), pa.nulls(len(table), pa.string()))
+    Manifest(blind, table, {}).write()
+    done = tiny("fit", tmp_path / "runs", blind, "--model.mask_loss_weight", 1)
+    assert done.status == 2
+    assert "has a mask" in done.errors
 
 
 def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from resgat_pl.data.dataset import Draw, EvalSampler, FaceCrops, Order, TrainSampler
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.data.transforms import FlipAugmentation
+from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
 from resgat_pl.errors import SplitError
 
 
@@ -90,3 +91,33 @@ def test_pairs_need_originals(faces: FaceCrops) -> None:
     only_fakes = FaceCrops(faces.manifest, np.flatnonzero(faces.labels == 1), 48)
     with pytest.raises(SplitError, match="original beside it"):
         TrainSampler(only_fakes, 1, 0, 0, "paired")
+
+
+def test_masks_move_with_the_picture(faces: FaceCrops) -> None:
+    """Where the mask says so, and only there, a fake differs from its original, whatever the augmentation did."""
+    augmentation = DFDCAugmentation(blur=0, noise=0, resize=0, transpose=0.5, rotate=0.5)
+    both = FaceCrops(faces.manifest, faces.rows, faces.image_size, augmentation, masks=True)
+    alone = FaceCrops(faces.manifest, faces.rows, faces.image_size, augmentation)
+    moved = 0
+    for fake, real in both.pairs()[:6]:
+        for seed in range(4):
+            forged, genuine = (both[Draw(int(place), seed)] for place in (fake, real))
+            assert torch.equal(forged["image"], alone[Draw(int(fake), seed)]["image"])
+            assert forged["mask_known"]
+            assert genuine["mask_known"]
+            assert not genuine["mask"].any()
+            difference = (forged["image"].float() - genuine["image"].float()).abs().mean(dim=0)
+            inside = forged["mask"] > 200
+            assert inside.any()
+            assert difference[inside].mean() > 2 * difference[forged["mask"] == 0].mean()
+            moved += not torch.equal(forged["mask"], both[Draw(int(fake), None)]["mask"])
+    assert moved > 6
+
+
+def test_a_fake_without_a_mask_is_unknown(faces: FaceCrops) -> None:
+    table = faces.manifest.table
+    index = table.column_names.index("mask_path")
+    table = table.set_column(index, table.schema.field(index), pa.nulls(len(table), pa.string()))
+    blind = FaceCrops(Manifest(faces.manifest.folder, table, {}), faces.rows, faces.image_size, masks=True)
+    known = [blind[place]["mask_known"] for place in range(len(blind))]
+    assert known == (blind.labels == 0).tolist()
