@@ -19,8 +19,9 @@ from resgat_pl.nn.resgat import ResGAT
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
-Unit = Literal["logit", "probability", "attention", "gradient"]
-"""What the numbers of a map are. ``logit`` maps can be compared with each other and added up."""
+Unit = Literal["logit", "probability", "attention", "gradient", "mask"]
+"""What the numbers of a map are. ``logit`` maps can be compared with each other and added up; a ``mask`` is learnt
+factors in [0, 1]."""
 
 
 @dataclass(frozen=True)
