@@ -28,6 +28,7 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
     "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
+    "explain": ("resgat_pl.explaining", "explain", "judge your own images and videos, and show why"),
     "figures": ("resgat_pl.figures", "figures", "draw the figures of the paper from trained checkpoints"),
 }
 TRAINER: dict[str, str] = {
@@ -45,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         argv: The arguments after the program's name.
 
     Returns:
-        Exit status: 0 done, 1 a leak was found, 2 the user's mistake (told in one message), 130 interrupted.
+        Exit status: 0 done, 1 a leak was found or some of many files cannot be read, 2 the user's mistake (told in one
+        message), 130 interrupted.
     """
     try:
         return _dispatch(list(argv))
@@ -67,7 +69,9 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if name in TOOLS:
         module, function, _ = TOOLS[name]
-        return _run_tool(name, getattr(import_module(module), function), rest)
+        tool = import_module(module)
+        arrange = getattr(tool, "arguments", list)  # a tool may take several values in one place
+        return _run_tool(name, getattr(tool, function), arrange(rest))
     if name in TRAINER:
         _run_trainer(argv)
         return 0

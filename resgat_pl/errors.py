@@ -35,6 +35,15 @@ class MediaError(ResGATError):
     """A video or image cannot be decoded, or holds nothing to use."""
 
 
+class SomeMediaError(MediaError):
+    """Some of many files cannot be decoded; the others were judged.
+
+    Its own exit status tells this from a run that came to nothing.
+    """
+
+    status = 1
+
+
 class ManifestError(ResGATError):
     """A manifest is missing, malformed, stale, or made by an incompatible version."""
 
