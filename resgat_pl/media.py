@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -19,7 +19,7 @@ from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sq
 from resgat_pl.data.frames import Frame, Media, read_image
 from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError
+from resgat_pl.errors import DatasetNotFoundError, ManifestError, MediaError
 
 _IMAGES: Final = IMAGE_SUFFIXES
 _VIDEOS: Final = VIDEO_SUFFIXES | {"mpg", "mpeg", "wmv", "3gp", "ts", "flv", "ogv"}
@@ -190,20 +190,21 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     return FoundFaces(size, total, len(times), shots, notes)
 
 
-def safe_names(names: Sequence[str]) -> list[str]:
+def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
 
-    Alike also means alike but for upper and lower case, which some file systems do not tell apart.
+    Alike also means alike but for upper and lower case, which some file systems do not tell apart. ``taken`` are names
+    that are in use already.
     """
-    taken: set[str] = set()
+    used = {name.casefold() for name in taken}
     chosen = []
     for name in names:
         stem = re.sub(r"[^\w.-]+", "_", Path(name).name.encode("utf-8", "replace").decode()).strip("._-")[:80]
         candidate, number = stem or "file", 1
-        while candidate.casefold() in taken:
+        while candidate.casefold() in used:
             number += 1
             candidate = f"{stem or 'file'}-{number}"
-        taken.add(candidate.casefold())
+        used.add(candidate.casefold())
         chosen.append(candidate)
     return chosen
 
@@ -272,14 +273,3 @@ def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -
         image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
     landmarks = ((face.landmarks - box[:2]) / (box[2:] - box[:2])).astype(np.float32)
     return Shot(frame.number, time, box, landmarks, image)
-
-
-def check_sampling(frames: int | Literal["all"], every: int | None, faces: int) -> None:
-    """Refuse numbers that make no sense.
-
-    Raises:
-        ConfigError: Names the option.
-    """
-    for name, value in (("frames", 1 if frames == "all" else frames), ("every", every), ("faces", faces)):
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} is {value}; it must be at least 1.")
