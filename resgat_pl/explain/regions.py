@@ -27,7 +27,7 @@ LANDMARKS: Final = ("left eye", "right eye", "nose", "left mouth corner", "right
 
 AVERAGE_LANDMARKS: Final = torch.tensor([[0.373, 0.416], [0.627, 0.416], [0.5, 0.568], [0.374, 0.679], [0.626, 0.679]])
 """``(5, 2)`` float32, where the landmarks of an average crop lie, x and y in [0, 1]: the mean over 1,308 extracted
-portraits of 436 people at margin 1.3 (MTCNN) and their mirror images. Single faces deviate from it by 0.02 (x of the
+crops of 436 portraits at margin 1.3 (MTCNN) and their mirror images. Single faces deviate from it by 0.02 (x of the
 eyes: 0.04, of the nose: 0.07) in the standard deviation."""
 
 _FACE: Final = torch.tensor([[-0.42, -0.07], [0.42, -0.07], [0.0, 0.432], [-0.418, 0.802], [0.418, 0.802]])
@@ -36,6 +36,7 @@ _POINTS: Final = 64
 """Sample points along each axis of a crop, at least: shares on 7×7 nodes are then exact to about 0.01."""
 _BATCH: Final = 64
 """Faces done at once, which bounds the memory."""
+_LEAST, _MOST = -1.0, 2.0  # a landmark further outside the crop is none
 _FLAT: Final = 1e-5
 """Least area of a square face unit, as a share of the crop's: that of a face 0.6 % as wide as the crop."""
 
@@ -65,6 +66,23 @@ def region_weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([_weights(faces, grid) for faces in torch.split(landmarks.detach().float(), _BATCH)])
 
 
+def or_average(landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Give faces whose landmarks ``region_weights`` refuses, missing ones above all, those of an average face.
+
+    Args:
+        landmarks: ``(B, 5, 2)`` float, NaN where missing.
+
+    Returns:
+        ``(B, 5, 2)`` float, all usable; and ``(B,)`` bool, true where they are the average face's.
+    """
+    flat = landmarks.flatten(1)
+    inside = ((flat >= _LEAST) & (flat <= _MOST)).all(dim=1)  # false for NaN
+    average = AVERAGE_LANDMARKS.to(landmarks).expand_as(landmarks)
+    known = torch.where(inside[:, None, None], landmarks, average)
+    replaced = ~inside | _spans_nothing(_frame(known.float())[0])
+    return torch.where(replaced[:, None, None], average, landmarks), replaced
+
+
 def inside_face(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Nodes that lie in the face at least by half: ``(B, h, w)`` bool. See ``region_weights``, also for errors."""
     return region_weights(landmarks, grid)[:, REGIONS.index("background")] < 0.5
@@ -77,6 +95,13 @@ def _weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     y = (torch.arange(height * down, device=landmarks.device) + 0.5) / (height * down)
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
     linear, shift = _frame(landmarks)
+    nothing = _spans_nothing(linear)
+    if nothing.any():
+        index = int(nothing.nonzero()[0])
+        raise ConfigError(
+            f"The landmarks of a face, {_printed(landmarks[index])}, span no face: they lie in one spot, or not in the "
+            f"order {', '.join(LANDMARKS)} (left and right as seen). See or_average."
+        )
     inverse = torch.linalg.inv(linear)
     found = _regions((points - shift) @ inverse, (landmarks - shift) @ inverse)
     cells = found.reshape(-1, height, down, width, across)
@@ -98,14 +123,13 @@ def _frame(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     b = (source[:, 0] * target[..., 1] - source[:, 1] * target[..., 0]).sum(dim=1) / size
     similarity = torch.stack([torch.stack([a, b], dim=-1), torch.stack([-b, a], dim=-1)], dim=1)
     linear = (affine + similarity) / 2
-    flat = torch.linalg.det(linear) < _FLAT
-    if flat.any():
-        index = int(flat.nonzero()[0])
-        raise ConfigError(
-            f"The landmarks of face {index}, {_printed(landmarks[index])}, span no face: they lie in one spot, or not "
-            f"in the order {', '.join(LANDMARKS)} (left and right as seen). Give AVERAGE_LANDMARKS for such a face."
-        )
     return linear, mean - (centre @ linear)[:, None]
+
+
+def _spans_nothing(linear: Tensor) -> Tensor:
+    """Whether frames are degenerate, or mirrored: ``(B,)`` bool."""
+    enough: Tensor = torch.linalg.det(linear) >= _FLAT
+    return ~enough
 
 
 def _regions(u: Tensor, mark: Tensor) -> Tensor:
@@ -158,9 +182,9 @@ def _check(landmarks: Tensor, grid: tuple[int, int]) -> None:
     if missing.any():
         raise ConfigError(
             f"The landmarks of {int(missing.sum())} of {len(landmarks)} faces are missing, first of face "
-            f"{int(missing.nonzero()[0])}. Extract with a detector that finds them, or give AVERAGE_LANDMARKS for them."
+            f"{int(missing.nonzero()[0])}. Extract with a detector that finds them, or see or_average."
         )
-    outside = ((flat < -1) | (flat > 2)).any(dim=1)
+    outside = ((flat < _LEAST) | (flat > _MOST)).any(dim=1)
     if outside.any():
         index = int(outside.nonzero()[0])
         raise ConfigError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.explanation import Explanation, Target
-from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
+from resgat_pl.explain.regions import REGIONS, or_average
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
@@ -36,7 +36,7 @@ class Finding:
         bias: Of the model, b': what no region gives.
         regions: Contribution by region; with ``bias`` they add up to ``logit``.
         temperature: The logit is divided by it to give the probability; None if the detector is not calibrated.
-        average_face: The landmarks were missing, and the regions are those of an average face.
+        average_face: The landmarks were missing or unusable, and the regions are those of an average face.
         entropy: ``attention_entropy`` of the face, in [0, 1]; None if it is not known.
         agreement: Rank correlation with another explainer's node map, in [−1, 1]; None if there is no other.
         methods: Names of the two explainers compared.
@@ -126,7 +126,7 @@ class Finding:
 
     def _warnings(self) -> Iterator[str]:
         if self.average_face:
-            yield "Its landmarks are missing, so the regions are those of an average face."
+            yield "Its landmarks are missing or unusable, so the regions are those of an average face."
         if self.temperature is None:
             yield "The probability is not calibrated."
         if self.entropy is not None and self.entropy >= UNIFORM:
@@ -161,21 +161,19 @@ def findings(
 
     Args:
         explanation: Of either target, in logits that add up: ``Contribution`` or ``EdgeContribution``.
-        landmarks: ``(B, 5, 2)`` float, see ``regions.region_weights``; a face with a value that is not finite, and with
-            None every face, gets the average face's.
+        landmarks: ``(B, 5, 2)`` float, see ``regions.region_weights``; a face without usable ones, and with None every
+            face, gets the average face's.
         attention: ``(B, E, heads)`` float, ``ResGATOutput.attention`` of the same faces, to say when it is uniform.
         other: A signed explanation of the same faces, to say when the two disagree.
         temperature: Of the calibrated detector; None if it is not calibrated.
 
     Raises:
         ConfigError: The explanation does not add up to the logit, the arguments are not of the same faces, ``other`` is
-            unsigned, the temperature is not positive, or landmarks are unusable.
+            unsigned, or the temperature is not positive.
     """
     count = len(explanation.node_map)
     _check(explanation, landmarks, attention, other, temperature)
-    known = torch.full((count, 5, 2), torch.nan) if landmarks is None else landmarks
-    missing = ~known.isfinite().flatten(1).all(dim=1)
-    known = torch.where(missing[:, None, None], AVERAGE_LANDMARKS.to(known), known)
+    known, missing = or_average(torch.full((count, 5, 2), torch.nan) if landmarks is None else landmarks)
     sign = 1 if explanation.target == "fake" else -1
     tables = (explanation.regions(known) * sign).tolist()
     entropy = None if attention is None else attention_entropy(attention, explanation.edge_index).tolist()

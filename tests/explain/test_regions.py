@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, inside_face, region_weights
+from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, inside_face, or_average, region_weights
 
 OWN = ("left eye", "right eye", "nose", "mouth", "mouth")
 """Region in which each landmark lies."""
@@ -120,6 +120,14 @@ def test_eyes_nose_and_mouth_follow_their_landmarks_on_a_face_that_looks_aside()
     assert centre(weights, "left eye")[0] == pytest.approx(centre(straight, "left eye")[0], abs=0.01)
 
 
+def test_the_oval_stays_behind_on_a_face_that_looks_aside() -> None:
+    aside = posed()
+    aside[0, 2, 0] += 0.1
+    before, after = (inside_face(face, (112, 112))[0].any(dim=0).nonzero().flatten() for face in (posed(), aside))
+    assert int(after.min()) < int(before.min()) - 5
+    assert int(after.max()) <= int(before.max()) + 1
+
+
 def test_a_profile_whose_landmarks_lie_on_a_line_still_has_regions() -> None:
     profile = AVERAGE_LANDMARKS.clone()[None]
     profile[..., 0] = 0.5
@@ -159,6 +167,15 @@ def broken(index: int, value: float) -> Tensor:
 def test_landmarks_that_are_none_are_refused(landmarks: Tensor, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         region_weights(landmarks, (7, 7))
+
+
+def test_unusable_landmarks_become_those_of_the_average_face() -> None:
+    faces = torch.cat([posed(20), broken(3, math.nan)[1:2], posed() * 112, torch.full((1, 5, 2), 0.3), posed(-50)])
+    usable, replaced = or_average(faces)
+    assert replaced.tolist() == [False, True, True, True, False]
+    assert torch.equal(usable[~replaced], faces[~replaced])
+    assert bool((usable[replaced] == AVERAGE_LANDMARKS).all())
+    region_weights(usable, (7, 7))
 
 
 def test_a_grid_without_nodes_is_refused() -> None:
