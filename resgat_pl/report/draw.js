@@ -1,0 +1,216 @@
+"use strict";
+// Pictures from numbers. Colours are the ends of ColorBrewer's RdBu (safe for colour-blind readers), the stronger the
+// value the more opaque, so that zero shows the face itself. A value beyond the scale has the colour of its end.
+const draw = (() => {
+  const FAKE = [178, 24, 43],
+    REAL = [33, 102, 172],
+    PLAIN = [99, 40, 140];
+  const LABEL = "600 10px Inter, system-ui, sans-serif";
+  const svg = (tag, attributes, text) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (text !== undefined) node.textContent = text;
+    return node;
+  };
+  const strength = (value, scale, signed) => Math.min(1, Math.max(0, (signed ? Math.abs(value) : value) / scale));
+  const hue = (value, signed) => (!signed ? PLAIN : value < 0 ? REAL : FAKE);
+  const rgba = (rgb, alpha) => `rgba(${rgb.join(", ")}, ${alpha})`;
+
+  function gradient({ signed }) {
+    const low = signed ? `${rgba(REAL, 1)}, ${rgba(REAL, 0)} 50%, ${rgba(FAKE, 0)} 50%` : rgba(PLAIN, 0);
+    return `linear-gradient(to right, ${low}, ${rgba(signed ? FAKE : PLAIN, 1)})`;
+  }
+
+  // Left and right edge of each frame in px. Frames sampled evenly touch; where the face was lost there is a hole.
+  function columns(frames, width, gutter) {
+    const times = frames.map((frame, i) => (frame.time === null ? i : frame.time));
+    const steps = times
+      .slice(1)
+      .map((time, i) => time - times[i])
+      .sort((a, b) => a - b);
+    const step = steps[steps.length >> 1] || 1;
+    const edge = (i, side) => {
+      const next = times[i + side];
+      return next !== undefined && Math.abs(next - times[i]) < 1.6 * step
+        ? (times[i] + next) / 2
+        : times[i] + (side * step) / 2;
+    };
+    const bounds = times.map((_, i) => [edge(i, -1), edge(i, 1)]);
+    const first = bounds[0][0],
+      last = bounds[bounds.length - 1][1];
+    const x = (time) => gutter + ((time - first) / (last - first)) * (width - gutter);
+    return { width, gutter, times, step, x, spans: bounds.map(([a, b]) => [x(a), x(b)]) };
+  }
+
+  function nearest({ spans }, x) {
+    const distance = ([a, b]) => Math.max(a - x, x - b, 0);
+    return spans.reduce((best, span, i) => (distance(span) < distance(spans[best]) ? i : best), 0);
+  }
+
+  const TOP = 12,
+    TALL = 118;
+  const y = (probability) => TOP + (1 - probability) * TALL;
+  const dot = (layout, i, probability, radius, name) =>
+    svg("circle", { cx: layout.x(layout.times[i]), cy: y(probability), r: radius, class: name });
+
+  function curve(frames, layout, threshold) {
+    const { width, gutter, times, step, x } = layout;
+    const root = svg("svg", {
+      viewBox: `0 0 ${width} ${TOP + TALL + 26}`,
+      height: TOP + TALL + 26,
+      "aria-hidden": "true",
+    });
+    for (const level of [0, 0.5, 1]) {
+      root.append(svg("line", { x1: gutter, x2: width, y1: y(level), y2: y(level), class: "grid" }));
+      root.append(svg("text", { x: gutter - 8, y: y(level) + 4, "text-anchor": "end" }, `${100 * level} %`));
+    }
+    if (threshold !== null)
+      root.append(svg("line", { x1: gutter, x2: width, y1: y(threshold), y2: y(threshold), class: "threshold" }));
+    const command = (i) => (i && times[i] - times[i - 1] < 1.6 * step ? "L" : "M");
+    const path = frames.map((frame, i) => `${command(i)}${x(times[i]).toFixed(1)} ${y(frame.probability).toFixed(1)}`);
+    root.append(svg("path", { d: path.join(""), class: "line" }));
+    if ((width - gutter) / frames.length > 9)
+      frames.forEach((frame, i) => root.append(dot(layout, i, frame.probability, 3, "frame")));
+    const room = Math.max(1, Math.floor((width - gutter) / 80));
+    const every = Math.ceil(frames.length / room);
+    frames.forEach((frame, i) => {
+      if (i % every) return;
+      const label = frame.time === null ? `${i + 1}` : `${frame.time.toFixed(frame.time < 100 ? 2 : 0)} s`;
+      if (x(times[i]) < width - 18)
+        root.append(svg("text", { x: x(times[i]), y: TOP + TALL + 17, "text-anchor": "middle" }, label));
+    });
+    return root;
+  }
+
+  function sharp(canvas, width, height) {
+    const ratio = Math.max(1, window.devicePixelRatio || 1);
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    return context;
+  }
+
+  const ROW = 18; // px, the line height of the names beside it
+  function strip(canvas, values, { spans, width, gutter }, { signed }, scale) {
+    const context = sharp(canvas, width - gutter, ROW * values[0].length);
+    values.forEach((column, i) => {
+      const [left, right] = spans[i].map((edge) => edge - gutter);
+      column.forEach((value, row) => {
+        context.fillStyle = rgba(hue(value, signed), strength(value, scale, signed));
+        const striped = signed && value < 0; // the sign without colour
+        for (const [top, tall] of striped
+          ? [
+              [0, 4],
+              [6, 5],
+              [13, 4],
+            ]
+          : [[0, ROW - 1]]) {
+          context.fillRect(left, row * ROW + top, right - left, tall);
+        }
+      });
+    });
+  }
+
+  // Where decimals would not fit a cell, numbers are integers of at most three digits, in units of a power of ten.
+  function cellText(side, { scale, signed }) {
+    const mark = (value, text) => (Number(text) === 0 ? "" : value < 0 ? "−" : signed ? "+" : "") + text;
+    if (side >= 40 && scale >= 0.1) return { note: "", text: (v) => mark(v, Math.abs(v).toFixed(2)) };
+    const digits = Math.max(0, 2 - Math.floor(Math.log10(scale)));
+    const text = (v) => mark(v, String(Math.round(Math.abs(v) * 10 ** digits)));
+    return { note: `Numbers are in units of ${(10 ** -digits).toFixed(digits)}. `, text };
+  }
+
+  function face(canvas, image, nodes, method, { opacity, numbers, smooth, landmarks }) {
+    const width = canvas.clientWidth,
+      height = Math.round((width * image.naturalHeight) / image.naturalWidth);
+    const context = sharp(canvas, width, height);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, 0, 0, width, height);
+    if (opacity > 0) {
+      // colour shall mean the map only
+      context.globalCompositeOperation = "saturation";
+      context.fillStyle = "#808080";
+      context.fillRect(0, 0, width, height);
+      context.globalCompositeOperation = "source-over";
+    }
+    const [rows, columns] = [nodes.length, nodes[0].length];
+    const pixels = new ImageData(columns, rows);
+    nodes
+      .flat()
+      .forEach((value, i) =>
+        pixels.data.set([...hue(value, method.signed), 255 * strength(value, method.scale, method.signed)], 4 * i),
+      );
+    const small = document.createElement("canvas");
+    Object.assign(small, { width: columns, height: rows }).getContext("2d").putImageData(pixels, 0, 0);
+    context.globalAlpha = opacity;
+    context.imageSmoothingEnabled = smooth;
+    context.drawImage(small, 0, 0, width, height);
+    context.globalAlpha = 1;
+    const [w, h] = [width / columns, height / rows];
+    if (!smooth && opacity > 0) {
+      context.strokeStyle = "rgba(255, 255, 255, .22)";
+      context.lineWidth = 1;
+      context.beginPath();
+      for (let i = 1; i < columns; i++) {
+        context.moveTo(i * w, 0);
+        context.lineTo(i * w, height);
+      }
+      for (let i = 1; i < rows; i++) {
+        context.moveTo(0, i * h);
+        context.lineTo(width, i * h);
+      }
+      context.stroke();
+    }
+    const { note, text } = cellText(w, method);
+    const write = (mark, x, top) => {
+      context.strokeText(mark, x, top);
+      context.fillText(mark, x, top);
+    };
+    Object.assign(context, {
+      textAlign: "center",
+      textBaseline: "middle",
+      lineJoin: "round",
+      strokeStyle: "rgba(0, 0, 0, .75)",
+      fillStyle: "#fff",
+      lineWidth: 2.5,
+    });
+    context.font = numbers
+      ? LABEL.replace("10", Math.max(8, Math.min(13, Math.round(w / 3.4))))
+      : LABEL.replace("10", Math.round(Math.min(22, w * 0.45)));
+    if (opacity > 0)
+      nodes.forEach((line, row) =>
+        line.forEach((value, column) => {
+          const mark = numbers
+            ? text(value)
+            : method.signed && strength(value, method.scale, true) >= 0.2
+              ? value < 0
+                ? "−"
+                : "+"
+              : "";
+          if (mark) write(mark, (column + 0.5) * w, (row + 0.5) * h);
+        }),
+      );
+    for (const [px, py] of landmarks) {
+      context.beginPath();
+      context.arc(px * width, py * height, 4, 0, 2 * Math.PI);
+      Object.assign(context, { fillStyle: "#ffd23f", strokeStyle: "#000", lineWidth: 1.5 });
+      context.fill();
+      context.stroke();
+    }
+    return numbers && opacity > 0 ? note : "";
+  }
+
+  function bar(share, { signed }) {
+    const node = document.createElement("span");
+    const length = Math.min(1, Math.abs(share)) * (signed ? 50 : 100);
+    Object.assign(node.style, {
+      width: `${length}%`,
+      left: `${!signed ? 0 : share < 0 ? 50 - length : 50}%`,
+      background: rgba(hue(share, signed), 1),
+    });
+    return node;
+  }
+
+  return { gradient, columns, nearest, curve, dot, strip, face, bar };
+})();

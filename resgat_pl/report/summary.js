@@ -1,0 +1,118 @@
+"use strict";
+// What is said once about a file: the verdict, and how it was computed.
+const summary = (() => {
+  const { at, el, fill, plural, percent } = build;
+
+  function verdict(doc) {
+    const { decision, probability: p, interval } = doc;
+    at("verdict").className = `card ${doc.verdict}`;
+    at("file").textContent = doc.file;
+    const frames = doc.kind === "video" ? `${plural(doc.frames_sampled, "frame")} of ${doc.frames_total} examined` : "";
+    at("about-file").textContent = [
+      doc.kind === "video" ? "Video" : "Image",
+      `${doc.size[0]} × ${doc.size[1]} pixels`,
+      frames,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
+    at("versions").textContent = Object.entries(doc.versions)
+      .map(([name, version]) => `${name} ${version}`)
+      .join(" · ");
+    if (p === null) {
+      at("verdict-title").textContent = "No face found";
+      at("verdict-text").textContent = "Without a face there is nothing to judge: this says neither real nor fake.";
+      at("gauge").hidden = true;
+      return;
+    }
+    const side = doc.verdict === "fake" ? "above" : "below";
+    const agree = p > 0.5 === (doc.verdict === "fake"); // a threshold other than 0.5 may turn it
+    at("verdict-title").textContent = decision.borderline
+      ? `Borderline, leaning ${doc.verdict}`
+      : agree
+        ? `Likely ${doc.verdict}`
+        : `Classed as ${doc.verdict}`;
+    const range = interval
+      ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
+      : "a single frame, so no interval";
+    at("verdict-text").textContent =
+      `The probability that this ${doc.kind} is fake is ${percent(p)} (${range}).` +
+      (decision.borderline
+        ? " The threshold lies within the interval: other frames could have turned the verdict."
+        : "") +
+      (agree
+        ? ""
+        : ` Its score of ${decision.score.toFixed(2)} lies ${side} the threshold of ${decision.threshold.toFixed(2)}.`);
+    const calibrated = doc.calibration.temperature !== null;
+    fill(
+      "chips",
+      el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
+      el("li", {}, plural(doc.tracks.length, "face")),
+    );
+    place("gauge-mark", p);
+    at("gauge-interval").hidden = !interval;
+    if (interval) place("gauge-interval", ...interval);
+    // A threshold belongs to the score. Only without calibration is that the probability.
+    at("gauge-threshold").hidden = calibrated;
+    place("gauge-threshold", decision.threshold);
+    at("gauge").setAttribute("aria-label", `Probability of fake ${percent(p)}, ${range}`);
+    at("gauge-key").textContent = [
+      "Bar: probability",
+      interval ? "band: 95 % interval over the frames" : "",
+      calibrated ? "" : "dotted: threshold",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+  }
+
+  function place(id, low, high) {
+    at(id).style.left = `${100 * low}%`;
+    if (high !== undefined) at(id).style.width = `${100 * (high - low)}%`;
+  }
+
+  function fine(doc) {
+    fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
+    const { checkpoint, decision, calibration } = doc;
+    const facts = [
+      ["Checkpoint", `${checkpoint.name}\nSHA-256 ${checkpoint.fingerprint.slice(0, 16)}…`],
+      [
+        "Detector",
+        `${checkpoint.net.encoder || ""} ${checkpoint.net.attention || ""}, ${doc.grid[0]} × ${doc.grid[1]} nodes`,
+      ],
+      ["Calibration", calibration.statement],
+      ["Threshold", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
+      [
+        "Score",
+        decision.score === null ? "" : `${decision.score.toFixed(3)} before calibration, compared with the threshold`,
+      ],
+      ["Unknown, assumed", checkpoint.assumed.join(", ")],
+      ["Time", `${doc.seconds.toFixed(1)} s in all`],
+      ["Seed", String(doc.seed)],
+    ];
+    fill(
+      "facts",
+      ...facts.filter(([, text]) => text).flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]),
+    );
+    const head = ["Explainer", "forward", "backward", "graph", "ms a face"];
+    fill(
+      "cost",
+      el("caption", { className: "unseen" }, "Cost of each explainer for each face"),
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
+      el(
+        "tbody",
+        {},
+        ...doc.methods.map((m) =>
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, m.name, m.shared ? el("small", {}, "read off the scoring pass") : ""),
+            ...[m.forward, m.backward, m.graph].map((n) => el("td", {}, String(Math.round(n * 100) / 100))),
+            el("td", {}, m.milliseconds.toFixed(1)),
+          ),
+        ),
+      ),
+    );
+  }
+
+  return { verdict, fine };
+})();
