@@ -16,7 +16,8 @@ from tqdm import tqdm
 from resgat_pl.data.counts import check_splits, class_counts
 from resgat_pl.data.dataset import Change, Draw, FaceCrops
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.data.splits import SplitProtocol, divide, from_spec
+from resgat_pl.data.protocols import from_spec
+from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.errors import SplitError, WeightsError
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import Predictions

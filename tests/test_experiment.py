@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resgat_pl.data.splits import from_spec
+from resgat_pl.data.protocols import from_spec
 from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, option
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -366,22 +366,6 @@ def divide(manifest: Manifest, protocol: SplitProtocol) -> Manifest:
     """
     rows = protocol.assign_rows(manifest.videos(), manifest.video_codes)
     return manifest.with_splits(rows, protocol.spec)
-
-
-def from_spec(spec: Mapping[str, Any]) -> SplitProtocol:
-    """Rebuild a protocol from its ``spec``.
-
-    Raises:
-        ConfigError: It is none of this module's.
-    """
-    kinds: dict[str, Any] = {
-        kind.name: kind for kind in (PaperSplit, OfficialSplit, StrictSplit, PartSplit, IdentitySplit)
-    }
-    options = {name: value for name, value in spec.items() if name not in {"name", "declares"}}
-    if spec.get("name") not in kinds:
-        raise ConfigError(f"{spec.get('name')!r} is no split protocol of resgat_pl. There are: {', '.join(kinds)}.")
-    protocol: SplitProtocol = kinds[spec["name"]](**options)
-    return protocol
 
 
 def _shares(val: float, test: float, seed: int) -> dict[Split, float]:

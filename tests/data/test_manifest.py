@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.data.manifest import SCHEMA, Manifest, merge, rows_to_table, write_atomic
-from resgat_pl.data.splits import IdentitySplit, from_spec
+from resgat_pl.data.protocols import from_spec
+from resgat_pl.data.splits import IdentitySplit
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split
 
