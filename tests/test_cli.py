@@ -9,7 +9,7 @@ from resgat_pl.cli import TOOLS, TRAINER, main
 
 from .runs import TINY, resgat
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*_gatv?.yaml"))
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*_gatv*.yaml"))
 
 
 def fails(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -56,7 +56,9 @@ def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: py
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)
     cli = ResGATCLI(args=arguments, **parser_options())
     fit = cli.config.fit
-    assert config.stem.endswith(fit.net.attention)
+    assert config.stem.split("_")[1] == fit.net.attention
+    assert config.stem.endswith("guided") == fit.data.masks == (fit.model.mask_loss_weight > 0)
+    assert config.stem == Path(fit.trainer.default_root_dir).name
     assert fit.net.encoder == "resnet50"
     assert str(fit.data.root) == "/data"
     assert fit.trainer.max_epochs == 15
