@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.metrics.calibration import calibrated
-from resgat_pl.metrics.intervals import draw
 from resgat_pl.report.document import Calibration, Decision, Verdict
 from resgat_pl.types import Level
 
@@ -78,7 +77,7 @@ def judge(
         source = f"the highest balanced accuracy per {level} on the checkpoint's validation data"
     scored = [calibrated(face, None) for face in logits]
     chances = [calibrated(face, temperature) for face in logits]
-    weights = [draw(len(face), _RESAMPLES, seed + number) / len(face) for number, face in enumerate(logits)]
+    weights = [_draw(len(face), seed + number) for number, face in enumerate(logits)]
     faces = [
         FaceScore(float(raw.mean()), float(chance.mean()), _interval([chance], [weight]))
         for raw, chance, weight in zip(scored, chances, weights, strict=True)
@@ -111,6 +110,13 @@ def calibration_of(temperature: float | None) -> Calibration:
         f"Calibrated: logits are divided by the temperature {temperature:.3g}, fitted on the checkpoint's validation "
         "data (Guo et al. 2017). It holds for media like those, and for their share of fakes.",
     )
+
+
+def _draw(frames: int, seed: int) -> NDArray[np.float64]:
+    """Weights of the frames in each resample, ``(R, frames)``; every row sums to 1."""
+    drawn = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), _RESAMPLES)
+    weights: NDArray[np.float64] = drawn / frames
+    return weights
 
 
 def _interval(values: Sequence[NDArray[np.float64]], weights: Sequence[NDArray[np.float64]]) -> Range | None:

@@ -1,0 +1,142 @@
+"""Temperatures: that they are found, that they mean what they say, and that checkpoints keep them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from resgat_pl.metrics.calibration import HOTTEST, calibrated, fit_temperature
+from resgat_pl.metrics.detection import DetectionMetrics
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.resgat import ResGAT
+
+Frames = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def frames(seed: int, videos: int = 30, overlap: float = 1.0) -> Frames:
+    """Logits, labels and codes of videos of one to four frames; the first two are of either class."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for video in range(videos):
+        label = int(rng.integers(2)) if video > 1 else video
+        rows += [(rng.normal(2 * label - 1, overlap), label, video) for _ in range(rng.integers(1, 5))]
+    logit, label_, video_ = zip(*rows, strict=True)
+    return np.array(logit), np.array(label_, np.int64), np.array(video_, np.int64)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_of_the_data_is_found(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 3, 40_000)
+    label = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit / temperature))).astype(np.int64)
+    found = fit_temperature(logit, label, np.arange(len(logit)))
+    assert found == pytest.approx(temperature, rel=0.05)
+    chance = calibrated(logit, found)
+    for low in (0.1, 0.4, 0.7):  # of the files scored 0.4 to 0.5, so many are fake
+        there = (chance >= low) & (chance < low + 0.1)
+        assert label[there].mean() == pytest.approx(chance[there].mean(), abs=0.03)
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=50)
+def test_no_other_temperature_has_less_loss(seed: int) -> None:
+    logit, label, video = frames(seed)
+    found = fit_temperature(logit, label, video)
+    if found is None:
+        return
+    videos = [len(np.unique(video[label == kind])) for kind in (0, 1)]
+    target = np.where(label == 1, (videos[1] + 1) / (videos[1] + 2), 1 / (videos[0] + 2))
+    weight = 1 / np.bincount(video)[video]
+
+    def loss(temperature: float) -> float:
+        p = 1 / (1 + np.exp(-logit / temperature))
+        return float(-(weight * (target * np.log(p) + (1 - target) * np.log1p(-p))).sum())
+
+    assert all(loss(found) <= loss(found * factor) for factor in (0.5, 0.98, 1.02, 2))
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 5))
+@settings(deadline=None, max_examples=50)
+def test_it_scales_with_the_logits_and_knows_no_order(seed: int, factor: float) -> None:
+    logit, label, video = frames(seed)
+    found = fit_temperature(logit, label, video)
+    order = np.random.default_rng(seed).permutation(len(logit))
+    again = fit_temperature(factor * logit[order], label[order], video[order])
+    if found is not None and again is not None:
+        assert again == pytest.approx(factor * found, rel=1e-4)
+
+
+def test_a_video_weighs_the_same_however_long_it_is() -> None:
+    logit, label, video = frames(3)
+    found = fit_temperature(logit, label, video)
+    assert found is not None
+    long = np.flatnonzero(video == 1).repeat(50)
+    more = np.concatenate([np.flatnonzero(video != 1), long])
+    assert fit_temperature(logit[more], label[more], video[more]) == pytest.approx(found, rel=1e-6)
+    assert fit_temperature(logit[more], label[more], np.arange(len(more))) != pytest.approx(found, rel=1e-2)
+
+
+def test_a_small_set_without_a_mistake_does_not_make_sure() -> None:
+    logit, label = np.array([-8.0, -9, 8, 9]), np.array([0, 0, 1, 1])
+    found = fit_temperature(logit, label, np.arange(4))
+    assert found is not None
+    assert calibrated(logit, found)[2] == pytest.approx(0.75, abs=0.05)  # Platt's (2 + 1) / (2 + 2)
+
+
+@pytest.mark.parametrize(
+    ("logit", "label"),
+    [
+        ([1.0, 2.0], [1, 1]),
+        ([1.0, 2.0], [0, 0]),
+        ([], []),
+        ([2.0, -2.0, 2.0, -2.0], [0, 1, 0, 1]),  # worse than guessing
+        ([0.0, 0.0], [0, 1]),
+        ([float("nan"), 1.0], [0, 1]),
+        ([-1e-6, 1e-6], [0, 1]),  # T would lie beyond what is believed
+    ],
+)
+def test_where_there_is_none(logit: list[float], label: list[int]) -> None:
+    assert fit_temperature(np.array(logit), np.array(label, np.int64), np.arange(len(label))) is None
+    assert HOTTEST == 100
+
+
+def test_without_a_temperature_nothing_changes() -> None:
+    logit = np.array([-2.0, 0, 3], np.float32)
+    assert calibrated(logit, None) == pytest.approx(1 / (1 + np.exp(-logit.astype(float))))
+    assert calibrated(logit, 2.0)[2] == pytest.approx(1 / (1 + np.exp(-1.5)))
+    assert calibrated(logit, 2.0).dtype == np.float64
+
+
+def test_the_metric_fits_it_on_frames_however_they_were_divided() -> None:
+    logit, label, video = frames(5)
+    rows, codes = torch.arange(len(logit)), torch.tensor(video)
+    z, y = torch.tensor(logit), torch.tensor(label)
+    one, many = DetectionMetrics("frame"), DetectionMetrics("frame")
+    one.update(z, y, rows, codes, codes)
+    for part in (slice(20, None), slice(0, 25)):  # two ranks, of which one repeats samples
+        many.update(z[part], y[part], rows[part], codes[part], codes[part])
+    assert one.temperature is None
+    one.compute()
+    many.compute()
+    assert one.temperature == pytest.approx(fit_temperature(logit.astype(np.float32), label, video))
+    assert many.temperature == one.temperature
+    by_video = DetectionMetrics("video")
+    by_video.update(z, y, rows, codes, codes)
+    by_video.compute()
+    assert by_video.temperature is None
+
+
+def test_training_that_goes_on_keeps_it() -> None:
+    module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
+    module.temperature = 1.5
+    content: dict[str, Any] = {}
+    module.on_save_checkpoint(content)
+    again = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
+    again.on_load_checkpoint(content)
+    assert cast("float", again.temperature) == 1.5
