@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 from tqdm import tqdm
+from unseen import HEAD, Line, judge, line
 
+from resgat_pl.benchmark import benchmark_explainers
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract
@@ -33,6 +35,8 @@ CONFIG = Path(__file__).parent.parent / "configs" / "explainers.yaml"
 GUIDANCE = 2.0
 EPOCHS = 2
 BATCH = 24
+SLOW = 24
+"""Faces that methods of many passes explain."""
 FOLDS = {
     "resampled": ["mouth"],
     "warped": ["nose"],
@@ -144,6 +148,43 @@ def steps(crops: Path, unseen: str | None, out: Path) -> int:
     return 2 * len(faces.pairs()) // BATCH
 
 
+def compare(checkpoints: dict[Training, Path], out: Path) -> str:
+    """Score every method on the detectors that were trained on everything; return the leaderboards."""
+    texts = []
+    for size in sorted({each.size for each in checkpoints}):
+        own = {each: path for each, path in checkpoints.items() if each.size == size and each.unseen is None}
+        if own:
+            named = [f"{each.label}={path}" for each, path in own.items()]
+            texts.append(benchmark_explainers(named, crops_of(out, size), out / f"leaderboard{size}", slow_faces=SLOW))
+    return "\n\n".join(texts)
+
+
+def leave_one_out(checkpoints: dict[Training, Path], out: Path) -> str:
+    """Score the detectors on what they never saw, beside one that saw it; write and return the table."""
+    folds = {each.unseen: path for each, path in checkpoints.items() if each.unseen is not None}
+    if not folds:
+        return ""
+    fakes = fakes_of(out)
+    seen = next((path for each, path in checkpoints.items() if each.name == "gatv2_guided_seed0"), None)
+    trained = None if seen is None else judge(seen, crops_of(out, 112))
+    text = [HEAD]
+    kinds: list[Line] = []
+    for kind, path in folds.items():
+        judged = judge(path, crops_of(out, 112))
+        places = " and ".join(name.replace("_", " ") for name in FOLDS[kind])
+        of_kind = [key for key, fake in fakes.items() if fake["kind"] == kind]
+        of_place = [key for key, fake in fakes.items() if fake["region"] in FOLDS[kind] and fake["kind"] != kind]
+        kinds.append(line(judged, f"**{kind}**", of_kind))
+        text.append(str(kinds[-1]))
+        if trained is not None:
+            text.append(str(line(trained, f"  {kind}, trained on", of_kind)))
+        text.append(str(line(judged, f"{places}, other kinds", of_place)))
+    means = (np.mean([each.detection.value for each in kinds]), np.mean([each.inside.value for each in kinds]))
+    text.append(f"\nMean over the kinds not trained on: detection AUROC {means[0]:.3f}, AUROC in face {means[1]:.3f}.")
+    (out / "unseen.md").write_text("\n".join(text) + "\n")
+    return "\n".join(text)
+
+
 def main() -> int:
     """Run the experiment; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -153,6 +194,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="detectors trained at a time, with one thread each")
     parser.add_argument("--only", nargs="*", help="labels of the detectors to train; default: all")
+    parser.add_argument("--train-only", action="store_true")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the trainings: two that use all cores wait for each other
     chosen = [each for each in trainings(arguments.seeds) if not arguments.only or each.label in arguments.only]
@@ -162,11 +204,12 @@ def main() -> int:
             done = pool.map(lambda each: train(each, arguments.out, arguments.weights), chosen)
             progress = tqdm(zip(chosen, done, strict=True), total=len(chosen), desc="detectors", unit="run")
             checkpoints = dict(progress)
+        if not arguments.train_only:
+            print(compare(checkpoints, arguments.out))
+            print(leave_one_out(checkpoints, arguments.out))
     except ResGATError as error:
         print(f"explainers: error: {error}", file=sys.stderr)
         return 2
-    for training, checkpoint in checkpoints.items():
-        print(training.name, checkpoint)
     return 0
 
 
