@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from resgat_pl.callbacks import choose_faces
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
-from resgat_pl.explain.gradient import grad_cam
+from resgat_pl.explain.gradient import GradCAM
 from resgat_pl.explain.graph import attention_map
-from resgat_pl.explain.perturbation import Segments, lime_map
+from resgat_pl.explain.lime import lime_map
+from resgat_pl.explain.pixels import Segments
+from resgat_pl.explained_faces import choose_faces
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.reproduce import run
@@ -185,7 +186,7 @@ def explain(
     if method == "lime":
         return np.stack([lime_map(net, image, samples, segments).cpu().numpy() for image in images])
     if method == "grad_cam":
-        nodes = grad_cam(net, images)
+        nodes = GradCAM(net, relu=True).attribute(images).node_map
     else:
         with torch.no_grad():
             nodes = attention_map(net(images)) if method == "attention" else contributions(net, images).node

@@ -6,12 +6,15 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.gradient import grad_cam
+from resgat_pl.explain.explanation import Explainer
+from resgat_pl.explain.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
+from resgat_pl.explain.pixels import baseline_of, cells, sum_by_cell
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
@@ -57,16 +60,33 @@ def by_definition(net: ResGAT, images: Tensor) -> Tensor:
     return torch.cat(maps).detach()
 
 
+def signed(net: ResGAT, images: Tensor) -> Tensor:
+    return GradCAM(net).attribute(images).node_map.flatten(1)
+
+
 @both_versions
 @both_heads
 def test_is_grad_cam(attention: str, head: str) -> None:
     net = make_net(attention=attention, head=head)
     expected = by_definition(net, IMAGES)
     assert expected.min() < 0 < expected.max()
-    signed = grad_cam(net, IMAGES, relu=False)
-    assert signed.shape == (3, 20)
-    torch.testing.assert_close(signed, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(grad_cam(net, IMAGES), expected.relu(), atol=1e-5, rtol=1e-4)
+    found = GradCAM(net).attribute(IMAGES)
+    assert found.node_map.shape == (3, 4, 5)
+    assert found.signed
+    torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-5, rtol=1e-4)
+    assert (found.n_forward, found.n_backward) == (1, 1)
+
+
+def test_relu_keeps_what_speaks_for_the_target() -> None:
+    """The map for real is no negative of that for fake: what is left of it are the other nodes."""
+    net = make_net()
+    expected = by_definition(net, IMAGES)
+    for target, map_ in (("fake", expected.relu()), ("real", (-expected).relu())):
+        found = GradCAM(net, relu=True).attribute(IMAGES, target)  # type: ignore[arg-type]
+        torch.testing.assert_close(found.node_map.flatten(1), map_, atol=1e-5, rtol=1e-4)
+        assert not found.signed
+        gap = (map_.sum(1) + found.bias - found.logit).abs() / (1 + found.logit.abs())
+        torch.testing.assert_close(found.completeness_gap, gap, atol=1e-5, rtol=1e-4)
 
 
 @both_versions
@@ -75,32 +95,121 @@ def test_is_the_evidence_where_attention_is_uniform(attention: str, head: str) -
     """The mean over the nodes of A_jk is 1, so averaging the gradient takes the attention out, ring and all."""
     net = make_net(attention=attention, head=head)
     frozen = contributions(net, IMAGES).evidence
-    assert (grad_cam(net, IMAGES, relu=False) - frozen).abs().max() > 1e-3  # not where attention depends on the nodes
+    assert (signed(net, IMAGES) - frozen).abs().max() > 1e-3  # not where attention depends on the nodes
+    assert GradCAM(net).attribute(IMAGES).completeness_gap.max() > 1e-3
     for name, parameter in net.gat.named_parameters():
         if name.startswith("att"):
             torch.nn.init.zeros_(parameter)
     parts = contributions(net, IMAGES)
     assert (parts.node - parts.evidence).abs().max() > 1e-3  # the contribution does have the ring
-    torch.testing.assert_close(grad_cam(net, IMAGES, relu=False), parts.evidence, atol=1e-5, rtol=1e-4)
+    found = GradCAM(net).attribute(IMAGES)
+    torch.testing.assert_close(found.node_map.flatten(1), parts.evidence.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.bias, parts.bias.detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_an_image_has_one_map_whatever_its_batch() -> None:
+def test_integrated_gradients_add_up_with_enough_steps() -> None:
     net = make_net()
-    alone = torch.cat([grad_cam(net, image[None], relu=False) for image in IMAGES])
-    torch.testing.assert_close(grad_cam(net, IMAGES, relu=False), alone, atol=1e-5, rtol=1e-4)
+    gaps = [float(IntegratedGradients(net, steps).attribute(IMAGES[:1]).completeness_gap.max()) for steps in (1, 8, 64)]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 5e-3
+
+
+@pytest.mark.parametrize("kind", ["mean", "blur", "black", "colour"])
+def test_integrated_gradients_start_at_the_baseline(kind: Any) -> None:
+    """A Riemann sum over the definition, and the bias is what the network says of the baseline."""
+    net, image = make_net(), IMAGES[:1]
+    baseline = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1) if kind == "colour" else kind
+    start = baseline_of(image, baseline)
+    found = IntegratedGradients(net, steps=24, baseline=baseline, batch_size=9).attribute(image)
+    total = torch.zeros_like(image)
+    for step in range(24):
+        point = (start + (step + 0.5) / 24 * (image - start)).requires_grad_()
+        total += torch.autograd.grad(net(point).logit.sum(), point)[0] / 24
+    expected = sum_by_cell((total * (image - start)).sum(dim=1), cells(net, 64, 80))
+    torch.testing.assert_close(found.node_map.flatten(1), expected, atol=0.02 * float(expected.abs().max()), rtol=0.05)
+    torch.testing.assert_close(found.bias, net(start).logit.detach(), atol=1e-5, rtol=1e-4)
+    assert (found.n_forward, found.n_backward) == (26, 24)
+
+
+def test_gradient_shap_is_captums_with_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    from captum.attr import GradientShap
+
+    net, reference = make_net(), torch.rand(4, 3, 64, 80, generator=torch.Generator().manual_seed(2))
+    random = torch.Generator().manual_seed(5)
+    along, rows = torch.rand(6, 1, 1, 1, generator=random), torch.randint(4, (6,), generator=random)
+    monkeypatch.setattr("numpy.random.uniform", lambda *_: along.flatten().numpy())
+    monkeypatch.setattr("numpy.random.choice", lambda *_: rows.numpy())
+    expected = GradientShap(lambda batch: net(batch).logit).attribute(IMAGES[:1], reference, n_samples=6)
+    monkeypatch.undo()
+    found = GradientSHAP(net, reference, samples=6, seed=5, batch_size=4).attribute(IMAGES[:1])
+    nodes = sum_by_cell(expected.detach().sum(dim=1), cells(net, 64, 80))
+    torch.testing.assert_close(found.node_map.flatten(1), nodes, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.bias, net(reference[rows]).logit.mean(0, keepdim=True).detach())
+    assert (found.n_forward, found.n_backward) == (13, 6)
+
+
+def test_gradient_shap_draws_noise_around_the_baseline() -> None:
+    net = make_net()
+    quiet = GradientSHAP(net, baseline="black", noise=0, samples=32).attribute(IMAGES[:1])
+    torch.testing.assert_close(quiet.bias, net(torch.zeros_like(IMAGES[:1])).logit.detach(), atol=1e-5, rtol=1e-4)
+    assert quiet.completeness_gap.max() < 0.2  # an estimate of integrated gradients
+    noisy = [
+        GradientSHAP(net, baseline="black", noise=0.3, samples=4, seed=seed).attribute(IMAGES[:1]) for seed in (0, 1)
+    ]
+    assert (noisy[0].bias - quiet.bias).abs() > 1e-3
+    assert (noisy[0].bias - noisy[1].bias).abs() > 1e-5
+
+
+def test_saliency_is_the_greatest_gradient_of_a_pixel() -> None:
+    net = make_net()
+    pixels = IMAGES.clone().requires_grad_()
+    logit = net(pixels).logit
+    (gradient,) = torch.autograd.grad(logit.sum(), pixels)
+    found = Saliency(net).attribute(IMAGES)
+    expected = torch.nn.functional.avg_pool2d(gradient.abs().amax(dim=1), 16)
+    torch.testing.assert_close(found.node_map, expected, atol=1e-6, rtol=1e-4)
+    assert (found.unit, found.signed, found.n_forward, found.n_backward) == ("gradient", False, 1, 1)
+    torch.testing.assert_close(found.node_map, Saliency(net).attribute(IMAGES, "real").node_map)
+    tangent = logit.detach() - (gradient * IMAGES).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(found.bias, tangent, atol=1e-4, rtol=1e-4)
+
+
+def every(net: ResGAT, batch_size: int = 32) -> list[Explainer]:
+    return [
+        GradCAM(net, batch_size=batch_size),
+        IntegratedGradients(net, steps=5, batch_size=batch_size),
+        GradientSHAP(net, samples=5, batch_size=batch_size),
+        Saliency(net, batch_size=batch_size),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_image_has_one_map_whatever_its_batch(number: int) -> None:
+    net = make_net()
+    sizes: list[int] = []
+    net.head.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    together = every(net)[number].attribute(IMAGES)
+    sizes.clear()
+    alone = every(net, batch_size=2)[number].attribute(IMAGES)
+    assert max(sizes) == 2
+    torch.testing.assert_close(together.node_map, alone.node_map, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.bias, alone.bias, atol=1e-5, rtol=1e-4)
+    assert (together.n_forward, together.n_backward) == pytest.approx((alone.n_forward, alone.n_backward))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("trainable", [True, False])
-def test_the_network_stays_as_it_is(mode: Any, trainable: bool) -> None:
+@pytest.mark.parametrize("number", range(4))
+def test_the_network_and_the_random_states_stay_as_they_are(mode: Any, trainable: bool, number: int) -> None:
     net = make_net(normalize="none").requires_grad_(trainable)  # so that the images themselves reach the encoder
-    expected = by_definition(net, IMAGES)
+    expected = every(net)[number].attribute(IMAGES).node_map
     for parameter in net.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
+    states = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
     with mode():
         images = IMAGES.clone()
-        found = grad_cam(net, images, relu=False)
+        found = every(net)[number].attribute(images).node_map
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert not found.requires_grad
     assert not images.requires_grad
@@ -110,16 +219,36 @@ def test_the_network_stays_as_it_is(mode: Any, trainable: bool) -> None:
         assert parameter.requires_grad == trainable
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(module.training or module._forward_hooks for module in net.modules())
+    assert np.random.get_state()[1].tolist() == states[0]  # type: ignore[index]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[1])
 
 
-def test_training_mode_is_refused() -> None:
-    net = make_net()
-    net.backbone.train()
-    with pytest.raises(ConfigError, match=r"net\.eval\(\)"):
-        grad_cam(net, IMAGES)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: IntegratedGradients(net, steps=0), "steps is 0; it must be at least 1"),
+        (lambda net: GradientSHAP(net, samples=0), "samples is 0; it must be at least 1"),
+        (lambda net: GradientSHAP(net, seed=-1), "seed is -1; it must be at least 0"),
+        (lambda net: GradientSHAP(net, noise=-0.1), r"noise is -0.1; it must be at least 0"),
+        (
+            lambda net: GradientSHAP(net, IMAGES[:, :, :32]),
+            r"reference is \(3, 3, 32, 80\), the images are \(3, 64, 80\)",
+        ),
+        (lambda net: GradientSHAP(net, IMAGES[:0]), r"at least one face"),
+        (
+            lambda net: IntegratedGradients(net, baseline="white"),
+            "baseline is 'white'; it must be mean or blur or black",
+        ),
+        (lambda net: IntegratedGradients(net, baseline=torch.zeros(3, 1, 3)), r"baseline is \(3, 1, 3\), the images"),
+    ],
+)
+def test_refuses(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(make_net()).attribute(IMAGES)
 
 
-def test_says_how_to_get_captum(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", [GradCAM, IntegratedGradients, Saliency])
+def test_says_how_to_get_captum(monkeypatch: pytest.MonkeyPatch, method: type[Explainer]) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(ConfigError, match=r'captum.*pip install "resgat-pl\[figures\]"'):
-        grad_cam(make_net(), IMAGES)
+        method(make_net()).attribute(IMAGES)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.perturbation import lime_map, lime_nodes
+from resgat_pl.explain.lime import LIME, lime_map
+from resgat_pl.explain.pixels import cells, mean_by_cell
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.types import ResGATOutput
 
@@ -52,6 +53,10 @@ class ContrastOfOneSquare(ResGAT):
     def forward(self, images: Tensor) -> ResGATOutput:
         logit = self.sign * (images[:, :, 16:32, 32:48].flatten(1).std(dim=1) * 10 - 1)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
+
+
+def lime_nodes(net: ResGAT, weights: Tensor) -> Tensor:
+    return mean_by_cell(weights[None], cells(net, *weights.shape))[0]
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -146,13 +151,21 @@ def test_the_seed_decides_and_nothing_else(segments: Any) -> None:
     assert first.abs().max() > 1e-3
 
 
-def test_nodes_of_images_that_do_not_divide_evenly() -> None:
-    net = make_net()  # stride 16: 7×5 nodes
-    nodes = torch.arange(35.0)
-    weights = lime_map(net, torch.rand(3, 100, 70), samples=50, segments="squares")
-    assert len(lime_nodes(net, weights).unique()) == len(weights.unique()) == 35
-    rows, columns = torch.arange(100) * 7 // 100, torch.arange(70) * 5 // 70
-    torch.testing.assert_close(lime_nodes(net, nodes[rows[:, None] * 5 + columns]), nodes)
+def test_the_explainer_gives_the_same_map_by_node() -> None:
+    net = make_net()
+    images = torch.rand(2, 3, 100, 70, generator=torch.Generator().manual_seed(1))  # 7×5 nodes, which differ by a pixel
+    found = LIME(net, samples=40, segments="squares", seed=4).attribute(images)
+    maps = [lime_map(net, image, samples=40, segments="squares", seed=4) for image in images]
+    assert found.node_map.shape == (2, 7, 5)
+    for image, nodes, pixels, bias in zip(images, found.node_map, maps, found.bias, strict=True):
+        torch.testing.assert_close(nodes.flatten(), lime_nodes(net, pixels), atol=1e-5, rtol=1e-4)
+        table = cells(net, 100, 70)
+        torch.testing.assert_close(nodes.flatten()[table], pixels, atol=1e-5, rtol=1e-4)
+        hidden = mean_by_cell(image, table)[:, table]
+        torch.testing.assert_close(bias, net(hidden[None]).logit[0].detach(), atol=1e-5, rtol=1e-4)
+    assert found.unit == "probability"
+    assert found.completeness_gap.isnan().all()
+    assert found.n_forward == 42  # with the image itself and with all of it hidden
 
 
 @pytest.mark.parametrize(
