@@ -203,7 +203,7 @@ const draw = (() => {
 
   function bar(share, { signed }) {
     const node = document.createElement("span");
-    const length = Math.min(1, Math.abs(share)) * (signed ? 50 : 100);
+    const length = strength(share, 1, signed) * (signed ? 50 : 100);
     Object.assign(node.style, {
       width: `${length}%`,
       left: `${!signed ? 0 : share < 0 ? 50 - length : 50}%`,

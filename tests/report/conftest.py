@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from resgat_pl.report.document import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 REGIONS = ["left eye", "right eye", "nose", "mouth", "left cheek", "right cheek", "forehead", "chin", "background"]
 POINTS = [[0.34, 0.42], [0.66, 0.42], [0.5, 0.58], [0.38, 0.74], [0.62, 0.74]]
@@ -199,9 +199,15 @@ def browser() -> Iterator[Browser]:
 
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root, as in most containers; the pages are our own.
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Page:
+    """One tab for all tests: opening it takes longer than most of what is done in it."""
+    return browser.new_page()
 
 
 @pytest.fixture
@@ -215,3 +221,32 @@ def page_file(tmp_path: Path) -> Callable[[Document], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def visit(tab: Page, page_file: Callable[[Document], Path]) -> Iterator[Callable[..., Page]]:
+    """Open a document's page from the disk; at the end no request, no error and no message may have been seen."""
+    seen: list[str] = []
+    files: list[str] = []
+    watch: dict[Any, Callable[[Any], None]] = {
+        "console": lambda message: seen.append(message.text),
+        "pageerror": lambda error: seen.append(str(error)),
+        "request": lambda request: None if request.url.startswith(("data:", *files)) else seen.append(request.url),
+    }
+    for event, listener in watch.items():
+        tab.on(event, listener)
+
+    def visit(document: Document, width: int = 1000, scheme: Any = "light") -> Page:
+        files.append(page_file(document).as_uri())
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.emulate_media(color_scheme=scheme, media="screen")
+        tab.mouse.move(0, 0)
+        tab.goto(files[-1])
+        if document.tracks:
+            tab.wait_for_selector("#face[aria-label]")
+        return tab
+
+    yield visit
+    for event, listener in watch.items():
+        tab.remove_listener(event, listener)
+    assert seen == []
