@@ -114,9 +114,8 @@ class NodeMap:
         nodes: h rows of w values, from the top left.
         regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
         bias: What the method says the logit is without any node; None unless the unit is ``logit``.
-        gap: |Σ nodes + bias − logit| / (1 + |logit|), in the mean its largest value over the frames; None unless the
-            unit is ``logit``. About 1e-6 for an exact method.
-        edges: One value an edge of ``Document.edge_index``, or None where the method has none.
+        gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
+        edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
     """
 
     nodes: list[list[float]]

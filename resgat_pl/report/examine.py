@@ -279,7 +279,7 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
             nodes=_rows(explanation.node_map[place]),
             regions=[_short(value) for value in regions[place].tolist()],
             bias=_short(float(explanation.bias[place])) if in_logits else None,
-            gap=float(f"{float(explanation.completeness_gap[place]):.3g}") if in_logits else None,
+            gap=_short(float(explanation.completeness_gap[place])) if in_logits else None,
         )
         for place in range(len(explanation.node_map))
     ]
@@ -288,12 +288,14 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
 def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:
     edges = explanation.edge_scores
     biases = [node_map.bias for node_map in parts if node_map.bias is not None]
-    gaps = [node_map.gap for node_map in parts if node_map.gap is not None]
+    nodes = explanation.node_map[part].double().mean(dim=0)
+    logit = float(explanation.logit[part].double().mean())
+    bias = fmean(biases) if biases else None
     return doc.NodeMap(
-        nodes=_rows(explanation.node_map[part].double().mean(dim=0)),
+        nodes=_rows(nodes),
         regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
-        bias=_short(fmean(biases)) if biases else None,
-        gap=max(gaps) if gaps else None,
+        bias=None if bias is None else _short(bias),
+        gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
         edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resgat_pl.explain.overlay import Scale, overlay
@@ -18,6 +19,13 @@ from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
+# Lengths on a sheet in px
+_PANEL: Final = 176
+_GAP: Final = 6
+_LEFT: Final = 34
+_RIGHT: Final = 100
+_LINE: Final = 17
+_DPI: Final = 110
 
 
 def write_sheet(document: Document, path: Path) -> None:
@@ -29,19 +37,20 @@ def write_sheet(document: Document, path: Path) -> None:
         document: With at least one face, and the crops in it.
         path: PNG file; its folder must exist.
     """
-    rows = 1 + len(document.methods)
     columns = min(_SHOWN, max(len(track.frames) for track in document.tracks))
-    width = 1.5 * max(columns, 4) + 1.6
-    figure = Figure(figsize=(width, 0.6 + len(document.tracks) * (1.5 * rows + 0.9)), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(_headline(document), fontsize=11, parse_math=False)
-    bands: Any = figure.subfigures(len(document.tracks), 1, squeeze=False)
-    for band, track in zip(bands[:, 0], document.tracks, strict=True):
-        _draw(band, document, track, columns, int(width * 14))
-    with warnings.catch_warnings():
-        # A file may be named in a script that matplotlib's font does not have; boxes stand for it then.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        figure.savefig(path, dpi=110)
+    width = _LEFT + max(columns, 4) * (_PANEL + _GAP) + _RIGHT
+    told = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
+    rows = 1 + len(document.methods)
+    heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in told]
+    sheet = _Sheet(width, 2 * _LINE + sum(heights))
+    sheet.write(width / 2, 1.2 * _LINE, _headline(document), size=11, ha="center")
+    top = 2 * _LINE
+    for track, lines, height in zip(document.tracks, told, heights, strict=True):
+        for number, line in enumerate(lines, 1):
+            sheet.write(_GAP, top + number * _LINE, line)
+        _draw(sheet, document, track, columns, top + (len(lines) + 2) * _LINE)
+        top += height
+    sheet.save(path)
 
 
 def write_overlays(document: Document, folder: Path) -> list[Path]:
@@ -65,30 +74,67 @@ def scale_of(method: Method, lowest: float = 0.0) -> Scale:
     return Scale(0.0, method.scale, "magma")
 
 
-def _draw(band: SubFigure, document: Document, track: FaceTrack, columns: int, characters: int) -> None:
+class _Sheet:
+    """A picture to put pictures and words on, in px from the top left.
+
+    Without axes: forty of them take matplotlib seconds, longer than everything else.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.height = height
+        self.figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+        FigureCanvasAgg(self.figure)
+
+    def put(self, left: int, top: int, picture: NDArray[np.uint8]) -> None:
+        self.figure.figimage(picture, left, self.height - top - len(picture))
+
+    def write(self, left: float, bottom: float, words: str, size: float = 8, ha: str = "left", turn: float = 0) -> None:
+        width = self.figure.get_figwidth() * _DPI
+        self.figure.text(
+            left / width, 1 - bottom / self.height, words, fontsize=size, ha=ha, va="center" if turn else "baseline",
+            rotation=turn, parse_math=False,
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        with warnings.catch_warnings():
+            # A file may be named in a script that matplotlib's font does not have; boxes stand for it then.
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+            self.figure.savefig(path)
+
+
+def _draw(sheet: _Sheet, document: Document, track: FaceTrack, columns: int, top: int) -> None:
+    """Draw a face, the upper edge of its first row being at ``top``."""
     chosen = np.linspace(0, len(track.frames) - 1, min(columns, len(track.frames))).round().astype(int)
     frames = [track.frames[index] for index in chosen]
-    band.suptitle(
-        textwrap.fill(f"Face {track.number}. {track.sentence}", characters), fontsize=8, x=0.01, ha="left",
-        parse_math=False,
-    )  # fmt: skip
-    axes: Any = band.subplots(1 + len(document.methods), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, frame in zip(axes[0], frames, strict=False):
-        axis.imshow(_face(frame))
+    lefts = [_LEFT + column * (_PANEL + _GAP) for column in range(len(frames))]
+    for left, frame in zip(lefts, frames, strict=True):
         place = f"frame {frame.index}" if frame.time is None else f"{frame.time:.2f} s"
-        axis.set_title(f"{place}, {frame.probability:.2f}", fontsize=8)
-    for line, method in zip(axes[1:], document.methods, strict=True):
-        for axis, frame in zip(line, frames, strict=False):
-            axis.imshow(_panel(frame, method))
-        line[0].text(
-            -0.06, 0.5, method.name, rotation=90, va="center", ha="right", fontsize=7, transform=line[0].transAxes
-        )
-        lowest = min(float(_nodes(frame, method).min()) for frame in frames)
-        bar = band.colorbar(scale_of(method, lowest).mappable, ax=list(line), pad=0.01, aspect=12)
-        bar.set_label(method.unit, fontsize=7)
-        bar.ax.tick_params(labelsize=7)
+        sheet.write(left + _PANEL / 2, top - _GAP, f"{place}, {frame.probability:.2f}", ha="center")
+        sheet.put(left, top, _sized(_face(frame)))
+    for row, method in enumerate(document.methods, 1):
+        upper = top + row * (_PANEL + _GAP)
+        scale = scale_of(method, min(float(_nodes(frame, method).min()) for frame in frames))
+        for left, frame in zip(lefts, frames, strict=True):
+            sheet.put(left, upper, _sized(overlay(_face(frame), _nodes(frame, method), scale)))
+        sheet.write(_LEFT / 2, upper + _PANEL / 2, method.name, size=7, ha="center", turn=90)
+        _bar(sheet, lefts[-1] + _PANEL + 2 * _GAP, upper, scale, method.unit)
+
+
+def _bar(sheet: _Sheet, left: int, top: int, scale: Scale, unit: str) -> None:
+    values = np.linspace(scale.high, scale.low, _PANEL)[:, None].repeat(12, axis=1)
+    sheet.put(left, top, np.asarray(scale.mappable.to_rgba(values, bytes=True)[..., :3], np.uint8))
+    middle = (scale.low + scale.high) / 2
+    ends: Sequence[tuple[int, float]] = ((9, scale.high), (_PANEL // 2 + 4, middle), (_PANEL, scale.low))
+    for bottom, value in ends:
+        sheet.write(left + 16, top + bottom, f"{value:+.2g}" if scale.low < 0 and value else f"{value:.2g}", size=7)
+    sheet.write(left + 16, top + _PANEL * 3 // 4, unit, size=7)
+
+
+def _sized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    shrinks = picture.shape[0] > _PANEL
+    return cv2.resize(picture, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).astype(
+        np.uint8, copy=False
+    )
 
 
 def _panel(frame: FaceFrame, method: Method) -> NDArray[np.uint8]:
