@@ -20,7 +20,9 @@ ALLOWED = {
     "metrics": BASE | {"explain", "metrics"},
     "module": BASE | {"nn", "metrics"},
     "provenance": BASE | {"data", "nn"},
-    "callbacks": BASE | {"data", "nn", "explain", "metrics", "module", "provenance"},
+    "callbacks": BASE | {"data", "metrics", "module", "provenance"},
+    "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
+    "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }
 """Part of the package → parts it may import; "" is ``resgat_pl`` itself. What is not named here may import anything."""
 

@@ -16,8 +16,12 @@ import yaml
 
 from resgat_pl import ResGAT
 from resgat_pl.cli import main
+from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.explain.regions import REGIONS
+from resgat_pl.explained_faces import choose_faces, explain_faces, measure
 from resgat_pl.metrics.binary import METRICS
+from resgat_pl.module import ResGATModule
 from resgat_pl.nn.weights import read_file
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
@@ -69,7 +73,7 @@ def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
     table = values["val/heatmaps"]
     assert table["_type"] == "table-file"
     content = json.loads((first / "files" / table["path"]).read_text())
-    assert content["columns"] == ["face", "contribution", "attention", "label", "probability"]
+    assert content["columns"] == ["face", "contribution", "attention", "label", "probability", "in words"]
     assert [row[3] for row in content["data"]] == ["real", "real", "fake", "fake"]
     # the table's images travel in an artifact
     artifact = next(r.artifact for r in wandb_records(first) if r.WhichOneof("record_type") == "artifact")
@@ -85,6 +89,58 @@ def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
     assert len(masks) == 2
     for mask in masks:
         assert set(np.unique(cv2.imread(str(first / "files" / mask["path"]), cv2.IMREAD_UNCHANGED))) <= {0, 1}
+
+
+def explained(path: Path) -> list[dict[str, float]]:
+    """Rows of ``metrics.csv`` that hold explanations, without empty fields."""
+    table = [{name: float(value) for name, value in row.items() if value} for row in rows(path / "metrics.csv")]
+    return [row for row in table if any("explain/" in name for name in row)]
+
+
+def test_every_epoch_has_its_explanations_at_the_step_of_its_validation(run: Path) -> None:
+    epochs = explained(run / "version_0")
+    assert [row["epoch"] for row in epochs] == [0, 1]
+    steps = [float(row["step"]) for row in rows(run / "version_0" / "metrics.csv") if row["val/loss"]]
+    assert [row["step"] for row in epochs] == steps
+    for row in epochs:
+        for suffix in ("", "_real"):
+            parts = [row[f"explain/region{suffix}/{name.replace(' ', '_')}"] for name in REGIONS]
+            total = math.fsum(parts) + row[f"explain/bias{suffix}"]
+            assert total == pytest.approx(row[f"explain/logit{suffix}"], abs=1e-4)
+    assert epochs[0]["explain/logit"] != epochs[1]["explain/logit"]
+
+
+@pytest.mark.parametrize(
+    ("version", "checkpoint", "prefix"), [("version_0", "last", ""), ("version_1", "best", "test/")]
+)
+def test_the_explanations_are_those_of_the_checkpoint(
+    version: str, checkpoint: str, prefix: str, run: Path, ffpp_crops: Path
+) -> None:
+    module = ResGATModule(ResGAT.load(run / "version_0" / "checkpoints" / f"{checkpoint}.ckpt"))
+    faces = FaceDataModule(ffpp_crops, image_size=64).faces("test" if prefix else "val")
+    expected = measure(explain_faces(module, faces, choose_faces(faces, 4)))
+    logged = {name.removeprefix(prefix): value for name, value in metrics(run / version).items()}
+    assert {name for name in logged if name.startswith("explain/")} == set(expected)
+    assert "explain/node_auroc" in expected
+    for name, value in expected.items():
+        assert logged[name] == pytest.approx(value, abs=2e-4 if "auroc" not in name else 0.05), name
+
+
+def test_wandb_has_the_same_explanations_and_the_words(run: Path) -> None:
+    first = sorted((run / "wandb").glob("offline-run-*"))[0]
+    history = wandb_history(first)
+    epochs = [step for step in history if "explain/region/mouth" in step]
+    for mine, row in zip(epochs, explained(run / "version_0"), strict=True):
+        assert mine["trainer/global_step"] == row["step"]
+        for name in (name for name in row if name.startswith("explain/")):
+            assert mine[name] == pytest.approx(row[name], abs=1e-6)
+    tables = [step for step in history if "val/heatmaps" in step]
+    assert [step["trainer/global_step"] for step in tables] == [row["trainer/global_step"] for row in epochs]
+    table = json.loads((first / "files" / tables[-1]["val/heatmaps"]["path"]).read_text())
+    words = table["columns"].index("in words")
+    for row in table["data"]:
+        probability = row[table["columns"].index("probability")]
+        assert row[words].startswith("Fake, probability" if probability > 0.5 else "Real, probability of fake")
 
 
 def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None:

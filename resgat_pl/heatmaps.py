@@ -1,0 +1,93 @@
+"""A Lightning callback that explains a fixed set of faces in every epoch: as pictures, in words and in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.explain.overlay import overlay, save_sheet, scales_of
+from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
+from resgat_pl.module import ResGATModule
+from resgat_pl.types import FAKE, Split
+
+
+class Heatmaps(Callback):
+    """Explains a fixed, balanced set of faces after each validation and test.
+
+    Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B a table with face,
+    manipulation mask, overlays, label, probability and the explanation in words. Colours are on one scale for the
+    whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics; those of a test
+    are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited for.
+
+    Args:
+        faces: Size of the set, half real and half fake.
+        every_n_epochs: Explain after every n-th validation epoch.
+    """
+
+    def __init__(self, faces: int = 16, every_n_epochs: int = 1) -> None:
+        super().__init__()
+        self.faces = faces
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain the validation faces."""
+        if not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0:
+            self._explain(trainer, pl_module, "val", f"epoch-{trainer.current_epoch:03d}")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain the test faces."""
+        self._explain(trainer, pl_module, "test", "test")
+
+    def _explain(self, trainer: Trainer, pl_module: LightningModule, split: Split, name: str) -> None:
+        folder = trainer.log_dir or trainer.default_root_dir  # a broadcast: every rank must read it
+        if not trainer.is_global_zero:
+            return
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, FaceDataModule) or not isinstance(pl_module, ResGATModule):
+            rank_zero_warn("Heatmaps needs a FaceDataModule and a ResGATModule; nothing is drawn.")
+            return
+        faces = data.faces(split)
+        seen = explain_faces(pl_module, faces, choose_faces(faces, self.faces))
+        target = Path(folder) / "heatmaps" / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_sheet(seen.sheet(), target, f"{split} faces" + ("" if name == split else f", {name}"))
+        prefix = "test/" if split == "test" else ""
+        values = {f"{prefix}{key}": value for key, value in measure(seen).items()}
+        step = max(trainer.global_step - 1, 0)  # as Lightning counts for the validation's own metrics
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
+            if isinstance(logger, WandbLogger):
+                _log_to_wandb(logger, split, seen, step)
+
+
+def _log_to_wandb(logger: WandbLogger, split: Split, seen: ExplainedFaces, step: int) -> None:
+    """Log the table ``{split}/heatmaps`` and the faces with their masks as ``{split}/faces``.
+
+    Images of a table travel in an artifact; the plain ones lie in the run's own folder, also when it is offline.
+    """
+    import wandb
+
+    faces = seen.sheet()
+    scales = scales_of(faces)
+    data: list[Iterable[Any]] = []
+    pictures = []
+    for face, finding, label in zip(faces, seen.findings(), seen.labels.tolist(), strict=True):
+        masks = None
+        if face.mask is not None:
+            mask = (face.mask > 127).astype(np.uint8)
+            masks = {"manipulated": {"mask_data": mask, "class_labels": {0: "genuine", 1: "manipulated"}}}
+        maps = [wandb.Image(overlay(face.image, face.maps[name], scale)) for name, scale in scales.items()]
+        pictures.append(wandb.Image(face.image, masks=masks, caption=face.title))
+        named = "fake" if label == FAKE else "real"
+        data.append([pictures[-1], *maps, named, finding.probability, finding.sentence])
+    columns: list[str | int] = ["face", *scales, "label", "probability", "in words"]
+    table = wandb.Table(columns=columns, data=data)
+    media: Any = {f"{split}/heatmaps": table, f"{split}/faces": pictures}  # log_metrics is typed for numbers
+    logger.log_metrics(media, step=step)
