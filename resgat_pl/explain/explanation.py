@@ -111,7 +111,7 @@ class Explainer(ABC):
     """An explanation method for one network.
 
     ``attribute`` works in batches, on the network's device, and leaves the network as it found it: mode, parameters,
-    gradients. Images elsewhere are copied to that device.
+    gradients. Images elsewhere, or of another precision, are copied.
 
     Attributes:
         unit: See ``Unit``.
@@ -150,16 +150,16 @@ class Explainer(ABC):
         """
         _check(images, target)
         started = time.perf_counter()
-        device = next(self.net.parameters()).device
+        weight = next(self.net.parameters())
         with evaluation_mode(self.net):
-            parts = [self.explain(batch.to(device)) for batch in torch.split(images, self.batch_size)]
+            parts = [
+                self.explain(batch.to(weight.device, weight.dtype)) for batch in torch.split(images, self.batch_size)
+            ]
         found = _join(parts)
         sign = -1.0 if target == "real" else 1.0
         nodes = found.nodes * (sign if self.signed else 1.0)
         logit, bias = found.logit * sign, found.bias * sign
-        gap = (
-            ((nodes.sum(dim=1) + bias - logit).abs() / (1 + logit.abs())) if self.unit == "logit" else logit * torch.nan
-        )
+        gap = (nodes.sum(dim=1) + bias - logit).abs() / (1 + logit.abs())
         edges = None if found.edges is None else found.edges * (sign if self.signed else 1.0)
         return Explanation(
             method=type(self).__name__,
@@ -198,7 +198,9 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _check(images: Tensor, target: str) -> None:
+def _check(images: object, target: str) -> None:
+    if not isinstance(images, Tensor):
+        raise ConfigError(f"The images are a {type(images).__name__}; give a tensor (B, 3, H, W) of floats in [0, 1].")
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ConfigError(f"The images are {tuple(images.shape)} {images.dtype}; give (B, 3, H, W) floats in [0, 1].")
     if not len(images):
