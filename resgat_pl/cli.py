@@ -27,6 +27,11 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     "check": ("resgat_pl.data.check", "check", "audit a data set: files, counts, leaks between splits"),
     "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
     "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
+    "benchmark-explainers": (
+        "resgat_pl.benchmark",
+        "benchmark_explainers",
+        "score every explanation method on the same faces: a leaderboard",
+    ),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
     "explain": ("resgat_pl.explaining", "explain", "judge your own images and videos, and show why"),
     "figures": ("resgat_pl.figures", "figures", "draw the figures of the paper from trained checkpoints"),

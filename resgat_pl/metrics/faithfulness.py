@@ -1,0 +1,196 @@
+"""Does the model use what an explanation points at? Scores that change the picture and ask the model again.
+
+``fill`` puts other pixels into the nodes of a picture, most important node first, and ``curves`` does so step by step:
+
+- *restoration*: the real counterpart's pixels go into a fake. What is put in is a genuine face, so the verdict can only
+  fall for the right reason. Needs the same frame of the original video.
+- *deletion* and *insertion* (Petsiuk et al., "RISE", BMVC 2018): blurred or mean pixels go in, or the picture's own
+  pixels go into a blurred or mean one. A detector of forgeries reads blur itself as a trace, so deletion by blur can
+  *add* evidence, and insertion starts from a picture that is called fake already: read them beside restoration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resgat_pl.errors import ConfigError
+
+Judge = Callable[[Tensor], Tensor]
+"""Images ``(B, 3, H, W)`` float in [0, 1] → logits ``(B,)`` float of *fake*."""
+
+STEPS: Final = (1, 2, 3, 5, 8, 12, 20, 30)
+"""Nodes exchanged at the steps of a curve, of 49: dense where a good explanation has its effect. None and all come on
+top, which no explanation can change."""
+FEW: Final = 5
+"""Nodes of 49 after which ``flips`` looks at the verdict."""
+_NODES: Final = 49
+
+
+def steps(nodes: int) -> tuple[int, ...]:
+    """``STEPS`` for a grid of so many nodes: the same shares, rounded, each number once and fewer than ``nodes``."""
+    return tuple(sorted({k for share in STEPS if 0 < (k := round(share * nodes / _NODES)) < nodes}))
+
+
+def few(nodes: int) -> int:
+    """``FEW`` for a grid of so many nodes, 1 or more."""
+    return max(1, round(FEW * nodes / _NODES))
+
+
+def order_of(maps: Tensor, seed: int = 0) -> Tensor:
+    """Nodes from the most to the least important: ``(B, h, w)`` float → ``(B, N)`` int64.
+
+    Equally important nodes come in a random order that is the same for all maps; in reading order a map of zeros
+    would start at the top left always.
+    """
+    values = maps.flatten(1)
+    shuffled = torch.randperm(values.shape[1], generator=torch.Generator().manual_seed(seed)).to(values.device)
+    return shuffled[values[:, shuffled].argsort(dim=1, descending=True, stable=True)]
+
+
+def nodes_of_pixels(grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Node ``(H, W)`` int64 of each pixel: the image divided evenly into the cells of its grid."""
+    row, column = (torch.arange(pixels) * cells // pixels for pixels, cells in zip(size, grid, strict=True))
+    return row[:, None] * grid[1] + column
+
+
+def fill(images: Tensor, filler: Tensor, chosen: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Put the filler's pixels into the chosen nodes.
+
+    Args:
+        images: ``(B, 3, H, W)`` float.
+        filler: The same shape.
+        chosen: ``(B, N)`` bool.
+        grid: Rows and columns of nodes.
+    """
+    place = nodes_of_pixels(grid, (images.shape[2], images.shape[3])).to(images.device)
+    return torch.where(chosen[:, place][:, None], filler, images)
+
+
+def curves(
+    judge: Judge,
+    images: Tensor,
+    filler: Tensor,
+    order: Tensor,
+    grid: tuple[int, int],
+    counts: Sequence[int],
+    batch_size: int = 64,
+) -> Tensor:
+    """Logits of the images after the first nodes of ``order`` were filled, for each number of nodes.
+
+    Args:
+        judge: The model.
+        images: ``(B, 3, H, W)`` float in [0, 1].
+        filler: What is put in, the same shape.
+        order: ``(B, N)`` int64, see ``order_of``.
+        grid: Rows and columns of nodes.
+        counts: Numbers of nodes, K of them.
+        batch_size: Images judged at once.
+
+    Returns:
+        ``(B, K)`` float32 on the CPU.
+
+    Raises:
+        ConfigError: The shapes do not belong together.
+    """
+    _check(images, filler, order, grid)
+    rank = order.argsort(dim=1)
+    numbers = torch.tensor(counts, device=order.device)
+    chosen = rank[:, None, :] < numbers[None, :, None]
+    return _judged(judge, images, filler, chosen, grid, batch_size)
+
+
+def single(judge: Judge, images: Tensor, filler: Tensor, grid: tuple[int, int], batch_size: int = 64) -> Tensor:
+    """How far the logit falls when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
+
+    With the real counterpart as filler this is the causal effect of each node's pixels.
+
+    Raises:
+        ConfigError: The shapes do not belong together.
+    """
+    nodes = grid[0] * grid[1]
+    _check(images, filler, torch.zeros(len(images), nodes), grid)
+    chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
+    before = torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
+    return before[:, None] - _judged(judge, images, filler, chosen, grid, batch_size)
+
+
+def area(values: Tensor, counts: Sequence[int], nodes: int) -> Tensor:
+    """Area under curves over the share of nodes, from none (0) to all (1), by trapezoids.
+
+    Args:
+        values: ``(B, 2 + K)`` float: without any node filled, at each of ``counts``, with all filled.
+        counts: As for ``curves``, rising.
+        nodes: Number of nodes, N.
+
+    Returns:
+        ``(B,)`` float64.
+    """
+    share = torch.tensor([0, *counts, nodes], dtype=torch.float64) / nodes
+    values = values.double()
+    return ((values[:, 1:] + values[:, :-1]) / 2 * share.diff()).sum(dim=1)
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Rank correlation of each row of ``(B, N)`` with the same row of another: ``(B,)`` float64 in [-1, 1].
+
+    Ties share their mean rank. A constant row ranks nothing, so it correlates with nothing: 0.
+
+    Raises:
+        ConfigError: The shapes differ.
+    """
+    if one.shape != other.shape or one.ndim != 2:
+        raise ConfigError(f"Tables of the shapes {tuple(one.shape)} and {tuple(other.shape)} have no common rows.")
+    left, right = (_ranks(values) for values in (one, other))
+    scale = (left.square().sum(dim=1) * right.square().sum(dim=1)).sqrt()
+    return (left * right).sum(dim=1) / scale.where(scale > 0, 1)
+
+
+def blurred(images: Tensor, share: float = 0.05) -> Tensor:
+    """Gaussian blur with a standard deviation of ``share`` of the side, ``(B, 3, H, W)`` → the same."""
+    sigma = share * max(images.shape[-2:])
+    radius = min(round(3 * sigma), min(images.shape[-2:]) - 1)
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
+    padded = F.pad(images, (radius, radius, radius, radius), mode="reflect")
+    across = F.conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
+    return F.conv2d(across, kernel[:, :, :, None], groups=images.shape[1])
+
+
+def mean_colour(images: Tensor) -> Tensor:
+    """Each picture's mean colour, ``(B, 3, H, W)`` → the same."""
+    return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
+
+
+def _judged(
+    judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, grid: tuple[int, int], batch_size: int
+) -> Tensor:
+    """Logits ``(B, K)`` of each image with each of its choices ``(B, K, N)`` filled."""
+    count, variants = chosen.shape[:2]
+    found = []
+    for places in torch.split(torch.arange(count * variants, device=images.device), batch_size):
+        image, variant = places // variants, places % variants
+        found.append(judge(fill(images[image], filler[image], chosen[image, variant], grid)).float().cpu())
+    return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Centred mean ranks of each row."""
+    values = values.double().contiguous()
+    ordered = values.sort(dim=1).values
+    rank = (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)).double()
+    return rank - rank.mean(dim=1, keepdim=True)
+
+
+def _check(images: Tensor, filler: Tensor, order: Tensor, grid: tuple[int, int]) -> None:
+    if images.shape != filler.shape or images.ndim != 4:
+        raise ConfigError(f"Images {tuple(images.shape)} cannot be filled from {tuple(filler.shape)}: shapes differ.")
+    if order.shape != (len(images), grid[0] * grid[1]):
+        raise ConfigError(
+            f"{tuple(order.shape)} is no order of the {grid[0]}×{grid[1]} nodes of {len(images)} images each."
+        )
