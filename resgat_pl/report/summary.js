@@ -3,6 +3,12 @@
 const summary = (() => {
   const { at, el, fill, plural, percent } = build;
 
+  // Names and values, without the names of groups.
+  const listed = (values) =>
+    Object.entries(values)
+      .filter(([, value]) => value !== null && value !== "")
+      .flatMap(([name, value]) => (typeof value === "object" ? listed(value) : `${name} ${value}`));
+
   function verdict(doc) {
     const { decision, probability: p, interval } = doc;
     at("verdict").className = `card ${doc.verdict}`;
@@ -16,9 +22,7 @@ const summary = (() => {
       .filter(Boolean)
       .join(" · ");
     fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
-    at("versions").textContent = Object.entries(doc.versions)
-      .map(([name, version]) => `${name} ${version}`)
-      .join(" · ");
+    at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
       at("verdict-title").textContent = "No face found";
       at("verdict-text").textContent = "Without a face there is nothing to judge: this says neither real nor fake.";

@@ -158,7 +158,7 @@ def make_document(
         checkpoint=Checkpoint(
             "best.ckpt", "0123456789abcdef" * 4, {"encoder": "resnet50", "attention": "gatv2"}, {}, ["margin"]
         ),
-        versions={"resgat_pl": "0.1.0", "torch": "2.14.1"},
+        versions={"resgat_pl": "0.1.0", "git": None, "packages": {"torch": "2.14.1"}},
         seed=0,
         grid=grid,
         regions=REGIONS,

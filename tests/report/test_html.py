@@ -92,6 +92,7 @@ def test_verdict_in_words_and_as_a_bar(document: Make, visit: Open) -> None:
     made = replace(document(frames=5), probability=0.834, interval=(0.71, 0.952), verdict="fake")
     page = visit(made)
     assert text(page, "#verdict-title") == "Likely fake"
+    assert text(page, "#versions") == "resgat_pl 0.1.0 · torch 2.14.1"
     assert "83 % (95 % interval 71 % to 95 %)" in text(page, "#verdict-text")
     assert "Not calibrated" in text(page, "#chips")
     track = page.locator("#gauge .track").bounding_box()
