@@ -125,10 +125,10 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
         from lime.lime_image import LimeImageExplainer
     except ImportError as error:
         raise missing("LIME", "lime", error) from error
-    device = next(net.parameters()).device
+    weight = next(net.parameters())
 
     def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
-        logit = net(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(device)).logit
+        logit = net(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(weight.device, weight.dtype)).logit
         fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
         return torch.stack([1 - fake, fake], dim=1).numpy()
 
@@ -167,4 +167,4 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
     weights = np.zeros(int(table.max()) + 1, np.float32)
     for number, weight in explanation.local_exp[FAKE]:
         weights[number] = weight
-    return torch.from_numpy(weights).to(device)[table]
+    return torch.from_numpy(weights).to(weight.device)[table]

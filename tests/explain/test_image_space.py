@@ -1,0 +1,258 @@
+"""What all methods have in common that change the image and look at the logit."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from resgat_pl.errors import ConfigError
+from resgat_pl.explain.explanation import Explainer
+from resgat_pl.explain.gradient import IntegratedGradients
+from resgat_pl.explain.importance import PartialDependence, PermutationImportance
+from resgat_pl.explain.lime import LIME
+from resgat_pl.explain.occlusion import HiddenParts, Occlusion
+from resgat_pl.explain.pixels import baseline_of, cells, inpaint, sum_by_cell
+from resgat_pl.explain.shap import KernelSHAP, PartitionSHAP, halves
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.types import ResGATOutput
+
+RANDOM = torch.Generator().manual_seed(0)
+IMAGES = torch.rand(3, 3, 64, 80, generator=RANDOM)  # 4×5 nodes
+WEIGHTS = torch.randn(3, 64, 80, generator=RANDOM) / 50
+REFERENCE = torch.rand(5, 3, 64, 80, generator=RANDOM)
+
+METHODS: dict[str, Callable[..., Explainer]] = {
+    "occlusion": Occlusion,
+    "inpainting": lambda net, **more: Occlusion(net, "inpaint", **more),
+    "lime": lambda net, **more: LIME(net, 150, "squares", **more),
+    "kernel": lambda net, **more: KernelSHAP(net, 150, **more),
+    "partition": lambda net, **more: PartitionSHAP(net, 150, **more),
+    "permutation": lambda net, **more: PermutationImportance(net, REFERENCE, draws=3, **more),
+    "dependence": PartialDependence,
+}
+every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+SQUARES = ("occlusion", "inpainting", "lime", "kernel", "partition")
+
+
+def make_net(kind: type[ResGAT] = ResGAT) -> Any:
+    return deepcopy(_made(kind))
+
+
+@cache
+def _made(kind: type[ResGAT]) -> ResGAT:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(encoder="resnet18", encoder_stage=3, heads=2, hidden=8).eval()
+
+
+class Stub(ResGAT):
+    """Answers by a function of the pixels instead of the network, but through its head, where passes are counted."""
+
+    def answer(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> ResGATOutput:
+        self.grid.fit(*self.backbone.grid_shape(*images.shape[2:]))
+        self.head(images.new_zeros(len(images), 16))
+        logit = self.answer(images)
+        return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
+
+
+class ContrastOfOneSquare(Stub):
+    """Depends on the contrast within the square of node 7, row 1 and column 2, and on nothing else."""
+
+    sign = 1.0
+
+    def answer(self, images: Tensor) -> Tensor:
+        return self.sign * (images[:, :, 16:32, 32:48].flatten(1).std(dim=1) * 10 - 1)
+
+
+class Additive(Stub):
+    """Every pixel speaks for itself, so each of its methods must find the same, exactly."""
+
+    def answer(self, images: Tensor) -> Tensor:
+        return (images * WEIGHTS).sum(dim=(1, 2, 3)) + 1
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", SQUARES)
+def test_finds_the_square_that_matters(name: str, sign: float) -> None:
+    net = make_net(ContrastOfOneSquare)
+    net.sign = sign
+    nodes = METHODS[name](net).attribute(IMAGES).node_map.flatten(1) * sign
+    others = nodes[:, torch.arange(20) != 7].abs().amax(dim=1)
+    assert (nodes[:, 7] > 3 * others).all()
+    assert (nodes[:, 7] > 0.1).all()
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur", "black", "colour"])
+@pytest.mark.parametrize("method", ["occlusion", "kernel", "partition", "gradients"])
+def test_finds_what_an_additive_network_adds(method: str, fill: Any) -> None:
+    fill = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1) if fill == "colour" else fill
+    net, images = make_net(Additive), IMAGES[:1]
+    explainer: Explainer = {
+        "occlusion": lambda: Occlusion(net, fill),
+        "kernel": lambda: KernelSHAP(net, 100, fill=fill),
+        "partition": lambda: PartitionSHAP(net, 400, fill),
+        "gradients": lambda: IntegratedGradients(net, 2, fill),
+    }[method]()
+    found = explainer.attribute(images)
+    start = baseline_of(images, fill)
+    expected = sum_by_cell(((images - start) * WEIGHTS).sum(dim=1), cells(net, 64, 80))
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found.bias, net(start).logit, atol=1e-4, rtol=1e-4)
+    assert found.completeness_gap.max() < 1e-4
+
+
+@every_method
+def test_the_real_class_is_the_fake_class_negated(make: Callable[..., Explainer]) -> None:
+    net = make_net(Additive)
+    fake, real = (make(net).attribute(IMAGES[:1], target) for target in ("fake", "real"))
+    assert fake.node_map.abs().max() > 1e-3
+    for name in ("node_map", "logit", "bias"):
+        torch.testing.assert_close(getattr(real, name), -getattr(fake, name))
+
+
+@every_method
+def test_the_batch_size_bounds_the_batches_and_changes_nothing(make: Callable[..., Explainer]) -> None:
+    net = make_net(Additive)
+    sizes: list[int] = []
+    net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    expected = make(net).attribute(IMAGES)
+    assert expected.n_forward == pytest.approx(sum(sizes) / 3)
+    assert expected.n_backward == 0
+    sizes.clear()
+    found = make(net, batch_size=2).attribute(IMAGES)
+    assert set(sizes) <= {1, 2}
+    torch.testing.assert_close(found.node_map, expected.node_map, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.bias, expected.bias, atol=1e-5, rtol=1e-3)
+
+
+@every_method
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
+def test_nothing_is_said_or_left_behind(make: Any, mode: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    net = make_net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    states = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
+    with mode():
+        images = IMAGES[:1, :, :32, :32].clone()  # 2×2 nodes
+        explainer = make(net)
+        if isinstance(explainer, PermutationImportance):
+            explainer.reference = REFERENCE[:, :, :32, :32]
+        found = explainer.attribute(images)
+    assert found.node_map.isfinite().all()
+    assert found.node_map.abs().max() > 0
+    assert not found.node_map.requires_grad
+    torch.testing.assert_close(found.logit, net(images).logit.detach(), atol=1e-5, rtol=1e-4)
+    assert np.random.get_state()[1].tolist() == states[0]  # type: ignore[index]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[1])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(module.training or module._forward_hooks for module in net.modules())
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert capfd.readouterr() == ("", "")
+
+
+@torch.no_grad()
+def test_shapley_and_owen_values_of_four_squares() -> None:
+    """By their definitions, on a network in which squares act together."""
+    net, image = make_net(), IMAGES[0, :, :32, :32]
+    game = HiddenParts(net, image, cells(net, 32, 32), "mean", 32)
+
+    def worth(members: set[int]) -> float:
+        return float(game.logits(torch.tensor([[player in members for player in range(4)]])))
+
+    shapley = torch.zeros(4)
+    for order in itertools.permutations(range(4)):
+        for place, player in enumerate(order):
+            shapley[player] += (worth({*order[: place + 1]}) - worth({*order[:place]})) / 24
+    owen = torch.zeros(4)
+    for player, (friend, foes) in enumerate(((1, {2, 3}), (0, {2, 3}), (3, {0, 1}), (2, {0, 1}))):
+        for others in (set(), {friend}, foes, {friend, *foes}):
+            owen[player] += (worth({player, *others}) - worth(others)) / 4
+    assert (shapley - owen).abs().max() > 1e-4
+    kernel = KernelSHAP(net, 20).attribute(image[None])
+    torch.testing.assert_close(kernel.node_map.flatten(), shapley, atol=1e-5, rtol=1e-3)
+    partition = PartitionSHAP(net, 50).attribute(image[None])
+    torch.testing.assert_close(partition.node_map.flatten(), owen, atol=1e-5, rtol=1e-3)
+    assert partition.bias == pytest.approx(worth(set()), abs=1e-5)
+    assert max(kernel.completeness_gap, partition.completeness_gap) < 1e-5
+
+
+def test_superpixels_share_their_shapley_value_by_area() -> None:
+    net = make_net(Additive)
+    image = torch.where(torch.arange(80) < 40, 0.2, 0.8).expand(1, 3, 64, 80).clone()
+    found = KernelSHAP(net, 100, segments="quickshift").attribute(image)
+    assert found.completeness_gap.max() < 1e-4
+    assert found.node_map.abs().max() > 1e-3
+    few = {round(float(value), 4) for value in found.node_map.flatten()}
+    assert len(few) < 20  # squares within one superpixel have the same share of it
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 7), (4, 5), (2, 3), (1, 2)])
+def test_the_tree_halves_the_longer_side(rows: int, columns: int) -> None:
+    members = {node: {node} for node in range(rows * columns)}
+    for number, (first, second, _, size) in enumerate(halves(rows, columns)):
+        assert not members[int(first)] & members[int(second)]
+        members[rows * columns + number] = members[int(first)] | members[int(second)]
+        assert len(members[rows * columns + number]) == size
+    assert members[2 * rows * columns - 2] == set(range(rows * columns))
+    side = [node for node in range(rows * columns) if (node // columns < rows // 2)]
+    half = side if rows >= columns else [n for n in range(rows * columns) if n % columns < columns // 2]
+    assert members[int(halves(rows, columns)[-1, 0])] == set(half)
+
+
+def test_the_seed_decides_which_coalitions_are_drawn() -> None:
+    net = make_net(ContrastOfOneSquare)
+    net.answer = lambda images: images.flatten(1).std(dim=1) * images[:, :, :40].mean(dim=(1, 2, 3)) * 100
+    for kind in (LIME, KernelSHAP):
+        maps = [kind(net, 60, "squares", seed=seed).attribute(IMAGES[:1]).node_map for seed in (1, 1, 2)]
+        assert torch.equal(maps[0], maps[1])
+        assert not torch.allclose(maps[0], maps[2], atol=1e-6)
+
+
+def test_inpainting_draws_from_what_is_left() -> None:
+    image = torch.rand(3, 32, 32, generator=RANDOM)
+    hidden = torch.zeros(32, 32, dtype=torch.bool)
+    hidden[10:20, 10:20] = True
+    image[:, 5:25, 5:25] = torch.tensor([0.2, 0.4, 0.6]).view(3, 1, 1)
+    damaged = image.clone()
+    damaged[:, 10:20, 10:20] = 1
+    drawn = inpaint(damaged, hidden)
+    assert torch.equal(drawn[:, ~hidden], image[:, ~hidden])
+    torch.testing.assert_close(drawn, image, atol=3 / 255, rtol=0)
+    everything = inpaint(image, torch.ones_like(hidden))
+    torch.testing.assert_close(everything, image.mean(dim=(1, 2), keepdim=True).expand_as(image))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: Occlusion(net, "white"), "fill is 'white'; it must be mean or blur or black or inpaint"),
+        (lambda net: Occlusion(net, torch.zeros(3, 5, 5)), r"baseline is \(3, 5, 5\), the images are \(3, 64, 80\)"),
+        (lambda net: KernelSHAP(net, samples=39), "samples is 39, but the image has 20 segments: give at least 40"),
+        (lambda net: KernelSHAP(net, segments="slic"), "segments is 'slic'; it must be squares or quickshift"),
+        (lambda net: KernelSHAP(net, seed=-1), "seed is -1"),
+        (lambda net: PartitionSHAP(net, samples=3), "samples is 3; it must be at least 4"),
+        (lambda net: LIME(net, samples=1), "samples is 1; it must be at least 2"),
+    ],
+)
+def test_refuses(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(make_net(Additive)).attribute(IMAGES)
+
+
+@pytest.mark.parametrize("method", [KernelSHAP, PartitionSHAP])
+def test_says_how_to_get_shap(monkeypatch: pytest.MonkeyPatch, method: type[Explainer]) -> None:
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(ConfigError, match=rf'{method.__name__} needs shap,.*pip install "resgat-pl\[figures\]"'):
+        method(make_net()).attribute(IMAGES)
