@@ -44,7 +44,7 @@ _REFERENCES: Final = 32
 
 
 def benchmark_explainers(
-    ckpt: str | list[str],
+    ckpt: list[str] | str,
     manifest: Path,
     out: Path = Path("runs/explainers"),
     methods: list[str] | None = None,
@@ -147,7 +147,8 @@ class _Kept:
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
         if not path.is_file():
             file = io.BytesIO()
-            np.savez_compressed(file, allow_pickle=False, key=np.array(text), **make())
+            arrays: dict[str, Any] = {"key": np.array(text), **make()}
+            np.savez_compressed(file, **arrays)
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(path, file.getvalue())
         with np.load(path, allow_pickle=False) as stored:
@@ -190,8 +191,9 @@ class _Bench:
         places = choose(self.crops, self.detected, count, seed)
         judge = partial(judge_faces, self.net, self.crops, places, batch_size)
         judged = kept.get({**self.key, "what": "faces"}, judge)
+        cut = float(torch.tensor(threshold, dtype=torch.float64).logit())
         self.effects_ms = float(judged["ms"])
-        self.faces: Faces = load_faces(self.crops, places, judged, math.log(threshold / (1 - threshold)))
+        self.faces: Faces = load_faces(self.crops, places, judged, cut)
         self.mean_mask, self.reference = self._training()
 
     def about(self, label: str) -> dict[str, Any]:

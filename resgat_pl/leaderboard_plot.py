@@ -39,6 +39,14 @@ def draw_leaderboard(lines: Sequence[Line], ms: dict[tuple[str, str], float]) ->
         lines: Of ``leaderboard.summarise``.
         ms: Milliseconds an image by (label, method).
     """
+    file = io.BytesIO()
+    canvas = leaderboard_figure(lines, ms)
+    canvas.print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return file.getvalue()
+
+
+def leaderboard_figure(lines: Sequence[Line], ms: dict[tuple[str, str], float]) -> FigureCanvasAgg:
+    """What ``draw_leaderboard`` writes, as a figure on its canvas."""
     labels = list(dict.fromkeys(line.label for line in lines))
     with style.context("default"):
         figure = Figure(figsize=(13, 5.4 * len(labels)), dpi=160, layout="constrained")
@@ -47,15 +55,13 @@ def draw_leaderboard(lines: Sequence[Line], ms: dict[tuple[str, str], float]) ->
         for row, label in zip(panels, labels, strict=True):
             for panel, score in zip(row, SHOWN, strict=True):
                 _draw(panel, _points(lines, ms, label, score), label, score)
-        canvas.draw()  # type: ignore[no-untyped-call]  # settles where everything is, on which the labels' places depend
+        canvas.draw()  # type: ignore[no-untyped-call]  # settles where everything is: the names' places depend on it
         figure.set_layout_engine("none")
         renderer: RendererAgg = canvas.get_renderer()  # type: ignore[no-untyped-call]
         for row, label in zip(panels, labels, strict=True):
             for panel, score in zip(row, SHOWN, strict=True):
                 _name(panel, _points(lines, ms, label, score), renderer)
-        file = io.BytesIO()
-        canvas.print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return file.getvalue()
+    return canvas
 
 
 def _points(lines: Sequence[Line], ms: dict[tuple[str, str], float], label: str, score: str) -> list[Point]:

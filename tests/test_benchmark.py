@@ -1,0 +1,279 @@
+"""The leaderboard of explanation methods: from checkpoint and crops to tables, and its arithmetic."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl import benchmark
+from resgat_pl.benchmark import benchmark_explainers, explainers
+from resgat_pl.cli import main
+from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.errors import ConfigError, LeakageError, SplitError
+from resgat_pl.leaderboard import BASELINES, ORACLE, SCORES, Entry, Line, as_csv, ranked, summarise
+from resgat_pl.leaderboard_plot import draw_leaderboard, leaderboard_figure
+from resgat_pl.metrics.intervals import Interval
+from resgat_pl.trial import choose, counterparts
+
+from .tiny import untrained, variant
+
+METHODS = ["Attention", "Contribution"]
+SMALL: dict[str, Any] = {"faces": 6, "slow_faces": 2, "sanity_faces": 2}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    low = {"frame": 0.05, "video": 0.05}  # an untrained network must call fakes fake to be explained
+    return [untrained(folder / f"{seed}.ckpt", ffpp_crops, thresholds=low, seed=seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def board(ffpp_crops: Path, checkpoints: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("board")
+    text = benchmark_explainers([f"tiny={path}" for path in checkpoints], ffpp_crops, out, METHODS, **SMALL)
+    assert (out / "leaderboard.md").read_text() == text + "\n"
+    return out
+
+
+def read(board: Path) -> tuple[dict[str, Any], dict[tuple[str, str], float]]:
+    document = json.loads((board / "leaderboard.json").read_text())
+    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"]) == ("all", "all")]
+    return document, {(line["method"], line["score"]): line["value"]["value"] for line in pooled}
+
+
+def test_every_method_has_every_score_that_can_be_had(board: Path) -> None:
+    document, values = read(board)
+    everyone = {*BASELINES, *METHODS, ORACLE}
+    assert {method for method, _ in values} == everyone
+    for method in everyone - {ORACLE}:
+        assert {score for name, score in values if name == method} == set(SCORES)
+    assert all(not about["notes"] for about in document["detectors"])
+    assert (board / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+    assert list(board.rglob("*.wandb"))
+
+
+def test_scores_whose_value_is_known(board: Path) -> None:
+    _, values = read(board)
+    assert values[ORACLE, "effects"] == pytest.approx(1)
+    assert values["Contribution", "target_flip"] == pytest.approx(-1)
+    assert values["Attention", "target_flip"] == pytest.approx(1)
+    assert values["Attention", "random_head"] == pytest.approx(1)  # the head is no part of the paper's map
+    assert values["Contribution", "random_head"] < 0.9
+    for name in BASELINES:  # they look at no network
+        assert values[name, "random_backbone"] == pytest.approx(1)
+        assert values[name, "uniform_attention"] == pytest.approx(1)
+    assert values["Uniform", "control"] == 0.5
+    assert max(values[name, "gain"] for name in BASELINES) == 0
+
+
+def test_tables_agree(board: Path) -> None:
+    document, values = read(board)
+    with (board / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(document["lines"])
+    pooled = {(r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"]) == ("all", "all")}
+    assert {place: float(value) for place, value in pooled.items()} == pytest.approx(values, abs=1e-6)
+    text = (board / "leaderboard.md").read_text()
+    for method in METHODS:
+        assert f"| {method} |" in text
+    assert {row["kind"] for row in rows} > {"all", "Deepfakes"}
+
+
+def test_the_pooled_value_is_the_mean_over_seeds(board: Path) -> None:
+    document, values = read(board)
+    single = [
+        line["value"]["value"]
+        for line in document["lines"]
+        if (line["method"], line["score"], line["kind"]) == ("Contribution", "auroc", "all")
+        and line["checkpoint"] != "all"
+    ]
+    assert len(single) == 2
+    assert np.mean(single) == pytest.approx(values["Contribution", "auroc"])
+
+
+def test_what_was_measured_is_not_measured_again(
+    board: Path, ffpp_crops: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    original = benchmark.run_trial
+    monkeypatch.setattr(benchmark, "score", None)  # calling it would fail
+    monkeypatch.setattr(benchmark, "run_trial", lambda *given: (measured.append(given[-1]), original(*given))[1])
+    named = [f"tiny={path}" for path in checkpoints]
+    before = (board / "leaderboard.md").read_text()
+    assert benchmark_explainers(named, ffpp_crops, board, METHODS, **SMALL) + "\n" == before
+    assert measured == []
+    benchmark_explainers(named[:1], ffpp_crops, board, [*METHODS, "NodeEvidence"], **SMALL)
+    assert measured == ["NodeEvidence"]
+    benchmark_explainers(named[:1], ffpp_crops, board, ["Attention"], **{**SMALL, "seed": 1})
+    assert measured == ["NodeEvidence", *BASELINES, "Attention"]
+
+
+def test_a_method_that_cannot_be_had_becomes_a_note(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("it needs a package")
+
+    monkeypatch.setattr("resgat_pl.explain.graph.Attention.explain", refuse)
+    text = benchmark_explainers(str(checkpoints[0]), ffpp_crops, tmp_path, METHODS, **SMALL)
+    assert "Attention was not measured: it needs a package" in text
+    assert "| Contribution |" in text
+
+
+def test_faces_are_detected_spread_and_have_what_scores_need(ffpp_crops: Path) -> None:
+    manifest = Manifest.read(ffpp_crops)
+    faces = FaceCrops(manifest, np.arange(len(manifest)), 64)
+    detected = np.random.default_rng(0).random(len(faces)) > 0.3
+    chosen = choose(faces, detected, 12, 0)
+    assert len(set(chosen.tolist())) == len(chosen) == 12
+    assert (detected & (faces.labels == 1))[chosen].all()
+    assert all(faces.mask(place) is not None for place in chosen.tolist())
+    assert set(chosen.tolist()) <= set(counterparts(faces))
+    kinds = manifest.column("method")[chosen]
+    count = len(set(manifest.column("method")[faces.labels == 1]))
+    assert len(set(kinds[:count])) == count  # the first few are spread already
+    assert len(set(manifest.video_codes[chosen].tolist())) == 12  # a second frame only after every video
+    assert chosen.tolist() == choose(faces, detected, 12, 0).tolist()
+    assert choose(faces, detected, 5, 0).tolist() == chosen[:5].tolist()
+    assert chosen.tolist() != choose(faces, detected, 12, 1).tolist()
+    with pytest.raises(SplitError, match="no fake"):
+        choose(faces, np.zeros(len(faces), bool), 12, 0)
+
+
+def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> Entry:
+    count = len(next(iter(scores.values())))
+    return Entry(
+        label=label,
+        checkpoint=checkpoint,
+        method=other.get("method", "Contribution"),
+        group=np.array(other.get("group", [f"v{i}" for i in range(count)]), object),
+        kind=np.array(other.get("kind", ["k"] * count), object),
+        weight=np.array(other.get("weight", [1.0] * count)),
+        scores={name: np.array(values) for name, values in scores.items()},
+        cost={"forward": 1, "backward": 0, "graph": 0, "ms": 1.0, "gap": math.nan},
+        traits={},
+    )
+
+
+def pooled(lines: list[Line]) -> dict[tuple[str, str], Line]:
+    return {(line.kind, line.score): line for line in lines if line.checkpoint == "all"}
+
+
+def test_means_leave_out_what_was_not_measured() -> None:
+    nan = math.nan
+    found = pooled(summarise([entry({"auroc": [0.2, nan, 0.6, nan]}, kind=["p", "p", "q", "q"])]))
+    assert found["all", "auroc"].value.value == pytest.approx(0.4)
+    assert found["all", "auroc"].faces == 2
+    assert found["p", "auroc"].value.value == pytest.approx(0.2)
+    assert ("all", "mass") not in found
+
+
+def test_restoration_counts_a_face_by_its_gap() -> None:
+    found = pooled(summarise([entry({"restoration": [0.1, 40.0], "auroc": [0, 1]}, weight=[9.99, 0.01])]))
+    assert found["all", "restoration"].value.value == pytest.approx((0.1 * 9.99 + 40 * 0.01) / 10)
+    assert found["all", "auroc"].value.value == 0.5
+
+
+def test_faces_of_one_video_are_resampled_together() -> None:
+    values = list(np.linspace(0, 1, 12))
+    apart = pooled(summarise([entry({"auroc": values})]))["all", "auroc"].value
+    together = pooled(summarise([entry({"auroc": values}, group=["v"] * 12)]))["all", "auroc"].value
+    assert together.low == together.high == pytest.approx(0.5)
+    assert apart.low < 0.45
+    assert apart.high > 0.55
+
+
+def test_seeds_widen_the_interval() -> None:
+    one = [entry({"auroc": [0.5] * 4})]
+    three = [entry({"auroc": [value] * 4}, checkpoint=str(value)) for value in (0.3, 0.5, 0.7)]
+    flat, wide = (pooled(summarise(entries))["all", "auroc"].value for entries in (one, three))
+    assert (flat.low, flat.value, flat.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert wide.value == pytest.approx(0.5)
+    assert wide.low == pytest.approx(0.3)
+    assert wide.high == pytest.approx(0.7)
+
+
+def test_gain_is_against_the_best_baseline_on_the_same_faces() -> None:
+    nan = math.nan
+    lines = summarise(
+        [
+            entry({"auroc_face": [0.9, 0.1, 0.5]}, method="MeanMask"),
+            entry({"auroc_face": [0.4, 0.4, 0.4]}, method="Random"),
+            entry({"auroc_face": [1.0, nan, nan]}),
+        ]
+    )
+    gains = {line.method: line.value.value for line in lines if line.score == "gain" and line.checkpoint == "all"}
+    assert gains == pytest.approx({"MeanMask": 0, "Random": -0.1, "Contribution": 0.1})
+    assert ranked(lines, "a") == ["Contribution", "MeanMask", "Random"]
+
+
+def test_csv_leaves_undefined_values_empty() -> None:
+    line = Line("a", "all", "m", "all", "auroc", Interval(0.5, math.nan, math.nan), 3)
+    assert as_csv([line]).splitlines()[1] == "a,all,m,all,auroc,0.500000,,,3"
+
+
+def test_no_two_names_of_the_plot_overlap() -> None:
+    rng = np.random.default_rng(0)
+    names = [*explainers(), ORACLE]
+    ms = {("a", name): float(np.exp(rng.normal(3, 0.5))) for name in names}
+    lines = []
+    for name in names:
+        for score in ("auroc_face", "flips"):
+            value = float(rng.uniform(0.6, 0.7))
+            lines.append(Line("a", "all", name, "all", score, Interval(value, value - 0.01, value + 0.01), 9))
+    canvas = leaderboard_figure(lines, ms)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    for panel in canvas.figure.axes:
+        # the text alone, without the line to its point
+        boxes = {text.get_text(): super(type(text), text).get_window_extent(renderer) for text in panel.texts}
+        assert set(boxes) == set(names)
+        assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+    assert draw_leaderboard(lines, ms) == draw_leaderboard(lines, ms)
+
+
+def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:
+    splits = Manifest.read(ffpp_crops).column("split")
+    swapped = variant(ffpp_crops, tmp_path / "swapped", [{"train": "test", "test": "train"}.get(s, s) for s in splits])
+    checkpoint = untrained(tmp_path / "net.ckpt", swapped)
+    with pytest.raises(LeakageError):
+        benchmark_explainers(str(checkpoint), ffpp_crops, tmp_path / "out", METHODS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ckpt": " , "}, "names nothing"),
+        ({"ckpt": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
+        ({"methods": ["Oracle"]}, "no method 'Oracle'.*Contribution"),
+        ({"slow_faces": 0}, "slow_faces is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        benchmark_explainers(**{"ckpt": "a.ckpt", "manifest": tmp_path, "out": tmp_path / "out", **change})
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--ckpt", f"a={tmp_path / 'no.ckpt'}", "--manifest", str(tmp_path), "--methods", "[Contribution]"]
+    assert main(["benchmark-explainers", *arguments]) == 2
+    assert "no.ckpt" in capsys.readouterr().err
+
+
+def test_all_methods_are_known() -> None:
+    found = explainers()
+    assert list(found)[: len(BASELINES)] == list(BASELINES)
+    assert {"Contribution", "GradCAM", "LIME", "KernelSHAP"} <= set(found)
+    assert all(name == entry.__name__ for name, entry in found.items())
+    assert list(explainers(["Contribution", "Random"])) == [*BASELINES, "Contribution"]
+    assert torch.is_grad_enabled()
