@@ -62,7 +62,7 @@ def explain(
         frames: Frames to take of each video, spread evenly, or "all".
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.
-        html: Write reports; false writes scores.csv only, for judging many files fast.
+        html: Write reports; false (or --no-html) writes scores.csv only, for judging many files fast.
         overlays: Also write each map over each face as a PNG of its own.
         detector: Face detector; null means that of the training crops.
         batch_size: Faces that go through the network at once.
@@ -95,7 +95,9 @@ def arguments(given: Sequence[str]) -> list[str]:
         if item == "--":
             others += rest
             break
-        if item.startswith("-") and item != "-":
+        if item == "--no-html":  # as other tools spell it
+            options.append("--html=false")
+        elif item.startswith("-") and item != "-":
             options.append(item)
             alone = "=" in item or item in {"-h", "--help"} or item.startswith("--print_config")
             if not alone and rest:

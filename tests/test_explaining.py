@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,10 @@ def test_the_numbers_of_a_report_add_up(name: str, done: Run) -> None:
         chances = [frame["probability"] for frame in track["frames"]]
         assert chances == pytest.approx([1 / (1 + math.exp(-f["logit"] / 2)) for f in track["frames"]], rel=1e-5)
         assert track["probability"] == pytest.approx(np.mean(chances), rel=1e-5)
+        for part in [track, *track["frames"]]:  # the words state the number beside them
+            said = re.search(r"probability (?:of fake )?(\d\.\d+) \(logit", part["sentence"])
+            assert said is None or float(said[1]) == pytest.approx(part["probability"], abs=0.0051)
+            assert said is not None or not 0.005 < part["probability"] < 0.995
         scores = [1 / (1 + math.exp(-frame["logit"])) for frame in track["frames"]]
         assert track["score"] == pytest.approx(np.mean(scores), rel=1e-5)
         assert track["logit"] == pytest.approx(np.mean([frame["logit"] for frame in track["frames"]]), rel=1e-4)
@@ -429,6 +434,7 @@ def test_a_name_need_not_be_unicode(checkpoint: Path, media: Path, tmp_path: Pat
         (["c", "a", "b", "--out", "d"], ["--out", "d", "c", '["a", "b"]']),
         (["--out", "d", "c", "a"], ["--out", "d", "c", '["a"]']),
         (["c", "--html=false", "a"], ["--html=false", "c", '["a"]']),
+        (["c", "--no-html", "a", "b"], ["--html=false", "c", '["a", "b"]']),
         (["c", "--", "-a", "--b"], ["c", '["-a", "--b"]']),
         (["--help"], ["--help"]),
         (["c"], ["c"]),

@@ -40,6 +40,8 @@ class Finding:
         entropy: ``attention_entropy`` of the face, in [0, 1]; None if it is not known.
         agreement: Rank correlation with another explainer's node map, in [−1, 1]; None if there is no other.
         methods: Names of the two explainers compared.
+        mean_probability: Stated as the probability where these numbers are means over several pictures of a face, of
+            which the mean logit gives another probability; None for a single picture.
     """
 
     logit: float
@@ -50,6 +52,7 @@ class Finding:
     entropy: float | None = None
     agreement: float | None = None
     methods: tuple[str, str] = ("", "")
+    mean_probability: float | None = None
 
     @property
     def verdict(self) -> Target:
@@ -59,6 +62,8 @@ class Finding:
     @property
     def probability(self) -> float:
         """Of being fake, in [0, 1]."""
+        if self.mean_probability is not None:
+            return self.mean_probability
         return float(torch.tensor(self.logit / (self.temperature or 1.0), dtype=torch.float64).sigmoid())
 
     @property

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.errors import ConfigError
 from resgat_pl.explain.explanation import Explainer, Explanation
-from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, region_weights
+from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
 from resgat_pl.provenance import environment
@@ -162,10 +161,10 @@ class Examiner:
 
     def _tracks(self, found: FoundFaces, explained: Explained, judgement: Judgement) -> list[doc.FaceTrack]:
         shots = [shot for track in found.tracks for shot in track]
-        landmarks, known = usable_landmarks(shots)
+        landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
         said = findings(
             explained.contribution,
-            torch.where(known[:, None, None], landmarks, torch.nan),
+            torch.where(replaced[:, None, None], torch.nan, landmarks),
             explained.attention,
             _second_opinion(explained),
             self.detector.temperature,
@@ -178,7 +177,7 @@ class Examiner:
                 time=None if shot.time is None else round(shot.time, 4),
                 box=shot.box.tolist(),
                 landmarks=[[_short(value) for value in point] for point in landmarks[place].tolist()],
-                landmarks_found=bool(known[place]),
+                landmarks_found=not bool(replaced[place]),
                 logit=_short(said[place].logit),
                 probability=_short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
@@ -191,7 +190,7 @@ class Examiner:
         for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
             part = slice(start, start + len(track))
             start += len(track)
-            mean = _mean_finding(said[part])
+            mean = _mean_finding(said[part], scored.probability)
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -222,21 +221,6 @@ def fit(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
-def usable_landmarks(shots: Sequence[Shot]) -> tuple[Tensor, Tensor]:
-    """Landmarks ``(B, 5, 2)`` float32 in [0, 1] of the crop, and ``(B,)`` bool: whether they are the face's own.
-
-    The average face's stand in where the detector gave none, or such as span no face.
-    """
-    landmarks = torch.from_numpy(np.stack([shot.landmarks for shot in shots]))
-    known = torch.ones(len(shots), dtype=torch.bool)
-    for place in range(len(shots)):
-        try:
-            region_weights(landmarks[place : place + 1], (1, 1))
-        except ConfigError:
-            known[place] = False
-    return torch.where(known[:, None, None], landmarks, AVERAGE_LANDMARKS), known
-
-
 def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
     others = [found for name, found in explained.methods.items() if found.signed and name != "Contribution"]
@@ -244,7 +228,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     return next(iter([*independent, *others]), None)
 
 
-def _mean_finding(said: Sequence[Finding]) -> Finding:
+def _mean_finding(said: Sequence[Finding], probability: float) -> Finding:
     entropies = [finding.entropy for finding in said if finding.entropy is not None]
     agreements = [finding.agreement for finding in said if finding.agreement is not None]
     return Finding(
@@ -256,6 +240,7 @@ def _mean_finding(said: Sequence[Finding]) -> Finding:
         entropy=fmean(entropies) if entropies else None,
         agreement=fmean(agreements) if agreements else None,
         methods=said[0].methods,
+        mean_probability=probability,
     )
 
 
