@@ -44,8 +44,8 @@ _REFERENCES: Final = 32
 
 
 def benchmark_explainers(
-    ckpt: list[str] | str,
-    manifest: Path,
+    ckpt: str | list[str] = "",
+    manifest: Path | None = None,
     out: Path = Path("runs/explainers"),
     methods: list[str] | None = None,
     faces: int = 200,
@@ -86,6 +86,8 @@ def benchmark_explainers(
         if value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     checkpoints = _checkpoints(ckpt)
+    if manifest is None:
+        raise ConfigError("--manifest names nothing: give the folder that `resgat extract` made.")
     classes = explainers(methods)
     tests = []
     for label, path in checkpoints:  # before the long work, so that a refusal comes at once
