@@ -207,7 +207,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def tab(browser: Browser) -> Page:
     """One tab for all tests: opening it takes longer than most of what is done in it."""
-    return browser.new_page()
+    page = browser.new_page()
+    page.set_default_timeout(120_000)  # ms; other tests run beside it
+    return page
 
 
 @pytest.fixture
