@@ -194,7 +194,7 @@ def test_guidance_trains_and_says_how_well(ffpp_crops: Path, tmp_path: Path) -> 
     for weight in (0, 1):
         root = tmp_path / str(weight)
         guided = ("--config", CONF / "guided.yaml", "--data.crops", ffpp_crops, "--trainer.default_root_dir", root)
-        resgat("fit", *guided, "--model.mask_loss_weight", weight, "--data.num_workers", 0)
+        resgat("fit", *guided, "--model.mask_loss_weight", weight)
         states.append(read_file(root / "version_0" / "checkpoints" / "last.ckpt")["state_dict"])
     logged = (row.get("train/mask_loss") for row in rows(tmp_path / "1" / "version_0" / "metrics.csv"))
     losses = [float(value) for value in logged if value]
