@@ -12,14 +12,6 @@ os.environ["WANDB_MODE"] = "offline"  # before anything imports wandb; the comma
 os.environ["WANDB_SILENT"] = "true"
 
 
-LONG = {"test_ddp", "test_training", "test_reproduce", "test_figures", "test_benchmark", "test_layout", "test_html"}
-"""Files that take longest: begun first, they do not leave one process waiting for the other at the end."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONG)  # stable
-
-
 @pytest.fixture(scope="session")
 def ffpp_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set in the FF++ layout: 14 genuine clips, 28 fakes."""
