@@ -79,7 +79,7 @@ def interleave(*actions: Callable[[], object], rounds: int = ROUNDS) -> list[lis
     return taken
 
 
-def slower(  # noqa: PLR0913 - a row has many parts
+def slower(
     what: str,
     ours: Callable[[], object],
     reference: str,
@@ -92,7 +92,7 @@ def slower(  # noqa: PLR0913 - a row has many parts
     return ratio_row(what, reference, interleave(ours, theirs, rounds=rounds), "≤", target, detail)
 
 
-def faster(  # noqa: PLR0913 - a row has many parts
+def faster(
     what: str,
     ours: Callable[[], object],
     reference: str,
@@ -105,7 +105,7 @@ def faster(  # noqa: PLR0913 - a row has many parts
     return ratio_row(what, reference, interleave(ours, theirs, rounds=rounds), "≥", target, detail)
 
 
-def ratio_row(  # noqa: PLR0913 - a row has many parts
+def ratio_row(
     what: str,
     reference: str,
     times: list[list[float]],
