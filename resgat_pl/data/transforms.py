@@ -50,7 +50,7 @@ class Augmentation(ABC):
             self._steps = self.transforms()
         seeds = np.random.SeedSequence(seed).generate_state(len(self._steps)).tolist()
         for step, own in zip(self._steps, seeds, strict=True):
-            if not 0 < step.p:
+            if step.p <= 0:
                 continue
             step.py_random = random.Random(own)  # noqa: S311 - pictures, not secrets
             if step.should_apply():
@@ -59,7 +59,7 @@ class Augmentation(ABC):
         return data
 
 
-class _Transpose(A.Transpose):
+class _Transpose(A.Transpose):  # type: ignore[misc]  # albumentations is not typed here
     """The same pixels as its base class, in a tenth of the time: that one copies element by element."""
 
     def apply(self, img: NDArray[np.uint8], **params: Any) -> NDArray[np.uint8]:
