@@ -1,7 +1,7 @@
 """What a manifest of millions of rows costs: seconds until the first batch is asked for, megabytes a loading process.
 
-The manifest is generated in the shape of DFDC (5 fakes an original, 80 crops a video) and counts for nothing; all its
-rows name a few small images, so that reading files says nothing about a disk.
+The manifest is generated in the shape of DFDC (5 fakes an original, 80 crops a video), which does not count. All videos
+lead to the same few small images, so that reading files says nothing about a disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import Row, report
 
 CROPS_A_VIDEO = 80
-IMAGES = 16
+STEP = 9
+"""Frames from one crop of a video to the next."""
 MEGA = 1_000_000
 WORKERS = 2
 
@@ -39,8 +41,9 @@ def generate(folder: Path, rows: int) -> None:
 
     (folder / "crops").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(IMAGES):
-        cv2.imwrite(str(folder / "crops" / f"{number:04d}.jpg"), rng.integers(0, 256, (64, 64, 3), np.uint8))
+    for track, frame in product(range(2), range(CROPS_A_VIDEO // 2)):
+        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(folder / "crops" / f"{track}_{STEP * frame:06d}.jpg"), picture)
     count = rows // CROPS_A_VIDEO
     names = [f"{number:010x}" for number in np.unique(rng.integers(0, 2**40, 2 * count))[:count].tolist()]
     originals = names[::6]
@@ -48,6 +51,10 @@ def generate(folder: Path, rows: int) -> None:
     videos = [("dfdc", name, originals[place % len(originals)]) for place, name in enumerate(fakes)]
     videos += [("original", name, name) for name in originals]
     part = {name: 50 * place // len(originals) for place, name in enumerate(originals)}
+    for place in range(50):
+        (folder / "crops" / f"dfdc_train_part_{place}").mkdir()
+    for _, name, source in videos:  # each crop has a path of its own, though the files are the same
+        (folder / "crops" / f"dfdc_train_part_{part[source]}" / name).symlink_to("..")
     schema = SCHEMA.with_metadata({"resgat": json.dumps({"version": 1})})
     with pq.ParquetWriter(folder / "manifest.parquet", schema, compression="zstd") as file:
         for start in range(0, len(videos), 10_000):
@@ -60,7 +67,7 @@ def _rows(videos: list[tuple[str, str, str]], parts: list[int], rng: np.random.G
 
     size = len(videos) * CROPS_A_VIDEO
     owner = pa.array(np.repeat(np.arange(len(videos)), CROPS_A_VIDEO))
-    frame = np.tile(np.arange(CROPS_A_VIDEO // 2, dtype=np.int32) * 9, 2 * len(videos))
+    frame = np.tile(np.arange(CROPS_A_VIDEO // 2, dtype=np.int32) * STEP, 2 * len(videos))
     sides = ["train" if part < 40 else "val" if part < 45 else "test" for part in parts]
     fake = [method != "original" for method, _, _ in videos]
     of_video: dict[str, list[Any]] = {
@@ -74,7 +81,8 @@ def _rows(videos: list[tuple[str, str, str]], parts: list[int], rng: np.random.G
         "split": sides,
         "label": [int(value) for value in fake],
     }
-    files = [f"crops/{number:04d}.jpg" for number in range(IMAGES)]
+    files = [f"/{track}_{STEP * frame:06d}.jpg" for track, frame in product(range(2), range(CROPS_A_VIDEO // 2))]
+    folders = [f"crops/dfdc_train_part_{part}/{v[1]}" for v, part in zip(videos, parts, strict=True)]
     of_row = {
         "track": np.tile(np.repeat(np.arange(2, dtype=np.int16), CROPS_A_VIDEO // 2), len(videos)),
         "frame_index": frame,
@@ -82,7 +90,7 @@ def _rows(videos: list[tuple[str, str, str]], parts: list[int], rng: np.random.G
         "box": pa.FixedSizeListArray.from_arrays(pa.array(rng.integers(0, 900, 4 * size, dtype=np.int32)), 4),
         "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(rng.random(10 * size, dtype=np.float32)), 10),
         "sharpness": rng.random(size, dtype=np.float32),
-        "crop_path": pa.array(files).take(pa.array(rng.integers(0, IMAGES, size))),
+        "crop_path": [folder + file for folder in folders for file in files],
     }
     columns = []
     for field in SCHEMA:

@@ -97,7 +97,7 @@ class FaceCrops(Dataset[FaceSample]):
     def __getitem__(self, draw: Draw | int) -> FaceSample:
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
-        label = self.manifest.label(row)
+        label, (video, track) = self.manifest.label(row), self.manifest.codes(row)
         image = read_image(self.manifest.crop(row))
         path = self.manifest.mask(row) if self.masks else None
         mask = np.zeros(image.shape[:2], np.uint8) if path is None else read_image(path)[:, :, 0]
@@ -110,8 +110,8 @@ class FaceCrops(Dataset[FaceSample]):
             "image": torch.from_numpy(self._resize(image)).permute(2, 0, 1),
             "label": float(label),
             "row": row,
-            "video": int(self.manifest.video_codes[row]),
-            "track": int(self.manifest.track_codes[row]),
+            "video": video,
+            "track": track,
         }
         if self.masks:
             sample["mask"] = torch.from_numpy(self._resize(mask))
@@ -130,7 +130,8 @@ class FaceCrops(Dataset[FaceSample]):
 
         def place(video: NDArray[np.int64]) -> NDArray[np.int64]:
             """One number for each face of each frame of each video."""
-            return (video * span + track) * frames + frame
+            face: NDArray[np.int64] = video * span + track
+            return face * frames + frame
 
         is_original = np.asarray(table.column("source_video").is_null())
         originals, fakes = np.flatnonzero(is_original), np.flatnonzero(~is_original & (source >= 0))

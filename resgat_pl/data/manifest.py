@@ -122,18 +122,18 @@ class Manifest:
 
     @cached_property
     def video_codes(self) -> NDArray[np.int64]:
-        """``(rows,)``, position of each row's video in ``videos``; read-only."""
+        """``(rows,)``, position of each row's video in ``videos``."""
         return self._codes[0]
 
     @cached_property
     def track_codes(self) -> NDArray[np.int64]:
-        """``(rows,)``, equal for the rows of one face of one video; read-only."""
+        """``(rows,)``, equal for the rows of one face of one video."""
         return self._codes[1]
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._mapped is not None:
-            return self._mapped.codes("video_code"), self._mapped.codes("track_code")
+            return self.column("video_code"), self.column("track_code")
         return mapped.number([_coded(self._arrow(name))[1] for name in mapped.KEY], self.column("track"))
 
     @cached_property
@@ -169,6 +169,13 @@ class Manifest:
     def label(self, row: int) -> int:
         """Label of a row, 1 = fake."""
         return int(self._arrow("label")[row].as_py())
+
+    def codes(self, row: int) -> tuple[int, int]:
+        """A row's element of ``video_codes`` and of ``track_codes``, without all of a mapped manifest's in memory."""
+        if self._mapped is None:
+            return int(self.video_codes[row]), int(self.track_codes[row])
+        video, track = (self._mapped.column(name)[row].as_py() for name in mapped.CODES)
+        return int(video), int(track)
 
     def crop(self, row: int) -> Path:
         """Path of the crop of a row."""
@@ -244,7 +251,7 @@ class Manifest:
 
     def _arrow(self, name: str) -> pa.ChunkedArray:
         """A column as it is kept: text that repeats may be dictionary-encoded."""
-        if self._mapped is None or self._table is not None:
+        if self._mapped is None:
             return self.table.column(name)
         return self._split if name == "split" and self._split is not None else self._mapped.column(name)
 

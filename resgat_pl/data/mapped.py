@@ -40,8 +40,8 @@ class Mapped:
 
     Attributes:
         parquet: The manifest.
-        table: Its columns but those of where a face lies in its frame, as one chunk, and ``CODES``. Text that repeats
-            is dictionary-encoded.
+        table: Its columns but those of where a face lies in its frame, and ``CODES``. Text that repeats is
+            dictionary-encoded.
 
     Raises:
         ManifestError: The Parquet file has changed since another process mapped it.
@@ -63,11 +63,7 @@ class Mapped:
         Raises:
             ManifestError: It would have to be read, and the file has been replaced.
         """
-        return self.table.column(name) if name in _MAPPED else self.read([name]).column(name)
-
-    def codes(self, name: str) -> NDArray[np.int64]:
-        """One of ``CODES``, ``(rows,)``, read-only: its pages are the file's."""
-        return np.asarray(self.table.column(name).chunk(0))
+        return self.table.column(name) if name in {*_MAPPED, *CODES} else self.read([name]).column(name)
 
     def read(self, columns: list[str]) -> pa.Table:
         """Columns from the Parquet file into memory.
@@ -132,18 +128,14 @@ def _open(path: Path, key: str, rows: int) -> pa.Table | None:
 
 
 def _table(parquet: Path) -> pa.Table:
-    """The columns of a map in memory, in one chunk each."""
-    read = pq.ParquetFile(parquet, read_dictionary=list(_WORDS)).read(columns=list(_MAPPED)).unify_dictionaries()
-    columns: dict[str, pa.Array] = {}
-    for name in _MAPPED:
-        column = read.column(name)
-        # 32-bit offsets end at 2 GB, which the paths of some 40 million crops take
-        column = column.cast(pa.large_string()) if name in _PATHS else column
-        columns[name] = column.combine_chunks() if column.num_chunks else pa.array([], column.type)
-        read = read.drop_columns([name])
-    keys = [np.asarray(columns[name].indices) for name in KEY]
-    codes = dict(zip(CODES, number(keys, np.asarray(columns["track"])), strict=True))
-    return pa.table({**columns, **codes})
+    """The columns of a map in memory."""
+    table = pq.ParquetFile(parquet, read_dictionary=list(_WORDS)).read(columns=list(_MAPPED)).unify_dictionaries()
+    keys = [
+        pa.chunked_array([chunk.indices for chunk in table.column(name).chunks], pa.int32()).to_numpy() for name in KEY
+    ]
+    for name, codes in zip(CODES, number(keys, table.column("track").to_numpy()), strict=True):
+        table = table.append_column(name, pa.array(codes))
+    return table
 
 
 def number(keys: list[NDArray[Any]], tracks: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -172,6 +164,8 @@ def _write(table: pa.Table, path: Path) -> None:
     try:
         with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
             file.write_table(table)
+        with Path(name).open("rb") as written:
+            os.fsync(written.fileno())  # else a power cut could leave zeros under the final name
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
