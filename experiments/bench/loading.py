@@ -47,7 +47,7 @@ def crops(folder: Path, suffix: str) -> Manifest:
     rows = []
     for number in range(CROPS):
         name = f"{number:04d}.{suffix}"
-        cv2.imwrite(str(folder / name), picture(number), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        cv2.imwrite(str(folder / name), picture(number))  # JPEG: quality 95
         rows.append(
             {"dataset": "dfdc", "method": "original", "compression": "", "video": f"{number:04d}", "identities": ["a"],
              "part": "", "label": 0, "track": 0, "frame_index": 0, "box": [0, 0, 9, 9], "sharpness": 1.0,

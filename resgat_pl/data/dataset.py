@@ -107,7 +107,8 @@ class FaceCrops(Dataset[FaceSample]):
             else:
                 image = self.augmentation(image, seed)
         sample: FaceSample = {
-            "image": torch.from_numpy(self._resize(image)).permute(2, 0, 1),
+            # channel by channel in memory: a batch of turned views is collated twenty times as slowly
+            "image": torch.from_numpy(np.stack(cv2.split(self._resize(image)))),
             "label": float(label),
             "row": row,
             "video": video,
@@ -130,8 +131,8 @@ class FaceCrops(Dataset[FaceSample]):
 
         def place(video: NDArray[np.int64]) -> NDArray[np.int64]:
             """One number for each face of each frame of each video."""
-            face: NDArray[np.int64] = video * span + track
-            return face * frames + frame
+            number: NDArray[np.int64] = (video * span + track) * frames + frame
+            return number
 
         is_original = np.asarray(table.column("source_video").is_null())
         originals, fakes = np.flatnonzero(is_original), np.flatnonzero(~is_original & (source >= 0))
