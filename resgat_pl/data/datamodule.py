@@ -131,6 +131,8 @@ class FaceDataModule(LightningDataModule):
         """Extract when the manifest is missing or stale; called by Lightning on one process of each machine."""
         try:
             self._prepare()
+            if self.trainer is not None and self.trainer.world_size > 1:
+                Manifest.read(self.crops)  # the map of a large one is made here, not by all ranks at once
         except ResGATError as error:
             if self.trainer is None or self.trainer.world_size == 1:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from statistics import NormalDist
 from typing import Any, Final
@@ -49,13 +48,11 @@ class Augmentation(ABC):
         """
         if self._steps is None:
             self._steps = self.transforms()
-        seeds = np.random.SeedSequence(seed).generate_state(len(self._steps)).tolist()
-        for step, own in zip(self._steps, seeds, strict=True):
-            if step.p <= 0:
-                continue
-            step.py_random = random.Random(own)  # noqa: S311 - pictures, not secrets
-            if step.should_apply():
-                step.random_generator = np.random.default_rng(own)
+        # two numbers a step: whether it happens, and the seed of how; a generator costs more than some of the steps
+        words = np.random.SeedSequence(seed).generate_state(2 * len(self._steps)).tolist()
+        for step, chance, own in zip(self._steps, words[::2], words[1::2], strict=True):
+            if chance < step.p * 2**32:
+                step.set_random_seed(own)
                 data = step(force_apply=True, **data)
         return data
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import albumentations as A
 import numpy as np
 import pytest
 
-from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
+from resgat_pl.data.transforms import Augmentation, DFDCAugmentation, FlipAugmentation
 from resgat_pl.errors import ConfigError
 
 NOTHING = {"blur": 0.0, "noise": 0.0, "transpose": 0.0, "rotate": 0.0, "resize": 0.0}
@@ -92,3 +93,14 @@ def test_masks_move_along_and_only_that() -> None:
         assert np.array_equal(changed, moving(image, seed))
         assert ((changed[:, :, 0] > 127) != (moved > 127)).mean() < 0.03
         assert np.array_equal(blurring.with_mask(image, mask, seed)[1], mask)
+
+
+def test_steps_that_hold_steps_are_seeded_too() -> None:
+    class Either(Augmentation):
+        def transforms(self) -> list[A.BasicTransform]:
+            return [A.OneOf([A.GaussNoise(p=1), A.Rotate(p=1)], p=0.5)]
+
+    one, two = Either(), Either()
+    changed = [one(IMAGE, seed) for seed in range(40)]
+    assert all(np.array_equal(image, two(IMAGE, seed)) for seed, image in enumerate(changed))
+    assert 8 < sum(np.array_equal(image, IMAGE) for image in changed) < 32
