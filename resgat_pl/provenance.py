@@ -23,7 +23,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from resgat_pl import __version__
-from resgat_pl.data.counts import class_counts
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.leakage import declared
 from resgat_pl.data.manifest import Manifest
@@ -82,7 +81,7 @@ def _git() -> dict[str, Any] | None:
 def of_data(data: FaceDataModule) -> dict[str, Any]:
     """What was trained or tested on: hashes of manifest and splits, how crops were cut, protocol, counts of crops."""
     manifest = data.manifest
-    counts = class_counts(manifest.column("label"), manifest.column("split"))
+    counts = manifest.counts()
     return {
         "crops": str(data.crops.resolve()),
         "manifest": manifest.fingerprint(),

@@ -10,9 +10,17 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from resgat_pl.data.counts import check_splits, class_counts, describe_counts
+from resgat_pl.data.counts import check_splits, describe_counts
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.dataset import EvalSampler, FaceCrops, FaceSample, Order, TrainSampler
+from resgat_pl.data.dataset import (
+    EvalSampler,
+    FaceCrops,
+    FaceSample,
+    Order,
+    TrainSampler,
+    share_imports,
+    start_worker,
+)
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
@@ -123,6 +131,8 @@ class FaceDataModule(LightningDataModule):
         """Extract when the manifest is missing or stale; called by Lightning on one process of each machine."""
         try:
             self._prepare()
+            if self.trainer is not None and self.trainer.world_size > 1:
+                Manifest.read(self.crops)  # the map of a large one is made here, not by all ranks at once
         except ResGATError as error:
             if self.trainer is None or self.trainer.world_size == 1:
                 raise
@@ -157,8 +167,8 @@ class FaceDataModule(LightningDataModule):
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
-            counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))
-            raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {describe_counts(counts)}.")
+            counts = describe_counts(self.manifest.counts())
+            raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {counts}.")
 
     @property
     def world_size(self) -> int:
@@ -167,11 +177,9 @@ class FaceDataModule(LightningDataModule):
 
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
         """The crops of a split."""
-        rows = np.arange(len(self.manifest))
-        if split != "all":
-            rows = np.flatnonzero(self.manifest.column("split") == split)
+        rows = np.arange(len(self.manifest)) if split == "all" else self.manifest.rows_of(split)
         augmentation = self.augmentation if augmented else None
-        return FaceCrops(self.manifest, rows.astype(np.int64), self.image_size, augmentation, augmented and self.masks)
+        return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
     def train_dataloader(self) -> DataLoader[FaceSample]:
         """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
@@ -208,6 +216,8 @@ class FaceDataModule(LightningDataModule):
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank), drop_last=False)
 
     def _loader(self, faces: FaceCrops, sampler: TrainSampler | EvalSampler, drop_last: bool) -> DataLoader[FaceSample]:
+        if self.num_workers:
+            share_imports()
         return DataLoader(
             faces,
             batch_size=self.batch_size,
@@ -218,11 +228,16 @@ class FaceDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
             multiprocessing_context="forkserver" if self.num_workers else None,
+            worker_init_fn=start_worker,
         )
 
+    def _has_masks(self) -> bool:
+        rows = self.manifest.rows_of("train")
+        masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
+        return bool(masks.null_count < len(masks))
+
     def _check_masks(self) -> None:
-        fakes = (self.manifest.column("split") == "train") & (self.manifest.column("label") == FAKE)
-        if self.masks and not any(name is not None for name in self.manifest.column("mask_path")[fakes]):
+        if self.masks and not self._has_masks():
             raise ConfigError(
                 f"model.mask_loss_weight is set, but no fake of the training split in {self.crops} has a mask. Only "
                 "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
@@ -230,7 +245,7 @@ class FaceDataModule(LightningDataModule):
             )
 
     def _check(self, needed: list[Split]) -> None:
-        counts = class_counts(self.manifest.column("label"), self.manifest.column("split"))
+        counts = self.manifest.counts()
         try:
             check_splits(counts, needed)
         except SplitError as error:

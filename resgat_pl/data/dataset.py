@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +18,7 @@ from resgat_pl.data.frames import read_image
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import SplitError
-from resgat_pl.types import REAL, video_key
+from resgat_pl.types import REAL
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """(image ``(H, W, 3)`` uint8 RGB, seed) → changed image, the same for the same arguments."""
@@ -74,7 +75,21 @@ class FaceCrops(Dataset[FaceSample]):
         self.rows = rows
         self.image_size = image_size
         self.augmentation = augmentation
-        self.labels = manifest.column("label")[rows].astype(np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Loading processes look labels up in the manifest, which they map; rows are all that each has for itself.
+        small = len(self.manifest) <= np.iinfo(np.int32).max
+        return {**vars(self), "rows": self.rows.astype(np.int32) if small else self.rows, "labels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        del state["labels"]
+        vars(self).update(state)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """``(n,)``, 1 = fake."""
+        labels: NDArray[np.int8] = self.manifest.column("label")[self.rows]
+        return labels.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +97,7 @@ class FaceCrops(Dataset[FaceSample]):
     def __getitem__(self, draw: Draw | int) -> FaceSample:
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
+        label, (video, track) = self.manifest.label(row), self.manifest.codes(row)
         image = read_image(self.manifest.crop(row))
         path = self.manifest.mask(row) if self.masks else None
         mask = np.zeros(image.shape[:2], np.uint8) if path is None else read_image(path)[:, :, 0]
@@ -91,31 +107,41 @@ class FaceCrops(Dataset[FaceSample]):
             else:
                 image = self.augmentation(image, seed)
         sample: FaceSample = {
-            "image": torch.from_numpy(self._resize(image)).permute(2, 0, 1),
-            "label": float(self.labels[index]),
+            # channel by channel in memory: a batch of turned views is collated twenty times as slowly
+            "image": torch.from_numpy(np.stack(cv2.split(self._resize(image)))),
+            "label": float(label),
             "row": row,
-            "video": int(self.manifest.video_codes[row]),
-            "track": int(self.manifest.track_codes[row]),
+            "video": video,
+            "track": track,
         }
         if self.masks:
             sample["mask"] = torch.from_numpy(self._resize(mask))
-            sample["mask_known"] = path is not None or self.labels[index] == REAL
+            sample["mask_known"] = path is not None or label == REAL
         return sample
 
     def pairs(self) -> NDArray[np.int64]:
         """Positions ``(P, 2)`` of each fake crop and the same face and frame of its original, where that is here."""
-        table = self.manifest.table.take(pa.array(self.rows))
-        names = ("dataset", "method", "compression", "video", "track", "frame_index", "source_video")
-        columns = [table.column(name).to_pylist() for name in names]
-        originals: dict[tuple[str, int, int], int] = {}
-        fakes: list[tuple[int, tuple[str, int, int]]] = []
-        for position, (*video, track, frame, source) in enumerate(zip(*columns, strict=True)):
-            if source is None:
-                originals[video_key(*video), track, frame] = position
-            else:
-                fakes.append((position, (source, track, frame)))
-        found = [(position, originals[key]) for position, key in fakes if key in originals]
-        return np.array(found, np.int64).reshape(-1, 2)
+        table = self.manifest.take(self.rows, ["source_video", "track", "frame_index"])
+        keys = {video.key: code for code, video in enumerate(self.manifest.videos())}
+        names = table.column("source_video").combine_chunks().dictionary_encode()
+        sources = np.array([*(keys.get(name, -1) for name in names.dictionary.to_pylist()), -1])
+        source = sources[names.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        track, frame = (table.column(name).to_numpy().astype(np.int64) for name in ("track", "frame_index"))
+        span, frames = (int(values.max(initial=0)) + 1 for values in (track, frame))
+
+        def place(video: NDArray[np.int64]) -> NDArray[np.int64]:
+            """One number for each face of each frame of each video."""
+            number: NDArray[np.int64] = (video * span + track) * frames + frame
+            return number
+
+        is_original = np.asarray(table.column("source_video").is_null())
+        originals, fakes = np.flatnonzero(is_original), np.flatnonzero(~is_original & (source >= 0))
+        here, wanted = place(self.manifest.video_codes[self.rows])[originals], place(source)[fakes]
+        order = np.argsort(here, kind="stable")
+        after = np.searchsorted(here, wanted, side="right", sorter=order)
+        found = order[np.maximum(after - 1, 0)] if len(order) else np.zeros(len(wanted), np.int64)
+        same = (after > 0) & (here[found] == wanted) if len(order) else np.zeros(len(wanted), bool)
+        return np.stack([fakes[same], originals[found[same]]], axis=1)
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""
@@ -130,6 +156,7 @@ class FaceCrops(Dataset[FaceSample]):
         return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
+_AT_ONCE: Final = 65_536
 Order = Literal["shuffled", "balanced", "paired"]
 """How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
 often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
@@ -176,8 +203,7 @@ class TrainSampler(DistributedSampler[Draw]):
         blocks = np.resize(blocks, (count, blocks.shape[1]))  # ranks must take equally many steps
         seeds = np.broadcast_to(rng.integers(2**31, size=(count, 1)), blocks.shape)  # a pair is augmented alike
         mine = slice(self.rank, None, self.num_replicas)
-        drawn = zip(blocks[mine].ravel().tolist(), seeds[mine].ravel().tolist(), strict=True)
-        return iter([Draw(position, seed) for position, seed in drawn])
+        return _draws(blocks[mine].ravel(), seeds[mine].ravel())
 
     def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
         half = -(-len(self.faces) // 2)
@@ -187,6 +213,13 @@ class TrainSampler(DistributedSampler[Draw]):
             rounds = -(-half // len(members))
             parts.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:half])
         return np.stack(parts, axis=1).ravel()[: len(self.faces)]
+
+
+def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[Draw]:
+    """Draws a few at a time: as objects, all of a large epoch would take gigabytes."""
+    for start in range(0, len(positions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        yield from map(Draw, positions[part].tolist(), seeds[part].tolist())
 
 
 class EvalSampler(DistributedSampler[Draw]):
@@ -201,7 +234,20 @@ class EvalSampler(DistributedSampler[Draw]):
         self.size = len(dataset)
 
     def __iter__(self) -> Iterator[Draw]:
-        return iter([Draw(index) for index in range(self.rank, self.size, self.num_replicas)])
+        return map(Draw, range(self.rank, self.size, self.num_replicas))
 
     def __len__(self) -> int:
         return len(range(self.rank, self.size, self.num_replicas))
+
+
+def share_imports() -> None:
+    """Let the process that loading processes are forked from import what they need, once for all of them.
+
+    It has an effect before the first loading process is started.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+
+
+def start_worker(number: int) -> None:
+    """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them."""
+    cv2.setNumThreads(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -52,7 +52,16 @@ def find_leaks(
     Returns:
         One entry a kind and pair of splits that share anything.
     """
-    inside = {split: np.unique(row_video[row_split == split]).tolist() for split in SPLITS}
+    return _shared(videos, {split: row_video[row_split == split] for split in SPLITS})
+
+
+def _shared(videos: Sequence[VideoRecord], rows: Mapping[Split, NDArray[np.int64]]) -> list[Leak]:
+    """``find_leaks`` by the positions in ``videos`` of each split's rows."""
+    inside: dict[Split, list[int]] = {}
+    for split, of_split in rows.items():
+        present = np.zeros(len(videos), bool)
+        present[of_split] = True
+        inside[split] = np.flatnonzero(present).tolist()
     shared: dict[tuple[LeakKind, Split, Split], list[str]] = defaultdict(list)
     for one, other in combinations(SPLITS, 2):
         both = set(inside[one]) & set(inside[other])
@@ -86,7 +95,7 @@ def _is_between_clips(videos: Sequence[VideoRecord], source: str, left: Iterable
 
 def manifest_leaks(manifest: Manifest) -> list[Leak]:
     """``find_leaks`` of a manifest's splits."""
-    return find_leaks(manifest.videos(), manifest.video_codes, manifest.column("split"))
+    return _shared(manifest.videos(), {split: manifest.video_codes[manifest.rows_of(split)] for split in SPLITS})
 
 
 def declared(manifest: Manifest) -> frozenset[str]:

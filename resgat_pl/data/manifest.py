@@ -11,14 +11,19 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resgat_pl.data import mapped
+from resgat_pl.data.counts import SPLITS, ClassCounts
+from resgat_pl.data.mapped import Mapped
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split, VideoRecord, video_key
 
@@ -47,39 +52,27 @@ SCHEMA = pa.schema(
         pa.field("mask_path", pa.string()),
     ]
 )
-_KEY = ["dataset", "method", "compression", "video"]
-_ORDER = [(name, "ascending") for name in (*_KEY, "track", "frame_index")]
+_ORDER = [(name, "ascending") for name in (*mapped.KEY, "track", "frame_index")]
 
 
 class Manifest:
-    """A manifest in memory.
+    """A manifest: its rows in memory, or mapped from a file where they are many (see ``mapped``).
 
     Attributes:
         folder: Where crop and mask paths are relative to.
-        table: Rows in the order of ``SCHEMA``.
         info: What ``extract`` noted: the request's hash, the extraction's settings.
-        video_codes: ``(rows,)`` int64, position of each row's video in ``videos``.
-        track_codes: ``(rows,)`` int64, equal for the rows of one face of one video.
     """
 
     def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
         self.folder = folder
-        self.table = table
         self.info = info
-        keys = [table.column(name).to_numpy(zero_copy_only=False) for name in _KEY]
-        tracks = self.column("track").astype(np.int64)
-        rows = len(table)
-        # Rows are sorted, so a new video starts wherever one of its four names changes.
-        fresh = np.zeros(rows, bool)
-        for values in keys:
-            fresh[1:] |= values[1:] != values[:-1]
-        self.video_codes = np.cumsum(fresh).astype(np.int64)
-        fresh[1:] |= tracks[1:] != tracks[:-1]
-        self.track_codes = np.cumsum(fresh).astype(np.int64)
+        self._table: pa.Table | None = table
+        self._mapped: Mapped | None = None
+        self._split: pa.ChunkedArray | None = None  # instead of the mapped one
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read ``manifest.parquet`` or the folder that holds it.
+        """Read ``manifest.parquet`` or the folder that holds it; from ``mapped.MAP_FROM`` rows on it is mapped.
 
         Raises:
             ManifestError: It is missing, unreadable, lacks columns, or was written by a newer version.
@@ -88,56 +81,132 @@ class Manifest:
         if not path.is_file():
             raise ManifestError(f"There is no manifest at {path}. Make one: resgat extract ROOT {path.parent}")
         try:
-            table = pq.read_table(path)
+            large = pq.read_metadata(path).num_rows >= mapped.MAP_FROM
+            table = None if large else pq.read_table(path)
+            schema = pq.read_schema(path) if table is None else table.schema
         except (pa.ArrowInvalid, OSError) as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        metadata = table.schema.metadata or {}
-        info = json.loads(metadata.get(b"resgat", b"{}"))
+        info = json.loads((schema.metadata or {}).get(b"resgat", b"{}"))
         version = info.get("version", 0)
         if version != SCHEMA_VERSION:
             raise ManifestError(
                 f"{path} has manifest version {version}, this program reads {SCHEMA_VERSION}. "
                 + ("Install a newer resgat-pl." if version > SCHEMA_VERSION else "Extract again.")
             )
-        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        missing = [name for name in SCHEMA.names if name not in schema.names]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
-        return cls(path.parent, table.select(SCHEMA.names), info)
+        manifest = cls(path.parent, None if table is None else table.select(SCHEMA.names), info)
+        if table is None:
+            try:
+                manifest._mapped = Mapped(path)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
+        return manifest
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Loading processes map the file too, and number the rows again, rather than be sent what belongs to each row.
+        kept = {name: getattr(self, name) for name in ("folder", "info", "_table", "_mapped", "_split")}
+        return kept if self._mapped is None else {**kept, "_table": None}
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.table if self._mapped is None else self._mapped.table)
+
+    @property
+    def table(self) -> pa.Table:
+        """Rows in the order of ``SCHEMA``, in memory: of a mapped manifest all of it is read at the first use."""
+        if self._table is None:
+            table = cast("Mapped", self._mapped).read(SCHEMA.names)
+            self._table = table if self._split is None else _replace_split(table, self._split.cast(pa.string()))
+        return self._table
+
+    @cached_property
+    def video_codes(self) -> NDArray[np.int64]:
+        """``(rows,)``, position of each row's video in ``videos``."""
+        return self._codes[0]
+
+    @cached_property
+    def track_codes(self) -> NDArray[np.int64]:
+        """``(rows,)``, equal for the rows of one face of one video."""
+        return self._codes[1]
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._mapped is not None:
+            return self.column("video_code"), self.column("track_code")
+        return mapped.number([_coded(self._arrow(name))[1] for name in mapped.KEY], self.column("track"))
+
+    @cached_property
+    def split_codes(self) -> NDArray[np.int8]:
+        """``(rows,)``, place of each row's split in ``counts.SPLITS``, or -1."""
+        names, places = _coded(self._arrow("split"))
+        codes = [SPLITS.index(name) if name in SPLITS else -1 for name in cast("list[Split]", names)]
+        return np.array([*codes, -1], np.int8)[places]
+
+    def rows_of(self, split: Split) -> NDArray[np.int64]:
+        """``(n,)``, the rows of a split, in order."""
+        return np.flatnonzero(self.split_codes == SPLITS.index(split))
+
+    def counts(self) -> dict[Split, ClassCounts]:
+        """Number of crops of each class in each split."""
+        kinds = np.bincount(2 * (self.split_codes + 1) + self.column("label"), minlength=2 * len(SPLITS) + 2).tolist()
+        return {split: ClassCounts(*kinds[2 * place : 2 * place + 2]) for place, split in enumerate(SPLITS, start=1)}
 
     def column(self, name: str) -> NDArray[Any]:
         """A column as a numpy array; text columns become object arrays with None for null."""
-        return cast("NDArray[Any]", self.table.column(name).to_numpy(zero_copy_only=False))
+        values = self._arrow(name)
+        if name in {"crop_path", "mask_path"} or not _is_text(values.type):
+            return cast("NDArray[Any]", values.to_numpy(zero_copy_only=False))
+        names, places = _coded(values)
+        return np.array([*names, None], object)[places]  # each text is made once, not in each row
+
+    def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> pa.Table:
+        """Some rows and columns as a table, as ``table.take`` gives it, without reading all of a mapped manifest."""
+        place = pa.array(rows)
+        columns = {name: self._arrow(name).take(place).cast(SCHEMA.field(name).type) for name in names}
+        return pa.table(columns, pa.schema([SCHEMA.field(name) for name in names]))
+
+    def label(self, row: int) -> int:
+        """Label of a row, 1 = fake."""
+        return int(self._arrow("label")[row].as_py())
+
+    def codes(self, row: int) -> tuple[int, int]:
+        """A row's element of ``video_codes`` and of ``track_codes``, without all of a mapped manifest's in memory."""
+        if self._mapped is None:
+            return int(self.video_codes[row]), int(self.track_codes[row])
+        video, track = (self._mapped.column(name)[row].as_py() for name in mapped.CODES)
+        return int(video), int(track)
 
     def crop(self, row: int) -> Path:
         """Path of the crop of a row."""
-        return self.folder / str(self.table.column("crop_path")[row].as_py())
+        return self.folder / str(self._arrow("crop_path")[row].as_py())
 
     def mask(self, row: int) -> Path | None:
         """Path of the mask of a row, or None."""
-        name = self.table.column("mask_path")[row].as_py()
+        name = self._arrow("mask_path")[row].as_py()
         return None if name is None else self.folder / name
 
     def videos(self) -> list[VideoRecord]:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
-        first = np.unique(self.video_codes, return_index=True)[1]
+        names = [*mapped.KEY, "label", "identities", "source_video", "part", "official_split"]
+        columns = self.take(self._first(), names).to_pydict()
         return [
             VideoRecord(
-                dataset=row["dataset"],
-                method=row["method"],
-                compression=row["compression"],
-                video=row["video"],
-                label=row["label"],
+                dataset=dataset,
+                method=method,
+                compression=compression,
+                video=video,
+                label=label,
                 kind="crops",
                 files=(),
-                identities=tuple(row["identities"]),
-                original=row["source_video"],
-                part=row["part"],
-                official_split=row["official_split"],
+                identities=tuple(identities),
+                original=original,
+                part=part,
+                official_split=official,
             )
-            for row in self.table.take(pa.array(first)).to_pylist()
+            for dataset, method, compression, video, label, identities, original, part, official in zip(
+                *(columns[name] for name in names), strict=True
+            )
         ]
 
     def with_splits(
@@ -149,45 +218,81 @@ class Manifest:
             splits: One a row; None or empty text where the row takes no part.
             protocol: ``SplitProtocol.spec`` of what made them; kept in ``info["protocol"]``.
         """
-        index = SCHEMA.get_field_index("split")
-        column = pa.array([split or None for split in splits], pa.string())
-        table = self.table.set_column(index, SCHEMA.field("split"), column)
-        return Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
+        column = pa.chunked_array([pa.array(splits, pa.string())])
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        table = None if self._table is None else _replace_split(self._table, column)
+        other = Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
+        if self._mapped is not None:
+            other._mapped, other._split = self._mapped, column.dictionary_encode()
+        return other
 
     def split_videos(self, split: Split) -> list[str]:
         """Keys of the videos with at least one row in a split, in order."""
-        codes = np.unique(self.video_codes[self.column("split") == split])
-        first = np.searchsorted(self.video_codes, codes)
-        return [video_key(*row.values()) for row in self.table.select(_KEY).take(pa.array(first)).to_pylist()]
+        first = self._first()
+        inside = np.zeros(len(first), bool)
+        inside[self.video_codes[self.rows_of(split)]] = True
+        columns = self.take(first[inside], mapped.KEY).to_pydict()
+        return [video_key(*names) for names in zip(*columns.values(), strict=True)]
 
     def fingerprint(self) -> str:
         """SHA-256 of all columns but ``split``: the same wherever and whenever the same crops were made."""
-        return _hash_table(self.table.drop_columns(["split"]))
+        return self._hash(name for name in SCHEMA.names if name != "split")
 
     def split_fingerprint(self) -> str:
         """SHA-256 of which crop is in which split."""
-        return _hash_table(self.table.select([*_KEY, "track", "frame_index", "split"]))
+        return self._hash([*mapped.KEY, "track", "frame_index", "split"])
 
     def write(self) -> Path:
         """Write ``manifest.parquet`` into ``folder``, all or nothing."""
         path = self.folder / MANIFEST_NAME
         write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION})
+        mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
         return path
 
+    def _arrow(self, name: str) -> pa.ChunkedArray:
+        """A column as it is kept: text that repeats may be dictionary-encoded."""
+        if self._mapped is None:
+            return self.table.column(name)
+        return self._split if name == "split" and self._split is not None else self._mapped.column(name)
 
-def _hash_table(table: pa.Table) -> str:
-    """SHA-256 of a table's values, whatever the chunks and the file they came in."""
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        # Arrow's buffers carry offsets and padding of where they came from; a fresh copy of the values does not.
-        # Parquet names the items of a list otherwise than Arrow, and the name is part of the type.
-        column = table.column(name).cast(SCHEMA.field(name).type)
-        copied = column.take(pa.array(np.arange(len(column)))).combine_chunks()
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as stream:
-            stream.write_batch(pa.record_batch([copied], [name]))
-        digest.update(sink.getvalue())
-    return digest.hexdigest()
+    def _first(self) -> NDArray[np.int64]:
+        """``(videos,)``, the first row of each video."""
+        codes = self.video_codes
+        fresh = np.ones(len(codes), bool)
+        fresh[1:] = codes[1:] != codes[:-1]
+        return np.flatnonzero(fresh)
+
+    def _hash(self, names: Iterable[str]) -> str:
+        """SHA-256 of columns' values, whatever the chunks and the file they came in; one column at a time."""
+        digest = hashlib.sha256()
+        for name in names:
+            # Arrow's buffers carry offsets and padding of where they came from; a fresh copy of the values does not.
+            # Parquet names the items of a list otherwise than Arrow, and the name is part of the type.
+            column = self._arrow(name).cast(SCHEMA.field(name).type)
+            copied = column.take(pa.array(np.arange(len(column)))).combine_chunks()
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as stream:
+                stream.write_batch(pa.record_batch([copied], [name]))
+            digest.update(sink.getvalue())
+        return digest.hexdigest()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
+
+
+def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
+    """The different texts of a column, and for each row the place of its own among them, -1 for null."""
+    values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    chunks = values.unify_dictionaries().chunks
+    if not chunks:
+        return [], np.zeros(0, np.int32)
+    places = pa.chunked_array([chunk.indices for chunk in chunks]).fill_null(-1)
+    return chunks[0].dictionary.to_pylist(), places.to_numpy()
+
+
+def _replace_split(table: pa.Table, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(SCHEMA.get_field_index("split"), SCHEMA.field("split"), column)
 
 
 def rows_to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:

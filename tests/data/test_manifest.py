@@ -190,6 +190,12 @@ def test_fingerprints_do_not_depend_on_the_file(tmp_path: Path) -> None:
     assert (rebuilt.fingerprint(), rebuilt.split_fingerprint()) == fingerprints
 
 
+def test_fingerprints_are_those_that_checkpoints_carry(tmp_path: Path) -> None:
+    whole = varied(tmp_path)
+    assert whole.fingerprint() == "6ab5bd1e5abc29cd2706daaffe00ad479919d94895fd135688958491d10b19b9"
+    assert whole.split_fingerprint() == "09d12649807a1e23d0eb3066d925079213091125520e6b9cd16ce5768e5b173d"
+
+
 def test_fingerprints_of_no_rows(tmp_path: Path) -> None:
     empty = merge(tmp_path, [], {})
     assert empty.fingerprint() == merge(tmp_path, [rows_to_table([])], {}).fingerprint()

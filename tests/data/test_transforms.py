@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import albumentations as A
 import numpy as np
 import pytest
 
-from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
+from resgat_pl.data.transforms import Augmentation, DFDCAugmentation, FlipAugmentation
 from resgat_pl.errors import ConfigError
 
 NOTHING = {"blur": 0.0, "noise": 0.0, "transpose": 0.0, "rotate": 0.0, "resize": 0.0}
@@ -58,3 +59,48 @@ def test_flip() -> None:
 def test_bad_probability() -> None:
     with pytest.raises(ConfigError, match=r"augmentation.blur is 1\.5"):
         DFDCAugmentation(blur=1.5)
+
+
+def test_noise_is_gaussian_of_the_strength_asked_for_and_changes_no_brightness() -> None:
+    grey = np.full((160, 160, 3), 128, np.uint8)
+    for std in (0.01, 0.03, 0.06):
+        noisy = DFDCAugmentation(**{**NOTHING, "noise": 1.0}, noise_std=(std, std))  # type: ignore[arg-type]  # as above
+        found = noisy(grey, 3).astype(float) - 128
+        assert found.std() == pytest.approx(np.sqrt((255 * std) ** 2 + 1 / 12), rel=0.02)
+        assert abs(found.mean()) < 4 * found.std() / np.sqrt(found.size)
+        inside = np.mean(np.abs(found) <= 255 * std)
+        assert inside == pytest.approx(0.683, abs=0.12)  # whole grey levels are coarse for the weakest
+        flat = found.reshape(-1, 3)
+        assert np.abs(np.corrcoef(flat.T)[np.triu_indices(3, 1)]).max() < 0.03, "channels are independent"
+        assert abs(np.corrcoef(found[:, 1:].ravel(), found[:, :-1].ravel())[0, 1]) < 0.03, "and neighbours"
+
+
+def test_noise_stays_in_range() -> None:
+    noisy = DFDCAugmentation(**{**NOTHING, "noise": 1.0})  # type: ignore[arg-type]  # probabilities only
+    for level in (0, 255):
+        found = noisy(np.full((48, 48, 3), level, np.uint8), 0).astype(int)
+        assert np.abs(found - level).max() < 60
+
+
+def test_masks_move_along_and_only_that() -> None:
+    mask = np.zeros((48, 48), np.uint8)
+    mask[5:20, 10:40] = 255
+    image = np.repeat(mask[:, :, None], 3, axis=2)
+    moving = DFDCAugmentation(**{**NOTHING, "transpose": 0.5, "rotate": 0.7})  # type: ignore[arg-type]  # as above
+    blurring = DFDCAugmentation(transpose=0, rotate=0)
+    for seed in range(30):
+        changed, moved = moving.with_mask(image, mask, seed)
+        assert np.array_equal(changed, moving(image, seed))
+        assert ((changed[:, :, 0] > 127) != (moved > 127)).mean() < 0.03
+        assert np.array_equal(blurring.with_mask(image, mask, seed)[1], mask)
+
+
+def test_steps_that_hold_steps_are_seeded_too() -> None:
+    class Either(Augmentation):
+        def transforms(self) -> list[A.BasicTransform]:
+            return [A.OneOf([A.GaussNoise(p=1), A.Rotate(p=1)], p=0.5)]
+
+    one, two = Either(), Either()
+    changed = [one(IMAGE, seed) for seed in range(40)]
+    assert all(np.array_equal(image, two(IMAGE, seed)) for seed, image in enumerate(changed))
+    assert 8 < sum(np.array_equal(image, IMAGE) for image in changed) < 32
