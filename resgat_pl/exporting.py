@@ -191,8 +191,6 @@ def _apart(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
 
 
 def _write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]) -> None:
-    import onnx
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own use of what they deprecate
         exported = torch.onnx.export(
@@ -201,9 +199,7 @@ def _write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]
     if exported is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     exported.save(path)
-    model = onnx.load(path)
-    set_properties(model, properties)
-    onnx.save(model, path)
+    rewrite_properties(path, properties)
 
 
 def require_packages() -> None:
@@ -219,11 +215,13 @@ def require_packages() -> None:
             raise ConfigError(f'{name} is not installed: pip install "resgat-pl[export]"') from None
 
 
-def set_properties(model: Any, properties: dict[str, Any]) -> None:
-    """Write properties into ``metadata_props`` of an ``onnx.ModelProto``, each value as JSON."""
+def rewrite_properties(path: Path, properties: dict[str, Any]) -> None:
+    """Write properties into ``metadata_props`` of an ``.onnx`` file, each value as JSON."""
     import onnx
 
+    model = onnx.load(path)
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
+    onnx.save(model, path)
 
 
 def _properties(detector: Detector) -> dict[str, Any]:

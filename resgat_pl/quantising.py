@@ -21,7 +21,7 @@ from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import ConfigError
 from resgat_pl.exported import ExportedDetector, Floats
-from resgat_pl.exporting import TOLERANCE, additivity, set_properties
+from resgat_pl.exporting import TOLERANCE, additivity, rewrite_properties
 from resgat_pl.metrics.binary import measure
 from resgat_pl.scoring import Detector
 from resgat_pl.types import FAKE, REAL, Split
@@ -72,16 +72,32 @@ def quantise(
     Raises:
         ConfigError: AUROC falls by more than ``tolerance``, or contributions do not add up.
     """
+    taken = _choose(manifest, "train", samples)
+    to_int8(path, batches(manifest, taken, int(detector.net.config["image_size"])))
+    properties["calibration"] = {
+        "manifest": manifest.fingerprint(),
+        "splits": manifest.split_fingerprint(),
+        "crops": len(taken),
+    }
+    rewrite_properties(path, properties)
+    return _judge(detector, ExportedDetector.load(path), manifest, tolerance)
+
+
+def to_int8(path: Path, images: Iterator[Floats]) -> None:
+    """Make the encoder of an exported ``.onnx`` file int8, in place.
+
+    Args:
+        path: The file.
+        images: Batches ``(b, 3, S, S)`` float32 in [0, 1] to take the ranges from.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    size = int(detector.net.config["image_size"])
-    taken = _choose(manifest, "train", samples)
     with _quiet():
         quantize_static(
             path,
             path,
-            _Crops(manifest, taken, size),
+            _Reader(images),
             quant_format=QuantFormat.QDQ,
             # Unsigned activations are the fast ones on x86. Without VNNI instructions (AVX2) two of their products
             # with 8-bit weights can overflow the 16 bits they are summed in: weights of 7 bits cannot.
@@ -92,15 +108,6 @@ def quantise(
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_quantize=encoder_nodes(onnx.load(path)),
         )
-    properties["calibration"] = {
-        "manifest": manifest.fingerprint(),
-        "splits": manifest.split_fingerprint(),
-        "crops": len(taken),
-    }
-    model = onnx.load(path)
-    set_properties(model, properties)
-    onnx.save(model, path)
-    return _judge(detector, ExportedDetector.load(path), manifest, tolerance)
 
 
 def encoder_nodes(model: Any) -> list[str]:
@@ -134,15 +141,15 @@ def _quiet() -> Iterator[None]:
         root.setLevel(before)
 
 
-class _Crops:
-    """Crops in batches, as ONNX Runtime's calibration reads them."""
+class _Reader:
+    """Batches as ONNX Runtime's calibration reads them."""
 
-    def __init__(self, manifest: Manifest, rows: NDArray[np.int64], size: int) -> None:
-        self._batches = batches(manifest, rows, size)
+    def __init__(self, images: Iterator[Floats]) -> None:
+        self._images = images
 
     def get_next(self) -> dict[str, Floats] | None:
         """The next batch, None after the last."""
-        images = next(self._batches, None)
+        images = next(self._images, None)
         return None if images is None else {"images": images}
 
 

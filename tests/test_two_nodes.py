@@ -145,7 +145,7 @@ def test_a_mistake_reaches_both_machines(tmp_path: Path) -> None:
 def test_slurm(ffpp_crops: Path, tmp_path: Path) -> None:
     printed = srun("fit", *SMALL, *TWO, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path, job=1234)
     assert sum(text.count("effective batch 16 = 2 × 1 processes × 8 crops × 1") for text in printed) == 1
-    assert len([path for path in tmp_path.glob("*/checkpoints/last.ckpt")]) == 1
+    assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
@@ -167,8 +167,12 @@ def test_slurm_requeues_and_continues(ffpp_crops: Path, tmp_path: Path, monkeypa
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/requeued\n')
     scontrol.chmod(0o755)
-    environment = {**slurm(77, 0, 1), "SIGNALLED": str(tmp_path / "signalled"), "PATH": f"{tmp_path}:{os.environ['PATH']}",
-                   "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}  # fmt: skip
+    environment = {
+        **slurm(77, 0, 1),
+        "SIGNALLED": str(tmp_path / "signalled"),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+    }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     command = ("fit", *SMALL, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path / "run",
