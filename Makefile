@@ -8,8 +8,9 @@ FACES ?=
 WEIGHTS ?= imagenet
 DATA ?= real
 JOBS ?= 2
+PARTS ?=
 
-.PHONY: help install demo test lint type smoke reproduce-table1 reproduce-figures explainers clean
+.PHONY: help install demo test lint type smoke reproduce-table1 reproduce-figures explainers bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -55,6 +56,10 @@ reproduce-figures: $(STAMP)
 # faces; WEIGHTS=FILE is a torchvision state dict of MobileNetV2, where ImageNet's cannot be downloaded.
 explainers: $(STAMP)
 	$(BIN)/python experiments/explainers.py $(if $(FACES),--faces "$(FACES)") --weights "$(WEIGHTS)" --jobs $(JOBS)
+
+# Ratios against references, measured side by side; half an hour on two quiet cores. PARTS="training inference": some.
+bench: $(STAMP)
+	$(BIN)/python experiments/bench/run.py $(PARTS)
 
 clean:
 	rm -rf runs datasets build *.egg-info

@@ -24,7 +24,7 @@ from resgat_pl.types import FaceBatch, Level, ResGATOutput
 
 
 def _adam(params: Any) -> torch.optim.Optimizer:
-    return torch.optim.Adam(params, lr=3e-4)  # the paper's optimiser
+    return torch.optim.Adam(params, lr=3e-4, fused=True)  # the paper's optimiser, in one pass over the parameters
 
 
 class ResGATModule(LightningModule):

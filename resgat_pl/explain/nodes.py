@@ -54,8 +54,8 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
     first = head if isinstance(head, LinearHead) else head.hidden
     constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
     unheard = F.linear(constant, first.weight, first.bias)
-    table = _outputs_by_subset(grid, graph, first.weight) / grid.num_nodes
-    images, width = len(graph.values), len(unheard)
+    table = _outputs_by_subset(grid, graph, net.gat.along(graph, first.weight[None])) / grid.num_nodes
+    images, width = len(graph.nodes), len(unheard)
     size = max(1, _CHUNK // max(len(SLOTS) * grid.num_nodes, images * width))
     logits = []
     for part in torch.split(coalitions, size):
@@ -65,13 +65,12 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
     return torch.cat(logits).T
 
 
-def _outputs_by_subset(grid: Grid, graph: GraphState, weight: Tensor) -> Tensor:
-    """What every target makes of every subset of its sources, times ``weight (P, heads · C)``: ``(32 N, B · P)``.
+def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
+    """What every target makes of every subset of its sources, from ``values (B, N, heads, P)``: ``(32 N, B · P)``.
 
     The bits of a subset's number are the slots, the lowest being the target itself; without it there is no output.
     """
-    by_head = weight.reshape(len(weight), *graph.values.shape[2:])
-    sent = grid.gather(torch.einsum("bnhc,phc->bnhp", graph.values, by_head))
+    sent = grid.gather(values)
     numbers = torch.arange(_SUBSETS, device=sent.device)
     kept = (numbers[:, None] >> torch.arange(len(SLOTS), device=sent.device) & 1).bool()
     scores = graph.scores.unsqueeze(2).masked_fill(~kept.unsqueeze(-1), -torch.inf)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from resgat_pl.nn.gat import GraphState
@@ -54,8 +53,7 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
     """
     grid = model.grid
     weight, bias = model.head.linearise(graph.pooled)
-    by_head = weight.reshape(-1, *graph.values.shape[2:])
-    value = torch.einsum("bnhc,bhc->bnh", graph.values, by_head) / grid.num_nodes
+    value = model.gat.along(graph, weight.unsqueeze(1)).squeeze(-1) / grid.num_nodes
     constant = model.gat.bias
     if model.gat.value_bias is not None:
         constant = constant + model.gat.value_bias.flatten()
@@ -64,5 +62,5 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
         node=(grid.sum_by_source(graph.attention) * value).sum(dim=-1),
         edge=(grid.to_edges(graph.attention) * value.index_select(1, grid.edge_index[0])).sum(dim=-1),
         evidence=value.sum(dim=-1),
-        bias=bias + weight @ constant,
+        bias=(bias + weight @ constant).expand(len(graph.pooled)),
     )

@@ -7,6 +7,11 @@ authors' code, is what Brody et al. define, aᵀLeakyReLU(W [h_i ‖ h_j]), in w
 
 Parameters, their initialisation and their names are PyTorch Geometric's, and so is ``forward``, which runs one graph
 given by an edge list; ``attend`` computes the same numbers densely, without a loop over images or a scatter.
+
+GATv1 never projects its nodes. A score needs a_srcᵀ W x_j and a_dstᵀ W x_i, the mean over the graph W Σ_j A_j x_j, and
+a contribution wᵀ W x_j, so W meets a few vectors per head (the attention's, the head's, one weighted sum of nodes an
+image) instead of all N nodes: 49 times less arithmetic at 7×7, and the same numbers to float precision. GATv2 has no
+such way round, because LeakyReLU stands between W and a.
 """
 
 from __future__ import annotations
@@ -30,14 +35,17 @@ class GraphState(NamedTuple):
     """What graph attention makes of the nodes of each image.
 
     Attributes:
-        values: ``(B, N, heads, C)`` float, V_jk = W_k x_j without bias: what node j sends.
+        nodes: ``(B, N, F)`` float, the features x_j that came in.
+        values: ``(B, N, heads, C)`` float, V_jk = W_k x_j without bias: what node j sends. None for GATv1, which has no
+            use for them; ``along`` gives what both are needed for.
         scores: ``(B, N, 5, heads)`` float, attention before the softmax by target and slot (see ``Grid``); −∞ where
             there is no neighbour.
         attention: ``(B, N, 5, heads)`` float, α_ij,k: the softmax of ``scores`` over the slots, before dropout.
         pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated.
     """
 
-    values: Tensor
+    nodes: Tensor
+    values: Tensor | None
     scores: Tensor
     attention: Tensor
     pooled: Tensor
@@ -58,9 +66,25 @@ class _OnGrid:
         """``(heads, C)``, what is added to every value before it is sent, if anything."""
         return None
 
-    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Values ``(B, N, heads, C)`` without bias and unmasked scores ``(B, N, 5, heads)``."""
+    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
+        """Scores ``(B, N, 5, heads)``, −∞ in absent slots, and the values ``(B, N, heads, C)`` if they were made."""
         raise NotImplementedError  # a mixin: each version defines its own
+
+    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
+        """``(B, heads, C)``, (1/N) Σ_j A_jk V_jk for ``sent (B, N, heads)``, A_jk."""
+        raise NotImplementedError
+
+    def along(self, graph: GraphState, weight: Tensor) -> Tensor:
+        """What every node sends, seen along directions: wᵀ V_jk without bias.
+
+        Args:
+            graph: From ``attend``.
+            weight: ``(B, P, heads · C)`` float, or ``(1, P, heads · C)`` for the same directions in all images.
+
+        Returns:
+            ``(B, N, heads, P)`` float.
+        """
+        raise NotImplementedError
 
     def attend(self, x: Tensor, grid: Grid) -> GraphState:
         """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
@@ -69,14 +93,13 @@ class _OnGrid:
         (1/N) Σ_j A_jk V_jk + bias, one product instead of N aggregations. In training, dropout acts on the attention
         that is used here, not on the attention that is returned.
         """
-        values, scores = self.values_and_scores(x, grid)
-        scores = scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf)
+        scores, values = self.score(x, grid)
         attention = scores.softmax(dim=2)
         sent = grid.sum_by_source(F.dropout(attention, self.dropout, self.training))
-        pooled = torch.einsum("bnh,bnhc->bhc", sent, values) / grid.num_nodes
+        pooled = self.mean_sent(x, values, sent)
         if self.value_bias is not None:
             pooled = pooled + sent.mean(dim=1).unsqueeze(-1) * self.value_bias
-        return GraphState(values, scores, attention, pooled.flatten(1) + self.bias)
+        return GraphState(x, values, scores, attention, pooled.flatten(1) + self.bias)
 
     def _by_head(self, features: Tensor) -> Tensor:
         return features.reshape(*features.shape[:-1], self.heads, self.out_channels)
@@ -85,12 +108,29 @@ class _OnGrid:
 class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
     """GATv1 (Veličković et al. 2018): LeakyReLU(a_srcᵀ W h_j + a_dstᵀ W h_i)."""
 
-    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, None]:
         """See the base class."""
-        values = self._by_head(self.lin(x))
-        by_source = (values * self.att_src).sum(dim=-1)
-        by_target = (values * self.att_dst).sum(dim=-1)
-        return values, F.leaky_relu(grid.gather(by_source) + by_target.unsqueeze(2), self.negative_slope)
+        directions = torch.einsum("qhc,hcf->qhf", torch.cat([self.att_src, self.att_dst]), self._weight)
+        by_source, by_target = F.linear(x, directions.flatten(0, 1)).chunk(2, dim=-1)
+        scores = F.leaky_relu(grid.gather(by_source) + by_target.unsqueeze(2), self.negative_slope)
+        return scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf), None
+
+    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
+        """See the base class."""
+        summed = torch.einsum("bnh,bnf->hbf", sent, x) / x.shape[1]
+        return (summed @ self._weight.transpose(1, 2)).transpose(0, 1)
+
+    def along(self, graph: GraphState, weight: Tensor) -> Tensor:
+        """See the base class."""
+        directions = torch.einsum("bphc,hcf->bhpf", self._by_head(weight), self._weight)
+        sent = graph.nodes @ directions.flatten(1, 2).transpose(1, 2)
+        return sent.reshape(*sent.shape[:2], self.heads, weight.shape[1])
+
+    @property
+    def _weight(self) -> Tensor:
+        """W as ``(heads, C, F)``."""
+        weight: Tensor = self.lin.weight
+        return weight.view(self.heads, self.out_channels, -1)
 
 
 class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
@@ -101,9 +141,21 @@ class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometri
         """``(heads, C)``, the bias of ``lin_l``."""
         return self._by_head(self.lin_l.bias)
 
-    def values_and_scores(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """See the base class."""
-        values = self._by_head(F.linear(x, self.lin_l.weight))
-        target = self._by_head(self.lin_r(x)) + self.value_bias
-        pairs = F.leaky_relu(grid.gather(values) + target.unsqueeze(2), self.negative_slope)
-        return values, torch.einsum("bnshc,hc->bnsh", pairs, self.att.squeeze(0))
+        sources = F.linear(x, self.lin_l.weight)
+        targets = self.lin_r(x) + self.lin_l.bias
+        # All heads in one product: the matrix is mostly zeros, but it takes the pairs as they lie in memory.
+        heads = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
+        attention = (heads.unsqueeze(-1) * self.att).flatten(1)
+        pairs = grid.add_neighbours(sources, targets)
+        scores = [F.linear(F.leaky_relu(pair, self.negative_slope), attention) for pair in pairs]
+        return grid.stack_slots(scores, -torch.inf), self._by_head(sources)
+
+    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
+        """See the base class."""
+        return torch.einsum("bnh,bnhc->bhc", sent, values) / x.shape[1]
+
+    def along(self, graph: GraphState, weight: Tensor) -> Tensor:
+        """See the base class."""
+        return torch.einsum("bnhc,bphc->bnhp", graph.values, self._by_head(weight))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOTS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
@@ -62,6 +63,41 @@ class Grid(nn.Module):
         """Put each slot's source there: ``(B, N, …)`` → ``(B, N, 5, …)``."""
         return nodes.index_select(1, self.neighbours.flatten()).reshape(len(nodes), -1, 5, *nodes.shape[2:])
 
+    def add_neighbours(self, sources: Tensor, targets: Tensor) -> list[Tensor]:
+        """Sums of the two ends of each edge, slot by slot, without a copy of the nodes for each slot.
+
+        Args:
+            sources: ``(B, N, F)``.
+            targets: ``(B, N, F)``.
+
+        Returns:
+            For each of ``SLOTS`` the sums ``(B, rows, columns, F)`` at the targets that have such a source, which are a
+            rectangle of the grid: one row or column less than the grid itself for four of them.
+        """
+        by_cell = [nodes.reshape(len(nodes), *self.shape, -1) for nodes in (sources, targets)]
+        pairs = []
+        for row, column in SLOTS:
+            source, target = (
+                nodes[:, _inner(sign * row, self.shape[0]), _inner(sign * column, self.shape[1])]
+                for nodes, sign in zip(by_cell, (-1, 1), strict=True)
+            )
+            pairs.append(source + target)
+        return pairs
+
+    def stack_slots(self, parts: list[Tensor], absent: float) -> Tensor:
+        """Join what was made of ``add_neighbours``, ``(B, rows, columns, F)`` each, to ``(B, N, 5, F)``.
+
+        Args:
+            parts: One a slot.
+            absent: What stands in absent slots.
+        """
+        # A rectangle lacks its first row or column where the source lies before the target, else its last.
+        whole = [
+            F.pad(part, (0, 0, max(0, -column), max(0, column), max(0, -row), max(0, row)), value=absent)
+            for part, (row, column) in zip(parts, SLOTS, strict=True)
+        ]
+        return torch.stack(whole, dim=3).flatten(1, 2)
+
     def to_edges(self, slots: Tensor) -> Tensor:
         """Leave absent slots out: ``(B, N, 5, …)`` → ``(B, E, …)`` in the order of ``edge_index``."""
         return slots.flatten(1, 2).index_select(1, self.edge_slot)
@@ -69,6 +105,11 @@ class Grid(nn.Module):
     def sum_by_source(self, slots: Tensor) -> Tensor:
         """Sum over each node's *outgoing* edges: ``(B, N, 5, …)``, zero in absent slots → ``(B, N, …)``."""
         return slots.flatten(1, 2).index_select(1, self.outgoing.flatten()).reshape(slots.shape).sum(dim=2)
+
+
+def _inner(offset: int, size: int) -> slice:
+    """The cells of a row or column that have a neighbour at ``offset``."""
+    return slice(max(0, -offset), size - max(0, offset))
 
 
 # Tables made within inference mode, such as a validation pass before the first training step, could not be used in

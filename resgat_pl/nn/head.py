@@ -20,8 +20,8 @@ class LinearHead(nn.Linear):
         return super().forward(pooled).squeeze(-1)
 
     def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight ``(B, in_features)`` and bias ``(B,)`` with logit = weight · pooled + bias, the same for all."""
-        return self.weight.expand(len(pooled), -1), self.bias.expand(len(pooled))
+        """Weight ``(1, in_features)`` and bias ``(1,)`` with logit = weight · pooled + bias, for all images alike."""
+        return self.weight, self.bias
 
 
 class MLPHead(nn.Module):

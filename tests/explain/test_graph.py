@@ -8,6 +8,7 @@ from resgat_pl.explain.explanation import Explainer
 from resgat_pl.explain.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
 from resgat_pl.nn.resgat import ResGAT
 
+from ..nn.conftest import sent_by_each_node
 from .nets import IMAGES, both_heads, both_versions, make_net, make_trained, make_uniform
 
 QUARTER = torch.tensor(
@@ -62,7 +63,8 @@ def test_contribution_is_attention_times_gradient(attention: str, head: str) -> 
         state = net.graph(net.encode(IMAGES))
         constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
     alpha = net.grid.to_edges(state.attention).clone().requires_grad_()
-    heard = torch.zeros_like(state.values).index_add(1, target, alpha.unsqueeze(-1) * state.values[:, source])
+    values = sent_by_each_node(net.gat, state.nodes)
+    heard = torch.zeros_like(values).index_add(1, target, alpha.unsqueeze(-1) * values[:, source])
     logit = net.head(heard.flatten(2).mean(dim=1) + constant)
     torch.testing.assert_close(logit.detach(), found.logit, atol=1e-5, rtol=1e-5)
     (gradient,) = torch.autograd.grad(logit.sum(), alpha)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from resgat_pl.nn.gat import GridGATConv, GridGATv2Conv
 from resgat_pl.nn.resgat import ResGAT
 
 MakeNet = Callable[..., ResGAT]
@@ -33,6 +34,12 @@ def enliven(module: nn.Module) -> None:
             parameter.normal_()
         elif ".att" in f".{name}":
             parameter.mul_(5)
+
+
+def sent_by_each_node(gat: GridGATConv | GridGATv2Conv, nodes: Tensor) -> Tensor:
+    """``(B, N, heads, C)``, W_k x_j by its definition, for ``nodes (B, N, F)``."""
+    layer = gat.lin if isinstance(gat, GridGATConv) else gat.lin_l
+    return (nodes @ layer.weight.T).unflatten(-1, (gat.heads, gat.out_channels))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from resgat_pl.nn.contribution import contributions, decompose
 
-from .conftest import MakeNet
+from .conftest import MakeNet, sent_by_each_node
 
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
@@ -51,10 +51,11 @@ def test_node_is_attention_times_value(make_net: MakeNet, images: Tensor, attent
     parts = contributions(net, images[:1])
     state = net.graph(net.encode(images[:1]))
     (weight,) = torch.autograd.grad(net.head(state.pooled).sum(), state.pooled)
+    values = sent_by_each_node(net.gat, state.nodes)[0]
     source, target = parts.output.edge_index
     assert len(target) == parts.output.attention.shape[1]
     for node in range(net.grid.num_nodes):
-        value = (state.values[0, node] * weight.reshape(3, 16)).sum(dim=1) / net.grid.num_nodes
+        value = (values[node] * weight.reshape(3, 16)).sum(dim=1) / net.grid.num_nodes
         received = parts.output.attention[0, source == node].sum(dim=0)
         torch.testing.assert_close(parts.node[0, node], (received * value).sum(), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(parts.evidence[0, node], value.sum(), atol=1e-5, rtol=1e-4)

@@ -8,7 +8,7 @@ from torch_geometric.nn import GATConv, GATv2Conv  # its warning at import is si
 from resgat_pl.nn.gat import GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 
-from .conftest import enliven
+from .conftest import enliven, sent_by_each_node
 
 VERSIONS = [(GridGATConv, GATConv), (GridGATv2Conv, GATv2Conv)]
 versions = pytest.mark.parametrize(("ours", "theirs"), VERSIONS)
@@ -41,6 +41,37 @@ def test_attend_equals_pyg_image_by_image(ours: type, theirs: type, shape: tuple
         found[edges[0], edges[1]] = alpha
         expected = found[grid.edge_index[0], grid.edge_index[1]]
         torch.testing.assert_close(attention[image], expected, atol=1e-5, rtol=1e-5)
+
+
+@versions
+def test_gradients_equal_pygs(ours: type, theirs: type) -> None:
+    """Of the input and of every parameter: the short cuts of ``attend`` are exact in both directions."""
+    grid = Grid(3, 4)
+    conv = layer(ours).double()
+    reference = theirs(12, 7, heads=3).double().eval()
+    reference.load_state_dict(conv.state_dict())
+    x = torch.randn(3, grid.num_nodes, 12, dtype=torch.double, requires_grad=True)
+    copy = x.detach().clone().requires_grad_()
+    conv.attend(x, grid).pooled.square().sum().backward()
+    sum(reference(image, without_loops(grid)).mean(dim=0).square().sum() for image in copy).backward()
+    torch.testing.assert_close(x.grad, copy.grad)
+    wanted = dict(reference.named_parameters())
+    for name, parameter in conv.named_parameters():
+        assert parameter.grad is not None, name
+        torch.testing.assert_close(parameter.grad, wanted[name].grad, msg=name)
+
+
+@versions
+def test_what_nodes_send_along_directions(ours: type, theirs: type) -> None:
+    grid = Grid(3, 4)
+    conv = layer(ours)
+    x = torch.randn(2, grid.num_nodes, 12)
+    values = sent_by_each_node(conv, x)
+    for images in (1, 2):  # the same directions for all images, or their own
+        weight = torch.randn(images, 5, 21)
+        own = weight.reshape(images, 1, 5, 3, 7).transpose(2, 3).expand(2, -1, -1, -1, -1)
+        expected = (own * values.unsqueeze(3)).sum(dim=-1)
+        torch.testing.assert_close(conv.along(conv.attend(x, grid), weight), expected, atol=1e-5, rtol=1e-5)
 
 
 @versions

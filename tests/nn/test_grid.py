@@ -56,6 +56,18 @@ def test_slots_edges_and_sources_agree(height: int, width: int) -> None:
     torch.testing.assert_close(grid.sum_by_source(slots), expected)
 
 
+@given(sides, sides)
+@settings(max_examples=20, deadline=None)
+def test_pairs_slot_by_slot_are_those_of_the_tables(height: int, width: int) -> None:
+    grid = Grid(height, width)
+    sources, targets = torch.rand(2, 2, grid.num_nodes, 3)
+    pairs = grid.add_neighbours(sources, targets)
+    assert sum(pair[0, ..., 0].numel() for pair in pairs) == grid.edge_index.shape[1]
+    found = grid.stack_slots(pairs, -7.0)
+    expected = grid.gather(sources) + targets.unsqueeze(2)
+    assert torch.equal(found, expected.masked_fill(~grid.present.unsqueeze(-1), -7.0))
+
+
 def test_fit_rebuilds_only_for_another_shape() -> None:
     grid = Grid(3, 4)
     before = grid.edge_index
