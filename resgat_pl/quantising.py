@@ -158,7 +158,7 @@ def batches(manifest: Manifest, rows: NDArray[np.int64], size: int) -> Iterator[
     faces = FaceCrops(manifest, rows, size)
     for start in range(0, len(rows), _BATCH):
         chosen = range(start, min(start + _BATCH, len(rows)))
-        yield np.stack([faces[index]["image"].numpy() for index in chosen]).astype(np.float32) / 255
+        yield np.stack([faces[index]["image"].numpy() for index in chosen]).astype(np.float32) / np.float32(255)
 
 
 def _choose(manifest: Manifest, split: Split, count: int) -> NDArray[np.int64]:
