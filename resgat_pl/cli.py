@@ -34,6 +34,11 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     ),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
     "explain": ("resgat_pl.explaining", "explain", "judge your own images and videos, and show why"),
+    "export": (
+        "resgat_pl.exporting",
+        "export",
+        "write a checkpoint as a file that runs without torch, also in int8",
+    ),
     "figures": ("resgat_pl.figures", "figures", "draw the figures of the paper from trained checkpoints"),
 }
 TRAINER: dict[str, str] = {

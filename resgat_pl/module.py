@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -33,6 +35,12 @@ class ResGATModule(LightningModule):
         optimizer: Made from the parameters; the default is the paper's Adam with learning rate 3e-4.
         lr_scheduler: Made from the optimiser; null keeps the rate.
         lr_interval: Whether the schedule advances every ``epoch`` or every ``step``.
+        lr_batch: The effective batch (crops a step over all processes, accumulation included) that the learning rate
+            is for; with another one it is scaled. Null takes the rate as it is given.
+        lr_scaling: How, with k times the batch: by √k (``sqrt``), which keeps the noise of Adam's steps the same
+            (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022; of their
+            rule the learning rate alone, not β and ε), or by k (``linear``), the rule for SGD (Goyal et al.,
+            "Accurate, Large Minibatch SGD", 2017).
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
         mask_loss_weight: Weight of ``nn.guidance``, which trains the nodes' contributions to lie on the manipulation
             masks, where there are any; 0, as in the paper, leaves them alone.
@@ -52,6 +60,8 @@ class ResGATModule(LightningModule):
         optimizer: OptimizerCallable = _adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
+        lr_batch: int | None = None,
+        lr_scaling: Literal["sqrt", "linear"] = "sqrt",
         pos_weight: float = 1.0,
         mask_loss_weight: float = 0.0,
         channels_last: bool = False,
@@ -60,10 +70,14 @@ class ResGATModule(LightningModule):
         super().__init__()
         if mask_loss_weight < 0:
             raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
+        if lr_batch is not None and lr_batch < 1:
+            raise ConfigError(f"model.lr_batch is {lr_batch}; it must be at least 1, or null.")
         self.net = net
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_interval = lr_interval
+        self.lr_batch = lr_batch
+        self.lr_scaling = lr_scaling
         self.pos_weight = pos_weight
         self.mask_loss_weight = mask_loss_weight
         self.channels_last = channels_last
@@ -135,8 +149,13 @@ class ResGATModule(LightningModule):
         self._log_stage(self.test_metrics, self.test_loss, "test/loss")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the injected optimiser and scheduler."""
+        """Build the injected optimiser, scale its rate to the effective batch, and build the scheduler.
+
+        Raises:
+            ConfigError: ``lr_batch`` is set and the data do not say their batch size.
+        """
         optimizer = self.optimizer(self.parameters())
+        self._scale_rate(optimizer)
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
@@ -174,6 +193,31 @@ class ResGATModule(LightningModule):
         check_compatible(self.net.config, entry["net"])
         self.thresholds = entry.get("thresholds")
         self.temperature = entry.get("temperature")
+
+    def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
+        """Scale the learning rate, say once what a step is made of, and log it to every logger."""
+        crops = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if crops is None:
+            if self.lr_batch is not None:
+                raise ConfigError(
+                    f"model.lr_batch is {self.lr_batch}, but there is no data module that knows its batch_size: train "
+                    "with one, or set model.lr_batch to null and give the learning rate itself."
+                )
+            return
+        nodes, accumulated = self.trainer.num_nodes, self.trainer.accumulate_grad_batches
+        batch = self.trainer.world_size * crops * accumulated
+        given = optimizer.param_groups[0]["lr"]
+        ratio = 1.0 if self.lr_batch is None else batch / self.lr_batch
+        for group in optimizer.param_groups:
+            group["lr"] *= math.sqrt(ratio) if self.lr_scaling == "sqrt" else ratio
+        used = optimizer.param_groups[0]["lr"]
+        scaled = "" if self.lr_batch is None else f" ({given:g} for {self.lr_batch} crops, {self.lr_scaling})"
+        rank_zero_info(
+            f"effective batch {batch} = {nodes} × {self.trainer.world_size // nodes} processes × {crops} crops × "
+            f"{accumulated} accumulated; learning rate {used:.3g}{scaled}"
+        )
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams({"effective_batch": batch, "learning_rate": float(used)})
 
     def _in_format(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images

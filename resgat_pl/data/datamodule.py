@@ -49,8 +49,8 @@ class FaceDataModule(LightningDataModule):
     """Face crops of FaceForensics++, DFDC, or any folder of real and fake media.
 
     ``prepare_data`` extracts the crops on one process when the manifest is missing or does not match the data set and
-    settings. On several machines with a shared disk set ``trainer.strategy``'s ``prepare_data_per_node`` aside:
-    run ``resgat extract`` once beforehand.
+    settings; the others wait. Training on several machines, ``shared_disk`` says whether that is one process of all
+    or one on each machine. For a large data set run ``resgat extract`` beforehand.
 
     Attributes:
         leaks: What the splits share, known after ``setup("fit")``.
@@ -70,6 +70,8 @@ class FaceDataModule(LightningDataModule):
         predict_split: What ``resgat predict`` scores.
         extract_jobs: Processes for the extraction.
         masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
+        shared_disk: Whether all machines see the same ``crops`` folder, so that one process extracts for all; false if
+            each has a disk of its own, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
     """
@@ -89,6 +91,7 @@ class FaceDataModule(LightningDataModule):
         predict_split: Literal["train", "val", "test", "all"] = "test",
         extract_jobs: int = 2,
         masks: bool = False,
+        shared_disk: bool = True,
         allow_leakage: bool = False,
         seed: int = 0,
     ) -> None:
@@ -111,11 +114,12 @@ class FaceDataModule(LightningDataModule):
         self.predict_split = predict_split
         self.extract_jobs = extract_jobs
         self.masks = masks
+        self.prepare_data_per_node = not shared_disk  # read by Lightning
         self.allow_leakage = allow_leakage
         self.seed = seed
         self.leaks: list[Leak] = []
         self._manifest: Manifest | None = None
-        self._failure: str | None = None
+        self._failure: ResGATError | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -128,7 +132,7 @@ class FaceDataModule(LightningDataModule):
         return self._manifest
 
     def prepare_data(self) -> None:
-        """Extract when the manifest is missing or stale; called by Lightning on one process of each machine."""
+        """Extract when the manifest is missing or stale; called by Lightning on one process, see ``shared_disk``."""
         try:
             self._prepare()
             if self.trainer is not None and self.trainer.world_size > 1:
@@ -136,7 +140,7 @@ class FaceDataModule(LightningDataModule):
         except ResGATError as error:
             if self.trainer is None or self.trainer.world_size == 1:
                 raise
-            self._failure = f"{type(error).__name__}: {error}"  # raised on all ranks in setup: the others wait there
+            self._failure = error  # raised on all ranks in setup: the others wait there
 
     def _prepare(self) -> None:
         if self.root is None:
@@ -154,10 +158,18 @@ class FaceDataModule(LightningDataModule):
             SplitError: A split that is needed is empty, has one class only, or fewer crops than there are ranks.
             ConfigError: Masks are needed and no fake of the training split has one.
         """
-        if self.trainer is not None and self.trainer.world_size > 1:
-            failure = self.trainer.strategy.broadcast(self._failure, src=0)
-            if failure is not None:
-                raise ResGATError(failure)
+        failure = self._failure
+        if failure is None:
+            try:
+                self._set_up(stage)
+            except ResGATError as error:
+                failure = error
+        if self.world_size > 1:
+            failure = _first_failure(failure)
+        if failure is not None:
+            raise failure
+
+    def _set_up(self, stage: str) -> None:
         needed: dict[str, list[Split]] = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"]}
         if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
             needed["fit"] = ["train"]
@@ -256,3 +268,13 @@ class FaceDataModule(LightningDataModule):
                     f"The {split} split has {sum(counts[split])} crops for {self.world_size} processes. "
                     "Use fewer devices."
                 )
+
+
+def _first_failure(mine: ResGATError | None) -> ResGATError | None:
+    """What went wrong on the first of all processes on which anything did; the same on all.
+
+    A process that raised alone would leave the others waiting for it; and a machine may lack what others have.
+    """
+    everywhere: list[ResGATError | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everywhere, mine)
+    return next((failure for failure in everywhere if failure is not None), None)
