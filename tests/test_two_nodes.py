@@ -186,7 +186,7 @@ def test_slurm_requeues_and_continues(ffpp_crops: Path, tmp_path: Path, monkeypa
 
 
 def test_an_interactive_job_is_no_slurm(ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**slurm(77, 1, 2), "SLURM_JOB_NAME": "interactive"}.items():
+    for name, value in {**slurm(77, 0, 2), "SLURM_JOB_NAME": "interactive"}.items():
         monkeypatch.setenv(name, value)
     printed = resgat("fit", *SMALL, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path)
     assert "effective batch 8 = 1 × 1 processes × 8 crops × 1 accumulated; learning rate 0.001\n" in printed
