@@ -6,17 +6,21 @@ Seeking to each frame decodes from the preceding key frame every time (2,938 ms 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
+from weakref import finalize
 
 import av
 import av.error
 import cv2
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
+from resgat_pl.data.locations import is_remote, local_file, read_bytes
 from resgat_pl.errors import MediaError
 from resgat_pl.types import MediaKind
 
@@ -75,7 +79,8 @@ class Media:
         self.files = list(files)
         self.is_video = kind == "video"
         if self.is_video:
-            self.indices = np.arange(_count_frames(self.files[0]), dtype=np.int64)
+            self._source = _Source(self.files[0])
+            self.indices = np.arange(_count_frames(self._source), dtype=np.int64)
             return
         numbers = [int(path.stem) if path.stem.isdecimal() else -1 for path in self.files]
         ordered = all(a < b for a, b in pairwise(numbers)) and min(numbers, default=-1) >= 0
@@ -91,7 +96,7 @@ class Media:
         """
         wanted = {int(index) for index in indices}
         if self.is_video:
-            yield from _decode(self.files[0], wanted)
+            yield from _decode(self._source, wanted)
             return
         for index, path in zip(self.indices.tolist(), self.files, strict=True):
             if index in wanted:
@@ -105,7 +110,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         MediaError: The file is missing or no image.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8) if is_remote(path) else np.fromfile(path, np.uint8)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
@@ -114,11 +119,36 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return image.astype(np.uint8, copy=False)
 
 
-def _count_frames(path: Path) -> int:
-    try:
-        if path.stat().st_size == 0:
+class _Source:
+    """A video file to open, more than once; what lies behind a URL is fetched at the first time.
+
+    Raises:
+        MediaError: It is missing, unreadable or empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._copy = local_file(path)
+            size = path.stat().st_size if self._copy is None else os.fstat(self._copy.fileno()).st_size
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
+        if self._copy is not None:
+            finalize(self, self._copy.close)
+        if size == 0:
             raise MediaError(f"{path}: is empty (0 bytes)")
-        with av.open(str(path)) as container:
+
+    def open(self) -> InputContainer:
+        if self._copy is None:
+            return av.open(str(self.path), "r")
+        self._copy.seek(0)
+        return av.open(self._copy, "r")
+
+
+def _count_frames(source: _Source) -> int:
+    path = source.path
+    try:
+        with source.open() as container:
             if not container.streams.video:
                 raise MediaError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
@@ -129,14 +159,14 @@ def _count_frames(path: Path) -> int:
         raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
 
 
-def _decode(path: Path, wanted: set[int]) -> Iterator[Frame]:
+def _decode(source: _Source, wanted: set[int]) -> Iterator[Frame]:
     if not wanted:
         return
     last = max(wanted)
     found = 0
     problem = ""
     try:
-        with av.open(str(path)) as container:
+        with source.open() as container:
             stream = container.streams.video[0]
             # Slices: parallel within a frame, so that no frames are decoded ahead of the last one wanted.
             stream.thread_type = "SLICE"
@@ -154,7 +184,9 @@ def _decode(path: Path, wanted: set[int]) -> Iterator[Frame]:
     except (av.error.FFmpegError, OSError) as error:
         problem = _reason(error)
     if not found:
-        raise MediaError(f"{path}: no frame can be decoded ({problem or 'the stream ends before the first frame'})")
+        raise MediaError(
+            f"{source.path}: no frame can be decoded ({problem or 'the stream ends before the first frame'})"
+        )
 
 
 def _reason(error: Exception) -> str:

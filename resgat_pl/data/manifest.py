@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resgat_pl.data.locations import locate, readable, refresh, write_atomic
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split, VideoRecord, video_key
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "merge",
+    "rows_to_table",
+    "write_atomic",
+    "write_table",
+]
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.parquet"
@@ -78,17 +88,20 @@ class Manifest:
         self.track_codes = np.cumsum(fresh).astype(np.int64)
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read ``manifest.parquet`` or the folder that holds it.
+    def read(cls, path: str | Path) -> Manifest:
+        """Read ``manifest.parquet`` or the folder or URL that holds it.
 
         Raises:
+            ConfigError: The store behind a URL does not answer.
             ManifestError: It is missing, unreadable, lacks columns, or was written by a newer version.
         """
+        path = locate(path)
+        refresh(path)
         path = path / MANIFEST_NAME if path.is_dir() or path.suffix != ".parquet" else path
         if not path.is_file():
             raise ManifestError(f"There is no manifest at {path}. Make one: resgat extract ROOT {path.parent}")
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(readable(path))
         except (pa.ArrowInvalid, OSError) as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
         metadata = table.schema.metadata or {}
@@ -207,25 +220,3 @@ def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomic(path, sink.getvalue().to_pybytes(), durable=True)
-
-
-def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
-    """Write a file under a temporary name in the same folder, then rename it.
-
-    Args:
-        path: The file's final name.
-        data: Its content.
-        durable: Also wait until the disk has it, so that it survives a power cut.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
