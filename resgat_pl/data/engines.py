@@ -119,9 +119,10 @@ class _Processes:
         results = pool(call(item) for item in items)
         try:
             yield from results
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
+            reason = str(error).splitlines()[0]
             raise EngineError(
-                "A worker process died, killed by the system or by a decoder. "
+                f"A worker process died, killed by the system or by a decoder ({reason}). "
                 f"{_KEPT}, with fewer --jobs if memory ran out."
             ) from None
         finally:

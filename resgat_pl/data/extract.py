@@ -255,14 +255,21 @@ def _prepare_out(root: Path, out: Path) -> None:
 def _sweep(out: Path) -> None:
     """Remove what killed runs left; not while other shards are writing."""
     for folder in (out, out / "fragments"):
-        for name in listing(folder).files:
+        for name in _names(folder):
             if name.startswith(".") and name.endswith(".tmp"):
                 (folder / name).unlink(missing_ok=True)
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return listing(folder).files
+    except FileNotFoundError:  # a bucket has no empty folders
+        return []
+
+
 def _reports(out: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What the fragments of these videos report; nothing where there is none."""
-    present = set(listing(out / "fragments").files)
+    present = set(_names(out / "fragments"))
     paths = {key: fragment_path(out, key) for key in keys}
     found = read_many([path for path in paths.values() if path.name in present])
     for path in paths.values():

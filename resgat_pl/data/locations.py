@@ -65,7 +65,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
     except ValueError as error:
         known = ", ".join(f"{kind}://" for kind in _PACKAGES)
         raise ConfigError(f"{name}: {error}. Name a local folder, or a URL such as {known}.") from None
-    return cast("Path", path)
+    return Path(path) if isinstance(path, os.PathLike) else cast("Path", path)  # file:// needs nothing special
 
 
 def is_remote(path: Path) -> bool:
@@ -166,8 +166,9 @@ def read_many(paths: Sequence[Path]) -> Iterator[bytes | OSError]:
         names = [_fs(path)[1] for path in paths[start : start + _TOGETHER]]
         with _as_os_error(paths[start]):
             found = fs.cat(names, on_error="return")
-        # A store may answer with names in another spelling, but it keeps their order.
-        for data in found.values() if len(found) == len(names) else [found.get(name, KeyError(name)) for name in names]:
+        found = {name.strip("/"): data for name, data in found.items()}  # in an order of the store's own
+        for name in names:
+            data = found.get(name.strip("/"), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name))
             yield data if isinstance(data, bytes) else _os_error(data, paths[start])
 
 
