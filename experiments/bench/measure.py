@@ -139,11 +139,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(rows: Callable[[argparse.Namespace], Iterable[Row]], description: str | None) -> int:
-    """Run one file of the benchmark: print its table, or write its rows as JSON where ``--json`` names a file."""
+def report(
+    rows: Callable[[argparse.Namespace], Iterable[Row]], description: str | None, options: Iterable[str] = ()
+) -> int:
+    """Run one file of the benchmark: print its table, or write its rows as JSON where ``--json`` names a file.
+
+    ``options`` are further files that may be named on the command line.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
+    for option in options:
+        parser.add_argument(option, type=Path)
     arguments = parser.parse_args()
     found = []
     print(HEADER)

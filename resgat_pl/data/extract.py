@@ -158,6 +158,15 @@ def extract(
             return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
+def arguments(given: Sequence[str]) -> list[str]:
+    """Take ``--merge`` without a value, which the parser wants."""
+    following = [*given[1:], ""]
+    return [
+        "--merge=true" if item == "--merge" and after not in {"true", "false"} else item
+        for item, after in zip(given, following, strict=True)
+    ]
+
+
 def is_current(root: str | Path, out: str | Path, layout: Layout | None, extraction: Extraction) -> bool:
     """Whether ``out`` holds the finished manifest of exactly this data set and these settings."""
     root, out = locate(root), locate(out)

@@ -34,7 +34,7 @@ def storing(out: Path, bar: Any = None) -> Iterator[None]:
             if free is not None and now is not None and done and free > now:
                 needed = (free - now) / done * left
                 message += f" The others need about {_megabytes(needed)}; {_megabytes(now)} are free."
-        raise StorageError(f"{message} Make room; the same command then continues.") from None
+        raise StorageError(f"{message} Once that is mended, the same command continues.") from None
 
 
 def not_stored(error: OSError, out: Path) -> StorageError:

@@ -216,11 +216,10 @@ def check_root(root: str | Path) -> Path:
         msg = f"The data set root {root} is a file: give the folder that holds the data set; unpack an archive first."
         raise DatasetNotFoundError(msg)
     if not root.is_dir():
-        parent = next((folder for folder in root.parents if folder.is_dir()), root.parent)
-        msg = (
-            f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk. "
-            f"The nearest folder that exists is {parent}, with {contents(parent)}."
-        )
+        msg = f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk."
+        parent = next((folder for folder in root.parents if folder.is_dir() and any(entries(folder))), None)
+        if parent is not None:
+            msg += f" The nearest folder that exists is {parent}, with {contents(parent)}."
         raise DatasetNotFoundError(msg)
     if not any(entries(root)):
         msg = f"The data set root {root} is empty: wait for the download to end, or give the folder it went to."
