@@ -1,7 +1,7 @@
 """What extraction costs: reading frames, the whole beside its decoding and detection, and two processes beside one.
 
-The videos are drawn by ``resgat synth`` (H.264, 560×560 px, as many as 640×480) and deleted afterwards. The processes
-of the last rows count their start; what it takes is a row of its own.
+The videos are drawn by ``resgat synth``, enlarged to 640×480 H.264 and deleted afterwards. The rows of two processes
+count their start; what it takes is a row of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.synth import synthesize
 from resgat_pl.types import REAL
 
-SIDE = 560
 FRAMES = 32
 
 
@@ -58,7 +57,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
                 arguments.rounds,
                 "one thread each",
             )
-            few = drawn(folder / "few", videos=4, frames=300)
+            few = drawn(folder / "few", pairs=8, frames=300)
             for title, detector in detectors.items():
                 extraction = Extraction(frames=FRAMES, detector=detector)
                 yield slower(
@@ -67,10 +66,10 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
                     "its own decoding and detection alone",
                     partial(decode_and_detect, few, extraction),
                     1.3,
-                    arguments.rounds,
-                    "4 genuine clips, 4 fakes with masks, 300 frames each, 32 crops each",
+                    min(arguments.rounds, 3),
+                    "8 genuine clips, 8 fakes with masks, 300 frames each, 32 crops each",
                 )
-        many = drawn(folder / "many", videos=24, frames=120)
+        many = drawn(folder / "many", pairs=24, frames=120)
         for title, detector in detectors.items():
             extraction = Extraction(frames=FRAMES, detector=detector)
             times = interleave(
@@ -108,17 +107,26 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def write_clip(path: Path, count: int = 300, width: int = 640, height: int = 480) -> None:
-    """A moving texture with grain, encoded as x264 does by default."""
+def write_clip(path: Path, count: int = 300) -> None:
+    """A moving texture with grain."""
     rng = np.random.default_rng(0)
-    texture = cv2.resize(rng.integers(0, 255, (60, 90, 3), np.uint8), (width + count, height), interpolation=2)
+    texture = cv2.resize(rng.integers(0, 255, (60, 90, 3), np.uint8), (640 + count, 480), interpolation=2)
+
+    def images() -> Iterator[Any]:
+        for number in range(count):
+            grain = np.repeat(rng.integers(0, 12, (480, 640, 1), np.uint8), 3, axis=2)
+            yield cv2.add(np.ascontiguousarray(texture[:, number : number + 640]), grain)
+
+    write_video(path, images())
+
+
+def write_video(path: Path, images: Iterable[Any]) -> None:
+    """Write ``(480, 640, 3)`` uint8 RGB images as x264 does by default."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(count):
-            grain = rng.integers(0, 12, (height, width, 1), np.uint8)
-            image = cv2.add(texture[:, number : number + width], np.repeat(grain, 3, axis=2))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -140,10 +148,21 @@ def seek_each(path: Path, numbers: list[int]) -> list[Any]:
     return images
 
 
-def drawn(folder: Path, videos: int, frames: int) -> Path:
-    """A data set in the layout of FaceForensics++, one fake a genuine clip."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        synthesize(folder, layout="ffpp", videos=videos, fakes_per_real=1, frames=frames, size=SIDE)
+def drawn(folder: Path, pairs: int, frames: int) -> Path:
+    """A data set in the layout of FaceForensics++: genuine clips of 640×480, a fake and its mask for each.
+
+    Drawing takes long, so a few frames are drawn small, enlarged, and played to and fro.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        synthesize(folder, layout="ffpp", videos=max(8, pairs), fakes_per_real=1, frames=12, size=192)
+    for path in folder.rglob("*.mp4"):
+        images = [frame.image for frame in Media([path], "video").read(range(12))]
+        wide = [
+            cv2.copyMakeBorder(cv2.resize(image, (480, 480), interpolation=cv2.INTER_CUBIC), 0, 0, 80, 80, 0)
+            for image in images
+        ]
+        there_and_back = [*wide, *wide[-2:0:-1]]
+        write_video(path, (there_and_back[number % len(there_and_back)] for number in range(frames)))
     return folder
 
 
@@ -179,5 +198,10 @@ def load(_: int) -> int:
     return len(resgat_pl.data.extract.__name__)
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """What only this file takes."""
+    parser.add_argument("--yunet", type=Path, help="YuNet's ONNX file, to measure with it too")
+
+
 if __name__ == "__main__":
-    sys.exit(report(rows, __doc__, options=("--yunet",)))
+    sys.exit(report(rows, __doc__, options))

@@ -140,17 +140,21 @@ def machine() -> dict[str, Any]:
 
 
 def report(
-    rows: Callable[[argparse.Namespace], Iterable[Row]], description: str | None, options: Iterable[str] = ()
+    rows: Callable[[argparse.Namespace], Iterable[Row]],
+    description: str | None,
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
-    """Run one file of the benchmark: print its table, or write its rows as JSON where ``--json`` names a file.
+    """Run one file of the benchmark: print its table, and write its rows as JSON where ``--json`` names a file.
 
-    ``options`` are further files that may be named on the command line.
+    Args:
+        rows: Measures, given the parsed options.
+        description: For ``--help``.
+        options: Adds the file's own.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
-    for option in options:
-        parser.add_argument(option, type=Path)
+    options(parser)
     arguments = parser.parse_args()
     found = []
     print(HEADER)

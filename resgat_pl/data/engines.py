@@ -217,9 +217,9 @@ class _Ray:
         # A task whose process or machine dies is tried again elsewhere, three times.
         call = ray.remote(max_retries=3)(_call)
         packed = ray.put(pickle.dumps(function))
-        probing = ray.remote(probe)  # lands on one machine only
         try:
-            if problem := ray.get(probing.remote()):
+            # Ray runs functions, no other callables, and this one on one machine only.
+            if problem := ray.get(ray.remote(lambda: probe()).remote()):  # noqa: PLW0108
                 raise EngineError(f"A Ray worker {problem}.")
             waiting = [call.remote(packed, item) for item in items]
             while waiting:
