@@ -44,6 +44,14 @@ class SomeMediaError(MediaError):
     status = 1
 
 
+class EngineError(ResGATError):
+    """The processes or the cluster that should do the work died or do not answer."""
+
+
+class StorageError(ResGATError):
+    """Results cannot be stored: the disk is full, or a bucket refuses them."""
+
+
 class ManifestError(ResGATError):
     """A manifest is missing, malformed, stale, or made by an incompatible version."""
 

@@ -107,7 +107,7 @@ def _draw(
     figure: Plan, detectors: dict[str, Detector], path: Path, title: str, lime: dict[str, Any]
 ) -> tuple[Path, Path]:
     first = detectors[figure.columns[-1][1]]
-    manifest = first.manifest(Path(first.data["crops"]))
+    manifest = first.manifest(first.data["crops"])
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
     faces = FaceCrops(manifest, rows, int(first.net.config["image_size"]))
     chosen = choose_pairs(faces, figure.count // 2) if figure.faces == "pairs" else choose_faces(faces, figure.count)

@@ -215,7 +215,7 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
         return dict(data["extraction"])
     # Checkpoints from before the settings were kept still name their crops, which may be here.
     try:
-        manifest = Manifest.read(Path(data["crops"]))
+        manifest = Manifest.read(data["crops"])
     except (KeyError, ManifestError):
         return {}
     return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}

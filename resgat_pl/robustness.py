@@ -49,7 +49,7 @@ class Point:
 
 def robustness(
     checkpoint: Path,
-    crops: Path | None = None,
+    crops: str | Path | None = None,
     split: SplitProtocol | None = None,
     kinds: str = ",".join(STRENGTHS),
     out: Path = Path("runs/robustness"),
@@ -82,7 +82,7 @@ def robustness(
     if unknown := named - set(STRENGTHS):
         raise ConfigError(f"--kinds: {', '.join(sorted(unknown))} is unknown. There are: {', '.join(STRENGTHS)}.")
     detector = Detector.load(checkpoint)
-    manifest = detector.manifest(crops or Path(detector.data["crops"]), split)
+    manifest = detector.manifest(crops or detector.data["crops"], split)
     leaky = leaks_of(detector, manifest, allow_leakage)
 
     def measure(corruption: Corruption | None, title: str) -> dict[str, NDArray[np.float64]]:

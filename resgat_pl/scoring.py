@@ -71,7 +71,7 @@ class Detector:
             )
         return dict(self.provenance["data"])
 
-    def manifest(self, crops: Path, split: SplitProtocol | None = None) -> Manifest:
+    def manifest(self, crops: str | Path, split: SplitProtocol | None = None) -> Manifest:
         """A manifest with the splits to test this detector under.
 
         Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sharpness, square_box, track_faces
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.locations import make_folder, readable, remove_tree
 from resgat_pl.data.manifest import rows_to_table, write_atomic, write_table
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
@@ -125,7 +125,7 @@ def extract_video(
         Number of crops written. A video that cannot be read gives 0; its fragment says why.
     """
     folder = out / "crops" / _safe_path(record)
-    shutil.rmtree(folder, ignore_errors=True)  # an earlier attempt, or other settings
+    remove_tree(folder)  # an earlier attempt, or other settings
     report: dict[str, Any] = {"request": request}
     rows: list[dict[str, Any]] = []
     try:
@@ -133,7 +133,7 @@ def extract_video(
         plan = _aligned(media, reference, report) or _detected(record, media, extraction)
         report["frame_size"] = plan.size
         wanted = sorted({number for track in plan.tracks for number in track})
-        folder.mkdir(parents=True)
+        make_folder(folder)
         got = set()
         for frame in plan.frames if plan.frames is not None else media.read(wanted):
             for number, track in enumerate(plan.tracks):
@@ -153,7 +153,7 @@ def extract_video(
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
     write_table(rows_to_table(rows), fragment_path(out, record.key), report)
     return len(rows)
 
@@ -179,7 +179,7 @@ def _aligned(media: Media, reference: Path | None, report: dict[str, Any]) -> _P
     """The boxes of the original, for the frames that this video has too; None if they do not fit it."""
     if reference is None:
         return None
-    table = pq.read_table(reference)
+    table = pq.read_table(readable(reference))
     size = read_report(table.schema.metadata).get("frame_size")
     first = next(iter(media.read(media.indices[:1])), None)
     if not len(table) or first is None or list(first.image.shape[1::-1]) != size:
@@ -270,7 +270,7 @@ def _save_masks(
     rows = list(rows)
     try:
         masks = Media([path], "video").read([row["frame_index"] for row in rows])
-        frames = {frame.number: frame.image.max(axis=2) for frame in masks}
+        frames = {frame.number: _brightest(frame.image) for frame in masks}
     except MediaError as error:
         report["note"] = f"mask not used: {error}"
         return
@@ -285,6 +285,11 @@ def _save_masks(
         name = Path(row["crop_path"])
         row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
         write_atomic(out / row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+
+
+def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Largest channel of each pixel; along the last axis ``max`` takes ten times as long."""
+    return np.maximum(np.maximum(image[:, :, 0], image[:, :, 1]), image[:, :, 2])
 
 
 def _safe_path(record: VideoRecord) -> Path:

@@ -24,6 +24,7 @@ from resgat_pl.data.dataset import (
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
+from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.transforms import Augmentation
@@ -31,13 +32,13 @@ from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.types import FAKE, FaceBatch, Split
 
 
-def require_data(root: Path | None, crops: Path) -> None:
+def require_data(root: Path | None, crops: str | Path) -> None:
     """Make sure that there is something to train on.
 
     Raises:
         ConfigError: Neither a data set nor a manifest is named.
     """
-    if root is None and not (Path(crops) / MANIFEST_NAME).is_file():
+    if root is None and not (locate(crops) / MANIFEST_NAME).is_file():
         raise ConfigError(
             f"data.root is not set and there is no manifest in {crops}. Name the data set's folder: --data.root DIR, "
             "or the environment variable of the shipped configs (export FFPP_ROOT=DIR or DFDC_ROOT=DIR). Without any "
@@ -56,8 +57,8 @@ class FaceDataModule(LightningDataModule):
         leaks: What the splits share, known after ``setup("fit")``.
 
     Args:
-        crops: Folder of the crops and the manifest; made when missing.
-        root: Folder of the data set as downloaded. Null uses the crops as they are.
+        crops: Folder or URL of the crops and the manifest; made when missing.
+        root: Folder or URL of the data set as downloaded. Null uses the crops as they are.
         layout: How the data set lies on disk; null finds out.
         extraction: How faces are cut out.
         split: How videos are divided; null takes the manifest's split.
@@ -78,8 +79,8 @@ class FaceDataModule(LightningDataModule):
 
     def __init__(
         self,
-        crops: Path,
-        root: Path | None = None,
+        crops: str | Path,
+        root: str | Path | None = None,
         layout: Layout | None = None,
         extraction: Extraction | None = None,
         split: SplitProtocol | None = None,
@@ -101,8 +102,8 @@ class FaceDataModule(LightningDataModule):
                 f"data.batch_size={batch_size}, image_size={image_size}, num_workers={num_workers}: "
                 "need at least 1, 32 and 0"
             )
-        self.crops = Path(crops)
-        self.root = None if root is None else Path(root)
+        self.crops = locate(crops)
+        self.root = None if root is None else locate(root)
         self.layout = layout
         self.extraction = extraction or Extraction()
         self.split = split

@@ -6,30 +6,39 @@ run therefore continues with the same command and ends with the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context, parent_process
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from resgat_pl.data.cutting import Extraction, extract_video, fragment_path, read_report
+from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, extract_video, fragment_path, read_report
+from resgat_pl.data.engines import EngineName, open_engine
 from resgat_pl.data.layouts import Layout, detect_layout
-from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, merge, write_atomic
+from resgat_pl.data.layouts.base import tally
+from resgat_pl.data.locations import (
+    absolute,
+    is_remote,
+    listing,
+    locate,
+    make_folder,
+    read_many,
+    readable,
+    refresh,
+    write_atomic,
+)
+from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.manifest import merge as merge_fragments
+from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
-from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError, SplitError
-from resgat_pl.types import VideoRecord
+from resgat_pl.data.work import Family, Job, Share, digest, families_of, jobs_of, parse_share, requests_of, share_of
+from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
 
 
 @dataclass(frozen=True)
@@ -37,22 +46,24 @@ class Summary:
     """What came of an extraction.
 
     Attributes:
-        manifest: Path of the manifest.
+        manifest: Path of the manifest; None after one shard, which writes none.
         videos: Videos in the index.
         crops: Face crops in the manifest.
         skipped: Reason by video key, for videos that gave no crop at all.
         notes: Remark by video key, for videos that gave less than asked for.
         problems: Contradictions found in the data set's own files.
         splits: Crops by split and label, e.g. ``{"train": {"real": 10, "fake": 10}}``.
+        remark: What comes next.
     """
 
-    manifest: Path
+    manifest: Path | None
     videos: int
     crops: int
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    remark: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.videos - len(self.skipped)} of {self.videos} videos read, {self.crops} face crops"]
@@ -67,135 +78,125 @@ class Summary:
                 lines += [f"{len(entries)} {title}:", *(f"  {entry}" for entry in entries[:10])]
                 if len(entries) > 10:
                     lines.append(f"  … and {len(entries) - 10} more, see summary.json")
-        lines.append(f"manifest: {self.manifest}")
+        lines.append(self.remark or f"manifest: {self.manifest}")
         return "\n".join(lines)
 
 
 def extract(
-    root: Path,
-    out: Path,
+    root: str | Path,
+    out: str | Path,
     layout: Layout | None = None,
     extraction: Extraction | None = None,
     split: SplitProtocol | None = None,
     jobs: int = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
+    shard: str | None = None,
+    merge: bool = False,
 ) -> Summary:
     """Cut the faces out of every video of a data set and write a manifest.
 
-    Killed or failed, the same command continues where it stopped; finished, it has nothing to do.
+    Killed or failed, the same command continues where it stopped; finished, it has nothing to do. Who does the work
+    changes no byte of the result.
 
     Args:
-        root: Folder of the data set as it was downloaded (FaceForensics++, DFDC, or real/ and fake/ folders).
-        out: Folder for the crops, ``manifest.parquet`` and ``summary.json``.
+        root: Folder of the data set as it was downloaded (FaceForensics++, DFDC, or real/ and fake/ folders), or a
+            URL such as s3://bucket/ffpp.
+        out: Folder or URL for the crops, ``manifest.parquet`` and ``summary.json``.
         layout: How the data set lies on disk; null finds out.
         extraction: Frames per video, crop size, face detector.
         split: How videos are divided into train, val and test; null takes what the data set prescribes,
             without its leaks, and divides by part or person where it prescribes nothing (StrictSplit).
-        jobs: Processes to work with.
+        jobs: Processes to work with on this machine.
+        engine: Who does the work: processes of this machine, or an existing Dask or Ray cluster whose workers see
+            ``root`` and ``out`` under the same names.
+        address: The cluster's, e.g. tcp://host:8786 for Dask; for Ray host:6379, and null finds the one on this
+            machine.
+        shard: Do one part of the work only, such as 3/50, without a manifest: for arrays of batch jobs.
+        merge: Cut nothing; write the manifest of what the shards have cut.
 
     Raises:
         DatasetNotFoundError: ``root`` is missing or has no known layout, or not one face was found.
-        ConfigError: ``out`` cannot be used.
+        ConfigError: ``out`` cannot be used, or the options do not go together.
+        EngineError: A worker process died, or the cluster does not answer.
+        StorageError: The disk is full, or a bucket refuses to be written to.
+        ManifestError: ``merge``, and some videos have not been cut yet.
     """
+    share = None if shard is None else parse_share(shard)
+    if merge and share is not None:
+        raise ConfigError(f"--shard {shard} cuts and --merge collects: give --merge once, when all shards are done.")
+    root, out = absolute(locate(root)), absolute(locate(out))
     extraction = extraction or Extraction()
     chosen = layout or detect_layout(root)
-    index = chosen.index(root)
-    out = _prepare_out(root, out)
-    records = {record.key: record for record in index.records}
-    requests = _requests(records, extraction)
-    (out / "fragments").mkdir(exist_ok=True)
-    for folder in (out, out / "fragments"):
-        for stale in folder.glob(".*.tmp"):  # left by a killed run
-            stale.unlink(missing_ok=True)
-
-    crops = 0
-    todo = [key for key in records if not _is_done(out, key, requests[key])]
-    with tqdm(
-        total=len(records), initial=len(records) - len(todo), unit="video", desc="extract", smoothing=0.05
-    ) as bar:
-        # Originals first: their fakes copy the frame numbers and boxes.
-        for fakes in (False, True):
-            stage = [records[key] for key in todo if (_reference_key(records, records[key]) is not None) == fakes]
-            work = [_Job(record, requests[record.key], _reference_key(records, record)) for record in stage]
-            for count in _map(_Worker(extraction, out), work, jobs):
-                crops += count
-                bar.update()
+    with open_engine(engine, address, jobs) as workers:
+        index = chosen.index(root)
+        _prepare_out(root, out)
+        records = {record.key: record for record in index.records}
+        requests = requests_of(records, extraction.spec)
+        families = families_of(records)
+        keys = list(records) if share is None else sorted(share_of(families, share))
+        reports = dict(zip(keys, _reports(out, keys), strict=True))
+        if merge:
+            _check_complete(root, out, {key: reports[key].get("request") == requests[key] for key in keys})
+        if share is None:
+            _sweep(out)
+        # Failed videos are tried again: the disk may be back, the download complete.
+        todo = [] if merge else [key for key in keys if not _is_done(reports[key], requests[key])]
+        with (
+            tqdm(total=len(keys), initial=len(keys) - len(todo), unit="video", desc="extract", smoothing=0.05) as bar,
+            storing(out, bar),
+        ):
+            crops = 0
+            probe = partial(_unseen, root, out, EXTRACTION_VERSION)
+            for counts in workers.run(_Worker(extraction, out), jobs_of(records, families, requests, todo), probe):
+                crops += sum(counts)
+                bar.update(len(counts))
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
-    return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
+        if share is not None:
+            return _tell(share, root, out, keys)
+        with storing(out):
+            return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
-def is_current(root: Path, out: Path, layout: Layout | None, extraction: Extraction) -> bool:
+def arguments(given: Sequence[str]) -> list[str]:
+    """Take ``--merge`` without a value, which the parser wants."""
+    following = [*given[1:], ""]
+    return [
+        "--merge=true" if item == "--merge" and after not in {"true", "false"} else item
+        for item, after in zip(given, following, strict=True)
+    ]
+
+
+def is_current(root: str | Path, out: str | Path, layout: Layout | None, extraction: Extraction) -> bool:
     """Whether ``out`` holds the finished manifest of exactly this data set and these settings."""
+    root, out = locate(root), locate(out)
     try:
         manifest = Manifest.read(out)
     except ManifestError:
         return False
     records = {record.key: record for record in (layout or detect_layout(root)).index(root).records}
-    return bool(manifest.info.get("request") == _digest(sorted(_requests(records, extraction).items())))
-
-
-class _Job(NamedTuple):
-    """One video, the hash of what is asked of it, and the key of its original."""
-
-    record: VideoRecord
-    request: str
-    reference: str | None
+    return bool(manifest.info.get("request") == digest(sorted(requests_of(records, extraction.spec).items())))
 
 
 class _Worker:
-    """The work on one video, as a picklable callable."""
+    """The work on an original and its fakes, as a picklable callable; returns the number of crops of each video."""
 
     def __init__(self, extraction: Extraction, out: Path) -> None:
         self.extraction = extraction
         self.out = out
 
-    def __call__(self, job: _Job) -> int:
+    def __call__(self, family: Family) -> list[int]:
+        return [self._cut(job) for job in family]
+
+    def _cut(self, job: Job) -> int:
+        path = fragment_path(self.out, job.record.key)
+        if _is_done(_read_report(_read(path)), job.request):  # a cluster repeats what a dead worker had done
+            return int(pq.read_metadata(readable(path)).num_rows)
         reference = None if job.reference is None else fragment_path(self.out, job.reference)
-        return extract_video(job.record, self.extraction, self.out, job.request, reference)
-
-
-_worker: _Worker | None = None
-
-
-def _start_process(worker: _Worker) -> None:
-    global _worker  # noqa: PLW0603 - one detector a process, not one a video
-    cv2.setNumThreads(1)
-    _worker = worker
-    # A worker whose parent was killed would wait for work for ever.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _run_in_process(job: _Job) -> int:
-    if _worker is None:
-        raise RuntimeError("the process was not initialised")
-    return _worker(job)
-
-
-def _map(worker: _Worker, work: Sequence[_Job], jobs: int) -> Iterator[int]:
-    if jobs <= 1 or len(work) <= 1:
-        yield from map(worker, work)
-        return
-    # spawn, not fork: OpenCV and PyAV hold threads that do not survive a fork.
-    with ProcessPoolExecutor(
-        min(jobs, len(work)), mp_context=get_context("spawn"), initializer=_start_process, initargs=(worker,)
-    ) as pool:
-        futures = [pool.submit(_run_in_process, job) for job in work]
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            raise MediaError(
-                "A worker process died, killed by the system or by a decoder. What was finished is kept: run the same "
-                "command again, with fewer --jobs if memory ran out."
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            return extract_video(job.record, self.extraction, self.out, job.request, reference)
+        except OSError as error:  # what cannot be read is told otherwise, so this could not be written
+            raise not_stored(error, self.out) from None
 
 
 def _finish(
@@ -206,10 +207,12 @@ def _finish(
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
-    tables = [pq.read_table(fragment_path(out, key)) for key in keys]
+    tables = [
+        pq.read_table(pa.BufferReader(_data(found))) for found in read_many([fragment_path(out, key) for key in keys])
+    ]
     reports = [read_report(table.schema.metadata) for table in tables]
-    info = {"request": _digest(sorted(requests.items())), "extraction": extraction.spec}
-    manifest = merge(out, tables, info)
+    info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec}
+    manifest = merge_fragments(out, tables, info)
     summary = Summary(
         manifest=out / MANIFEST_NAME,
         videos=len(keys),
@@ -247,57 +250,90 @@ def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
     return {name or "unassigned": {"real": counts[name, 0], "fake": counts[name, 1]} for name in names}
 
 
-def _prepare_out(root: Path, out: Path) -> Path:
-    if out.resolve() == root.resolve():
+def _prepare_out(root: Path, out: Path) -> None:
+    same = out == root if is_remote(out) or is_remote(root) else out.resolve() == root.resolve()
+    if same:
         raise ConfigError(f"The crops would be written into the data set itself ({out}). Name another folder.")
+    refresh(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out / "fragments")
     except OSError as error:
         raise ConfigError(f"{out}: the folder for the crops cannot be made ({error.strerror})") from None
-    return out
 
 
-def _requests(records: dict[str, VideoRecord], extraction: Extraction) -> dict[str, str]:
-    """Hash of everything that decides a video's crops: settings, files and their sizes, and the original's hash."""
-    spec = extraction.spec
-    requests: dict[str, str] = {}
-
-    def request(key: str) -> str:
-        if key not in requests:
-            record = records[key]
-            reference = _reference_key(records, record)
-            files = [[path.name, _size(path)] for path in record.files]
-            mask = None if record.mask is None else _size(record.mask)
-            names = [record.official_split, record.part, list(record.identities), record.label]
-            origin = None if reference is None else request(reference)
-            requests[key] = _digest([spec, key, record.kind, files, mask, names, origin])
-        return requests[key]
-
-    for key in records:
-        request(key)
-    return requests
+def _sweep(out: Path) -> None:
+    """Remove what killed runs left; not while other shards are writing."""
+    for folder in (out, out / "fragments"):
+        for name in _names(folder):
+            if name.startswith(".") and name.endswith(".tmp"):
+                (folder / name).unlink(missing_ok=True)
 
 
-def _reference_key(records: dict[str, VideoRecord], record: VideoRecord) -> str | None:
-    original = records.get(record.original) if record.original is not None else None
-    return original.key if original is not None and original.key != record.key and original.original is None else None
-
-
-def _is_done(out: Path, key: str, request: str) -> bool:
+def _names(folder: Path) -> list[str]:
     try:
-        report = read_report(pq.read_schema(fragment_path(out, key)).metadata)
+        return listing(folder).files
+    except FileNotFoundError:  # a bucket has no empty folders
+        return []
+
+
+def _reports(out: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What the fragments of these videos report; nothing where there is none."""
+    present = set(_names(out / "fragments"))
+    paths = {key: fragment_path(out, key) for key in keys}
+    found = read_many([path for path in paths.values() if path.name in present])
+    for path in paths.values():
+        yield _read_report(next(found)) if path.name in present else {}
+
+
+def _read(path: Path) -> bytes | OSError:
+    return next(read_many([path]))
+
+
+def _data(found: bytes | OSError) -> bytes:
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+def _read_report(fragment: bytes | OSError) -> dict[str, Any]:
+    try:
+        return read_report(pq.read_schema(pa.BufferReader(_data(fragment))).metadata)
     except (OSError, pa.ArrowInvalid, ValueError):
-        return False
-    # Failed videos are tried again: the disk may be back, the download complete.
+        return {}
+
+
+def _check_complete(root: Path, out: Path, cut: dict[str, bool]) -> None:
+    missing = [key for key, done in cut.items() if not done]
+    if missing:
+        raise ManifestError(
+            f"{tally(missing, 'video')} of {len(cut):,} not cut yet, or with other settings: the manifest would lack "
+            f"them. Run the unfinished shards again (their logs end without saying that they are done), or do the "
+            f"rest here: resgat extract {root} {out}"
+        )
+
+
+def _tell(share: Share, root: Path, out: Path, keys: Sequence[str]) -> Summary:
+    found = dict(zip(keys, read_many([fragment_path(out, key) for key in keys]), strict=True))
+    reports = {key: _read_report(fragment) for key, fragment in found.items()}
+    return Summary(
+        manifest=None,
+        videos=len(keys),
+        crops=sum(pq.read_metadata(pa.BufferReader(_data(fragment))).num_rows for fragment in found.values()),
+        skipped={key: report["skipped"] for key, report in reports.items() if "skipped" in report},
+        notes={key: report["note"] for key, report in reports.items() if "note" in report},
+        remark=f"shard {share} is done. When all are: resgat extract {root} {out} --merge",
+    )
+
+
+def _is_done(report: dict[str, Any], request: str) -> bool:
     return report.get("request") == request and "skipped" not in report
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1  # named in the index but absent, or unreadable: reading it says which
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _unseen(root: Path, out: Path, version: int) -> str:
+    """What a worker on another machine lacks."""
+    for folder in (root, out / "fragments"):
+        if not folder.is_dir():
+            return f"does not see {folder}: root and out must lie where all machines find them under this name"
+    if version != EXTRACTION_VERSION:
+        return f"has a resgat-pl that cuts otherwise (version {EXTRACTION_VERSION} of the extraction, here {version})"
+    return ""

@@ -125,7 +125,7 @@ class YuNet(FaceDetector):
                 f"YuNet's model file {model} does not exist. Name the ONNX file of the detector (OpenCV model zoo, "
                 "face_detection_yunet), or use the default detector MTCNN, whose weights are installed."
             )
-        self.model = Path(model)
+        self.model = Path(model).absolute()  # a worker may stand in another folder
         self.max_side = max_side
         self.min_score = min_score
         self._net: Any = None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +21,21 @@ from numpy.typing import NDArray
 
 from resgat_pl.data import mapped
 from resgat_pl.data.counts import SPLITS, ClassCounts
+from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic
 from resgat_pl.data.mapped import Mapped
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split, VideoRecord, video_key
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "merge",
+    "rows_to_table",
+    "write_atomic",
+    "write_table",
+]
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.parquet"
@@ -71,18 +81,24 @@ class Manifest:
         self._split: pa.ChunkedArray | None = None  # instead of the mapped one
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read ``manifest.parquet`` or the folder that holds it; from ``mapped.MAP_FROM`` rows on it is mapped.
+    def read(cls, path: str | Path) -> Manifest:
+        """Read ``manifest.parquet`` or the folder or URL that holds it.
+
+        From ``mapped.MAP_FROM`` rows on a local one is mapped.
 
         Raises:
+            ConfigError: The store behind a URL does not answer.
             ManifestError: It is missing, unreadable, lacks columns, or was written by a newer version.
         """
+        path = locate(path)
+        refresh(path)
         path = path / MANIFEST_NAME if path.is_dir() or path.suffix != ".parquet" else path
         if not path.is_file():
             raise ManifestError(f"There is no manifest at {path}. Make one: resgat extract ROOT {path.parent}")
         try:
-            large = pq.read_metadata(path).num_rows >= mapped.MAP_FROM
-            table = None if large else pq.read_table(path)
+            # What lies behind a URL has to be fetched as a whole, so there is nothing to map.
+            large = not is_remote(path) and pq.read_metadata(path).num_rows >= mapped.MAP_FROM
+            table = None if large else pq.read_table(readable(path))
             schema = pq.read_schema(path) if table is None else table.schema
         except (pa.ArrowInvalid, OSError) as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
@@ -246,7 +262,8 @@ class Manifest:
         """Write ``manifest.parquet`` into ``folder``, all or nothing."""
         path = self.folder / MANIFEST_NAME
         write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION})
-        mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
+        if not is_remote(path):
+            mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
         return path
 
     def _arrow(self, name: str) -> pa.ChunkedArray:
@@ -312,25 +329,3 @@ def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomic(path, sink.getvalue().to_pybytes(), durable=True)
-
-
-def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
-    """Write a file under a temporary name in the same folder, then rename it.
-
-    Args:
-        path: The file's final name.
-        data: Its content.
-        durable: Also wait until the disk has it, so that it survives a power cut.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

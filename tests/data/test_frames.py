@@ -68,7 +68,7 @@ def test_opens_the_file_once_per_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("resgat_pl.data.frames.av.open", counting)
     list(media.read(range(0, 30, 3)))
-    assert len(opened) == 1
+    assert len(opened) == 2  # once for the time stamps, once to decode; not once a frame
 
 
 def test_a_video_that_breaks_off_gives_what_there_is(tmp_path: Path) -> None:
@@ -121,3 +121,44 @@ def test_images_come_as_rgb(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(MediaError, match="not an image"):
         read_image(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bf": "0"}, {"x264-params": "b-pyramid=none:bframes=8"}, {"tune": "zerolatency"}]
+)
+def test_leaving_frames_out_changes_nothing(options: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 255, (64, 200, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(90):
+            image = np.ascontiguousarray(texture[:, number : number + 64])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    media = Media([path], "video")
+    every = {frame.number: frame for frame in media.read(range(90))}
+    assert len(every) == 90
+    for wanted in ([5], [0, 89], list(range(1, 90, 7)), [44, 45, 46], [80, 200]):
+        frames = list(media.read(wanted))
+        assert [frame.number for frame in frames] == [number for number in wanted if number < 90]
+        for frame in frames:
+            assert (frame.image == every[frame.number].image).all()
+            assert frame.time == every[frame.number].time
+
+
+def test_fewer_frames_are_decoded_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortcut is taken at all: without it, nothing is left to read the frames."""
+    from resgat_pl.data import frames as module
+
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(40):
+            image = np.full((64, 64, 3), 5 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    monkeypatch.setattr(module, "_decode_all", lambda source, wanted: iter(()))
+    assert [frame.number for frame in Media([path], "video").read([3, 20, 37])] == [3, 20, 37]

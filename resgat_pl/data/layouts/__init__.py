@@ -19,7 +19,7 @@ LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, CelebDF, CropLists, Fold
 """The layouts that are detected; any other subclass of ``Layout`` can be given by its class path."""
 
 
-def detect_layout(root: Path) -> Layout:
+def detect_layout(root: str | Path) -> Layout:
     """Find the layout of a data set, with that layout's default options.
 
     Raises:

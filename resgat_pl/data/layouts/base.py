@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from resgat_pl.data.locations import absolute, listing, locate, read_bytes, refresh
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.types import FAKE, REAL, VideoRecord
 
@@ -74,7 +75,7 @@ class Layout(ABC):
             LayoutError: A file or an option contradicts the layout.
         """
 
-    def index(self, root: Path) -> Index:
+    def index(self, root: str | Path) -> Index:
         """List the videos under ``root``.
 
         Symbolic links are followed, but only to the depth the layout knows, so that a loop of links ends. Hidden
@@ -161,27 +162,14 @@ def entries(folder: Path) -> Entries:
     Raises:
         DatasetNotFoundError: The folder exists but cannot be read.
     """
-    found = Entries([], [])
     try:
-        with os.scandir(folder) as listing:
-            for entry in listing:
-                if not entry.name.startswith("."):
-                    (found.folders if _is_folder(entry) else found.files).append(entry.name)
+        found = listing(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return found
+        return Entries([], [])
     except OSError as error:
         msg = f"The folder {folder} cannot be read ({error.strerror}): check its permissions and its disk."
         raise DatasetNotFoundError(msg) from error
-    found.folders.sort()
-    found.files.sort()
-    return found
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
+    return Entries(*(sorted(name for name in names if not name.startswith(".")) for names in found))
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -215,22 +203,23 @@ def _frame_order(name: str) -> tuple[list[int | str], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def check_root(root: Path) -> Path:
-    """Return ``root`` as an absolute path, ``~`` expanded.
+def check_root(root: str | Path) -> Path:
+    """Return ``root`` as an absolute path, ``~`` expanded, or as it is behind a URL.
 
     Raises:
         DatasetNotFoundError: It is missing, a file, or empty.
+        ConfigError: The store behind a URL does not answer.
     """
-    root = Path(root).expanduser().absolute()
+    root = absolute(locate(root))
+    refresh(root)
     if root.is_file():
         msg = f"The data set root {root} is a file: give the folder that holds the data set; unpack an archive first."
         raise DatasetNotFoundError(msg)
     if not root.is_dir():
-        parent = next(folder for folder in root.parents if folder.is_dir())
-        msg = (
-            f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk. "
-            f"The nearest folder that exists is {parent}, with {contents(parent)}."
-        )
+        msg = f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk."
+        parent = next((folder for folder in root.parents if folder.is_dir() and any(entries(folder))), None)
+        if parent is not None:
+            msg += f" The nearest folder that exists is {parent}, with {contents(parent)}."
         raise DatasetNotFoundError(msg)
     if not any(entries(root)):
         msg = f"The data set root {root} is empty: wait for the download to end, or give the folder it went to."
@@ -245,7 +234,7 @@ def read_text(path: Path) -> str:
         LayoutError: It cannot be read or is not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = TextIOWrapper(BytesIO(read_bytes(path)), encoding="utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as UTF-8 text ({error}): restore it from the data set's archive."
         raise LayoutError(msg) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from resgat_pl.data.layouts.base import Layout, entries, read_text, tally
+from resgat_pl.data.locations import locate
 from resgat_pl.errors import LayoutError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
@@ -73,7 +74,7 @@ class _Disk:
 
     def find(self, line: str) -> Path | None:
         """Return the absolute path of an existing file, links and ``..`` of its folder resolved, else None."""
-        path = self._root / line
+        path = locate(line) if "://" in line else self._root / line
         if path.parent not in self._folders:
             names = frozenset(entries(path.parent).files)
             self._folders[path.parent] = (path.parent.resolve(), names)

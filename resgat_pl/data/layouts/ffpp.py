@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, read_json, tally, videos_in
+from resgat_pl.data.locations import absolute, locate
 from resgat_pl.errors import LayoutError, SplitError
 from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord, video_key
 
@@ -81,11 +82,11 @@ class FFPP(Layout):
         *,
         methods: list[str] | None = None,
         compressions: list[str] | None = None,
-        splits: Path | None = None,
+        splits: str | Path | None = None,
     ) -> None:
         self.methods = methods
         self.compressions = compressions
-        self.splits = splits
+        self.splits = None if splits is None else locate(splits)
 
     def matches(self, root: Path) -> bool:
         """See base class."""
@@ -156,7 +157,7 @@ class FFPP(Layout):
 
     def _official(self, root: Path, problems: list[str]) -> dict[str, Split]:
         """Read which split each YouTube id belongs to; empty where the files are missing."""
-        folder = self.splits.expanduser().absolute() if self.splits else root / "splits"
+        folder = absolute(self.splits) if self.splits else root / "splits"
         files = {split: folder / f"{split}.json" for split in _SPLITS if f"{split}.json" in entries(folder).files}
         if not files and self.splits is not None:
             msg = f"None of train.json, val.json and test.json in {folder}: correct `splits` of the FFPP layout."

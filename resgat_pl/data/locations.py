@@ -1,0 +1,294 @@
+"""Where data lies: a folder of this machine, or a place behind a URL such as ``s3://bucket/crops``.
+
+A local name is a plain ``pathlib.Path`` and is read and written by the operating system as ever. A URL becomes a
+``UPath`` (universal_pathlib over fsspec): it has the interface of ``Path`` for joining, naming, ``stat`` and
+``is_file``, and no ``__fspath__``, so that what can only read local files fails at once instead of making a folder
+called ``s3:``.
+Both are annotated ``Path``; whatever touches bytes or folders goes through the functions here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from resgat_pl.errors import ConfigError
+
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+    "smb": "smbprotocol",
+    "hf": "huggingface_hub",
+}
+"""Protocol → the package that speaks it."""
+
+_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory"})
+"""Object stores: a put is all or nothing, there are no folders to make, and making one could make a bucket."""
+
+_TOGETHER = 256
+"""Files asked for at once; a store answers them side by side."""
+
+
+def locate(name: str | os.PathLike[str]) -> Path:
+    """Return the path of a local name or a URL.
+
+    Raises:
+        ConfigError: Nothing is installed that reads this kind of URL, or there is no such kind.
+    """
+    if not isinstance(name, str):
+        return cast("Path", name)
+    protocol, separator, _ = name.partition("://")
+    if not separator:
+        return Path(name)
+    from upath import UPath  # here: local work needs none of it
+
+    try:
+        path = UPath(name)
+        _ = path.fs
+    except ImportError:
+        package = _PACKAGES.get(protocol, f"the fsspec implementation of {protocol}")
+        raise ConfigError(f"{name}: reading {protocol}:// needs a package: pip install {package}") from None
+    except ValueError as error:
+        known = ", ".join(f"{kind}://" for kind in _PACKAGES)
+        raise ConfigError(f"{name}: {error}. Name a local folder, or a URL such as {known}.") from None
+    return Path(path) if isinstance(path, os.PathLike) else cast("Path", path)  # file:// needs nothing special
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is behind a URL."""
+    return not isinstance(path, os.PathLike)
+
+
+def absolute(path: Path) -> Path:
+    """The path as seen from any folder, ``~`` expanded."""
+    return path if is_remote(path) else path.expanduser().absolute()
+
+
+class Listing(NamedTuple):
+    """Names in a folder: those of its folders, and those of everything else."""
+
+    folders: list[str]
+    files: list[str]
+
+
+def listing(folder: Path) -> Listing:
+    """List a folder with one request, or one system call per block of names.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such folder.
+        OSError: It cannot be read.
+    """
+    found = Listing([], [])
+    if is_remote(folder):
+        fs, name = _fs(folder)
+        with _as_os_error(folder):
+            entries = fs.ls(name, detail=True)
+        for entry in entries:
+            own = entry["name"].rstrip("/").rpartition("/")[2]
+            if entry["name"].strip("/") != name.strip("/"):  # stores list a folder's marker, or a file, as itself
+                (found.folders if entry["type"] == "directory" else found.files).append(own)
+        return found
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            (found.folders if _is_folder(entry) else found.files).append(entry.name)
+    return found
+
+
+def refresh(folder: Path) -> None:
+    """Forget what a store was last seen to hold, and make sure that it answers.
+
+    Raises:
+        ConfigError: It does not answer, or refuses.
+    """
+    if not is_remote(folder):
+        return
+    fs, name = _fs(folder)
+    fs.invalidate_cache()
+    try:
+        with _as_os_error(folder):
+            fs.ls(name, detail=True)
+    except FileNotFoundError:
+        return  # told by whoever needs it
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} does not answer or may not be read: {error.strerror or error}. Check its name, the network, "
+            f"your credentials, and the address of the store."
+        ) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        return path.read_bytes()
+    fs, name = _fs(path)
+    with _as_os_error(path):
+        return cast("bytes", fs.cat_file(name))
+
+
+def readable(path: Path) -> Path | BytesIO:
+    """What Arrow can read a file from: its path, or the content of what lies behind a URL.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return BytesIO(read_bytes(path)) if is_remote(path) else path
+
+
+def read_many(paths: Sequence[Path]) -> Iterator[bytes | OSError]:
+    """The content of many files in order, or why one cannot be read; a store is asked for many at once."""
+    if not paths or not is_remote(paths[0]):
+        for path in paths:
+            try:
+                yield path.read_bytes()
+            except OSError as error:
+                yield error
+        return
+    fs = _fs(paths[0])[0]
+    for start in range(0, len(paths), _TOGETHER):
+        names = [_fs(path)[1] for path in paths[start : start + _TOGETHER]]
+        with _as_os_error(paths[start]):
+            found = fs.cat(names, on_error="return")
+        found = {name.strip("/"): data for name, data in found.items()}  # in an order of the store's own
+        for name in names:
+            data = found.get(name.strip("/"), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name))
+            yield data if isinstance(data, bytes) else _os_error(data, paths[start])
+
+
+def local_file(path: Path) -> IO[bytes] | None:
+    """An unnamed local copy of a file behind a URL, open for reading; None for a local file.
+
+    A decoder jumps to the index of a video and back and reads nearly all of it, and it is opened three times: one
+    download costs less than its many small requests. Unnamed, so that nothing stays behind when a process is killed.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        return None
+    fs, name = _fs(path)
+    copy = cast("IO[bytes]", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
+    try:
+        with _as_os_error(path), fs.open(name, "rb", block_size=2**24, cache_type="readahead") as source:
+            shutil.copyfileobj(source, copy, 2**24)
+    except BaseException:
+        copy.close()
+        raise
+    copy.seek(0)
+    return copy
+
+
+def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
+    """Write a file so that a reader sees the old one, the new one or none, never half of one.
+
+    A local file is written under a temporary name in the same folder and renamed; an object store does as much itself.
+
+    Args:
+        path: The file's final name.
+        data: Its content.
+        durable: Also wait until the disk has it, so that it survives a power cut.
+    """
+    if is_remote(path):
+        _put(path, data)
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; object stores have none to make."""
+    if not is_remote(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    fs, name = _fs(folder)
+    if not _is_store(fs):
+        with _as_os_error(folder):
+            fs.makedirs(name, exist_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with everything in it, as far as it can be; nothing happens where there is none."""
+    if not is_remote(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    fs, name = _fs(folder)
+    fs.invalidate_cache(name)  # other processes write there too
+    with _as_os_error(folder):
+        try:
+            fs.rm(name, recursive=True)
+        except FileNotFoundError:
+            return
+
+
+def _put(path: Path, data: bytes) -> None:
+    fs, name = _fs(path)
+    with _as_os_error(path):
+        if _is_store(fs):
+            fs.pipe_file(name, data)
+            return
+        folder, _, file = name.rpartition("/")
+        temporary = f"{folder}/.{file}.{os.getpid()}.tmp"
+        fs.pipe_file(temporary, data)
+        fs.mv(temporary, name)
+
+
+def _fs(path: Path) -> tuple[Any, str]:
+    """The file system of a path behind a URL, and the path's name in it."""
+    remote = cast("Any", path)
+    return remote.fs, remote.path
+
+
+def _is_store(fs: Any) -> bool:
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not _STORES.isdisjoint(names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+@contextmanager
+def _as_os_error(path: Path) -> Iterator[None]:
+    """Every store has errors of its own; to those who read and write they are all one kind."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise _os_error(error, path) from error
+
+
+def _os_error(error: BaseException, path: Path) -> OSError:
+    if isinstance(error, OSError):
+        return error
+    return OSError(errno.EIO, f"{type(error).__name__}: {error}", str(path))
