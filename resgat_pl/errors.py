@@ -44,6 +44,10 @@ class SomeMediaError(MediaError):
     status = 1
 
 
+class StorageError(ResGATError):
+    """Results cannot be stored: the disk is full, or a bucket refuses them."""
+
+
 class ManifestError(ResGATError):
     """A manifest is missing, malformed, stale, or made by an incompatible version."""
 

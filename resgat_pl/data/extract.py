@@ -24,9 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from resgat_pl.data.crop_writer import Store
 from resgat_pl.data.cutting import Extraction, extract_video, fragment_path, read_report
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, merge, write_atomic
+from resgat_pl.data.packing import Stored, index_shards, pack
+from resgat_pl.data.shards import FOLDER
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError, SplitError
 from resgat_pl.types import VideoRecord
@@ -78,6 +81,8 @@ def extract(
     extraction: Extraction | None = None,
     split: SplitProtocol | None = None,
     jobs: int = 1,
+    store: Store | None = None,
+    shard_megabytes: float = 128,
 ) -> Summary:
     """Cut the faces out of every video of a data set and write a manifest.
 
@@ -91,6 +96,12 @@ def extract(
         split: How videos are divided into train, val and test; null takes what the data set prescribes,
             without its leaks, and divides by part or person where it prescribes nothing (StrictSplit).
         jobs: Processes to work with.
+        store: How the crops are stored. "files": each a file of its own, best on a local disk. "shards": gathered into
+            WebDataset tars (crop, mask and a JSON of the manifest's row), for network disks, which are slow with
+            hundreds of thousands of small files; training then streams them. Crops and manifest are the same either
+            way. null goes on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them
+            into shards without cutting again.
+        shard_megabytes: Size of a shard. Training needs at least one for each loading process of each device.
 
     Raises:
         DatasetNotFoundError: ``root`` is missing or has no known layout, or not one face was found.
@@ -107,8 +118,11 @@ def extract(
         for stale in folder.glob(".*.tmp"):  # left by a killed run
             stale.unlink(missing_ok=True)
 
+    if shard_megabytes <= 0:
+        raise ConfigError(f"shard_megabytes is {shard_megabytes}, must be more than 0")
+    stored = Stored(out, store, requests)
     crops = 0
-    todo = [key for key in records if not _is_done(out, key, requests[key])]
+    todo = [k for k in records if not (_is_done(out, k, requests[k]) and stored.holds(k, requests[k]))]
     with tqdm(
         total=len(records), initial=len(records) - len(todo), unit="video", desc="extract", smoothing=0.05
     ) as bar:
@@ -116,10 +130,12 @@ def extract(
         for fakes in (False, True):
             stage = [records[key] for key in todo if (_reference_key(records, records[key]) is not None) == fakes]
             work = [_Job(record, requests[record.key], _reference_key(records, record)) for record in stage]
-            for count in _map(_Worker(extraction, out), work, jobs):
+            for count in _map(_Worker(extraction, out, stored.store), work, jobs):
                 crops += count
                 bar.update()
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
+    if stored.store == "shards":
+        pack(out, requests, shard_megabytes)
     return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
@@ -144,13 +160,14 @@ class _Job(NamedTuple):
 class _Worker:
     """The work on one video, as a picklable callable."""
 
-    def __init__(self, extraction: Extraction, out: Path) -> None:
+    def __init__(self, extraction: Extraction, out: Path, store: Store) -> None:
         self.extraction = extraction
         self.out = out
+        self.store = store
 
     def __call__(self, job: _Job) -> int:
         reference = None if job.reference is None else fragment_path(self.out, job.reference)
-        return extract_video(job.record, self.extraction, self.out, job.request, reference)
+        return extract_video(job.record, self.extraction, self.out, job.request, reference, self.store)
 
 
 _worker: _Worker | None = None
@@ -227,6 +244,8 @@ def _finish(
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")
     summary = replace(summary, splits=_count_splits(manifest))
+    if (out / FOLDER).is_dir():
+        index_shards(manifest)
     manifest.write()
     document = {
         "videos": summary.videos,
