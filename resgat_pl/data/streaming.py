@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast
 
@@ -296,13 +297,17 @@ class ShardLoader:
         for shard in shards:
             shard.check()
         self.stream = stream
+        self.batch_sampler = None  # Lightning asks for it where there is a sampler
         self.epoch = 0
         self._taken = 0
         self._running = 0
         self._resume: dict[str, Any] | None = None
-        workers = streams.workers
-        self._loader: DataLoader[dict[str, Any]] = DataLoader(
-            stream,
+
+    @cached_property
+    def _loader(self) -> DataLoader[dict[str, Any]]:
+        workers = self.stream.streams.workers
+        return DataLoader(
+            self.stream,
             batch_size=None,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
