@@ -137,7 +137,8 @@ def _row(what: str, times: list[list[float]], crops: int) -> Row:
 def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """Every row of the table."""
     cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    # by convention on a disk, where /tmp may be memory
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = Path(name)
         draw(folder / "root")
         extraction = Extraction(frames="all", size=SIDE, detector=WholeFrame())
