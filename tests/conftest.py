@@ -33,6 +33,17 @@ def ffpp_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
+@pytest.fixture(scope="session")
+def shard_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same crops in ten small shards."""
+    from resgat_pl.data.cutting import Extraction
+    from resgat_pl.data.extract import extract
+
+    out = tmp_path_factory.mktemp("shard_crops")
+    extract(ffpp_root, out, extraction=Extraction(frames=3, size=64), jobs=2, store="shards", shard_megabytes=0.12)
+    return out
+
+
 @pytest.fixture(autouse=True)
 def _keep_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the data sets of the machine it runs on."""

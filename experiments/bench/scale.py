@@ -40,6 +40,9 @@ RESNET50_A100 = {1: 2470, 8: 16621}
 # What is left of it by arithmetic: the forward pass of ResNet-50 has 4.1 billion multiplications, GATv2's two
 # projections of 49 nodes have 2 · 49 · 2048 · 4608 = 0.92 billion.
 SHARE = 4.1 / (4.1 + 0.92)
+# as resgat_pl.data.cutting writes them
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
 DISK_MBIT = {"a network disk at 1 Gbit/s": 118, "at 10 Gbit/s": 1180}
 
 
@@ -142,7 +145,7 @@ def measure_rates(folder: Path, portraits: list[Path]) -> Rates:
     faces = [face for face in faces if face is not None]
     cut, load, sizes = {}, {}, {}
     augmentation = DFDCAugmentation()
-    for suffix, options in (("png", [cv2.IMWRITE_PNG_COMPRESSION, 3]), ("jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])):
+    for suffix, options in (("png", PNG), ("jpg", JPEG)):
         files = [folder / f"{number}.{suffix}" for number in range(len(faces))]
 
         def write(files: list[Path] = files, suffix: str = suffix, options: list[int] = options) -> None:

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from resgat_pl.data.counts import ClassCounts, class_counts
 from resgat_pl.data.duplicates import find_duplicates, perceptual_hash
-from resgat_pl.data.frames import Media, read_image
+from resgat_pl.data.frames import Media
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
+from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.types import MediaKind, Split, VideoRecord
@@ -164,8 +165,11 @@ def _check_manifest(
     )
     shown = _one_row_each(manifest.video_codes, row_split)
     rows = np.arange(len(manifest)) if read == "all" else shown
-    paths = [manifest.crop(row) for row in rows.tolist()]
-    if read == "one":
+    paths = [crop_of(manifest, row) for row in rows.tolist()]
+    shards = shards_of(manifest)
+    if shards is not None:
+        report.unreadable |= shards.problems()
+    elif read == "one":
         names = manifest.column("crop_path")
         absent = [name for name in tqdm(names, desc="look for crops", unit="crop") if _is_empty(manifest.folder / name)]
         report.unreadable |= {str(manifest.folder / name): "missing or empty" for name in absent}
@@ -240,7 +244,7 @@ def _duplicates(pictures: Iterable[tuple[str, Any, NDArray[np.uint64] | str]]) -
 class _Job(NamedTuple):
     """What one picture is read from."""
 
-    files: tuple[Path, ...]
+    files: tuple[Path | Member, ...]
     kind: MediaKind
 
 
@@ -248,9 +252,10 @@ def _look(job: _Job) -> NDArray[np.uint64] | str:
     """Hash of the picture, or why it cannot be read. Of a video it is the first frame."""
     try:
         if job.kind == "video":
-            frame = next(iter(Media(job.files, job.kind).read([0])), None)
+            files = [file for file in job.files if not isinstance(file, Member)]  # videos are files
+            frame = next(iter(Media(files, job.kind).read([0])), None)
             return "no frame can be decoded" if frame is None else perceptual_hash(frame.image)
-        return perceptual_hash(read_image(job.files[len(job.files) // 2]))
+        return perceptual_hash(picture(job.files[len(job.files) // 2]))
     except ResGATError as error:
         return str(error)
 

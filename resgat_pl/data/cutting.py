@@ -6,12 +6,11 @@ written first and the fragment last, so that a fragment vouches for the crops it
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -20,15 +19,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sharpness, square_box, track_faces
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
-from resgat_pl.data.locations import make_folder, readable, remove_tree
-from resgat_pl.data.manifest import rows_to_table, write_atomic, write_table
+from resgat_pl.data.locations import readable
+from resgat_pl.data.manifest import rows_to_table, write_table
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
 
 EXTRACTION_VERSION = 1
-"""Raised whenever the same settings would give other bytes."""
+"""Raised whenever the same settings would give other pixels or rows."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,12 @@ class _Plan(NamedTuple):
 
 
 def extract_video(
-    record: VideoRecord, extraction: Extraction, out: Path, request: str, reference: Path | None = None
+    record: VideoRecord,
+    extraction: Extraction,
+    out: Path,
+    request: str,
+    reference: Path | None = None,
+    store: Store = "files",
 ) -> int:
     """Cut the faces out of one video; write its crops, then its fragment.
 
@@ -120,12 +125,13 @@ def extract_video(
         request: Hash that marks the fragment as up to date.
         reference: Fragment of the original, whose frame numbers and boxes a fake takes, so that real and fake crops
             are aligned pixel for pixel.
+        store: Where the crops go; it does not change them.
 
     Returns:
         Number of crops written. A video that cannot be read gives 0; its fragment says why.
     """
-    folder = out / "crops" / _safe_path(record)
-    remove_tree(folder)  # an earlier attempt, or other settings
+    folder = f"crops/{_safe_path(record).as_posix()}"
+    crops = CropWriter(out, record.key, folder, store)
     report: dict[str, Any] = {"request": request}
     rows: list[dict[str, Any]] = []
     try:
@@ -133,14 +139,13 @@ def extract_video(
         plan = _aligned(media, reference, report) or _detected(record, media, extraction)
         report["frame_size"] = plan.size
         wanted = sorted({number for track in plan.tracks for number in track})
-        make_folder(folder)
         got = set()
         for frame in plan.frames if plan.frames is not None else media.read(wanted):
             for number, track in enumerate(plan.tracks):
                 if frame.number in track:
                     got.add(frame.number)
-                    path = folder / f"{number}_{frame.number:06d}.{extraction.image_format}"
-                    rows.append(_save(record, number, frame, track[frame.number], extraction, path, out))
+                    name = f"{folder}/{number}_{frame.number:06d}.{extraction.image_format}"
+                    rows.append(_save(record, number, frame, track[frame.number], extraction, name, crops))
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         asked = (
@@ -149,18 +154,19 @@ def extract_video(
         if len(got) < asked:
             report.setdefault("note", f"faces in {len(got)} of {asked} frames")
         if record.mask is not None:
-            _save_masks(record.mask, rows, plan.size, extraction.size, out, report)
+            _save_masks(record.mask, rows, plan.size, extraction.size, crops, report)
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []
-        remove_tree(folder)
+        crops.discard()
+    crops.finish()
     write_table(rows_to_table(rows), fragment_path(out, record.key), report)
     return len(rows)
 
 
 def fragment_path(out: Path, key: str) -> Path:
     """The fragment of the video ``key``."""
-    return out / "fragments" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+    return out / "fragments" / f"{video_hash(key)}.parquet"
 
 
 def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
@@ -232,16 +238,18 @@ def _cut_of(face: Face, detector: FaceDetector, margin: float) -> Cut:
 
 
 def _save(
-    record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, path: Path, out: Path
+    record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, name: str, crops: CropWriter
 ) -> dict[str, Any]:
     """Write one crop; return its row."""
     image = crop(frame.image, cut.box, extraction.size)
     options = (
-        [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]  # half the time
         if extraction.image_format == "png"
         else [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
     )
-    write_atomic(path, cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes())
+    crops.add(
+        name, cv2.imencode(f".{extraction.image_format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+    )
     points = ((cut.landmarks - cut.box[:2]) / (cut.box[2:] - cut.box[:2])).astype(np.float32)
     return {
         "dataset": record.dataset,
@@ -259,12 +267,17 @@ def _save(
         "box": cut.box.tolist(),
         "landmarks": None if np.isnan(points).any() else points.ravel().tolist(),
         "sharpness": sharpness(image),
-        "crop_path": path.relative_to(out).as_posix(),
+        "crop_path": name,
     }
 
 
 def _save_masks(
-    path: Path, rows: Iterable[dict[str, Any]], size: Sequence[int], side: int, out: Path, report: dict[str, Any]
+    path: Path,
+    rows: Iterable[dict[str, Any]],
+    size: Sequence[int],
+    side: int,
+    crops: CropWriter,
+    report: dict[str, Any],
 ) -> None:
     """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255."""
     rows = list(rows)
@@ -282,9 +295,9 @@ def _save_masks(
         scale = np.array([mask.shape[1] / size[0], mask.shape[0] / size[1]] * 2)
         covered = np.where(mask > 1, 255, 0).astype(np.uint8)  # > 1 is manipulated, as FF++ users hold
         image = crop(covered, np.round(np.array(row["box"]) * scale).astype(np.int32), side)
-        name = Path(row["crop_path"])
+        name = PurePosixPath(row["crop_path"])
         row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-        write_atomic(out / row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+        crops.add(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
 
 
 def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

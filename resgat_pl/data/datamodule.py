@@ -26,7 +26,9 @@ from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.shards import Shards, shards_of
 from resgat_pl.data.splits import SplitProtocol, divide
+from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.types import FAKE, FaceBatch, Split
@@ -66,6 +68,8 @@ class FaceDataModule(LightningDataModule):
         image_size: Side in px of the network's input.
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
+        shuffle_buffer: Crops among which the next is drawn, in each loading process, where crops are in shards
+            (``resgat extract --store shards``). Each is held as it is stored, say 0.1 MB.
         order: How training crops are drawn: ``shuffled`` (each once an epoch, as in the paper), ``balanced`` (real
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
@@ -95,6 +99,7 @@ class FaceDataModule(LightningDataModule):
         shared_disk: bool = True,
         allow_leakage: bool = False,
         seed: int = 0,
+        shuffle_buffer: int = 2000,
     ) -> None:
         super().__init__()
         if batch_size < 1 or image_size < 32 or num_workers < 0:
@@ -118,6 +123,9 @@ class FaceDataModule(LightningDataModule):
         self.prepare_data_per_node = not shared_disk  # read by Lightning
         self.allow_leakage = allow_leakage
         self.seed = seed
+        if shuffle_buffer < 1:
+            raise ConfigError(f"data.shuffle_buffer is {shuffle_buffer}, must be at least 1")
+        self.shuffle_buffer = shuffle_buffer
         self.leaks: list[Leak] = []
         self._manifest: Manifest | None = None
         self._failure: ResGATError | None = None
@@ -194,21 +202,23 @@ class FaceDataModule(LightningDataModule):
         augmentation = self.augmentation if augmented else None
         return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
-    def train_dataloader(self) -> DataLoader[FaceSample]:
+    def train_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
         faces = self.faces("train", augmented=True)
+        if (shards := shards_of(self.manifest)) is not None:
+            return self._stream(faces, shards, training=True)
         sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.order)
         return self._loader(faces, sampler, drop_last=len(sampler) > self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[FaceSample]:
+    def val_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Each crop once, in order."""
         return self._eval_loader("val")
 
-    def test_dataloader(self) -> DataLoader[FaceSample]:
+    def test_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Each crop once, in order."""
         return self._eval_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[FaceSample]:
+    def predict_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """The crops of ``predict_split``, each once, in order."""
         return self._eval_loader(self.predict_split)
 
@@ -224,9 +234,23 @@ class FaceDataModule(LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer is not None else 0
 
-    def _eval_loader(self, split: Literal["train", "val", "test", "all"]) -> DataLoader[FaceSample]:
+    def _eval_loader(self, split: Literal["train", "val", "test", "all"]) -> DataLoader[FaceSample] | ShardLoader:
         faces = self.faces(split)
+        if (shards := shards_of(self.manifest)) is not None:
+            return self._stream(faces, shards, training=False)
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank), drop_last=False)
+
+    def _stream(self, faces: FaceCrops, shards: Shards, training: bool) -> ShardLoader:
+        if training and self.order != "shuffled":
+            raise ConfigError(
+                f"data.order is {self.order}, but the crops in {self.crops} are in shards, which are read from begin "
+                "to end. Set it to shuffled (model.pos_weight can balance the classes instead), or extract to files: "
+                "resgat extract ROOT OTHER_FOLDER --store files"
+            )
+        streams = Streams(self.world_size, self.num_workers, self.batch_size, even=training)
+        return ShardLoader(
+            FaceStream(faces, shards, streams, self._rank, self.seed, self.shuffle_buffer if training else 0)
+        )
 
     def _loader(self, faces: FaceCrops, sampler: TrainSampler | EvalSampler, drop_last: bool) -> DataLoader[FaceSample]:
         if self.num_workers:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from resgat_pl.data.frames import read_image
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.shards import crop_of, mask_of, picture
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import SplitError
 from resgat_pl.types import REAL
@@ -97,10 +97,24 @@ class FaceCrops(Dataset[FaceSample]):
     def __getitem__(self, draw: Draw | int) -> FaceSample:
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
+        path = mask_of(self.manifest, row) if self.masks else None
+        mask = None if path is None else picture(path)[:, :, 0]
+        return self.sample(index, picture(crop_of(self.manifest, row)), mask, seed)
+
+    def sample(
+        self, index: int, image: NDArray[np.uint8], known_mask: NDArray[np.uint8] | None, seed: int | None
+    ) -> FaceSample:
+        """Make the sample of a position out of its decoded crop and, where masks are asked for and known, mask.
+
+        Args:
+            index: Position in the data set.
+            image: ``(H, W, 3)`` uint8 RGB.
+            known_mask: ``(H, W)`` uint8, or None.
+            seed: Seed of the augmentation; None for none.
+        """
+        row = int(self.rows[index])
         label, (video, track) = self.manifest.label(row), self.manifest.codes(row)
-        image = read_image(self.manifest.crop(row))
-        path = self.manifest.mask(row) if self.masks else None
-        mask = np.zeros(image.shape[:2], np.uint8) if path is None else read_image(path)[:, :, 0]
+        mask = np.zeros(image.shape[:2], np.uint8) if known_mask is None else known_mask
         if self.augmentation is not None and seed is not None:
             if self.masks and isinstance(self.augmentation, Augmentation):
                 image, mask = self.augmentation.with_mask(image, mask, seed)
@@ -116,7 +130,7 @@ class FaceCrops(Dataset[FaceSample]):
         }
         if self.masks:
             sample["mask"] = torch.from_numpy(self._resize(mask))
-            sample["mask_known"] = path is not None or label == REAL
+            sample["mask_known"] = known_mask is not None or label == REAL
         return sample
 
     def pairs(self) -> NDArray[np.int64]:
@@ -145,8 +159,8 @@ class FaceCrops(Dataset[FaceSample]):
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""
-        path = self.manifest.mask(int(self.rows[index]))
-        return None if path is None else self._resize(read_image(path)[:, :, 0])
+        path = mask_of(self.manifest, int(self.rows[index]))
+        return None if path is None else self._resize(picture(path)[:, :, 0])
 
     def _resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         side = self.image_size

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from resgat_pl.data.crop_writer import Store, loose_path
 from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, extract_video, fragment_path, read_report
 from resgat_pl.data.engines import EngineName, open_engine
 from resgat_pl.data.layouts import Layout, detect_layout
@@ -35,7 +36,9 @@ from resgat_pl.data.locations import (
 )
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
 from resgat_pl.data.manifest import merge as merge_fragments
+from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
+from resgat_pl.data.shards import FOLDER
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.work import Family, Job, Share, digest, families_of, jobs_of, parse_share, requests_of, share_of
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
@@ -93,6 +96,8 @@ def extract(
     address: str | None = None,
     shard: str | None = None,
     merge: bool = False,
+    store: Store | None = None,
+    shard_megabytes: float = 128,
 ) -> Summary:
     """Cut the faces out of every video of a data set and write a manifest.
 
@@ -114,6 +119,12 @@ def extract(
             machine.
         shard: Do one part of the work only, such as 3/50, without a manifest: for arrays of batch jobs.
         merge: Cut nothing; write the manifest of what the shards have cut.
+        store: How the crops are stored. "files": each a file of its own, best on a local disk. "shards": gathered into
+            WebDataset tars (crop, mask and a JSON of the manifest's row), for network disks, which are slow with
+            hundreds of thousands of small files; training then streams them. Crops and manifest are the same either
+            way. null goes on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them
+            into shards without cutting again.
+        shard_megabytes: Size of a shard. Training needs at least one for each loading process of each device.
 
     Raises:
         DatasetNotFoundError: ``root`` is missing or has no known layout, or not one face was found.
@@ -125,6 +136,8 @@ def extract(
     share = None if shard is None else parse_share(shard)
     if merge and share is not None:
         raise ConfigError(f"--shard {shard} cuts and --merge collects: give --merge once, when all shards are done.")
+    if shard_megabytes <= 0:
+        raise ConfigError(f"shard_megabytes is {shard_megabytes}, must be more than 0")
     root, out = absolute(locate(root)), absolute(locate(out))
     extraction = extraction or Extraction()
     chosen = layout or detect_layout(root)
@@ -136,25 +149,34 @@ def extract(
         families = families_of(records)
         keys = list(records) if share is None else sorted(share_of(families, share))
         reports = dict(zip(keys, _reports(out, keys), strict=True))
+        stored = Stored(out, store, requests, alone=share is None)
+        cut = {
+            key: report.get("request") == requests[key] and ("skipped" in report or stored.holds(key, requests[key]))
+            for key, report in reports.items()
+        }
         if merge:
-            _check_complete(root, out, {key: reports[key].get("request") == requests[key] for key in keys})
+            _check_complete(root, out, cut)
         if share is None:
             _sweep(out)
         # Failed videos are tried again: the disk may be back, the download complete.
-        todo = [] if merge else [key for key in keys if not _is_done(reports[key], requests[key])]
+        todo = [] if merge else [key for key in keys if not cut[key] or "skipped" in reports[key]]
         with (
             tqdm(total=len(keys), initial=len(keys) - len(todo), unit="video", desc="extract", smoothing=0.05) as bar,
             storing(out, bar),
         ):
             crops = 0
             probe = partial(_unseen, root, out, EXTRACTION_VERSION)
-            for counts in workers.run(_Worker(extraction, out), jobs_of(records, families, requests, todo), probe):
+            for counts in workers.run(
+                _Worker(extraction, out, stored.store), jobs_of(records, families, requests, todo), probe
+            ):
                 crops += sum(counts)
                 bar.update(len(counts))
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
         if share is not None:
             return _tell(share, root, out, keys)
         with storing(out):
+            if stored.store == "shards":
+                pack(out, requests, shard_megabytes)
             return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
@@ -181,20 +203,24 @@ def is_current(root: str | Path, out: str | Path, layout: Layout | None, extract
 class _Worker:
     """The work on an original and its fakes, as a picklable callable; returns the number of crops of each video."""
 
-    def __init__(self, extraction: Extraction, out: Path) -> None:
+    def __init__(self, extraction: Extraction, out: Path, store: Store) -> None:
         self.extraction = extraction
         self.out = out
+        self.store = store
 
     def __call__(self, family: Family) -> list[int]:
         return [self._cut(job) for job in family]
 
     def _cut(self, job: Job) -> int:
         path = fragment_path(self.out, job.record.key)
-        if _is_done(_read_report(_read(path)), job.request):  # a cluster repeats what a dead worker had done
+        is_there = self.store == "files" or loose_path(self.out, job.record.key).is_file()
+        if is_there and _is_done(
+            _read_report(_read(path)), job.request
+        ):  # a cluster repeats what a dead worker had done
             return int(pq.read_metadata(readable(path)).num_rows)
         reference = None if job.reference is None else fragment_path(self.out, job.reference)
         try:
-            return extract_video(job.record, self.extraction, self.out, job.request, reference)
+            return extract_video(job.record, self.extraction, self.out, job.request, reference, self.store)
         except OSError as error:  # what cannot be read is told otherwise, so this could not be written
             raise not_stored(error, self.out) from None
 
@@ -230,6 +256,8 @@ def _finish(
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")
     summary = replace(summary, splits=_count_splits(manifest))
+    if (out / FOLDER).is_dir():
+        index_shards(manifest)
     manifest.write()
     document = {
         "videos": summary.videos,

@@ -116,6 +116,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         data = np.frombuffer(read_bytes(path), np.uint8) if is_remote(path) else np.fromfile(path, np.uint8)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
+    return decode_image(data, path)
+
+
+def decode_image(data: NDArray[np.uint8], path: object) -> NDArray[np.uint8]:
+    """Decode the bytes ``(n,)`` of an image file as ``read_image`` does.
+
+    Args:
+        data: The bytes.
+        path: Where they come from, for the message.
+
+    Raises:
+        MediaError: They are no image.
+    """
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     if image is None:
         raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")

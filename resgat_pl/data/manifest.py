@@ -150,12 +150,12 @@ class Manifest:
     def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._mapped is not None:
             return self.column("video_code"), self.column("track_code")
-        return mapped.number([_coded(self._arrow(name))[1] for name in mapped.KEY], self.column("track"))
+        return mapped.number([_coded(self.arrow(name))[1] for name in mapped.KEY], self.column("track"))
 
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
         """``(rows,)``, place of each row's split in ``counts.SPLITS``, or -1."""
-        names, places = _coded(self._arrow("split"))
+        names, places = _coded(self.arrow("split"))
         codes = [SPLITS.index(name) if name in SPLITS else -1 for name in cast("list[Split]", names)]
         return np.array([*codes, -1], np.int8)[places]
 
@@ -170,7 +170,7 @@ class Manifest:
 
     def column(self, name: str) -> NDArray[Any]:
         """A column as a numpy array; text columns become object arrays with None for null."""
-        values = self._arrow(name)
+        values = self.arrow(name)
         if name in {"crop_path", "mask_path"} or not _is_text(values.type):
             return cast("NDArray[Any]", values.to_numpy(zero_copy_only=False))
         names, places = _coded(values)
@@ -179,12 +179,12 @@ class Manifest:
     def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> pa.Table:
         """Some rows and columns as a table, as ``table.take`` gives it, without reading all of a mapped manifest."""
         place = pa.array(rows)
-        columns = {name: self._arrow(name).take(place).cast(SCHEMA.field(name).type) for name in names}
+        columns = {name: self.arrow(name).take(place).cast(SCHEMA.field(name).type) for name in names}
         return pa.table(columns, pa.schema([SCHEMA.field(name) for name in names]))
 
     def label(self, row: int) -> int:
         """Label of a row, 1 = fake."""
-        return int(self._arrow("label")[row].as_py())
+        return int(self.arrow("label")[row].as_py())
 
     def codes(self, row: int) -> tuple[int, int]:
         """A row's element of ``video_codes`` and of ``track_codes``, without all of a mapped manifest's in memory."""
@@ -195,11 +195,11 @@ class Manifest:
 
     def crop(self, row: int) -> Path:
         """Path of the crop of a row."""
-        return self.folder / str(self._arrow("crop_path")[row].as_py())
+        return self.folder / str(self.arrow("crop_path")[row].as_py())
 
     def mask(self, row: int) -> Path | None:
         """Path of the mask of a row, or None."""
-        name = self._arrow("mask_path")[row].as_py()
+        name = self.arrow("mask_path")[row].as_py()
         return None if name is None else self.folder / name
 
     def videos(self) -> list[VideoRecord]:
@@ -266,7 +266,7 @@ class Manifest:
             mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
         return path
 
-    def _arrow(self, name: str) -> pa.ChunkedArray:
+    def arrow(self, name: str) -> pa.ChunkedArray:
         """A column as it is kept: text that repeats may be dictionary-encoded."""
         if self._mapped is None:
             return self.table.column(name)
@@ -285,7 +285,7 @@ class Manifest:
         for name in names:
             # Arrow's buffers carry offsets and padding of where they came from; a fresh copy of the values does not.
             # Parquet names the items of a list otherwise than Arrow, and the name is part of the type.
-            column = self._arrow(name).cast(SCHEMA.field(name).type)
+            column = self.arrow(name).cast(SCHEMA.field(name).type)
             copied = column.take(pa.array(np.arange(len(column)))).combine_chunks()
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as stream:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.cli import main
-from resgat_pl.data import cutting
+from resgat_pl.data import crop_writer
 from resgat_pl.data import extract as extracting
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.engines import open_engine
@@ -353,7 +353,7 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
 
     command = ["extract", str(ffpp_root), str(tmp_path), *OPTIONS]
     with monkeypatch.context() as patch:
-        patch.setattr(cutting, "write_atomic", write)
+        patch.setattr(crop_writer, "write_atomic", write)
         assert main(command) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("resgat: error: ")

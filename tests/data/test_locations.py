@@ -162,6 +162,19 @@ def test_what_was_cut_is_not_cut_again_and_other_settings_replace_it(
     assert contents(f"{bucket}/crops") == files(tmp_path)
 
 
+def test_shards_in_a_bucket_are_those_of_a_folder(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
+    options = {"extraction": SMALL, "store": "shards", "shard_megabytes": 0.12}
+    extract(ffpp_root, f"{bucket}/crops", **options)
+    assert contents(f"{bucket}/crops") == files(shard_crops)
+    there, here = Manifest.read(f"{bucket}/crops"), Manifest.read(shard_crops)
+    rows = np.arange(len(here))
+    assert (FaceCrops(there, rows, 64)[100]["image"] == FaceCrops(here, rows, 64)[100]["image"]).all()
+    name = next(name for name in contents(f"{bucket}/crops") if name.endswith(".tar"))
+    fsspec.filesystem("memory").pipe_file(f"{bucket}/crops/{name}", b"cut off")
+    extract(ffpp_root, f"{bucket}/crops", **options)
+    assert contents(f"{bucket}/crops") == files(shard_crops)
+
+
 def test_the_data_module_reads_a_bucket(ffpp_crops: Path, bucket: str) -> None:
     from resgat_pl.data.datamodule import FaceDataModule
 

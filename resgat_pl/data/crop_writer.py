@@ -1,0 +1,91 @@
+"""Where the cutting of a video puts its crops: files of their own, or one small tar to be packed into a shard."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+from resgat_pl.data.locations import make_folder, remove_tree, write_atomic
+
+Store = Literal["files", "shards"]
+"""``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""
+
+
+def video_hash(key: str) -> str:
+    """Name of a video's fragment, and its place in the order of packing."""
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+class CropWriter:
+    """Takes the crops and masks of one video.
+
+    Args:
+        out: Folder of the data set's crops.
+        key: The video's key.
+        folder: Folder of the video's crops, relative to ``out``.
+        store: Where they go.
+    """
+
+    def __init__(self, out: Path, key: str, folder: str, store: Store) -> None:
+        self.out = out
+        self.folder = out / folder
+        self.loose = loose_path(out, key)
+        self.tar = bytearray() if store == "shards" else None
+        # Until the new one is written, the old fragment would vouch for crops that are no longer there.
+        self.loose.with_suffix(".parquet").unlink(missing_ok=True)
+        self.discard()  # an earlier attempt, or other settings
+
+    def add(self, name: str, data: bytes) -> None:
+        """Take one file; its name is relative to ``out``."""
+        if self.tar is not None:
+            append_member(self.tar, name, data)
+            return
+        make_folder(self.folder)
+        write_atomic(self.out / name, data)
+
+    def discard(self) -> None:
+        """Remove what there is of the video."""
+        remove_tree(self.folder)
+        self.loose.unlink(missing_ok=True)
+        if self.tar is not None:
+            self.tar.clear()
+
+    def finish(self) -> None:
+        """Make sure that everything is on the disk."""
+        if self.tar:
+            write_atomic(self.loose, close_tar(self.tar))
+
+
+def loose_path(out: Path, key: str) -> Path:
+    """The small tar of a video that is not in a shard yet."""
+    return out / "fragments" / f"{video_hash(key)}.tar"
+
+
+def append_member(tar: bytearray, name: str, data: bytes) -> tuple[int, int]:
+    """Add a file to a tar; the same content gives the same bytes, whoever writes it and when.
+
+    Returns:
+        Offset and size of the file's content.
+    """
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    info.mode = 0o644
+    tar += info.tobuf(tarfile.PAX_FORMAT)
+    offset = len(tar)
+    tar += data
+    tar += bytes(-len(data) % tarfile.BLOCKSIZE)
+    return offset, len(data)
+
+
+def close_tar(tar: bytearray) -> bytes:
+    """The finished tar: two blocks of zeros, and more up to a whole record."""
+    return bytes(tar) + bytes(2 * tarfile.BLOCKSIZE + -(len(tar) + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+
+
+def read_tar(path: Path) -> dict[str, bytes]:
+    """The files of a small tar by name."""
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr] # all are files

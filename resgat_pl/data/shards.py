@@ -1,0 +1,246 @@
+"""Crops in tar files: where each one lies, and reading it there.
+
+A shard is a WebDataset tar: ``NAME.png`` (or ``.jpg``), where there is one ``NAME.mask.png``, and ``NAME.json`` lie one
+after the other, and ``NAME.png`` is the manifest's ``crop_path``. Beside the manifest, ``shards.arrow`` says for each
+crop in which shard it is and at which byte; it is mapped, not read, and tied to the rows by the crops' names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from resgat_pl.data.frames import decode_image, read_image
+from resgat_pl.data.locations import write_atomic
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.errors import ManifestError, MediaError
+
+FOLDER = "shards"
+INDEX_NAME = "shards.arrow"
+INDEX_VERSION = 1
+PLACE = pa.schema(
+    [
+        pa.field("shard", pa.int32(), nullable=False),  # position in the list of shards
+        pa.field("offset", pa.int64(), nullable=False),  # first byte of the crop
+        pa.field("size", pa.int32(), nullable=False),  # bytes
+        pa.field("mask_offset", pa.int64(), nullable=False),  # -1 where there is no mask
+        pa.field("mask_size", pa.int32(), nullable=False),
+    ]
+)
+_SCHEMA = pa.schema([pa.field("crop_path", pa.string(), nullable=False), *PLACE])
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar file, and how large it must be.
+
+    Attributes:
+        path: The file.
+        size: Bytes when it was written.
+    """
+
+    path: Path
+    size: int
+
+    def problem(self) -> str | None:
+        """What is wrong with the file as far as its size tells; None if nothing is."""
+        try:
+            found = self.path.stat().st_size
+        except OSError:
+            return f"is missing (expected {self.size:,} bytes)"
+        return None if found == self.size else f"has {found:,} bytes, expected {self.size:,}"
+
+    def check(self) -> None:
+        """Make sure that the file is there and whole.
+
+        Raises:
+            MediaError: It is not; the remedy is named.
+        """
+        if (problem := self.problem()) is not None:
+            raise self.error(problem)
+
+    def error(self, problem: str) -> MediaError:
+        """The error to raise for a problem."""
+        return MediaError(
+            f"{self.path} {problem}. Run `resgat extract ROOT {self.path.parent.parent}` again with the settings it "
+            "was made with: it makes only what is missing."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside a shard; stands wherever a crop's path does.
+
+    Attributes:
+        shard: The tar file.
+        name: Name of the crop that it belongs to.
+        offset: First byte.
+        size: Number of bytes.
+    """
+
+    shard: Shard
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.shard.path}:{self.name}"
+
+    def read_bytes(self) -> bytes:
+        """The content.
+
+        Raises:
+            MediaError: The shard is missing or cut off.
+        """
+        try:
+            with self.shard.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise self.shard.error(f"cannot be read ({error.strerror or error})") from None
+        if len(data) != self.size:
+            raise self.shard.error(self.shard.problem() or f"ends before byte {self.offset + self.size:,}")
+        return data
+
+
+class Shards:
+    """Where the crops of a manifest lie.
+
+    Attributes:
+        shards: The tar files.
+        shard: ``(rows,)`` int32, which of them, for each row of the manifest.
+        offset: ``(rows,)`` int64, first byte of the crop.
+        size: ``(rows,)`` int32, its bytes.
+        mask_offset: ``(rows,)`` int64, first byte of the mask; -1 where there is none.
+        mask_size: ``(rows,)`` int32, its bytes.
+
+    Args:
+        manifest: The manifest beside which the index lies; it may hold some of the index's crops, in any order.
+
+    Raises:
+        ManifestError: The index is missing or damaged, of another version, or does not know a crop.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        path = manifest.folder / INDEX_NAME
+        table, info = _read_index(path)
+        self.shards = [Shard(manifest.folder / FOLDER / name, size) for name, size in info["shards"]]
+        wanted, known = manifest.arrow("crop_path"), table.column("crop_path")
+        if len(wanted) != len(known) or not pc.all(pc.equal(wanted, known), min_count=0).as_py():
+            places = pc.index_in(wanted, value_set=known.combine_chunks())
+            if places.null_count:
+                raise ManifestError(
+                    f"{path} does not know {places.null_count:,} of {len(wanted):,} crops of the manifest beside it, "
+                    f"such as {wanted.filter(pc.is_null(places))[0].as_py()}. Extract again."
+                )
+            table = table.take(places)
+        columns: dict[str, NDArray[Any]] = {name: table.column(name).to_numpy() for name in PLACE.names}
+        self.shard, self.offset, self.size = columns["shard"], columns["offset"], columns["size"]
+        self.mask_offset, self.mask_size = columns["mask_offset"], columns["mask_size"]
+
+    def crop(self, row: int, name: str) -> Member:
+        """The crop of a row."""
+        return Member(self.shards[int(self.shard[row])], name, int(self.offset[row]), int(self.size[row]))
+
+    def mask(self, row: int, name: str) -> Member | None:
+        """The mask of a row, or None."""
+        if self.mask_offset[row] < 0:
+            return None
+        return Member(self.shards[int(self.shard[row])], name, int(self.mask_offset[row]), int(self.mask_size[row]))
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with which shard."""
+        return {str(shard.path): problem for shard in self.shards if (problem := shard.problem()) is not None}
+
+
+_opened: WeakKeyDictionary[Manifest, Shards | None] = WeakKeyDictionary()
+
+
+def shards_of(manifest: Manifest) -> Shards | None:
+    """The shards in which a manifest's crops lie, opened once a process; None if they are files of their own.
+
+    Raises:
+        ManifestError: See ``Shards``.
+    """
+    if manifest not in _opened:
+        held = (manifest.folder / INDEX_NAME).is_file() or (manifest.folder / FOLDER).is_dir()
+        _opened[manifest] = Shards(manifest) if held else None
+    return _opened[manifest]
+
+
+def crop_of(manifest: Manifest, row: int) -> Path | Member:
+    """Where to read the crop of a row."""
+    shards = shards_of(manifest)
+    path = manifest.crop(row)
+    return path if shards is None else shards.crop(row, path.name)
+
+
+def mask_of(manifest: Manifest, row: int) -> Path | Member | None:
+    """Where to read the mask of a row; None where there is none."""
+    shards = shards_of(manifest)
+    path = manifest.mask(row)
+    return path if shards is None or path is None else shards.mask(row, path.name)
+
+
+def picture(path: Path | Member) -> NDArray[np.uint8]:
+    """Read a crop or a mask, ``(H, W, 3)`` uint8 RGB, wherever it lies.
+
+    Raises:
+        MediaError: It is missing or no image.
+    """
+    if isinstance(path, Member):
+        return decode_image(np.frombuffer(path.read_bytes(), np.uint8), path)
+    return read_image(path)
+
+
+def write_index(manifest: Manifest, shards: list[Shard], places: pa.Table) -> None:
+    """Write ``shards.arrow`` for a manifest.
+
+    Args:
+        manifest: The manifest.
+        shards: The tar files.
+        places: Columns ``crop_path`` and those of ``PLACE``, of at least the manifest's crops, in any order.
+
+    Raises:
+        ManifestError: A crop of the manifest is in no shard.
+    """
+    wanted = manifest.arrow("crop_path")
+    order = pc.index_in(wanted, value_set=places.column("crop_path").combine_chunks())
+    if order.null_count:
+        raise ManifestError(
+            f"{manifest.folder}: {order.null_count:,} of {len(wanted):,} crops are in no shard. Extract again."
+        )
+    info = {"version": INDEX_VERSION, "shards": [(shard.path.name, shard.size) for shard in shards]}
+    table = places.select(_SCHEMA.names).take(order).cast(_SCHEMA).combine_chunks()
+    table = table.replace_schema_metadata({"resgat": json.dumps(info)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    write_atomic(manifest.folder / INDEX_NAME, sink.getvalue().to_pybytes(), durable=True)
+
+
+def _read_index(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    again = f"Extract again: resgat extract ROOT {path.parent}"
+    if not path.is_file():
+        raise ManifestError(f"{path} is missing: shards were being replaced when the extraction stopped. {again}")
+    try:
+        # a path behind a URL has no file to map
+        source = pa.memory_map(str(path)) if isinstance(path, os.PathLike) else pa.BufferReader(path.read_bytes())
+        table = pa.ipc.open_file(source).read_all()
+        info = json.loads((table.schema.metadata or {})[b"resgat"])
+        version = info["version"]
+    except (pa.ArrowInvalid, OSError, ValueError, KeyError) as error:
+        raise ManifestError(f"{path} is not a readable index of shards ({error}). {again}") from None
+    if version != INDEX_VERSION:
+        remedy = "Install a newer resgat-pl." if version > INDEX_VERSION else again
+        raise ManifestError(f"{path} has version {version}, this program reads {INDEX_VERSION}. {remedy}")
+    return table, info
