@@ -62,5 +62,5 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
         node=(grid.sum_by_source(graph.attention) * value).sum(dim=-1),
         edge=(grid.to_edges(graph.attention) * value.index_select(1, grid.edge_index[0])).sum(dim=-1),
         evidence=value.sum(dim=-1),
-        bias=(bias + weight @ constant).expand(len(graph.pooled)),
+        bias=(bias + weight @ constant).expand(len(graph.nodes)),
     )

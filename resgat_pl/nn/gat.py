@@ -41,14 +41,17 @@ class GraphState(NamedTuple):
         scores: ``(B, N, 5, heads)`` float, attention before the softmax by target and slot (see ``Grid``); −∞ where
             there is no neighbour.
         attention: ``(B, N, 5, heads)`` float, α_ij,k: the softmax of ``scores`` over the slots, before dropout.
-        pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated.
+        pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated. None where
+            only ``read`` was asked for and is to be had without it.
+        read: ``(B, P)`` float, ``pooled`` along the directions that ``attend`` was given; None without any.
     """
 
     nodes: Tensor
     values: Tensor | None
     scores: Tensor
     attention: Tensor
-    pooled: Tensor
+    pooled: Tensor | None
+    read: Tensor | None = None
 
 
 class _OnGrid:
@@ -66,13 +69,20 @@ class _OnGrid:
         """``(heads, C)``, what is added to every value before it is sent, if anything."""
         return None
 
-    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
-        """Scores ``(B, N, 5, heads)``, −∞ in absent slots, and the values ``(B, N, heads, C)`` if they were made."""
-        raise NotImplementedError  # a mixin: each version defines its own
+    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
+        """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
 
-    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
-        """``(B, heads, C)``, (1/N) Σ_j A_jk V_jk for ``sent (B, N, heads)``, A_jk."""
-        raise NotImplementedError
+        The mean over targets is taken before the values are summed: with A_jk = Σ_i α_ij,k it is
+        (1/N) Σ_j A_jk V_jk + bias, one product instead of N aggregations. In training, dropout acts on the attention
+        that is used here, not on the attention that is returned.
+
+        Args:
+            x: Nodes.
+            grid: Their grid.
+            readout: ``(P, heads · C)`` float, directions along which alone the mean is needed, such as the weight of a
+                linear head.
+        """
+        raise NotImplementedError  # a mixin: each version defines its own
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
         """What every node sends, seen along directions: wᵀ V_jk without bias.
@@ -86,20 +96,10 @@ class _OnGrid:
         """
         raise NotImplementedError
 
-    def attend(self, x: Tensor, grid: Grid) -> GraphState:
-        """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
-
-        The mean over targets is taken before the values are summed: with A_jk = Σ_i α_ij,k it is
-        (1/N) Σ_j A_jk V_jk + bias, one product instead of N aggregations. In training, dropout acts on the attention
-        that is used here, not on the attention that is returned.
-        """
-        scores, values = self.score(x, grid)
+    def _attention(self, scores: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """α ``(B, N, 5, heads)`` from scores, and A ``(B, N, heads)``, after dropout."""
         attention = scores.softmax(dim=2)
-        sent = grid.sum_by_source(F.dropout(attention, self.dropout, self.training))
-        pooled = self.mean_sent(x, values, sent)
-        if self.value_bias is not None:
-            pooled = pooled + sent.mean(dim=1).unsqueeze(-1) * self.value_bias
-        return GraphState(x, values, scores, attention, pooled.flatten(1) + self.bias)
+        return attention, grid.sum_by_source(F.dropout(attention, self.dropout, self.training))
 
     def _by_head(self, features: Tensor) -> Tensor:
         return features.reshape(*features.shape[:-1], self.heads, self.out_channels)
@@ -108,17 +108,23 @@ class _OnGrid:
 class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
     """GATv1 (Veličković et al. 2018): LeakyReLU(a_srcᵀ W h_j + a_dstᵀ W h_i)."""
 
-    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, None]:
+    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
         """See the base class."""
-        directions = torch.einsum("qhc,hcf->qhf", torch.cat([self.att_src, self.att_dst]), self._weight)
-        by_source, by_target = F.linear(x, directions.flatten(0, 1)).chunk(2, dim=-1)
+        # All that W has to meet goes through one product, so that it is read, and its gradient written, only once.
+        vectors = [self.att_src, self.att_dst] + ([] if readout is None else [self._by_head(readout)])
+        directions = torch.cat(vectors).transpose(0, 1) @ self._weight
+        parts = F.linear(x, directions.flatten(0, 1)).reshape(*x.shape[:2], self.heads, -1)
+        by_source, by_target = parts[..., 0], parts[..., 1]
         scores = F.leaky_relu(grid.gather(by_source) + by_target.unsqueeze(2), self.negative_slope)
-        return scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf), None
-
-    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
-        """See the base class."""
-        summed = torch.einsum("bnh,bnf->hbf", sent, x) / x.shape[1]
-        return (summed @ self._weight.transpose(1, 2)).transpose(0, 1)
+        scores = scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf)
+        attention, sent = self._attention(scores, grid)
+        if readout is not None:
+            read = (sent.unsqueeze(-1) * parts[..., 2:]).sum(dim=(1, 2)) / grid.num_nodes + readout @ self.bias
+            return GraphState(x, None, scores, attention, None, read)
+        summed = (sent.transpose(1, 2) @ x) / grid.num_nodes
+        # W stands on the left, so that its gradient comes out as it lies in memory.
+        pooled = (self._weight @ summed.permute(1, 2, 0)).permute(2, 0, 1)
+        return GraphState(x, None, scores, attention, pooled.flatten(1) + self.bias)
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
         """See the base class."""
@@ -141,20 +147,22 @@ class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometri
         """``(heads, C)``, the bias of ``lin_l``."""
         return self._by_head(self.lin_l.bias)
 
-    def score(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
         """See the base class."""
         sources = F.linear(x, self.lin_l.weight)
         targets = self.lin_r(x) + self.lin_l.bias
         # All heads in one product: the matrix is mostly zeros, but it takes the pairs as they lie in memory.
         heads = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
-        attention = (heads.unsqueeze(-1) * self.att).flatten(1)
+        matrix = (heads.unsqueeze(-1) * self.att).flatten(1)
         pairs = grid.add_neighbours(sources, targets)
-        scores = [F.linear(F.leaky_relu(pair, self.negative_slope), attention) for pair in pairs]
-        return grid.stack_slots(scores, -torch.inf), self._by_head(sources)
-
-    def mean_sent(self, x: Tensor, values: Tensor | None, sent: Tensor) -> Tensor:
-        """See the base class."""
-        return torch.einsum("bnh,bnhc->bhc", sent, values) / x.shape[1]
+        parts = [F.linear(F.leaky_relu(pair, self.negative_slope), matrix) for pair in pairs]
+        scores = grid.stack_slots(parts, -torch.inf)
+        attention, sent = self._attention(scores, grid)
+        values = self._by_head(sources)
+        mean = torch.einsum("bnh,bnhc->bhc", sent, values) / grid.num_nodes
+        mean = mean + sent.mean(dim=1).unsqueeze(-1) * self.value_bias
+        pooled = mean.flatten(1) + self.bias
+        return GraphState(x, values, scores, attention, pooled, None if readout is None else F.linear(pooled, readout))
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
         """See the base class."""

@@ -19,7 +19,7 @@ class LinearHead(nn.Linear):
         """``(B, in_features)`` → logit ``(B,)``."""
         return super().forward(pooled).squeeze(-1)
 
-    def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def linearise(self, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight ``(1, in_features)`` and bias ``(1,)`` with logit = weight · pooled + bias, for all images alike."""
         return self.weight, self.bias
 
@@ -44,12 +44,14 @@ class MLPHead(nn.Module):
         logit: Tensor = self.out(self.dropout(self.hidden(pooled).relu()))
         return logit.squeeze(-1)
 
-    def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def linearise(self, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight ``(B, in_features)`` and bias ``(B,)`` with logit = weight · pooled + bias, without dropout.
 
         The head is piecewise linear: the weight is its Jacobian at ``pooled``, and the bias is computed from the
         parameters of the hidden units that are on there.
         """
+        if pooled is None:
+            raise ValueError("the local linear form of an MLP depends on where it is taken")
         on = self.hidden(pooled) > 0
         weight = on * self.out.weight
         return weight @ self.hidden.weight, weight @ self.hidden.bias + self.out.bias

@@ -129,12 +129,16 @@ class ResGAT(nn.Module):
                 f"{features.shape[1]} nodes were given, but the grid is {rows}×{columns}: encode images of their "
                 "size first, or call grid.fit."
             )
-        state: GraphState = self.gat.attend(features, self.grid)
+        readout = self.head.weight if isinstance(self.head, LinearHead) else None
+        state: GraphState = self.gat.attend(features, self.grid, readout)
         return state
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
-        logit = self.head(graph.pooled)
+        if graph.read is not None and isinstance(self.head, LinearHead):
+            logit = graph.read.squeeze(-1) + self.head.bias
+        else:
+            logit = self.head(graph.pooled)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @classmethod

@@ -50,7 +50,8 @@ def test_node_is_attention_times_value(make_net: MakeNet, images: Tensor, attent
     net = make_net(attention=attention, head=head)
     parts = contributions(net, images[:1])
     state = net.graph(net.encode(images[:1]))
-    (weight,) = torch.autograd.grad(net.head(state.pooled).sum(), state.pooled)
+    pooled = net.gat.attend(state.nodes, net.grid).pooled
+    (weight,) = torch.autograd.grad(net.head(pooled).sum(), pooled)
     values = sent_by_each_node(net.gat, state.nodes)[0]
     source, target = parts.output.edge_index
     assert len(target) == parts.output.attention.shape[1]

@@ -62,6 +62,25 @@ def test_gradients_equal_pygs(ours: type, theirs: type) -> None:
 
 
 @versions
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_what_is_read_is_the_mean_along_directions(ours: type, theirs: type, dropout: float) -> None:
+    """The same numbers and gradients whether the mean is made or only read."""
+    grid = Grid(3, 4)
+    conv = layer(ours, dropout=dropout).double().train()
+    readout = torch.randn(2, 21, dtype=torch.double, requires_grad=True)
+    leaves = [*conv.parameters(), readout]
+    x = torch.randn(3, grid.num_nodes, 12, dtype=torch.double)
+    found = []
+    for short in (True, False):
+        torch.manual_seed(1)
+        state = conv.attend(x, grid, readout if short else None)
+        read = state.read if short else state.pooled @ readout.T
+        found.append([read, *torch.autograd.grad(read.square().sum(), leaves)])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@versions
 def test_what_nodes_send_along_directions(ours: type, theirs: type) -> None:
     grid = Grid(3, 4)
     conv = layer(ours)
