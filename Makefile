@@ -1,5 +1,5 @@
 # make demo     install, then: synthesise, extract, train, test; results in runs/demo/
-# make test     install, then all tests
+# make test     install, then all tests but those of whole runs on several processes: make test-long
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ DATA ?= real
 JOBS ?= 2
 PARTS ?=
 
-.PHONY: help install demo test lint type smoke reproduce-table1 reproduce-figures explainers bench clean
+.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -27,7 +27,11 @@ demo: $(STAMP)
 
 # One thread each: two processes that both use all cores wait for each other.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long"
+
+# Two nodes under torchrun and SLURM, streams under DDP, a resumed stream.
+test-long: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ from resgat_pl.module import ResGATModule
 from .runs import TINY, resgat
 from .tiny import tiny
 
+pytestmark = pytest.mark.long
+
 
 def test_two_processes_on_shards_score_as_one_on_files(ffpp_crops: Path, shard_crops: Path, tmp_path: Path) -> None:
     two = ("--trainer.strategy", "ddp", "--trainer.devices", 2, "--trainer.logger", "false", "--heatmaps.faces", 2)

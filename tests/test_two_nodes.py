@@ -153,6 +153,8 @@ SIGNALLER = """
 import os, signal
 from lightning.pytorch import Callback
 
+pytestmark = pytest.mark.long
+
 class Requeue(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         if trainer.global_step == 2 and not os.path.exists(os.environ["SIGNALLED"]):

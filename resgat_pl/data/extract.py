@@ -174,6 +174,7 @@ def extract(
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
         if share is not None:
             return _tell(share, root, out, keys)
+        _sweep(out)  # what a killed worker of a cluster left
         with storing(out):
             if stored.store == "shards":
                 pack(out, requests, shard_megabytes)

@@ -23,7 +23,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resgat_pl.data.locations import is_remote, local_file, read_bytes
+from resgat_pl.data.locations import local_file, read_bytes
 from resgat_pl.errors import MediaError
 from resgat_pl.types import MediaKind
 
@@ -113,7 +113,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         MediaError: The file is missing or no image.
     """
     try:
-        data = np.frombuffer(read_bytes(path), np.uint8) if is_remote(path) else np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
     return decode_image(data, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 
@@ -15,9 +17,14 @@ class LinearHead(nn.Linear):
     def __init__(self, in_features: int) -> None:
         super().__init__(in_features, 1)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """``(B, in_features)`` → logit ``(B,)``."""
-        return super().forward(pooled).squeeze(-1)
+    def forward(self, pooled: Tensor | None, read: Tensor | None = None) -> Tensor:
+        """``(B, in_features)`` → logit ``(B,)``.
+
+        Args:
+            pooled: May be None if ``read`` is given.
+            read: ``(B, 1)``, ``pooled`` along this layer's weight, where it is known already.
+        """
+        return (super().forward(cast("Tensor", pooled)) if read is None else read + self.bias).squeeze(-1)
 
     def linearise(self, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight ``(1, in_features)`` and bias ``(1,)`` with logit = weight · pooled + bias, for all images alike."""
@@ -39,8 +46,8 @@ class MLPHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 1)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """``(B, in_features)`` → logit ``(B,)``."""
+    def forward(self, pooled: Tensor, read: Tensor | None = None) -> Tensor:
+        """``(B, in_features)`` → logit ``(B,)``; ``read`` is for a linear head only."""
         logit: Tensor = self.out(self.dropout(self.hidden(pooled).relu()))
         return logit.squeeze(-1)
 

@@ -135,10 +135,7 @@ class ResGAT(nn.Module):
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
-        if graph.read is not None and isinstance(self.head, LinearHead):
-            logit = graph.read.squeeze(-1) + self.head.bias
-        else:
-            logit = self.head(graph.pooled)
+        logit = self.head(graph.pooled, graph.read)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @classmethod
