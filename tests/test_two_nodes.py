@@ -21,6 +21,8 @@ from resgat_pl.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat
 
+pytestmark = pytest.mark.long
+
 DDP = Path(__file__).parent.parent / "configs" / "ddp.yaml"
 TWO = ("--config", DDP, "--trainer.devices", 1, "--trainer.num_nodes", 2)
 SMALL = ("--config", TINY, "--data.extraction", "{frames: 3, size: 64}")
@@ -152,8 +154,6 @@ def test_slurm(ffpp_crops: Path, tmp_path: Path) -> None:
 SIGNALLER = """
 import os, signal
 from lightning.pytorch import Callback
-
-pytestmark = pytest.mark.long
 
 class Requeue(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
