@@ -35,7 +35,7 @@ def export(
     out: Path,
     format: Format = "onnx",  # noqa: A002 - the option's name
     int8: bool = False,
-    calibration: Path | None = None,
+    calibration: str | Path | None = None,
     samples: int = 128,
     tolerance: float = 0.005,
 ) -> str:
@@ -155,7 +155,7 @@ class Agreement:
         Raises:
             ConfigError: Gives the differences.
         """
-        worst = max(self.logit, self.contribution, self.additivity)
+        worst = float(np.max([self.logit, self.contribution, self.additivity]))  # NaN if one is
         if not worst <= TOLERANCE * self.scale:  # true of NaN as well
             raise ConfigError(
                 f"{out} was not written: the exported detector does not agree with the checkpoint ({self}; allowed is "
@@ -174,9 +174,13 @@ def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
         expected = ExportedOutput(*(values.numpy() for values in ExportGraph(net)(images)))
     found = exported(images.numpy())
     one = exported(images[:1].numpy())
-    logit = max(_apart(found.logit, expected.logit), _apart(one.logit, expected.logit[:1]))
-    nodes = max(_apart(found.contribution, expected.contribution), _apart(found.bias, expected.bias))
-    nodes = max(nodes, _apart(one.contribution, expected.contribution[:1]))
+    logit = float(np.max([_apart(found.logit, expected.logit), _apart(one.logit, expected.logit[:1])]))
+    pairs = (
+        (found.contribution, expected.contribution),
+        (found.bias, expected.bias),
+        (one.contribution, expected.contribution[:1]),
+    )
+    nodes = float(np.max([_apart(mine, theirs) for mine, theirs in pairs]))
     scale = max(1.0, float(np.abs(expected.logit).max()))
     return Agreement(logit, nodes, additivity(found), scale, len(images))
 

@@ -152,9 +152,17 @@ class ResGATModule(LightningModule):
         """Build the injected optimiser, scale its rate to the effective batch, and build the scheduler.
 
         Raises:
-            ConfigError: ``lr_batch`` is set and the data do not say their batch size.
+            ConfigError: ``lr_batch`` is set and the data do not say their batch size, or gradients are to be clipped
+                in mixed precision and the optimiser is fused, which Lightning cannot do.
         """
         optimizer = self.optimizer(self.parameters())
+        clipped = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
+        if clipped and any(group.get("fused") for group in optimizer.param_groups):
+            raise ConfigError(
+                f"trainer.gradient_clip_val is {self.trainer.gradient_clip_val}, with precision "
+                f"{self.trainer.precision} and a fused optimiser, which do not go together: set "
+                "--model.optimizer.init_args.fused false."
+            )
         self._scale_rate(optimizer)
         if self.lr_scheduler is None:
             return optimizer

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.data.counts import check_splits, class_counts
 from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import ConfigError
 from resgat_pl.exported import ExportedDetector, Floats
@@ -32,7 +33,7 @@ CHECKED: Final = 2048
 _BATCH: Final = 16  # crops at once
 
 
-def calibration_manifest(detector: Detector, crops: Path | None) -> Manifest:
+def calibration_manifest(detector: Detector, crops: str | Path | None) -> Manifest:
     """The crops to take ranges from and to check AUROC on.
 
     Args:
@@ -43,7 +44,7 @@ def calibration_manifest(detector: Detector, crops: Path | None) -> Manifest:
         ManifestError: There is no manifest.
         SplitError: The training or validation split lacks a class.
     """
-    manifest = detector.manifest(crops or Path(detector.data["crops"]))
+    manifest = detector.manifest(locate(crops or detector.data["crops"]))
     check_splits(class_counts(manifest.column("label"), manifest.column("split")), ["train", "val"])
     return manifest
 
@@ -183,7 +184,7 @@ def _judge(detector: Detector, exported: ExportedDetector, manifest: Manifest, t
             eager.append(detector.net(torch.from_numpy(images)).logit.numpy())
         found = exported(images)
         integer.append(found.logit)
-        apart = max(apart, additivity(found) / max(1.0, float(np.abs(found.logit).max())))
+        apart = float(np.maximum(apart, additivity(found) / max(1.0, float(np.abs(found.logit).max()))))
     first, second = np.concatenate(eager), np.concatenate(integer)
     before, after = (measure(_sigmoid(logits), label)["auroc"] for logits in (first, second))
     text = (

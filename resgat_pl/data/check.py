@@ -21,6 +21,7 @@ from resgat_pl.data.frames import Media
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
+from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
@@ -99,7 +100,7 @@ class Report:
 
 
 def check(
-    target: Path,
+    target: str | Path,
     layout: Layout | None = None,
     split: SplitProtocol | None = None,
     json: Path | None = None,
@@ -114,7 +115,7 @@ def check(
     be read.
 
     Args:
-        target: A manifest (or its folder), or a data set as it was downloaded.
+        target: A manifest (or its folder), or a data set as it was downloaded; a folder or a URL.
         layout: How the data set lies on disk; null finds out.
         split: How videos are divided; null takes the manifest's split, and StrictSplit for a data set.
         json: File to write everything to.
@@ -126,6 +127,7 @@ def check(
         LeakageError: There is a leak that is not declared.
         MediaError: A file cannot be read.
     """
+    target = locate(target)
     is_manifest = target.suffix == ".parquet" or (target / MANIFEST_NAME).is_file()
     if is_manifest:
         report = _check_manifest(target, split, read, duplicates, jobs)

@@ -149,7 +149,7 @@ def extract(
         families = families_of(records)
         keys = list(records) if share is None else sorted(share_of(families, share))
         reports = dict(zip(keys, _reports(out, keys), strict=True))
-        stored = Stored(out, store, requests, alone=share is None)
+        stored = Stored(out, store, requests)
         cut = {
             key: report.get("request") == requests[key] and ("skipped" in report or stored.holds(key, requests[key]))
             for key, report in reports.items()
@@ -157,6 +157,7 @@ def extract(
         if merge:
             _check_complete(root, out, cut)
         if share is None:
+            stored.clear()
             _sweep(out)
         # Failed videos are tried again: the disk may be back, the download complete.
         todo = [] if merge else [key for key in keys if not cut[key] or "skipped" in reports[key]]
@@ -172,6 +173,7 @@ def extract(
                 crops += sum(counts)
                 bar.update(len(counts))
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
+        refresh(out)  # a store's listing from before the work
         if share is not None:
             return _tell(share, root, out, keys)
         _sweep(out)  # what a killed worker of a cluster left
@@ -337,7 +339,7 @@ def _check_complete(root: Path, out: Path, cut: dict[str, bool]) -> None:
         raise ManifestError(
             f"{tally(missing, 'video')} of {len(cut):,} not cut yet, or with other settings: the manifest would lack "
             f"them. Run the unfinished shards again (their logs end without saying that they are done), or do the "
-            f"rest here: resgat extract {root} {out}"
+            f"rest here, with the same options: resgat extract {root} {out} …"
         )
 
 
@@ -350,7 +352,7 @@ def _tell(share: Share, root: Path, out: Path, keys: Sequence[str]) -> Summary:
         crops=sum(pq.read_metadata(pa.BufferReader(_data(fragment))).num_rows for fragment in found.values()),
         skipped={key: report["skipped"] for key, report in reports.items() if "skipped" in report},
         notes={key: report["note"] for key, report in reports.items() if "note" in report},
-        remark=f"shard {share} is done. When all are: resgat extract {root} {out} --merge",
+        remark=f"shard {share} is done. When all are, with the same options: resgat extract {root} {out} --merge",
     )
 
 
@@ -361,7 +363,12 @@ def _is_done(report: dict[str, Any], request: str) -> bool:
 def _unseen(root: Path, out: Path, version: int) -> str:
     """What a worker on another machine lacks."""
     for folder in (root, out / "fragments"):
-        if not folder.is_dir():
+        try:
+            refresh(folder)
+        except ConfigError as error:
+            return f"cannot use {folder}: {error}"
+        # A bucket has no empty folders.
+        if not folder.is_dir() and (folder is root or not is_remote(folder)):
             return f"does not see {folder}: root and out must lie where all machines find them under this name"
     if version != EXTRACTION_VERSION:
         return f"has a resgat-pl that cuts otherwise (version {EXTRACTION_VERSION} of the extraction, here {version})"

@@ -10,6 +10,7 @@ Both are annotated ``Path``; whatever touches bytes or folders goes through the 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -242,7 +243,7 @@ def remove_tree(folder: Path) -> None:
     fs.invalidate_cache(name)  # other processes write there too
     with _as_os_error(folder):
         try:
-            fs.rm(name, recursive=True)
+            fs.rm(glob.escape(name), recursive=True)  # brackets in a name are no pattern
         except FileNotFoundError:
             return
 

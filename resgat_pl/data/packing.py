@@ -61,15 +61,15 @@ class Stored:
         out: Folder of the data set's crops.
         store: How crops are to be stored; None leaves it as it is, files in a new folder.
         requests: Hash of what is asked of each video, by key.
-        alone: Whether no other process works on the folder, so that what is damaged or outdated may be removed.
 
     Raises:
         ConfigError: The folder holds shards and files are asked for.
     """
 
-    def __init__(self, out: Path, store: Store | None, requests: Mapping[str, str], alone: bool = True) -> None:
+    def __init__(self, out: Path, store: Store | None, requests: Mapping[str, str]) -> None:
         self.out = out
-        present = (out / FOLDER).is_dir()
+        # A bucket has no empty folders: before the first shard only the small tars tell.
+        present = (out / FOLDER).is_dir() or bool(_names(out / "fragments", ".tar"))
         if present and store == "files":
             raise ConfigError(
                 f"{out} holds shards, and store=files is asked for. Name another folder for the files, or leave "
@@ -77,17 +77,23 @@ class Stored:
             )
         self.store: Store = "shards" if present or store == "shards" else "files"
         self.shards: dict[str, str] = {}
+        self.unusable: list[Packed] = []  # damaged, or with nothing of what is asked for
         self.converts = (out / "crops").is_dir()  # files that become shards
         if self.store == "shards":
             make_folder(out / FOLDER)
-            for name in _names(out / FOLDER, ".tmp") if alone and not is_remote(out) else ():  # left by a killed run
-                (out / FOLDER / name).unlink(missing_ok=True)
             for packed in _packed(out):
                 useless = all(requests.get(key, request) != request for key, request in packed.videos.items())
-                if not useless and packed.shard.problem() is None:
+                if useless or packed.shard.problem() is not None:
+                    self.unusable.append(packed)
+                else:
                     self.shards |= packed.videos
-                elif alone:
-                    packed.remove()
+
+    def clear(self) -> None:
+        """Remove what cannot be used and what killed runs left; not while other processes work on the folder."""
+        for packed in self.unusable:
+            packed.remove()
+        for name in _names(self.out / FOLDER, ".tmp") if not is_remote(self.out) else ():
+            (self.out / FOLDER / name).unlink(missing_ok=True)
 
     def holds(self, key: str, request: str) -> bool:
         """Whether the crops of a video whose fragment carries ``request`` are there; files are taken at their word."""
@@ -271,10 +277,11 @@ def _sweep(out: Path, done: set[str]) -> None:
         if name not in known:
             (out / FOLDER / name).unlink()
     left = set(_names(out / "fragments", ".tar"))
+    converted = (out / "crops").is_dir()
     for key in done:
-        if loose_path(out, key).name in left or (out / "crops").is_dir():
+        if converted or loose_path(out, key).name in left:
             _Video(out, key).remove_sources()
-    if (out / "crops").is_dir() and not _holds_files(out / "crops"):
+    if converted and not _holds_files(out / "crops"):
         remove_tree(out / "crops")
 
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
-from resgat_pl.data.dataset import FaceCrops, FaceSample
+from resgat_pl.data.dataset import FaceCrops, FaceSample, share_imports, start_worker
 from resgat_pl.data.frames import decode_image
 from resgat_pl.data.shards import Shard, Shards
 from resgat_pl.errors import ConfigError
@@ -306,6 +306,8 @@ class ShardLoader:
     @cached_property
     def _loader(self) -> DataLoader[dict[str, Any]]:
         workers = self.stream.streams.workers
+        if workers:
+            share_imports()
         return DataLoader(
             self.stream,
             batch_size=None,
@@ -313,6 +315,7 @@ class ShardLoader:
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             multiprocessing_context="forkserver" if workers else None,  # as FaceDataModule's, for the same reason
+            worker_init_fn=start_worker,
             generator=torch.Generator(),  # of its own: order and augmentation do not depend on torch's
         )
 

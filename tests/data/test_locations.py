@@ -175,6 +175,20 @@ def test_shards_in_a_bucket_are_those_of_a_folder(ffpp_root: Path, shard_crops: 
     assert contents(f"{bucket}/crops") == files(shard_crops)
 
 
+def test_batch_jobs_and_a_merge_in_a_bucket(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
+    for number in (1, 2):
+        extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, store="shards", shard=f"{number}/2")
+    extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, shard_megabytes=0.12, merge=True)  # sees that it is shards
+    assert contents(f"{bucket}/crops") == files(shard_crops)
+
+
+def test_brackets_in_a_name_are_no_pattern(bucket: str) -> None:
+    for name in ("v[1]", "v1"):
+        write_atomic(locate(f"{bucket}/{name}/a.png"), b"x")
+    remove_tree(locate(f"{bucket}/v[1]"))
+    assert list(contents(bucket)) == ["v1/a.png"]
+
+
 def test_the_data_module_reads_a_bucket(ffpp_crops: Path, bucket: str) -> None:
     from resgat_pl.data.datamodule import FaceDataModule
 

@@ -237,6 +237,13 @@ def test_batch_jobs_and_a_merge_give_the_bytes_of_one_run(ffpp_root: Path, shard
     assert digest(tmp_path) == digest(shard_crops)
 
 
+def test_a_merge_with_other_settings_removes_nothing(ffpp_root: Path, crops: Path) -> None:
+    before = digest(crops)
+    with pytest.raises(ManifestError, match="not cut yet, or with other settings"):
+        extract(ffpp_root, crops, extraction=Extraction(frames=3, size=48), merge=True)
+    assert digest(crops) == before
+
+
 def test_a_batch_job_leaves_what_others_may_use(ffpp_root: Path, crops: Path) -> None:
     damaged = tars(crops)[0]
     damaged.write_bytes(damaged.read_bytes()[:-1])
