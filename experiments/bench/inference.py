@@ -108,7 +108,7 @@ def _accuracy(folder: Path, checkpoint: Path | None, crops: Path | None) -> Row:
     after, before = float(match[2]), float(match[3])
     config = Detector.load(checkpoint).net.config
     detail = f"{after:.4f} instead of {before:.4f}, {match[1]} crops, {config['encoder']}, {config['image_size']} px"
-    return Row("int8, |difference of AUROC|", "its checkpoint", abs(after - before), "≤", 0.005, "AUROC", detail=detail)
+    return Row("int8: difference of AUROC", "its checkpoint", abs(after - before), "≤", 0.005, "AUROC", detail=detail)
 
 
 def train(folder: Path) -> Path:
