@@ -247,7 +247,7 @@ def _check(
     out: Path,
     kind: Format,
     int8: bool,
-    calibration: Path | None,
+    calibration: str | Path | None,
     samples: int,
     tolerance: float,
 ) -> None:
