@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resgat_pl.data.counts import check_splits, class_counts
+from resgat_pl.data.counts import check_splits
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import Manifest
@@ -45,7 +45,7 @@ def calibration_manifest(detector: Detector, crops: str | Path | None) -> Manife
         SplitError: The training or validation split lacks a class.
     """
     manifest = detector.manifest(locate(crops or detector.data["crops"]))
-    check_splits(class_counts(manifest.column("label"), manifest.column("split")), ["train", "val"])
+    check_splits(manifest.counts(), ["train", "val"])
     return manifest
 
 

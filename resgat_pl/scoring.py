@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from resgat_pl.data.counts import check_splits, class_counts
+from resgat_pl.data.counts import check_splits
 from resgat_pl.data.dataset import Change, Draw, FaceCrops
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
@@ -110,7 +110,7 @@ def score(
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
-    check_splits(class_counts(manifest.column("label"), manifest.column("split")), ["test"])
+    check_splits(manifest.counts(), ["test"])
     faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
     loader = DataLoader(
         faces,

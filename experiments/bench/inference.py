@@ -119,7 +119,8 @@ def train(folder: Path) -> Path:
         ["fit", "--config", config, "--data.root", folder / "videos", "--data.crops", folder / "crops",
          "--trainer.default_root_dir", folder / "run", "--trainer.max_epochs", 4, "--trainer.logger", "false"],
     ):  # fmt: skip
-        subprocess.run([sys.executable, "-m", "resgat_pl", *map(str, command)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        line = [sys.executable, "-m", "resgat_pl", *map(str, command)]
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - this program itself
     (best,) = (folder / "run").rglob("best.ckpt")
     return best
 

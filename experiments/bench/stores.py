@@ -72,7 +72,7 @@ class Epoch:
             if isinstance(part, TrainSampler | ShardLoader):
                 part.set_epoch(self.number)
         self.number += 1
-        seen = sum(len(batch["row"]) for batch in self.loader)  # type: ignore[index,call-overload]
+        seen = sum(len(batch["row"]) for batch in self.loader)  # type: ignore[index,call-overload] # of two kinds
         if seen != len(self.faces):
             raise RuntimeError(f"{seen} crops of {len(self.faces)}")
 

@@ -219,7 +219,7 @@ class _Ray:
         packed = ray.put(pickle.dumps(function))
         try:
             # Ray runs functions, no other callables, and this one on one machine only.
-            if problem := ray.get(ray.remote(lambda: probe()).remote()):  # noqa: PLW0108
+            if problem := ray.get(ray.remote(lambda: probe()).remote()):  # noqa: PLW0108 - see above
                 raise EngineError(f"A Ray worker {problem}.")
             waiting = [call.remote(packed, item) for item in items]
             while waiting:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
+from resgat_pl.data.cutting import fragment_path
 from resgat_pl.data.locations import is_remote, listing, make_folder, readable, remove_tree, write_atomic
 from resgat_pl.data.manifest import Manifest, write_table
 from resgat_pl.data.shards import FOLDER, INDEX_NAME, INDEX_VERSION, PLACE, Member, Shard, write_index
@@ -181,7 +182,7 @@ class _Video:
     def __init__(self, out: Path, key: str) -> None:
         self.out = out
         self.key = key
-        table = pq.read_table(readable(out / "fragments" / f"{video_hash(key)}.parquet"))
+        table = pq.read_table(readable(fragment_path(out, key)))
         self.request = json.loads(table.schema.metadata[b"resgat"]).get("request")
         self.rows: list[dict[str, Any]] = table.to_pylist()
         self.places: list[dict[str, Any]] = []

@@ -227,7 +227,7 @@ class FaceStream(IterableDataset[dict[str, Any]]):
 
 
 def _shared(values: NDArray[np.int64]) -> torch.Tensor:
-    return cast("torch.Tensor", torch.from_numpy(values).share_memory_())  # type: ignore[no-untyped-call]
+    return cast("torch.Tensor", torch.from_numpy(values).share_memory_())  # type: ignore[no-untyped-call] # torch's
 
 
 def read_members(shard: Shard, place: NDArray[np.int64]) -> Iterator[tuple[bytes, bytes | None]]:
