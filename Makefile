@@ -10,7 +10,7 @@ DATA ?= real
 JOBS ?= 2
 PARTS ?=
 
-.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench clean
+.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench faults clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +32,10 @@ test: $(STAMP)
 # Two nodes under torchrun and SLURM, streams under DDP, a resumed stream.
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m long
+
+# Breaks things on purpose: kills, full disks, broken files, hostile input; prints what was lost and writes it down.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(JOBS) --faults all --faults-table tests/faults/README.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,6 +12,11 @@ os.environ["WANDB_MODE"] = "offline"  # before anything imports wandb; the comma
 os.environ["WANDB_SILENT"] = "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=("few", "all"), default="few", help="how much to break on purpose")
+    parser.addoption("--faults-table", metavar="FILE", help="document whose table of faults is written anew")
+
+
 @pytest.fixture(scope="session")
 def ffpp_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set in the FF++ layout: 14 genuine clips, 28 fakes."""

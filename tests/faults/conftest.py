@@ -1,0 +1,79 @@
+"""Counts what was broken on purpose and what came of it; ``make faults`` prints the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+_BEGIN, _END = "<!-- table of make faults -->\n", "<!-- end of table -->\n"
+
+
+class Ledger(Protocol):
+    def __call__(self, fault: str, *, tries: int, lost: int, recovered: int) -> None:
+        """Note a fault, how often it was tried, how often something was lost, and how often it was made good.
+
+        The test itself asserts that nothing was lost; the ledger only counts. Rows of the same name are added up.
+        """
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """Write a row of the table."""
+
+    def note(fault: str, *, tries: int, lost: int, recovered: int) -> None:
+        # properties of a report travel from the processes of pytest-xdist to the one that prints
+        request.node.user_properties.append(("fault", [fault, tries, lost, recovered]))
+
+    return note
+
+
+@pytest.fixture
+def tries(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """How often to try: ``tries(few, all)`` is ``few`` in ``make test`` and ``all`` in ``make faults``."""
+    return lambda few, every: every if request.config.getoption("--faults") == "all" else few
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--faults") == "all":
+        return
+    left_out = [item for item in items if item.get_closest_marker("faults")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--faults") != "all":
+        return
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
+    reports.sort(key=lambda report: report.location[:2])
+    table = _table(reports)
+    terminalreporter.section("faults")
+    terminalreporter.write(table)
+    path = config.getoption("--faults-table")
+    if path is not None:
+        _put(Path(path), table)
+
+
+def _table(reports: Sequence[pytest.TestReport]) -> str:
+    rows: dict[str, list[int]] = {}
+    for report in reports:
+        found = [value for name, value in report.user_properties if name == "fault"]
+        if report.failed and not found:
+            found = [[f"FAILED: {report.nodeid}", 1, 1, 0]]
+        for fault, *counts in found:
+            rows[fault] = [a + b for a, b in zip(rows.get(fault, [0, 0, 0]), counts, strict=True)]
+    lines = ["| fault | tries | lost | recovered |", "|---|---:|---:|---:|"]
+    lines += [f"| {fault} | {' | '.join(f'{count:,}' for count in counts)} |" for fault, counts in rows.items()]
+    total = [sum(column) for column in zip(*rows.values(), strict=True)] or [0, 0, 0]
+    lines += [f"| **all** | {' | '.join(f'**{count:,}**' for count in total)} |"]
+    return "\n".join(lines) + "\n"
+
+
+def _put(path: Path, table: str) -> None:
+    """Replace the table in a document."""
+    before, rest = path.read_text().split(_BEGIN)
+    path.write_text(before + _BEGIN + table + _END + rest.split(_END)[1])
