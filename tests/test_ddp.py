@@ -14,6 +14,8 @@ from resgat_pl.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat
 
+pytestmark = pytest.mark.long
+
 TWO = ("--trainer.strategy", "ddp", "--trainer.devices", 2)
 ONE = ("--trainer.strategy", "auto", "--trainer.devices", 1)
 
