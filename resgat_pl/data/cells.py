@@ -248,17 +248,22 @@ def _serve(number: int, parent: int) -> None:
     while link.poll(_IDLE_SECONDS):
         try:
             item = pickle.loads(link.recv_bytes())  # noqa: S301 - from the parent
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
+        answer: tuple[int, Any] = (_DONE, None)
         try:
             for message in function(item):
-                link.send((_MESSAGE, message))
-            answer: tuple[int, Any] = (_DONE, None)
-        except BrokenPipeError:
-            return
+                _tell(link, (_MESSAGE, message))
         except Exception as error:
             answer = (_ERROR, _portable(error))
+        _tell(link, answer)
+
+
+def _tell(link: Connection, answer: tuple[int, Any]) -> None:
+    try:
         link.send(answer)
+    except ConnectionError:
+        os._exit(1)  # nobody listens any more
 
 
 def _portable(error: Exception) -> tuple[Exception, str]:

@@ -105,11 +105,15 @@ def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
     name = task.record.files[0]
     reason = ""
     for _ in range(2):  # a process can be killed for what others did, such as taking all memory
+        outcome = None
         try:
             for message in cutter.run(task):
                 if isinstance(message, Outcome):
-                    return message
-                crops.add(message.name, message.data)
+                    outcome = message
+                else:
+                    crops.add(message.name, message.data)
+            if outcome is not None:
+                return outcome
         except CellTimeoutError:
             reason = f"{name}: took longer than {cutter.timeout:g} s; tried again with a longer --video_timeout only"
             return Outcome([], {"skipped": reason, "timeout": cutter.timeout})
