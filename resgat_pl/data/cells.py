@@ -74,11 +74,12 @@ class Cell(Generic[Item, Message]):
             Exception: Whatever the function raised.
         """
         data = pickle.dumps(item)
-        while True:
+        for is_last in (False, True):
             link = self._open()
             is_whole = False
             try:
-                link.send_bytes(data)
+                with suppress(BrokenPipeError):  # waiting for the answer tells why
+                    link.send_bytes(data)
                 for kind, value in self._answers(link, limit):
                     if kind == _MESSAGE:
                         yield value
@@ -89,11 +90,8 @@ class Cell(Generic[Item, Message]):
                         raise error from _ThereError(trace)
                     return
             except _EndedError as ended:
-                if ended.was_idle and not self._closed.is_set():
-                    continue
-                raise CellDiedError(ended.reason) from None
-            except BrokenPipeError:
-                continue  # it ended for want of work a moment ago
+                if is_last or not ended.was_idle:  # else it has ended for want of work a moment ago
+                    raise CellDiedError(ended.reason) from None
             finally:
                 if not is_whole:
                     self._end()
@@ -160,16 +158,16 @@ class Cell(Generic[Item, Message]):
         return link
 
     def _answers(self, link: Connection, limit: float) -> Iterator[tuple[int, Any]]:
-        fresh = True
+        fresh, left = True, limit
         while True:
             began = time.monotonic()
             try:
-                if not link.poll(None if limit == float("inf") else max(0.0, limit)):
+                if not link.poll(None if left == float("inf") else max(0.0, left)):
                     raise CellTimeoutError(f"took longer than {limit:g} s")
                 answer = link.recv_bytes()
             except (EOFError, ConnectionError):
                 raise _EndedError(*self._cause(fresh)) from None
-            limit -= time.monotonic() - began
+            left -= time.monotonic() - began
             fresh = False
             yield pickle.loads(answer)  # noqa: S301 - from a process of this program
 

@@ -17,7 +17,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sharpness, square_box, track_faces
+from resgat_pl.data.faces import (
+    MTCNN,
+    Face,
+    FaceDetector,
+    WholeFrame,
+    crop,
+    sharpness,
+    square_box,
+    touches,
+    track_faces,
+)
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
@@ -92,7 +102,8 @@ Track = dict[int, Cut]
 """One face over time: frame number → where to cut."""
 
 _FRAMES_IN_MEMORY = 64
-"""Up to so many frames are kept between detection and cutting (400 MB at 1080p); more are decoded a second time."""
+_BYTES_IN_MEMORY = 2**30
+"""Up to so much is kept between detection and cutting (400 MB at 1080p); of more, all is decoded a second time."""
 
 
 class _Plan(NamedTuple):
@@ -219,10 +230,14 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     size = [0, 0]
     for frame in media.read(wanted):
         numbers.append(frame.number)
-        found.append(detector.detect(frame.image))
         size = list(frame.image.shape[1::-1])
+        faces = _detect(detector, frame, record)
+        found.append([f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)])
+        keep = keep and len(wanted) * frame.image.nbytes <= _BYTES_IN_MEMORY
         if keep:
             kept.append(frame)
+        else:
+            kept.clear()
     most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
     tracks = [
         {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
@@ -231,6 +246,17 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     if not tracks:
         raise MediaError(f"{record.files[0]}: no face found in {len(numbers)} frames of {size[0]}x{size[1]} px")
     return _Plan(tracks, size, kept if keep else None)
+
+
+def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[Face]:
+    try:
+        return detector.detect(frame.image)
+    except (cv2.error, MemoryError, ValueError) as error:
+        height, width = frame.image.shape[:2]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MediaError(
+            f"{record.files[0]}: the face detector failed on frame {frame.number} of {width}x{height} px ({reason})"
+        ) from None
 
 
 def _cut_of(face: Face, detector: FaceDetector, margin: float) -> Cut:
@@ -243,6 +269,9 @@ def _save(
     record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, name: str
 ) -> tuple[dict[str, Any], Picture]:
     """One crop and its row."""
+    if not touches(cut.box, frame.image.shape[1::-1]):
+        height, width = frame.image.shape[:2]
+        raise MediaError(f"{record.files[0]}: the frame size changes within the video, to {width}x{height} px")
     image = crop(frame.image, cut.box, extraction.size)
     options = (
         [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]  # half the time
