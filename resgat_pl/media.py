@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-import av.error
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, track_faces
-from resgat_pl.data.frames import Frame, Media, read_image
+from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, track_faces
+from resgat_pl.data.frames import DECODER_ERRORS, MOST_PIXELS, Frame, Media, read_image
 from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import DatasetNotFoundError, ManifestError, MediaError
@@ -168,11 +167,11 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
         for frame in frames:
             size = (frame.image.shape[1], frame.image.shape[0])
             time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
-            faces = [face for face in detector.detect(frame.image) if _touches(face, size)]
+            faces = [f for f in detector.detect(frame.image) if touches(_box(f, extraction), size)]
             times.append((frame.number, time))
             detected.append(faces)
             cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
-    except (cv2.error, av.error.FFmpegError, OSError) as error:
+    except DECODER_ERRORS as error:
         raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
     if len(times) < wanted:
         notes.append(f"Only {len(times)} of {wanted} frames could be decoded: the file breaks off or is damaged.")
@@ -243,29 +242,20 @@ def _guess(path: Path) -> Literal["image", "video"]:
 def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int, int]:
     """The sampled frames, the number of frames there are, and of those asked for."""
     if medium.kind == "image":
-        image = _read_image(medium.path)
+        image = read_image(medium.path, MOST_PIXELS)
         return iter([Frame(0, float("nan"), image)]), 1, 1
     media = Media([medium.path], "video")
     chosen = extraction.sample(media)
     return media.read(chosen), len(media.indices), len(chosen)
 
 
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    try:
-        return read_image(path)
-    except cv2.error as error:  # larger than OpenCV will decode
-        raise MediaError(f"{path}: cannot be decoded ({str(error.err).strip() or 'OpenCV gave no reason'})") from None
-
-
-def _touches(face: Face, size: tuple[int, int]) -> bool:
-    """Whether any of a box lies within the frame: a detector may place one beside it."""
-    x0, y0, x1, y1 = face.box
-    return bool(x1 > 0 and y1 > 0 and x0 < size[0] and y0 < size[1] and x1 > x0 and y1 > y0)
+def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:
+    whole = isinstance(extraction.face_detector, WholeFrame)
+    return face.box.astype(np.int32) if whole else square_box(face.box, extraction.margin)
 
 
 def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -> Shot:
-    whole = isinstance(extraction.face_detector, WholeFrame)
-    box = face.box.astype(np.int32) if whole else square_box(face.box, extraction.margin)
+    box = _box(face, extraction)
     image = crop(frame.image, box, extraction.size)
     if extraction.image_format == "jpg":  # the detector has learnt from faces with these traces of compression
         options = [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]

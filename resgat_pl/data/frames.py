@@ -8,10 +8,13 @@ converted to RGB.
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from weakref import finalize
 
 import av
@@ -28,6 +31,21 @@ from resgat_pl.errors import MediaError
 from resgat_pl.types import MediaKind
 
 FrameCount = int | Literal["all"]
+
+MOST_PIXELS: Final = 2**27
+"""Larger pictures of unknown origin are not decoded: 134 million pixels are a frame of 16K video (15360×8640), and
+0.4 GB once decoded. A file of a few kB can claim a thousand times as many."""
+
+DECODER_ERRORS: Final = (
+    av.error.FFmpegError,
+    cv2.error,
+    OSError,
+    MemoryError,
+    ValueError,  # of PyAV and numpy: sizes and pixel formats that they cannot represent
+    ArithmeticError,  # a frame rate of 1/0
+    NotImplementedError,
+)
+"""What decoders raise on damaged files."""
 
 
 class Frame(NamedTuple):
@@ -103,20 +121,47 @@ class Media:
             return
         for index, path in zip(self.indices.tolist(), self.files, strict=True):
             if index in wanted:
-                yield Frame(index, float("nan"), read_image(path))
+                yield Frame(index, float("nan"), read_image(path, MOST_PIXELS))
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, most_pixels: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as ``(H, W, 3)`` uint8 RGB, turned upright by its EXIF tag; grey and alpha are converted.
 
+    Args:
+        path: The file.
+        most_pixels: Do not decode a picture that says it has more; for files of unknown origin.
+
     Raises:
-        MediaError: The file is missing or no image.
+        MediaError: The file is missing, no image, or too large.
     """
     try:
-        data = np.frombuffer(read_bytes(path), np.uint8)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
-    return decode_image(data, path)
+        data = read_bytes(path)
+    except (OSError, MemoryError) as error:
+        raise MediaError(f"{path}: cannot be read ({_reason(error)})") from None
+    if most_pixels is not None:
+        _check_size(path, *_size_of(data), most_pixels)
+    return decode_image(np.frombuffer(data, np.uint8), path)
+
+
+def _size_of(data: bytes) -> tuple[int, int]:
+    """Width and height in an image's header; 0, 0 if it has none."""
+    from PIL import Image  # here: videos need none of it
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures, which is what is asked, and of odd metadata
+            with Image.open(BytesIO(data)) as image:
+                return image.size
+    except Image.DecompressionBombError as error:
+        return int(re.findall(r"\d+", str(error))[0]), 1
+    except Exception:  # whatever it is, the decoder has the last word
+        return 0, 0
+
+
+def _check_size(path: object, width: int, height: int, most: int = MOST_PIXELS) -> None:
+    if width * height > most:
+        size = f"{width}x{height} px" if height > 1 else f"{width:,} pixels"
+        raise MediaError(f"{path}: is too large: {size}, at most {most:,} pixels are decoded. Scale it down.")
 
 
 def decode_image(data: NDArray[np.uint8], path: object) -> NDArray[np.uint8]:
@@ -129,7 +174,10 @@ def decode_image(data: NDArray[np.uint8], path: object) -> NDArray[np.uint8]:
     Raises:
         MediaError: They are no image.
     """
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    except (cv2.error, MemoryError) as error:  # larger than OpenCV will decode, or than the memory
+        raise MediaError(f"{path}: cannot be decoded ({_reason(error)})") from None
     if image is None:
         raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
     return image.astype(np.uint8, copy=False)
@@ -151,6 +199,8 @@ class _Source:
             raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
         if self._copy is not None:
             finalize(self, self._copy.close)
+        if self._copy is None and not path.is_file():
+            raise MediaError(f"{path}: is no file but a folder, a pipe or a device")  # a pipe would be read for ever
         if size == 0:
             raise MediaError(f"{path}: is empty (0 bytes)")
 
@@ -168,10 +218,11 @@ def _count_frames(source: _Source) -> int:
             if not container.streams.video:
                 raise MediaError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
-            if stream.frames:
+            _check_size(path, stream.codec_context.width, stream.codec_context.height)
+            if stream.frames > 0:
                 return stream.frames
             return sum(packet.size > 0 for packet in container.demux(stream))
-    except (av.error.FFmpegError, OSError) as error:
+    except DECODER_ERRORS as error:
         raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
 
 
@@ -186,7 +237,7 @@ def _decode(source: _Source, wanted: set[int]) -> Iterator[Frame]:
             for frame in decode(source, wanted - found):
                 found.add(frame.number)
                 yield frame
-        except (av.error.FFmpegError, OSError) as error:
+        except DECODER_ERRORS as error:
             problem = _reason(error)
         if found == wanted:
             return
@@ -247,6 +298,8 @@ def _rate(stream: VideoStream) -> float:
 
 
 def _frame(number: int, frame: VideoFrame, rate: float) -> Frame:
+    if frame.width * frame.height > MOST_PIXELS:  # the header had said otherwise
+        raise ValueError(f"a frame of {frame.width}x{frame.height} px, at most {MOST_PIXELS:,} pixels are decoded")
     image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     if frame.rotation:
         # PyAV gives the stored pixels; phones store sideways pictures and say so.
@@ -257,4 +310,7 @@ def _frame(number: int, frame: VideoFrame, rate: float) -> Frame:
 def _reason(error: Exception) -> str:
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or cut off: no valid header"
-    return getattr(error, "strerror", None) or str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = getattr(error, "err", None) or getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()) or type(error).__name__

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.cutting import fragment_path
+from resgat_pl.data.fragments import fragment_path
 from resgat_pl.data.locations import is_remote, listing, make_folder, readable, remove_tree, write_atomic
 from resgat_pl.data.manifest import Manifest, write_table
 from resgat_pl.data.shards import FOLDER, INDEX_NAME, INDEX_VERSION, PLACE, Member, Shard, write_index

@@ -1,0 +1,165 @@
+"""A video's results on the disk: its crops, then the fragment of the manifest that vouches for them.
+
+Videos are cut in a process of its own (``cells``), which hands over pictures and writes nothing: a decoder that dies
+or hangs costs that video and leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
+from resgat_pl.data.cutting import Extraction, Original, Outcome, Picture, crops_folder, cut_video
+from resgat_pl.data.locations import readable
+from resgat_pl.data.manifest import rows_to_table, write_table
+from resgat_pl.types import VideoRecord
+
+VIDEO_TIMEOUT = 600.0
+"""Seconds that a video may take unless told otherwise: 32 frames take a few, 10,000 a quarter of an hour."""
+
+
+class Task(NamedTuple):
+    """A video to cut, and its original where it is a fake's."""
+
+    record: VideoRecord
+    original: Original | None
+
+
+class Cutter:
+    """``cut_video`` in a process that is kept for the next video.
+
+    Args:
+        extraction: Settings.
+        timeout: Seconds that a video may take.
+        threads: Threads of OpenCV; None leaves its default.
+    """
+
+    def __init__(self, extraction: Extraction, timeout: float = VIDEO_TIMEOUT, threads: int | None = None) -> None:
+        self.timeout = timeout
+        self._arguments = extraction, timeout, threads
+        self._cell: Cell[Task, Picture | Outcome] = Cell(_Cut(extraction), threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy elsewhere has a process of its own."""
+        return Cutter, self._arguments
+
+    def run(self, task: Task) -> Iterator[Picture | Outcome]:
+        """Yield what ``cut_video`` yields.
+
+        Raises:
+            CellDiedError, CellTimeoutError: What became of the process.
+            EngineError: It cannot be started.
+        """
+        return self._cell.run(task, self.timeout)
+
+    def close(self) -> None:
+        """End the process; what it is doing for another thread fails."""
+        self._cell.close()
+
+
+class _Cut:
+    def __init__(self, extraction: Extraction) -> None:
+        self.extraction = extraction
+
+    def __call__(self, task: Task) -> Iterator[Picture | Outcome]:
+        return cut_video(task.record, self.extraction, task.original)
+
+
+def extract_video(
+    record: VideoRecord,
+    cutter: Cutter,
+    out: Path,
+    request: str,
+    reference: Path | None = None,
+    store: Store = "files",
+) -> int:
+    """Cut the faces out of one video; write its crops, then its fragment.
+
+    Args:
+        record: The video.
+        cutter: Who does the cutting.
+        out: Folder of the data set's crops.
+        request: Hash that marks the fragment as up to date.
+        reference: Fragment of the original, with which a fake is aligned.
+        store: Where the crops go; it does not change them.
+
+    Returns:
+        Number of crops written. A video that cannot be read gives 0; its fragment says why.
+    """
+    crops = CropWriter(out, record.key, crops_folder(record), store)
+    rows, report = _cut(Task(record, _original(reference)), cutter, crops)
+    if "skipped" in report:
+        crops.discard()
+    crops.finish()
+    write_table(rows_to_table(rows), fragment_path(out, record.key), {"request": request, **report})
+    return len(rows)
+
+
+def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
+    name = task.record.files[0]
+    reason = ""
+    for _ in range(2):  # a process can be killed for what others did, such as taking all memory
+        outcome = None
+        try:
+            for message in cutter.run(task):
+                if isinstance(message, Outcome):
+                    outcome = message
+                else:
+                    crops.add(message.name, message.data)
+            if outcome is not None:
+                return outcome
+        except CellTimeoutError:
+            reason = f"{name}: took longer than {cutter.timeout:g} s; tried again with a longer --video_timeout only"
+            return Outcome([], {"skipped": reason, "timeout": cutter.timeout})
+        except CellDiedError as error:
+            reason = f"{name}: {error}"
+        crops.discard()
+    return Outcome([], {"skipped": reason})
+
+
+def _original(reference: Path | None) -> Original | None:
+    if reference is None:
+        return None
+    table = pq.read_table(readable(reference))
+    return Original(table.to_pylist(), read_report(table.schema.metadata).get("frame_size"))
+
+
+def fragment_path(out: Path, key: str) -> Path:
+    """The fragment of the video ``key``."""
+    return out / "fragments" / f"{video_hash(key)}.parquet"
+
+
+def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What ``extract_video`` noted in a fragment: the request and ``Outcome.report``.
+
+    ``timeout`` holds the limit in seconds that a video has exceeded.
+
+    Raises:
+        ValueError: The fragment holds no report.
+    """
+    report = json.loads((metadata or {}).get(b"resgat", b"null"))
+    if not isinstance(report, dict):
+        raise ValueError("no report in the fragment")
+    return report
+
+
+def is_done(report: dict[str, Any], request: str) -> bool:
+    """Whether a fragment with this report is what was asked for."""
+    return report.get("request") == request and "skipped" not in report
+
+
+def is_to_be_cut(report: dict[str, Any], request: str, timeout: float) -> bool:
+    """Whether another run should try the video, unless its crops are lost.
+
+    What could not be read is tried again: the disk may be back, the memory free. What took too long is not, unless it
+    is given more time: it would cost the whole of that time in every run.
+    """
+    if report.get("request") != request:
+        return True
+    return "skipped" in report and not report.get("timeout", -1.0) >= timeout

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.errors import ConfigError, EngineError
+
+ROOT = Path(__file__).parents[2]
+
+
+def work(order: str) -> Iterator[int]:
+    """Does as it is told, and says in which process."""
+    if order == "end":
+        os._exit(0)
+    mark = Path(order.removeprefix("end once "))
+    if order.startswith("end once") and not mark.exists():
+        mark.touch()
+        os._exit(0)
+    yield os.getpid()
+    match order:
+        case "crash":
+            ctypes.string_at(0)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(7)
+        case "hang":
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            time.sleep(600)
+        case "bug":
+            raise KeyError("a bug")
+        case "odd bug":
+            raise OddError(1, 2)
+        case "mistake":
+            raise ConfigError("your mistake")
+        case "much":
+            yield from range(20_000)
+
+
+class OddError(Exception):
+    """Cannot be unpickled."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cell[str, int]]:
+    monkeypatch.syspath_prepend(ROOT)  # where the other process finds this module
+    cell: Cell[str, int] = Cell(work)
+    yield cell
+    cell.close()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_one_process_is_kept_and_its_messages_come_in_order(cell: Cell[str, int]) -> None:
+    first, *numbers = cell.run("much")
+    assert numbers == list(range(20_000))
+    assert list(cell.run("")) == [first]
+    assert first != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("order", "cause"),
+    [
+        ("crash", r"died \(signal 11, SIGSEGV\)"),
+        ("kill", r"killed \(signal 9, SIGKILL\), usually because memory"),
+        ("exit", r"ended by itself \(exit status 7\)"),
+    ],
+)
+def test_a_death_is_told_and_the_next_item_gets_a_new_process(cell: Cell[str, int], order: str, cause: str) -> None:
+    (first,) = cell.run("")
+    before = descriptors()
+    with pytest.raises(CellDiedError, match=cause):
+        list(cell.run(order))
+    (second,) = cell.run("")
+    assert second != first
+    assert not Path(f"/proc/{first}").exists()
+    assert descriptors() == before
+
+
+def test_a_hang_ends_at_the_limit(cell: Cell[str, int]) -> None:
+    (first,) = cell.run("")
+    began = time.monotonic()
+    with pytest.raises(CellTimeoutError, match=r"longer than 0\.5 s"):
+        list(cell.run("hang", 0.5))
+    assert time.monotonic() - began < 30
+    assert not Path(f"/proc/{first}").exists()
+    assert list(cell.run("")) != [first]
+
+
+def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(cell: Cell[str, int]) -> None:
+    list(cell.run(""))
+    for _ in cell.run("", 5):
+        time.sleep(6)
+
+
+def test_errors_come_back_with_their_traceback_and_the_process_stays(cell: Cell[str, int]) -> None:
+    (first,) = cell.run("")
+    with pytest.raises(KeyError, match="a bug") as caught:
+        list(cell.run("bug"))
+    assert "in work" in str(caught.value.__cause__)
+    with pytest.raises(ConfigError, match="your mistake"):
+        list(cell.run("mistake"))
+    with pytest.raises(RuntimeError, match="OddError"):
+        list(cell.run("odd bug"))
+    assert list(cell.run("")) == [first]
+
+
+def test_left_half_read_it_starts_afresh(cell: Cell[str, int]) -> None:
+    messages = cell.run("much")
+    first = next(messages)
+    messages.close()  # type: ignore[attr-defined] # it is a generator
+    again, *numbers = cell.run("much")
+    assert again != first
+    assert len(numbers) == 20_000
+
+
+def test_a_process_that_ended_for_want_of_work_is_replaced_once(cell: Cell[str, int], tmp_path: Path) -> None:
+    (first,) = cell.run("")
+    os.kill(first, signal.SIGKILL)
+    while cell._process is not None and cell._process.poll() is None:
+        time.sleep(0.01)
+    (second,) = cell.run("")
+    assert second != first
+    # ended with status 0 before the first message, as for want of work just when the item came
+    mark = tmp_path / "mark"
+    assert list(cell.run(f"end once {mark}")) != [second]
+    with pytest.raises(CellDiedError, match="by itself"):
+        list(cell.run("end"))
+
+
+def test_closed_from_another_thread_the_work_fails_at_once(cell: Cell[str, int]) -> None:
+    threading.Timer(1.0, cell.close).start()
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="given up"):
+        list(cell.run("hang"))
+    assert time.monotonic() - began < 60
+    with pytest.raises(EngineError, match="given up"):
+        list(cell.run(""))
+
+
+def test_forgotten_it_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    cell: Cell[str, int] = Cell(work)
+    (process,) = cell.run("")
+    del cell
+    gc.collect()
+    assert not Path(f"/proc/{process}").exists()
+
+
+def test_a_function_that_cannot_be_unpacked_there_is_a_bug_not_a_death() -> None:
+    class Refuses:
+        def __reduce__(self) -> tuple[object, ...]:
+            return exec, ("raise ImportError('lacks this')",)
+
+        def __call__(self, _: str) -> Iterator[int]:
+            yield 1
+
+    with pytest.raises(ImportError, match="lacks this"):
+        list(Cell(Refuses()).run(""))
+
+
+def test_functions_of_a_script_are_taken_along(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('not this one')")  # what lies in the current folder
+    (tmp_path / "script.py").write_text(
+        "from resgat_pl.data.cells import Cell\n"
+        "class Twice:\n"
+        "    def __call__(self, number):\n"
+        "        import os\n"
+        "        yield 2 * number, os.getpid()\n"
+        "((number, process),) = Cell(Twice(), 1).run(21)\n"
+        "import os\n"
+        "print(number, process != os.getpid())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "42 True\n", done.stderr
