@@ -130,7 +130,7 @@ def extract_video(
     Returns:
         Number of crops written. A video that cannot be read gives 0; its fragment says why.
     """
-    folder = f"crops/{_safe_path(record).as_posix()}"
+    folder = crops_folder(record)
     crops = CropWriter(out, record.key, folder, store)
     report: dict[str, Any] = {"request": request}
     rows: list[dict[str, Any]] = []
@@ -162,6 +162,11 @@ def extract_video(
     crops.finish()
     write_table(rows_to_table(rows), fragment_path(out, record.key), report)
     return len(rows)
+
+
+def crops_folder(record: VideoRecord) -> str:
+    """The folder of a video's crops, where they are files, relative to that of the data set's."""
+    return f"crops/{_safe_path(record).as_posix()}"
 
 
 def fragment_path(out: Path, key: str) -> Path:
