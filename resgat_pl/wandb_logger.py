@@ -91,13 +91,12 @@ class LastingWandbLogger(WandbLogger):
         """Begin the run anew offline, with everything that was logged; or do without W&B."""
         import wandb
 
-        with contextlib.suppress(Exception):
-            wandb.teardown()  # only forgets a process that is dead
+        _forget()
         try:
             if self._revivals >= _REVIVALS:
                 raise RuntimeError(f"it died {self._revivals + 1} times")
             self._revivals += 1
-            options = {**self._wandb_init, "id": self.version, "mode": "offline", "reinit": "create_new"}
+            options = {**self._wandb_init, "id": self.version, "mode": "offline"}
             self._experiment = run = wandb.init(**options)
             run.define_metric("trainer/global_step")  # as Lightning does
             run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -136,7 +135,7 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
     """
     import wandb
 
-    for mode in ({}, {"mode": "offline", "reinit": "create_new"}):
+    for mode in ({}, {"mode": "offline"}):
         try:
             with wandb.init(**{"settings": patience(), **options, **mode}) as run:
                 run.log(dict(make()))
@@ -146,8 +145,16 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
                 raise
             remedy = "nothing is logged there." if mode else "it is logged offline, see the folder wandb."
             rank_zero_warn(f"W&B cannot be used ({_reason(error)}): {remedy} All results are in files as well.")
-            with contextlib.suppress(Exception):
-                wandb.teardown()
+            _forget()
+
+
+def _forget() -> None:
+    """Let go of a run whose process is dead: finishing it fails before W&B does so itself."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
+    wandb.run = None
 
 
 class _Nobody:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import tarfile
+from multiprocessing import current_process
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Final, Literal
 
 from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, write_atomic
 
 Store = Literal["files", "shards"]
 """``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""
+
+_PARENT: Final = os.getppid()  # of a worker: the run, which is alive while its workers import this
 
 
 def video_hash(key: str) -> str:
@@ -47,7 +52,12 @@ class CropWriter:
         self.discard()  # an earlier attempt, or other settings
 
     def add(self, name: str, data: bytes) -> None:
-        """Take one file; its name is relative to ``out``."""
+        """Take one file; its name is relative to ``out``.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        _require_parent()
         if self.tar is not None:
             append_member(self.tar, name, data)
             return
@@ -73,6 +83,7 @@ class CropWriter:
         Raises:
             OSError: It is not.
         """
+        _require_parent()
         if self.tar:
             write_atomic(self.loose, close_tar(self.tar))
         elif not is_remote(self.out) and self.unfinished.is_dir():
@@ -82,6 +93,16 @@ class CropWriter:
             while folder != self.out:  # those above it may be new as well
                 folder = folder.parent
                 sync_folder(folder)
+
+
+def _require_parent() -> None:
+    """Stop a process of joblib that outlived the run which started it: the next run may be at the same video.
+
+    Raises:
+        OSError: It did.
+    """
+    if current_process().name.startswith("LokyProcess") and os.getppid() != _PARENT:
+        raise OSError(errno.ECANCELED, "the extraction that asked for it has ended")
 
 
 def loose_path(out: Path, key: str) -> Path:
