@@ -359,12 +359,17 @@ def _plain(value: Any) -> Any:
 def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]) -> None:
     import wandb
 
+    from resgat_pl.wandb_logger import publish
+
     pooled = [line for line in lines if line.checkpoint == POOLED]
     columns: list[str | int] = ["label", "method", "kind", "score", "value", "low", "high", "faces", "ms"]
     data = [
         [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
         for line in pooled
     ]
-    with wandb.init(project="resgat", name=out.name, job_type="benchmark", dir=out) as run:
+
+    def make() -> dict[str, Any]:
         picture = wandb.Image(str(out / "leaderboard.png"))
-        run.log({"leaderboard": wandb.Table(columns=columns, data=data), "quality against time": picture})
+        return {"leaderboard": wandb.Table(columns=columns, data=data), "quality against time": picture}
+
+    publish(make, project="resgat", name=out.name, job_type="benchmark", dir=out)

@@ -122,7 +122,9 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
         table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, "split", "label"])
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
-        pa.csv.write_csv(table, folder / name)
+        file = pa.BufferOutputStream()
+        pa.csv.write_csv(table, file)
+        write_atomic(folder / name, file.getvalue().to_pybytes())
 
     everything = np.arange(len(index), dtype=np.int64)
     frame_columns = ["track", "frame_index", "time", "crop_path"]

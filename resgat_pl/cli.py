@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from resgat_pl import __version__
-from resgat_pl.errors import ConfigError, ResGATError
+from resgat_pl.errors import ConfigError, ResGATError, StorageError
 
 TOOLS: dict[str, tuple[str, str, str]] = {
     "synth": (
@@ -64,6 +64,14 @@ def main(argv: Sequence[str]) -> int:
     except ResGATError as error:
         print(f"resgat: error: {error}", file=sys.stderr)
         return error.status
+    except OSError as error:
+        from resgat_pl.data.room import is_refusal, not_stored
+
+        if not is_refusal(error):
+            raise
+        message = f"{not_stored(error)} What was written before is intact: make room, and give the same command again."
+        print(f"resgat: error: {message}", file=sys.stderr)
+        return StorageError.status
     except KeyboardInterrupt:
         print("resgat: interrupted; the same command continues finished work where it can", file=sys.stderr)
         return 130

@@ -17,6 +17,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
 from resgat_pl.data.frames import FrameCount
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.room import is_refusal, not_stored, storing
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
 from resgat_pl.media import Medium, cutting_of, find_faces, find_media, safe_names
 from resgat_pl.report.document import SCHEMA, Document, to_json
@@ -79,7 +80,8 @@ def explain(
         cutting, assumed = replace(cutting, detector=detector), []
     cutting = replace(cutting, frames=frames, every=every)
     work = _Work(Examiner(weights, cutting, assumed, chosen, batch_size, seed), cutting, faces, out, html, overlays)
-    return work.run(found)
+    with storing(out):
+        return work.run(found)
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -158,6 +160,8 @@ class _Work:
         try:
             return self._judge(medium, folder, started)
         except (ResGATError, OSError) as error:
+            if isinstance(error, OSError) and is_refusal(error):
+                raise not_stored(error, folder) from None
             reason = str(error)
         except Exception as error:
             if alone:

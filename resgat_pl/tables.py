@@ -293,6 +293,13 @@ def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool
 def _log_to_wandb(out: Path, name: str, header: list[str], body: list[list[str]]) -> None:
     import wandb
 
+    from resgat_pl.wandb_logger import publish
+
     columns: list[str | int] = list(header)
-    with wandb.init(project="resgat", name=name, job_type="reproduce", dir=out) as run:
-        run.log({name: wandb.Table(columns=columns, data=body)})
+    publish(
+        lambda: {name: wandb.Table(columns=columns, data=body)},
+        project="resgat",
+        name=name,
+        job_type="reproduce",
+        dir=out,
+    )

@@ -11,7 +11,7 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jsonargparse import Namespace, set_parsing_settings
@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
+from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.errors import ConfigError
 from resgat_pl.heatmaps import Heatmaps
@@ -26,6 +27,13 @@ from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
+
+_GUARDED: Final = {
+    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
+    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
+    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
+    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
+}
 
 
 class ResGATCLI(LightningCLI):
@@ -68,6 +76,7 @@ class ResGATCLI(LightningCLI):
         """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
         data = self.config[self.config.subcommand].data
         require_data(data.root, data.crops)
+        self._guard_loggers()
         path = self._ckpt_path()
         if self.config.subcommand != "fit" or path is None:
             return
@@ -78,6 +87,18 @@ class ResGATCLI(LightningCLI):
                 arguments = logger.init_args
                 if run is not None and arguments.get("id") is None and arguments.get("version") is None:
                     arguments.id = run
+
+    def _guard_loggers(self) -> None:
+        """Put loggers that outlast a full disk and a dead W&B in the place of Lightning's own."""
+        loggers = self.config[self.config.subcommand].trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if isinstance(logger, Namespace):
+                logger.class_path = _GUARDED.get(str(logger.get("class_path")), logger.get("class_path"))
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; say what a full disk has cost, and how to go on."""
+        with storing_run(self.trainer):
+            super()._run_subcommand(subcommand)
 
     def _ckpt_path(self) -> Path | None:
         value = self.config[self.config.subcommand].get("ckpt_path")
@@ -103,7 +124,7 @@ def parser_options() -> dict[str, Any]:
         "seed_everything_default": 0,
         "save_config_callback": RunProvenance,
         "save_config_kwargs": {"overwrite": True},
-        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
+        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId(), CheckpointRoom()]},
         "parser_kwargs": {
             "prog": "resgat",
             "parser_mode": "omegaconf+",

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from resgat_pl.data.counts import ClassCounts, class_counts
 from resgat_pl.data.duplicates import find_duplicates, perceptual_hash
-from resgat_pl.data.frames import Media
+from resgat_pl.data.frames import Media, read_image
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
@@ -175,7 +175,7 @@ def _check_manifest(
         names = manifest.column("crop_path")
         absent = [name for name in tqdm(names, desc="look for crops", unit="crop") if _is_empty(manifest.folder / name)]
         report.unreadable |= {str(manifest.folder / name): "missing or empty" for name in absent}
-    pictures = _read([_Job((path,), "crops") for path in paths], jobs, "read crops", "crop")
+    pictures = _read([_Job((path,), "crops", stored=True) for path in paths], jobs, "read crops", "crop")
     report.files = len(manifest)
     report.unreadable |= {
         str(path): found for path, found in zip(paths, pictures, strict=True) if isinstance(found, str)
@@ -248,6 +248,7 @@ class _Job(NamedTuple):
 
     files: tuple[Path | Member, ...]
     kind: MediaKind
+    stored: bool = False  # by an extraction
 
 
 def _look(job: _Job) -> NDArray[np.uint64] | str:
@@ -257,7 +258,9 @@ def _look(job: _Job) -> NDArray[np.uint64] | str:
             files = [file for file in job.files if not isinstance(file, Member)]  # videos are files
             frame = next(iter(Media(files, job.kind).read([0])), None)
             return "no frame can be decoded" if frame is None else perceptual_hash(frame.image)
-        return perceptual_hash(picture(job.files[len(job.files) // 2]))
+        file = job.files[len(job.files) // 2]
+        # Other people's pictures may end as they like, as long as they can be decoded.
+        return perceptual_hash(picture(file) if job.stored or isinstance(file, Member) else read_image(file))
     except ResGATError as error:
         return str(error)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from resgat_pl.data.locations import make_folder, remove_tree, write_atomic
+from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, write_atomic
 
 Store = Literal["files", "shards"]
 """``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""
@@ -20,7 +20,10 @@ def video_hash(key: str) -> str:
 
 
 class CropWriter:
-    """Takes the crops and masks of one video.
+    """Takes the crops and masks of one video; none has its name before all are on the disk.
+
+    Files of a local disk are gathered in a folder with a temporary name. Waiting for the disk once a video and not
+    once a file lets it write many at a time.
 
     Args:
         out: Folder of the data set's crops.
@@ -32,31 +35,57 @@ class CropWriter:
     def __init__(self, out: Path, key: str, folder: str, store: Store) -> None:
         self.out = out
         self.folder = out / folder
+        self.unfinished = self.folder.with_name(f".{video_hash(key)}.tmp")
         self.loose = loose_path(out, key)
         self.tar = bytearray() if store == "shards" else None
         # Until the new one is written, the old fragment would vouch for crops that are no longer there.
-        self.loose.with_suffix(".parquet").unlink(missing_ok=True)
+        fragment = self.loose.with_suffix(".parquet")
+        if fragment.is_file():
+            fragment.unlink()
+            if not is_remote(out):
+                sync_folder(fragment.parent)  # or a power cut could bring it back and not the crops
         self.discard()  # an earlier attempt, or other settings
 
     def add(self, name: str, data: bytes) -> None:
-        """Take one file; its name is relative to ``out``."""
+        """Take one file; its name is relative to ``out``.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         if self.tar is not None:
             append_member(self.tar, name, data)
             return
-        make_folder(self.folder)
-        write_atomic(self.out / name, data)
+        if is_remote(self.out):
+            make_folder(self.folder)
+            write_atomic(self.out / name, data)
+            return
+        make_folder(self.unfinished)
+        (self.unfinished / PurePosixPath(name).name).write_bytes(data)
 
     def discard(self) -> None:
         """Remove what there is of the video."""
         remove_tree(self.folder)
+        if not is_remote(self.out):
+            remove_tree(self.unfinished)
         self.loose.unlink(missing_ok=True)
         if self.tar is not None:
             self.tar.clear()
 
     def finish(self) -> None:
-        """Make sure that everything is on the disk."""
+        """Make sure that everything is on the disk, then give it its name.
+
+        Raises:
+            OSError: It is not.
+        """
         if self.tar:
             write_atomic(self.loose, close_tar(self.tar))
+        elif not is_remote(self.out) and self.unfinished.is_dir():
+            sync_folder(self.unfinished, files=True)
+            self.unfinished.rename(self.folder)
+            folder = self.folder
+            while folder != self.out:  # those above it may be new as well
+                folder = folder.parent
+                sync_folder(folder)
 
 
 def loose_path(out: Path, key: str) -> Path:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl.data.crop_writer import Store, loose_path
-from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction
+from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, crops_folder
 from resgat_pl.data.engines import EngineName, open_engine
 from resgat_pl.data.fragments import (
     VIDEO_TIMEOUT,
@@ -139,14 +139,16 @@ def extract(
         reports = dict(zip(keys, _reports(out, keys), strict=True))
         stored = Stored(out, store, requests)
         cut = {
-            key: report.get("request") == requests[key] and ("skipped" in report or stored.holds(key, requests[key]))
+            key: report.get("request") == requests[key]
+            and ("skipped" in report or stored.holds(key, requests[key], crops_folder(records[key])))
             for key, report in reports.items()
         }
         if merge:
             _check_complete(root, out, cut)
         if share is None:
-            stored.clear()
-            _sweep(out)
+            with storing(out):
+                stored.clear()
+                _sweep(out)
         todo = [] if merge else _todo(records, requests, reports, cut, video_timeout)
         with (
             tqdm(total=len(keys), initial=len(keys) - len(todo), unit="video", desc="extract", smoothing=0.05) as bar,
@@ -163,8 +165,8 @@ def extract(
         refresh(out)  # a store's listing from before the work
         if share is not None:
             return _tell(share, root, out, keys)
-        _sweep(out)  # what a killed worker of a cluster left
         with storing(out):
+            _sweep(out)  # what a killed worker of a cluster left
             if stored.store == "shards":
                 pack(out, requests, shard_megabytes)
             return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())

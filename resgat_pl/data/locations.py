@@ -196,7 +196,7 @@ def local_file(path: Path) -> IO[bytes] | None:
     return copy
 
 
-def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Write a file so that a reader sees the old one, the new one or none, never half of one.
 
     A local file is written under a temporary name in the same folder and renamed; an object store does as much itself.
@@ -204,23 +204,57 @@ def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
     Args:
         path: The file's final name.
         data: Its content.
-        durable: Also wait until the disk has it, so that it survives a power cut.
+        durable: Wait until the disk has it before it gets its name, so that this also holds after a power cut.
+
+    Raises:
+        OSError: It cannot be written; it names the file. What was there before is there still.
     """
     if is_remote(path):
         _put(path, data)
         return
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None  # not the temporary name, or none at all
         raise
+
+
+def sync_folder(folder: Path, files: bool = False) -> None:
+    """Wait until the disk has a folder's names; local folders only.
+
+    Args:
+        folder: The folder.
+        files: Before that, the content of all its files.
+
+    Raises:
+        OSError: The disk refuses, for example because it is full: some take in what they have no room for.
+    """
+    with os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries if entry.is_file()] if files else []
+    for path in [*paths, str(folder)]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if path != str(folder) or error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network disks cannot
+                error.filename = path
+                raise
+        finally:
+            os.close(handle)
 
 
 def make_folder(folder: Path) -> None:
@@ -248,8 +282,9 @@ def remove_tree(folder: Path) -> None:
             return
 
 
-def _put(path: Path, data: bytes) -> None:
+def _put(path: Path, data: bytes | memoryview) -> None:
     fs, name = _fs(path)
+    data = bytes(data)
     with _as_os_error(path):
         if _is_store(fs):
             fs.pipe_file(name, data)

@@ -96,9 +96,17 @@ class Stored:
         for name in _names(self.out / FOLDER, ".tmp") if not is_remote(self.out) else ():
             (self.out / FOLDER / name).unlink(missing_ok=True)
 
-    def holds(self, key: str, request: str) -> bool:
-        """Whether the crops of a video whose fragment carries ``request`` are there; files are taken at their word."""
-        if self.store == "files" or self.shards.get(key) == request or loose_path(self.out, key).is_file():
+    def holds(self, key: str, request: str, folder: str) -> bool:
+        """Whether the crops of a video whose fragment carries ``request`` are there.
+
+        Args:
+            key: The video's key.
+            request: Of its fragment.
+            folder: Where its crops are if they are files; one that is there is not looked into.
+        """
+        if self.store == "files":
+            return is_remote(self.out) or (self.out / folder).is_dir()
+        if self.shards.get(key) == request or loose_path(self.out, key).is_file():
             return True
         return self.converts and _Video(self.out, key).are_files()
 

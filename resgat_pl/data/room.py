@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from resgat_pl.data.locations import is_remote
 from resgat_pl.errors import StorageError
+
+_REFUSED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether an error says that nothing more can be stored: a disk or quota that is full, or a read-only one."""
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _REFUSED)
 
 
 @contextmanager
@@ -37,8 +45,8 @@ def storing(out: Path, bar: Any = None) -> Iterator[None]:
         raise StorageError(f"{message} Once that is mended, the same command continues.") from None
 
 
-def not_stored(error: OSError, out: Path) -> StorageError:
-    """What could not be written, and why."""
+def not_stored(error: OSError, out: Path | str = "The result") -> StorageError:
+    """What could not be written, and why; ``out`` where the error does not know."""
     return StorageError(f"{error.filename or out} cannot be written: {error.strerror or error}.")
 
 

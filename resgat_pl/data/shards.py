@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from resgat_pl.data.frames import decode_image, read_image
-from resgat_pl.data.locations import write_atomic
+from resgat_pl.data.frames import decode_image
+from resgat_pl.data.intact import problem_of
+from resgat_pl.data.locations import read_bytes, write_atomic
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import ManifestError, MediaError
 
@@ -195,11 +196,32 @@ def picture(path: Path | Member) -> NDArray[np.uint8]:
     """Read a crop or a mask, ``(H, W, 3)`` uint8 RGB, wherever it lies.
 
     Raises:
-        MediaError: It is missing or no image.
+        MediaError: It is missing, damaged or no image.
     """
     if isinstance(path, Member):
-        return decode_image(np.frombuffer(path.read_bytes(), np.uint8), path)
-    return read_image(path)
+        return stored_picture(path.read_bytes(), path)
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from None
+    return stored_picture(data, path)
+
+
+def stored_picture(data: bytes, path: Path | Member) -> NDArray[np.uint8]:
+    """Decode what was read of a crop or a mask, ``(H, W, 3)`` uint8 RGB.
+
+    Decoders fill up what is missing with grey and say nothing, so that a detector would learn from it.
+
+    Raises:
+        MediaError: It is damaged or no image.
+    """
+    if (problem := problem_of(data)) is not None:
+        remove = path.shard.path if isinstance(path, Member) else f"the folder {path.parent}"
+        raise MediaError(
+            f"{path} {problem}. Remove {remove}, then run the `resgat extract` that made it again: it makes only what "
+            "is missing."
+        )
+    return decode_image(np.frombuffer(data, np.uint8), path)
 
 
 def write_index(manifest: Manifest, shards: list[Shard], places: pa.Table) -> None:

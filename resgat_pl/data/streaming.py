@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from resgat_pl.data.dataset import FaceCrops, FaceSample, share_imports, start_worker
-from resgat_pl.data.frames import decode_image
-from resgat_pl.data.shards import Shard, Shards
+from resgat_pl.data.shards import Shard, Shards, crop_of, stored_picture
 from resgat_pl.errors import ConfigError
 
 GAP = 1 << 16
@@ -218,12 +217,12 @@ class FaceStream(IterableDataset[dict[str, Any]]):
 
     def _sample(self, epoch: int, index: int, crop: bytes, mask: bytes | None) -> FaceSample:
         row = int(self.faces.rows[index])
-        name = f"row {row} of {self.faces.manifest.folder}"
+        name = crop_of(self.faces.manifest, row)
         seed = None
         if self.buffer:
             seed = int(np.random.SeedSequence([self.seed, epoch, row]).generate_state(1)[0] >> 1)
-        known = None if mask is None else decode_image(np.frombuffer(mask, np.uint8), name)[:, :, 0]
-        return self.faces.sample(index, decode_image(np.frombuffer(crop, np.uint8), name), known, seed)
+        known = None if mask is None else stored_picture(mask, name)[:, :, 0]
+        return self.faces.sample(index, stored_picture(crop, name), known, seed)
 
 
 def _shared(values: NDArray[np.int64]) -> torch.Tensor:

@@ -120,7 +120,12 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
         if name in scales:
             bar = figure.colorbar(scales[name].mappable, ax=line, pad=0.01, aspect=12)
             bar.ax.tick_params(labelsize=7)
-    figure.savefig(path, dpi=110)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(unfinished, dpi=110, format=path.suffix[1:])
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _panel(face: SheetFace, name: str, scales: dict[str, Scale]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from resgat_pl.data.manifest import write_atomic
 from resgat_pl.report.document import Document, plain
 
 _SCRIPTS = ("build.js", "draw.js", "summary.js", "page.js")
@@ -31,7 +32,7 @@ def write_html(document: Document, path: Path) -> None:
     Raises:
         ValueError: A number is not finite, which JSON cannot hold.
     """
-    path.write_text(to_html(document), encoding="utf-8", newline="\n")  # the hashes are those of these line ends
+    write_atomic(path, to_html(document).encode())  # no other line ends: the hashes are those of these
 
 
 def to_html(document: Document) -> str:

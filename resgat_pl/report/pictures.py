@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
 
@@ -62,7 +64,7 @@ def write_overlays(document: Document, folder: Path) -> list[Path]:
             for method in document.methods:
                 drawn = _panel(frame, method)
                 path = folder / f"face{track.number}_frame{frame.index:06d}_{method.name}.png"
-                path.write_bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+                write_atomic(path, cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
                 written.append(path)
     return written
 
@@ -99,7 +101,9 @@ class _Sheet:
         with warnings.catch_warnings():
             # A file may be named in a script that matplotlib's font does not have; boxes stand for it then.
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-            self.figure.savefig(path)
+            file = io.BytesIO()
+            self.figure.savefig(file, format=path.suffix[1:])
+        write_atomic(path, file.getvalue())
 
 
 def _draw(sheet: _Sheet, document: Document, track: FaceTrack, columns: int, top: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+from .disk import SmallDisk
 
 _BEGIN, _END = "<!-- table of make faults -->\n", "<!-- end of table -->\n"
 
@@ -34,6 +36,20 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 def tries(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """How often to try: ``tries(few, all)`` is ``few`` in ``make test`` and ``all`` in ``make faults``."""
     return lambda few, every: every if request.config.getoption("--faults") == "all" else few
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[float], SmallDisk]]:
+    """``small_disk(megabytes)``: a disk of its own; skips the test where none can be mounted."""
+    made: list[SmallDisk] = []
+
+    def make(megabytes: float) -> SmallDisk:
+        made.append(SmallDisk(tmp_path / f"disk{len(made)}", megabytes))
+        return made[-1]
+
+    yield make
+    for disk in made:
+        disk.close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

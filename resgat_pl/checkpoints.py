@@ -1,0 +1,186 @@
+"""Writing a run's checkpoints and numbers so that a full disk or a kill costs nothing that was there before."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
+
+from resgat_pl.data.locations import is_remote, locate, make_folder, write_atomic
+from resgat_pl.data.room import is_refusal, not_stored
+from resgat_pl.errors import StorageError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its final name, waits for the disk, and renames it.
+
+    Lightning writes it into the system's folder for temporary files and moves it: from another disk that is a copy
+    onto the final name, over the checkpoint that was there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint; what lies behind a URL is left to Lightning.
+
+        Raises:
+            OSError: It cannot be written; a checkpoint of that name is as it was.
+        """
+        target = locate(path)
+        if is_remote(target) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        make_folder(target.parent)
+        buffer = io.BytesIO()  # torch tells of a full disk by an error that does not say so
+        torch.save(checkpoint, buffer)
+        write_atomic(target, buffer.getbuffer())
+
+
+class CheckpointRoom(Callback):
+    """Sees to it that checkpoints are written whole, and that there is room for them before hours are spent."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put ``AtomicCheckpointIO`` in the place of Lightning's own; another that was configured is left alone."""
+        strategy = trainer.strategy
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:
+            strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for room; remove what a killed run left where this one goes on.
+
+        Raises:
+            StorageError: There is less than the first checkpoints take.
+        """
+        problem = _too_little_room(trainer, pl_module) if trainer.is_global_zero else None
+        problem = trainer.strategy.broadcast(problem)  # who raises alone leaves the others waiting
+        if problem is not None:
+            raise StorageError(problem)
+        if trainer.is_global_zero and trainer.ckpt_path is not None:
+            last = locate(str(trainer.ckpt_path))
+            for path in [] if is_remote(last) else last.parent.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+
+class WholeCSVLogger(CSVLogger):
+    """Lightning's ``CSVLogger``, whose ``metrics.csv`` is whole at any time.
+
+    Lightning's empties the file to write a new header, and then finds that the disk is full.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the files."""
+        if self._experiment is None:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _Writer(log_dir=self.log_dir)
+        return self._experiment
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left; on a disk that is full the error that stopped the run says so already."""
+        try:
+            super().finalize(status)
+        except OSError as error:
+            if status != "failed" or not is_refusal(error):
+                raise
+
+
+class _Writer(ExperimentWriter):
+    """Writes the whole file each time: it is small, and saved every 100 steps."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self._saved: list[dict[str, Any]] = []
+
+    def save(self) -> None:
+        """Write all rows; those that cannot be written are kept for the next time."""
+        if not self.metrics:
+            return
+        rows = [*self._saved, *self.metrics]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, sorted(set().union(*rows)))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(locate(self.metrics_file_path), text.getvalue().encode())
+        self._saved, self.metrics = rows, []
+
+
+@contextmanager
+def storing_run(trainer: Trainer) -> Iterator[None]:
+    """Tell of a full or read-only disk once: what could not be written, what is kept, and how to go on.
+
+    Raises:
+        StorageError: In place of an ``OSError`` of that kind, and at once where the folder cannot be written to.
+    """
+    if trainer.is_global_zero:
+        _require_writable(locate(trainer.default_root_dir))
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        last = _last(trainer)
+        remedy = (
+            f"What was written before is intact: make room, and go on with the same command and --ckpt_path {last}"
+            if last is not None
+            else "No checkpoint was written yet: make room, and start the same command again."
+        )
+        raise StorageError(f"{not_stored(error, trainer.default_root_dir)} {remedy}") from None
+
+
+def _require_writable(root: Path) -> None:
+    """Ask before the configuration is saved: its parser calls a read-only folder a type error."""
+    if is_remote(root):
+        return
+    folder = next(place for place in (root.absolute(), *root.absolute().parents) if place.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"{root} cannot be written: {folder} is read-only, or belongs to somebody else. Mend that and give the "
+            "same command again, or name another folder with --trainer.default_root_dir."
+        )
+
+
+def _last(trainer: Trainer) -> str | None:
+    """The latest checkpoint to go on from, if this run trains."""
+    folders = [Path(callback.dirpath) for callback in _savers(trainer) if callback.dirpath]
+    found = [folder / "last.ckpt" for folder in folders if (folder / "last.ckpt").is_file()]
+    return str(found[0]) if found else (str(trainer.ckpt_path) if trainer.ckpt_path else None)
+
+
+def _savers(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+
+
+def _too_little_room(trainer: Trainer, module: LightningModule) -> str | None:
+    """What is wrong with the disk, as far as can be told before the start."""
+    savers = [callback for callback in _savers(trainer) if callback.dirpath]
+    if trainer.fast_dev_run or not savers:  # type: ignore[attr-defined]  # Lightning adds it in a function
+        return None
+    folder = locate(str(savers[0].dirpath))
+    if is_remote(folder):
+        return None
+    while not folder.exists():
+        folder = folder.parent
+    size = sum(value.nbytes for value in module.state_dict().values() if isinstance(value, torch.Tensor))
+    trained = sum(value.nbytes for value in module.parameters() if value.requires_grad)
+    moments = 2 if any("Adam" in type(optimizer).__name__ for optimizer in trainer.optimizers) else 0
+    needed = (size + moments * trained) * len(savers)
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return None
+    return (
+        f"{folder} has {free / 1e6:,.0f} MB free, and the first {len(savers)} checkpoints take about "
+        f"{needed / 1e6:,.0f} MB. Make room, or name another disk with --trainer.default_root_dir."
+    )

@@ -1,0 +1,178 @@
+"""Weights & Biases as a guest: training never waits for it long, and never ends because of it.
+
+W&B works in a process of its own (wandb-core), to which a run's numbers are sent; it writes them to a log below
+``wandb/`` and uploads them. The server may be unreachable, or that process may be killed, for want of memory for
+example: from then on the log is kept offline, from its first row, to be uploaded later with ``wandb sync``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+_SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
+"""How long to wait for the server, unless the configuration or WANDB_INIT_TIMEOUT says otherwise."""
+_REVIVALS: Final = 3
+"""How often W&B's process is started anew; one that dies more often dies for a reason that will not go away."""
+
+
+class LastingWandbLogger(WandbLogger):
+    """Lightning's ``WandbLogger``, for a server that may be away and a process that may die.
+
+    ``resgat fit`` puts it in the place of Lightning's. The numbers of a run are kept in memory too (some 100 bytes a
+    row), since W&B's process loses what it has not written yet; pictures logged before it died stay in its folder.
+
+    Args:
+        *args: As Lightning's.
+        **kwargs: As Lightning's, and those of ``wandb.init``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rows: list[str] = []
+        self._hyperparams: list[dict[str, Any] | Namespace] = []
+        self._revivals = 0
+        self._given_up = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run; started offline where its server does not answer."""
+        if self._experiment is None and not self._given_up:
+            self._wandb_init.setdefault("settings", patience())
+            try:
+                return super().experiment
+            except Exception as error:
+                if not _is_of_wandb(error):
+                    raise
+                self._start_offline(f"W&B cannot be used ({_reason(error)})")
+        return self._experiment if self._experiment is not None else _Nobody()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Log hyper-parameters."""
+        self._hyperparams.append(params)
+        self._send(lambda: super(LastingWandbLogger, self).log_hyperparams(params))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers and pictures."""
+        numbers = {name: float(value) for name, value in metrics.items() if hasattr(value, "__float__")}
+        self._rows.append(json.dumps([numbers, step]))
+        self._send(lambda: super(LastingWandbLogger, self).log_metrics(metrics, step))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Make sure that the log is whole: nobody looks after it once the program ends."""
+        self._send(lambda: super(LastingWandbLogger, self).finalize(status))
+        if self._experiment is not None:
+            self._send(getattr(self._experiment, "status", bool))
+
+    def _send(self, send: Callable[[], Any]) -> None:
+        if self._given_up:
+            return
+        try:
+            send()
+        except Exception as error:
+            if not _is_of_wandb(error):
+                raise
+            self._start_offline(f"W&B stopped working ({_reason(error)})")
+
+    def _start_offline(self, cause: str) -> None:
+        """Begin the run anew offline, with everything that was logged; or do without W&B."""
+        import wandb
+
+        _forget()
+        try:
+            if self._revivals >= _REVIVALS:
+                raise RuntimeError(f"it died {self._revivals + 1} times")
+            self._revivals += 1
+            options = {**self._wandb_init, "id": self.version, "mode": "offline"}
+            self._experiment = run = wandb.init(**options)
+            run.define_metric("trainer/global_step")  # as Lightning does
+            run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            for params in self._hyperparams:
+                super().log_hyperparams(params)
+            for numbers, step in map(json.loads, self._rows):
+                if numbers:
+                    super().log_metrics(numbers, step)
+        except Exception as error:
+            self._given_up, self._experiment = True, None
+            rank_zero_warn(f"{cause}, nor can it be started again ({_reason(error)}): training goes on without W&B.")
+            return
+        rank_zero_warn(
+            f"{cause}: training goes on, and the log is kept offline with everything since the start. To upload it "
+            f"later: wandb sync {Path(run.dir).parent}"
+        )
+
+
+def patience() -> Any:
+    """Settings of W&B that bound how long a command waits for its server, at the start and at the end."""
+    import wandb
+
+    known = wandb.Settings.model_fields  # older releases lack some, and wait as long as they like
+    bounds: dict[str, Any] = {name: value for name, value in _SECONDS.items() if name in known}
+    return wandb.Settings(
+        **{name: value for name, value in bounds.items() if f"WANDB_{name.upper()}" not in os.environ}
+    )
+
+
+def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
+    """Log one thing as a W&B run of its own: online or offline as the environment says, offline if that fails.
+
+    Args:
+        make: Makes what is logged.
+        **options: Those of ``wandb.init``.
+    """
+    import wandb
+
+    for mode in ({}, {"mode": "offline"}):
+        try:
+            with wandb.init(**{"settings": patience(), **options, **mode}) as run:
+                run.log(dict(make()))
+            return
+        except Exception as error:
+            if not _is_of_wandb(error):
+                raise
+            remedy = "nothing is logged there." if mode else "it is logged offline, see the folder wandb."
+            rank_zero_warn(f"W&B cannot be used ({_reason(error)}): {remedy} All results are in files as well.")
+            _forget()
+
+
+def _forget() -> None:
+    """Let go of a run whose process is dead: finishing it fails before W&B does so itself."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
+    wandb.run = None
+
+
+class _Nobody:
+    """Stands for a run that there is not: takes everything, does nothing."""
+
+    id = None
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+
+def _is_of_wandb(error: Exception) -> bool:
+    """Whether an error is W&B's affair; its process, being dead, raises a dozen classes without a common base."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

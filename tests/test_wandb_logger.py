@@ -1,0 +1,140 @@
+"""A W&B whose server is away, or whose process dies: the log is whole, and nothing is raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from resgat_pl.wandb_logger import LastingWandbLogger, publish
+
+from .runs import wandb_history
+
+NOWHERE = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+"""A server that does not answer: nothing listens at that port of this machine."""
+
+
+@pytest.fixture(autouse=True)
+def _end() -> Iterator[None]:
+    yield
+    wandb.teardown()
+
+
+def logger_in(folder: Path) -> LastingWandbLogger:
+    return LastingWandbLogger(project="resgat-tests", save_dir=folder)
+
+
+def services() -> list[int]:
+    """The W&B processes of this process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                name, fields = (entry / "stat").read_text().rpartition(")")[::2]
+            except OSError:
+                continue
+            if name.endswith("(wandb-core") and int(fields.split()[1]) == os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def kill_service() -> None:
+    (number,) = services()
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+    time.sleep(0.3)  # until its death is known here
+
+
+def loss(folder: Path) -> list[tuple[int, float]]:
+    return [(step["trainer/global_step"], step["loss"]) for step in wandb_history(folder) if "loss" in step]
+
+
+def test_the_log_is_whole_when_the_process_died(tmp_path: Path) -> None:
+    logger = logger_in(tmp_path)
+    logger.log_hyperparams({"lr": 1e-3})
+    for step in range(20):
+        logger.log_metrics({"loss": step / 10}, step)
+    first = logger.version
+    kill_service()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(20, 30):
+            logger.log_metrics({"loss": step / 10}, step)
+        logger.finalize("success")
+    told = [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
+    assert len(told) == 1
+    folder = Path(told[0].rpartition("wandb sync ")[2])
+    assert logger.version == first  # it will be the same run
+    wandb.teardown()  # as at the end of the program: everything is on the disk then
+    assert loss(folder) == [(step, step / 10) for step in range(30)]
+
+
+def test_a_death_after_the_last_row_is_noticed(tmp_path: Path) -> None:
+    logger = logger_in(tmp_path)
+    logger.log_metrics({"loss": 1.0}, 0)
+    kill_service()
+    with pytest.warns(UserWarning, match="W&B stopped working") as caught:
+        logger.finalize("success")
+    folder = Path(str(caught[0].message).rpartition("wandb sync ")[2])
+    wandb.teardown()
+    assert loss(folder) == [(0, 1.0)]
+
+
+def test_a_process_that_dies_again_and_again_is_done_without(tmp_path: Path) -> None:
+    logger = logger_in(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(5):
+            logger.log_metrics({"loss": 1.0}, step)
+            for number in services():
+                os.kill(number, signal.SIGKILL)
+                os.waitpid(number, 0)
+            time.sleep(0.3)
+        logger.log_metrics({"loss": 1.0}, 9)
+        logger.finalize("success")
+    told = [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
+    assert len(told) == 4
+    assert "without W&B" in told[-1]
+    logger.experiment.log({"loss": 1.0})  # what users call directly is taken, too
+    logger.experiment.config.update({"a": 1})
+
+
+def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    logger = logger_in(tmp_path)
+    with pytest.warns(UserWarning, match="log is kept offline") as caught:
+        logger.log_metrics({"loss": 2.0}, 0)
+    logger.finalize("success")
+    wandb.teardown()
+    assert loss(Path(str(caught[-1].message).rpartition("wandb sync ")[2])) == [(0, 2.0)]
+
+
+def test_errors_that_are_not_wandbs_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logger_in(tmp_path)
+    _ = logger.experiment
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(logger.experiment), "log", fail)
+    with pytest.raises(ZeroDivisionError):
+        logger.log_metrics({"loss": 1.0}, 0)
+
+
+def test_one_thing_is_published_offline_if_the_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    with pytest.warns(UserWarning, match="logged offline"):
+        publish(lambda: {"loss": 3.0}, project="resgat-tests", dir=tmp_path)
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    assert [step["loss"] for step in wandb_history(folder)] == [3.0]
