@@ -71,3 +71,7 @@ class LeakageError(SplitError):
     """
 
     status = 1
+
+
+class NonFiniteError(ResGATError):
+    """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint is kept."""

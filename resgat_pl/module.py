@@ -115,12 +115,12 @@ class ResGATModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return loss + self.mask_loss_weight * guidance
 
-    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect predictions; the metrics are computed over all processes at the end."""
-        self._evaluate(batch, self.val_metrics, self.val_loss)
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Collect predictions, from which metrics are computed over all processes; returns as ``predict_step``."""
+        return {"row": batch["row"], "logit": self._evaluate(batch, self.val_metrics, self.val_loss)}
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Like ``validation_step``; returns what ``predict_step`` returns."""
+        """Like ``validation_step``."""
         return {"row": batch["row"], "logit": self._evaluate(batch, self.test_metrics, self.test_loss)}
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -244,7 +244,10 @@ class ResGATModule(LightningModule):
         # Metric.compute gathers over all processes, so every rank logs the same numbers.
         values = {name: mean_loss.compute(), **metrics.compute()}
         for key, value in values.items():
-            self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
+            # Undefined metrics stay out of tables and dashboards; checkpoints and schedules may still ask for them.
+            defined = not bool(value.isnan())
+            shown = defined and key.endswith("auroc")
+            self.log(key, value.to(self.device, torch.float32), prog_bar=shown, logger=None if defined else False)
         metrics.reset()
         mean_loss.reset()
 

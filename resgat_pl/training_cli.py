@@ -21,8 +21,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.errors import ConfigError
+from resgat_pl.finite import FiniteGuard
 from resgat_pl.heatmaps import Heatmaps
+from resgat_pl.mistakes import explain_mistake
 from resgat_pl.module import ResGATModule
+from resgat_pl.monitors import MonitorFallback
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
@@ -50,9 +53,27 @@ class ResGATCLI(LightningCLI):
                 "checkpoint.save_on_train_epoch_end": True,
                 "early_stopping.monitor": "val/video_auroc",
                 "early_stopping.mode": "max",
+                # NaN is an undefined metric here: numbers that went wrong end the run with the names of the crops
+                "early_stopping.check_finite": False,
                 "early_stopping.patience": 15,  # the paper trains 15 epochs: by default it is never cut short
             }
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and say in one sentence what cannot be parsed.
+
+        Raises:
+            ConfigError: Names the option, and the nearest right one.
+        """
+        given = [str(argument) for argument in args] if isinstance(args, Sequence) else []
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            options = self._parser(given[0]).get_defaults(skip_validation=True) if given else Namespace()
+            known = [*options.keys(), "config", "ckpt_path"]
+            raise ConfigError(
+                f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
+            ) from None
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
@@ -103,7 +124,7 @@ def parser_options() -> dict[str, Any]:
         "seed_everything_default": 0,
         "save_config_callback": RunProvenance,
         "save_config_kwargs": {"overwrite": True},
-        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
+        "trainer_defaults": {"callbacks": [FiniteGuard(), MonitorFallback(), _last_checkpoint(), PredictionWriter(), WandbRunId()]},
         "parser_kwargs": {
             "prog": "resgat",
             "parser_mode": "omegaconf+",
@@ -123,8 +144,8 @@ def run(args: Sequence[str]) -> None:
     _quiet()
     try:
         ResGATCLI(args=list(args), **parser_options())
-    except ArgumentError as error:
-        raise ConfigError(f"{error} (resgat {args[0]} --help lists all options)") from None
+    except ArgumentError as error:  # of a default, or of what the classes make of their arguments
+        raise ConfigError(explain_mistake(str(error), (), args)) from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
 
