@@ -31,6 +31,7 @@ from resgat_pl.leaderboard_plot import draw_leaderboard
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.paths import require_folder
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps
@@ -89,6 +90,7 @@ def benchmark_explainers(
     if manifest is None:
         raise ConfigError("--manifest names nothing: give the folder that `resgat extract` made.")
     classes = explainers(methods)
+    require_folder(out, "--out")
     tests = []
     for label, path in checkpoints:  # before the long work, so that a refusal comes at once
         detector = Detector.load(path)

@@ -19,6 +19,7 @@ from resgat_pl.data.frames import FrameCount
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
 from resgat_pl.media import Medium, cutting_of, find_faces, find_media, safe_names
+from resgat_pl.paths import require_folder
 from resgat_pl.report.document import SCHEMA, Document, to_json
 from resgat_pl.report.examine import Examiner
 from resgat_pl.report.html import write_html
@@ -71,6 +72,7 @@ def explain(
     for name, value in (("frames", frames), ("every", every), ("faces", faces), ("batch_size", batch_size)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    require_folder(out, "--out")
     chosen = choose(methods)
     found = find_media(media)
     weights = Detector.load(checkpoint)

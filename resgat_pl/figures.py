@@ -24,6 +24,7 @@ from resgat_pl.explain.pixels import Segments
 from resgat_pl.explained_faces import choose_faces
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.paths import require_folder
 from resgat_pl.reproduce import run
 from resgat_pl.scoring import Detector
 
@@ -84,6 +85,8 @@ def figures(
     rows = {row.name: row for row in experiment.rows}
     chosen = _chosen(plans, only)
     _check(plan, settings, plans, experiment)
+    require_folder(out, "--out")
+    require_folder(table_out, "--table_out")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     detectors: dict[str, Detector] = {}

@@ -17,18 +17,23 @@ import torch
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.errors import ConfigError
+from resgat_pl.data.layouts import check_root
+from resgat_pl.errors import ConfigError, values_refused
 from resgat_pl.finite import FiniteGuard
+from resgat_pl.hardware import advice
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
 from resgat_pl.module import ResGATModule
 from resgat_pl.monitors import MonitorFallback
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.nn.weights import read_file
-from resgat_pl.provenance import RunProvenance
+from resgat_pl.paths import require_files, require_folder
+from resgat_pl.provenance import PROVENANCE, RunProvenance
+from resgat_pl.resumed import differences
 
 
 class ResGATCLI(LightningCLI):
@@ -99,6 +104,61 @@ class ResGATCLI(LightningCLI):
                 arguments = logger.init_args
                 if run is not None and arguments.get("id") is None and arguments.get("version") is None:
                     arguments.id = run
+
+    def instantiate_classes(self) -> None:
+        """Look at paths, hardware and checkpoint first; then build all parts.
+
+        Raises:
+            ResGATError: A path, or a value that a class refuses.
+        """
+        command, config = self.config.subcommand, self.config[self.config.subcommand]
+        self._check_places(config)
+        trainer, net = config.trainer, config.net
+        for line in advice(str(trainer.accelerator), str(trainer.precision), net.encoder, net.image_size, command):
+            rank_zero_warn(line)
+        path = self._ckpt_path()
+        if path is not None:
+            self._compare(path)
+        with values_refused("The configuration"):
+            super().instantiate_classes()
+
+    def _check_places(self, config: Namespace) -> None:
+        """Look at every path before anything is downloaded, extracted or computed.
+
+        Raises:
+            ResGATError: A path that is read does not exist, or one that is written to cannot be.
+        """
+        if config.data.root is not None:
+            check_root(config.data.root)
+            require_folder(config.data.crops, "data.crops")
+        if config.net.weights not in {None, "imagenet"}:
+            require_files({"net.weights": config.net.weights})
+        if self.config.subcommand == "fit" and config.checkpoint.dirpath is not None:
+            require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")
+        if config.trainer.fast_dev_run:
+            return
+        require_folder(config.trainer.default_root_dir or ".", "trainer.default_root_dir")
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            folder = logger.get("init_args", Namespace()).get("save_dir") if isinstance(logger, Namespace) else None
+            if folder is not None:
+                require_folder(folder, "trainer.logger.init_args.save_dir")
+
+    def _compare(self, path: Path) -> None:
+        """Say which value counts where the configuration and a checkpoint disagree.
+
+        Raises:
+            WeightsError: The checkpoint holds another network, or the state of another optimiser.
+        """
+        content = read_file(path)
+        command, config = self.config.subcommand, self.config[self.config.subcommand]
+        entry = content.get("resgat")
+        if isinstance(entry, dict) and isinstance(entry.get("net"), dict):
+            check_compatible(config.net.as_dict(), entry["net"])
+        here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
+        there = str((content.get(PROVENANCE) or {}).get("config", ""))
+        for line in differences(here, there, command):
+            rank_zero_info(line)
 
     def _ckpt_path(self) -> Path | None:
         value = self.config[self.config.subcommand].get("ckpt_path")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ import torch
 from lightning.pytorch import Callback
 
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.metrics.evaluation import describe, evaluate, read_predictions
 from resgat_pl.nn.weights import read_file
 
-from ..runs import CONF, resgat
+from ..runs import CONF, TINY
 from ..tiny import tiny, untrained, variant
 
 Tries = Callable[[int, int], int]
@@ -160,8 +164,9 @@ def test_validation_and_test_with_one_class(one_class: Path, tmp_path: Path, led
     assert read_file(checkpoints / "best.ckpt")["epoch"] == int(np.argmin(losses))
     done = tiny("test", root, one_class, "--ckpt_path", checkpoints / "best.ckpt", *log)
     assert done.status == 0, done.errors
-    assert "| undefined |" in done.errors
-    assert "nan" not in done.errors
+    table = describe(evaluate(read_predictions(root / "version_1" / "predictions")))
+    assert "| undefined |" in table
+    assert "nan" not in table
     found = json.loads((root / "version_1" / "results.json").read_text())
     assert found["scores"][0]["values"]["auroc"] == [None, None, None]
     assert found["scores"][0]["values"]["accuracy"][0] is not None
@@ -183,3 +188,70 @@ def test_batches_of_one_class(ffpp_crops: Path, tmp_path: Path, ledger: Any, tri
         assert done.status == 0, done.errors
         assert finite(tmp_path / str(place) / "checkpoints" / "last.ckpt")
     ledger("training batches of one class", tries=6 * len(chosen), lost=0, recovered=6 * len(chosen))
+
+
+def test_nan_on_one_of_two_processes(ffpp_crops: Path, tmp_path: Path, ledger: Any, tries: Tries) -> None:
+    """Both stop, without a hang, and the crops named are those of the process that went wrong."""
+    if not (places := [(1, 3), (0, 7), (1, 0), (0, 5)][: tries(0, 4)]):
+        pytest.skip("starts processes: make faults")
+    (tmp_path / "poison.py").write_text(Path(__file__).read_text().partition("class PoisonWeight")[0].replace(
+        "from ..", "from tests.")
+    )  # fmt: skip
+    for rank, step in places:
+        root = tmp_path / f"{rank}_{step}"
+        value = json.dumps({"class_path": "poison.Poison", "init_args": {"step": step, "value": "nan", "rank": rank}})
+        command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(TINY), "--data.crops", str(ffpp_crops),
+                   "--trainer.default_root_dir", str(root), "--trainer.logger", "false", "--trainer.max_epochs", "2",
+                   "--trainer.limit_train_batches", "4", "--trainer.strategy", "ddp", "--trainer.devices", "2",
+                   f"--trainer.callbacks+={value}"]  # fmt: skip
+        where = os.pathsep.join([str(tmp_path), str(CONF.parent.parent), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False,
+                              env={**os.environ, "PYTHONPATH": where})  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert f"epoch {step // 4}, batch {step % 4}, step {step + 1} on rank {rank}" in done.stderr
+        assert len(crops_in(done.stderr, ffpp_crops)) == 8
+        assert all(finite(path) and read_file(path)["epoch"] == 0 for path in root.rglob("*.ckpt"))
+        assert bool(list(root.rglob("*.ckpt"))) == (step >= 4)
+    ledger("NaN on one of two processes", tries=len(places), lost=0, recovered=len(places))
+
+
+@pytest.mark.timeout(3000)
+def test_same_seed_same_weights(
+    ffpp_crops: Path, shard_crops: Path, tmp_path: Path, ledger: Any, tries: Tries
+) -> None:
+    """Bit for bit: weights, statistics and the optimiser's state."""
+    augmented = ("--data.augmentation", "resgat_pl.data.transforms.DFDCAugmentation", "--data.image_size", 64)
+    plans = [
+        (attention, workers, crops)
+        for workers in (0, 2)
+        for attention in ("gatv2", "gatv1")
+        for crops in (shard_crops, ffpp_crops)
+    ][: tries(1, 8)]
+    for place, (attention, workers, crops) in enumerate(plans):
+        states = []
+        for turn in ("a", "b"):
+            root = tmp_path / f"{place}{turn}"
+            done = tiny("fit", root, crops, *augmented, "--net.attention", attention, "--data.num_workers", workers,
+                        "--trainer.max_epochs", 1, "--net.dropout", 0.1, "--trainer.limit_val_batches", 0)  # fmt: skip
+            assert done.status == 0, done.errors
+            content = read_file(root / "checkpoints" / "last.ckpt")
+            states.append(dict(tensors({name: content[name] for name in ("state_dict", "optimizer_states")})))
+        first, second = states
+        assert first.keys() == second.keys()
+        assert len(first) > 100
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    other = tiny("fit", tmp_path / "other", plans[0][2], *augmented, "--seed_everything", 1, "--trainer.max_epochs", 1,
+                 "--net.dropout", 0.1, "--trainer.limit_val_batches", 0)  # fmt: skip
+    assert other.status == 0
+    changed = read_file(tmp_path / "other" / "checkpoints" / "last.ckpt")["state_dict"]["net.head.weight"]
+    assert not torch.equal(changed, read_file(tmp_path / "0a" / "checkpoints" / "last.ckpt")["state_dict"]["net.head.weight"])
+    ledger("same seed again: weights bit for bit", tries=len(plans), lost=0, recovered=len(plans))
+
+
+def tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(tree, torch.Tensor):
+        yield prefix, tree
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    for name, value in items:
+        yield from tensors(value, f"{prefix}.{name}")
