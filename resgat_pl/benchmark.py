@@ -22,6 +22,7 @@ from tqdm import tqdm
 from resgat_pl import explain
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, ResGATError
 from resgat_pl.explain import baselines
@@ -31,7 +32,6 @@ from resgat_pl.leaderboard_plot import draw_leaderboard
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.paths import require_folder
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps

@@ -11,10 +11,10 @@ from typing import Any
 from tqdm import tqdm
 
 from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
-from resgat_pl.paths import require_folder
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 

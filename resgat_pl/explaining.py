@@ -17,9 +17,9 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
 from resgat_pl.data.frames import FrameCount
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
 from resgat_pl.media import Medium, cutting_of, find_faces, find_media, safe_names
-from resgat_pl.paths import require_folder
 from resgat_pl.report.document import SCHEMA, Document, to_json
 from resgat_pl.report.examine import Examiner
 from resgat_pl.report.html import write_html

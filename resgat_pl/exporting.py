@@ -18,11 +18,11 @@ from torch.export import Dim, ExportedProgram
 
 from resgat_pl import __version__
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.data.paths import require_out_file
+from resgat_pl.errors import ConfigError
 from resgat_pl.exported import EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.paths import require_out_file
 from resgat_pl.scoring import Detector
 
 Format = Literal["onnx", "torch"]

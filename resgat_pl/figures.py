@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.paths import require_folder
 from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
@@ -24,7 +25,6 @@ from resgat_pl.explain.pixels import Segments
 from resgat_pl.explained_faces import choose_faces
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.paths import require_folder
 from resgat_pl.reproduce import run
 from resgat_pl.scoring import Detector
 

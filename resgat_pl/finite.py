@@ -30,7 +30,7 @@ _SHOWN: Final = 8
 class _Batch(NamedTuple):
     """A batch whose numbers were not finite."""
 
-    count: int
+    number: int
     rank: int
     place: str
     rows: list[int]
@@ -179,7 +179,7 @@ def _everywhere(mine: _Batch | None, trainer: Trainer) -> list[_Batch]:
     torch.distributed.all_gather_object(gathered, mine)
     found = [batch for batch in gathered if batch is not None]
     # A NaN on one process is in the weights of all one step later: only the first is the cause.
-    return [batch for batch in found if batch.count == min(other.count for other in found)]
+    return [batch for batch in found if batch.number == min(other.number for other in found)]
 
 
 def _error(trainer: Trainer, found: list[_Batch]) -> NonFiniteError:

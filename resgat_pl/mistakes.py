@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -60,19 +60,17 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     if len(owners) > 1:  # of a class inside: what is told last is what is wrong
         key = f"{key}.init_args.{owners[-1]}"
         message = message[message.rindex(owners[-1]) :].split("\n  - ")[0]
-    if match := _NOT_ACCEPTED.search(message):
-        return _bad_option(key, match["name"], message, arguments)
-    if match := _NO_ATTRIBUTE.search(message):
-        return _bad_class(key, f"{match['module']}.{match['name']}", arguments)
-    if match := _NO_MODULE.search(message):
-        return _bad_class(key, match["name"], arguments)
-    if match := _NO_IMPORT.search(message):
-        return _bad_class(key, match["name"], arguments, _kinds(message))
-    if (match := _NESTED.search(message)) and key:
-        return f"{key}.{match['key']}: there is no such option, or {key} has no class_path to which it could belong."
-    if key:
-        return _bad_value(key, message, arguments)
-    return " ".join(message.split())[: 2 * _LONGEST]
+    tellers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+        (_NOT_ACCEPTED, lambda match: _bad_option(key, match["name"], message, arguments)),
+        (_NO_ATTRIBUTE, lambda match: _bad_class(key, f"{match['module']}.{match['name']}", arguments)),
+        (_NO_MODULE, lambda match: _bad_class(key, match["name"], arguments)),
+        (_NO_IMPORT, lambda match: _bad_class(key, match["name"], arguments, _kinds(message))),
+        (_NESTED, lambda match: f"{key}.{match['key']}: there is no such option, or {key} has no class_path."),
+    )
+    for pattern, tell in tellers:
+        if match := pattern.search(message):
+            return tell(match)
+    return _bad_value(key, message, arguments) if key else " ".join(message.split())[: 2 * _LONGEST]
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
@@ -85,7 +83,7 @@ def nearest(word: str, among: Iterable[str]) -> str:
 
 
 def _unknown(given: str, keys: Sequence[str], arguments: Sequence[str]) -> str:
-    word = given.split()[0].partition("=")[0] if given.split() else given
+    word = given.split(maxsplit=1)[0].partition("=")[0] if given.split() else given
     key = word.lstrip("-")
     where = _file_of(key, arguments)
     shown = f"{where}: {key}" if where else f"{word if word.startswith('-') else f'{key!r}'}"
@@ -123,7 +121,7 @@ def _options(path: str) -> list[str]:
     """Arguments of a class or function."""
     module, _, name = path.rpartition(".")
     try:
-        return [option for option in inspect.signature(getattr(import_module(module), name)).parameters]
+        return list(inspect.signature(getattr(import_module(module), name)).parameters)
     except (ImportError, AttributeError, TypeError, ValueError):
         return []
 
@@ -140,9 +138,8 @@ def _bad_class(key: str, path: str, arguments: Sequence[str], kinds: Mapping[str
     except (ImportError, ValueError):
         parts = module.split(".")
         return what + f" Is the package {parts[0]} installed, and {module} spelt right?"
-    near = nearest(name, names)
-    if near:
-        return what + near.replace("Did you mean ", f"Did you mean {module}.")
+    if hint := nearest(name, names):
+        return what + hint.replace("Did you mean ", f"Did you mean {module}.")
     return what + (" Give its whole path, such as package.module.Class." if not module else "")
 
 

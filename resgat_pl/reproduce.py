@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_files, require_folder
 from resgat_pl.errors import ConfigError, ResGATError
 from resgat_pl.experiment import Choice, Condition, Experiment, Row, option
-from resgat_pl.paths import require_files, require_folder
 from resgat_pl.tables import Cell, Run, write_tables
 
 
@@ -96,7 +96,9 @@ def _check_paths(experiment: Experiment, chosen: Choice, data: str, out: Path, o
         for row in chosen.rows:
             root = os.environ.get(row.root)
             if root and not locate(root).is_dir():
-                raise ConfigError(f"{row.root} is {root}, which is no folder: correct it, or unset it to leave rows out.")
+                raise ConfigError(
+                    f"{row.root} is {root}, which is no folder: correct it, or unset it to leave rows out."
+                )
     else:
         require_files({"synthetic.config": experiment.synthetic.config})
     _digests(options)

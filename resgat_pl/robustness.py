@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
-from resgat_pl.paths import require_folder
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 

@@ -22,7 +22,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.data.layouts import check_root
-from resgat_pl.errors import ConfigError, values_refused
+from resgat_pl.data.paths import require_files, require_folder
+from resgat_pl.errors import ConfigError, ResGATError, values_refused
 from resgat_pl.finite import FiniteGuard
 from resgat_pl.hardware import advice
 from resgat_pl.heatmaps import Heatmaps
@@ -31,7 +32,6 @@ from resgat_pl.module import ResGATModule
 from resgat_pl.monitors import MonitorFallback
 from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.nn.weights import read_file
-from resgat_pl.paths import require_files, require_folder
 from resgat_pl.provenance import PROVENANCE, RunProvenance
 from resgat_pl.resumed import differences
 
@@ -74,11 +74,16 @@ class ResGATCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            options = self._parser(given[0]).get_defaults(skip_validation=True) if given else Namespace()
-            known = [*options.keys(), "config", "ckpt_path"]
+            options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
+            known = [*options, "config", "ckpt_path"]
             raise ConfigError(
                 f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
             ) from None
+        except ResGATError:
+            raise
+        except Exception as error:  # of the parsers below it, on text that they did not expect
+            told = " ".join(str(error).split())[:500] or type(error).__name__
+            raise ConfigError(f"The configuration cannot be read: {told}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
@@ -94,6 +99,7 @@ class ResGATCLI(LightningCLI):
         """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
         data = self.config[self.config.subcommand].data
         require_data(data.root, data.crops)
+        self._without_validation()
         path = self._ckpt_path()
         if self.config.subcommand != "fit" or path is None:
             return
@@ -122,6 +128,17 @@ class ResGATCLI(LightningCLI):
         with values_refused("The configuration"):
             super().instantiate_classes()
 
+    def _without_validation(self) -> None:
+        """Let nothing go by a validation that does not take place: it would fail after the first epoch."""
+        config = self.config[self.config.subcommand]
+        if self.config.subcommand != "fit" or config.trainer.limit_val_batches != 0:
+            return
+        if str(config.checkpoint.monitor).startswith("val/"):
+            rank_zero_warn("trainer.limit_val_batches is 0: best.ckpt will be that of the last epoch.")
+            config.checkpoint.monitor = None
+        if str(config.early_stopping.monitor).startswith("val/"):
+            config.early_stopping.check_on_train_epoch_end = False
+
     def _check_places(self, config: Namespace) -> None:
         """Look at every path before anything is downloaded, extracted or computed.
 
@@ -140,9 +157,9 @@ class ResGATCLI(LightningCLI):
         require_folder(config.trainer.default_root_dir or ".", "trainer.default_root_dir")
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
-            folder = logger.get("init_args", Namespace()).get("save_dir") if isinstance(logger, Namespace) else None
-            if folder is not None:
-                require_folder(folder, "trainer.logger.init_args.save_dir")
+            options = logger.get("init_args") if isinstance(logger, Namespace) else None
+            if options is not None and options.get("save_dir") is not None:
+                require_folder(options.save_dir, "trainer.logger.init_args.save_dir")
 
     def _compare(self, path: Path) -> None:
         """Say which value counts where the configuration and a checkpoint disagree.
@@ -184,7 +201,9 @@ def parser_options() -> dict[str, Any]:
         "seed_everything_default": 0,
         "save_config_callback": RunProvenance,
         "save_config_kwargs": {"overwrite": True},
-        "trainer_defaults": {"callbacks": [FiniteGuard(), MonitorFallback(), _last_checkpoint(), PredictionWriter(), WandbRunId()]},
+        "trainer_defaults": {
+            "callbacks": [FiniteGuard(), MonitorFallback(), _last_checkpoint(), PredictionWriter(), WandbRunId()]
+        },
         "parser_kwargs": {
             "prog": "resgat",
             "parser_mode": "omegaconf+",

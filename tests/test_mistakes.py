@@ -6,7 +6,15 @@ import pytest
 
 from resgat_pl.mistakes import explain_mistake, nearest
 
-KEYS = ("data.batch_size", "data.order", "data.split", "model.lr_batch", "net.attention", "trainer.max_epochs", "config")
+KEYS = (
+    "data.batch_size",
+    "data.order",
+    "data.split",
+    "model.lr_batch",
+    "net.attention",
+    "trainer.max_epochs",
+    "config",
+)
 
 
 @pytest.mark.parametrize(

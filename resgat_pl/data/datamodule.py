@@ -285,11 +285,11 @@ class FaceDataModule(LightningDataModule):
 
     def _check(self, needed: list[Split]) -> None:
         counts = self.manifest.counts()
-        lone = [split for split in needed if split != "train" and only_class(counts[split])]
+        lone: list[Split] = [split for split in needed if split != "train" and only_class(counts[split])]
         for split in lone:  # cannot train, but can be scored as far as one class goes
             rank_zero_warn(
-                f"The split {split!r} holds only {only_class(counts[split])} faces ({sum(counts[split]):,} crops): AUROC, "
-                "EER and balanced accuracy are undefined there."
+                f"The split {split!r} holds only {only_class(counts[split])} faces ({sum(counts[split]):,} crops): "
+                "AUROC, EER and balanced accuracy are undefined there."
             )
         try:
             check_splits(counts, [split for split in needed if split not in lone])

@@ -63,7 +63,9 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
                 f"{path}, column {field.name}: {kind} cannot be read as {field.type} ({_short(error)}). Extract again."
             ) from None
         if column.null_count and not field.nullable:
-            raise ManifestError(f"{path}, column {field.name}: {column.null_count:,} values are missing. Extract again.")
+            raise ManifestError(
+                f"{path}, column {field.name}: {column.null_count:,} values are missing. Extract again."
+            )
     labels = pc.unique(table.column("label")).to_pylist()
     if wrong := sorted(set(labels) - {0, 1}):
         raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. Extract again.")

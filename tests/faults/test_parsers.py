@@ -19,7 +19,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resgat_pl.data.layouts import CelebDF, CropLists, DFDC, FFPP, detect_layout
+from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CropLists, detect_layout
 from resgat_pl.data.leakage import declared, manifest_leaks
 from resgat_pl.data.manifest import MANIFEST_NAME, SCHEMA, Manifest
 from resgat_pl.data.protocols import from_spec
@@ -132,12 +132,15 @@ def test_labels_of_dfdc(fuzz: Fuzz, tmp_path: Path) -> None:
         (folder / "labels.csv").write_bytes(data)
         DFDC().index(tmp_path)
 
-    fuzz("labels.csv of DFDC", spoilt(table.map(lambda text: ("filename,label\n" + text).encode()) | table.map(str.encode)),
-         check, 60, 1500)  # fmt: skip
+    texts = table.map(lambda text: ("filename,label\n" + text).encode()) | table.map(str.encode)
+    fuzz("labels.csv of DFDC", spoilt(texts), check, 60, 1500)
 
 
 def test_split_files_of_faceforensics(fuzz: Fuzz, tmp_path: Path) -> None:
-    for folder, names in (("original_sequences/youtube", ("000", "001")), ("manipulated_sequences/Deepfakes", ("000_001",))):
+    for folder, names in (
+        ("original_sequences/youtube", ("000", "001")),
+        ("manipulated_sequences/Deepfakes", ("000_001",)),
+    ):
         place = tmp_path / folder / "c23" / "videos"
         place.mkdir(parents=True)
         for name in names:
@@ -156,17 +159,31 @@ def test_split_files_of_faceforensics(fuzz: Fuzz, tmp_path: Path) -> None:
 
 def test_lists_of_celebdf_and_of_crops(fuzz: Fuzz, tmp_path: Path) -> None:
     celeb, lists = tmp_path / "celeb", tmp_path / "lists"
-    for folder, name in (("Celeb-real", "id0_0000.mp4"), ("Celeb-synthesis", "id0_id1_0000.mp4"), ("YouTube-real", "00000.mp4")):
+    for folder, name in (
+        ("Celeb-real", "id0_0000.mp4"),
+        ("Celeb-synthesis", "id0_id1_0000.mp4"),
+        ("YouTube-real", "00000.mp4"),
+    ):
         (celeb / folder).mkdir(parents=True)
         (celeb / folder / name).touch()
     lists.mkdir()
     (lists / "a.mp4_face_0.jpg").touch()
-    good = ["1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/id0_id1_0000.mp4", "1 YouTube-real/00000.mp4", "a.mp4_face_0.jpg"]
-    line = st.sampled_from(good) | st.text(max_size=30) | st.sampled_from(["../x", "s3://", "http://[", "://", "~", "\0"])
+    good = [
+        "1 Celeb-real/id0_0000.mp4",
+        "0 Celeb-synthesis/id0_id1_0000.mp4",
+        "1 YouTube-real/00000.mp4",
+        "a.mp4_face_0.jpg",
+    ]
+    line = (
+        st.sampled_from(good) | st.text(max_size=30) | st.sampled_from(["../x", "s3://", "http://[", "://", "~", "\0"])
+    )
     text = st.lists(line, max_size=5).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass"))
 
     def check(data: bytes) -> None:
-        for kind, root, name in ((CelebDF(), celeb, "List_of_testing_videos.txt"), (CropLists(), lists, "TRAIN_CLIENT.txt")):
+        for kind, root, name in (
+            (CelebDF(), celeb, "List_of_testing_videos.txt"),
+            (CropLists(), lists, "TRAIN_CLIENT.txt"),
+        ):
             (root / name).write_bytes(data)
             with contextlib.suppress(ResGATError):
                 divide_records(kind.index(root).records)
@@ -177,8 +194,8 @@ def test_lists_of_celebdf_and_of_crops(fuzz: Fuzz, tmp_path: Path) -> None:
 
 def test_folders_of_any_name(fuzz: Fuzz, tmp_path: Path) -> None:
     known = ["real", "fake", "train", "Celeb-real", "original_sequences", "manipulated_sequences", "youtube", "c23",
-             "videos", "masks", "dfdc_train_part_1", "a.mp4", "000_001.mp4", "x.png", "metadata.json", "TRAIN_CLIENT.txt",
-             "train.json", "images", "frames"]  # fmt: skip
+             "videos", "masks", "dfdc_train_part_1", "a.mp4", "000_001.mp4", "x.png", "metadata.json",
+             "TRAIN_CLIENT.txt", "train.json", "images", "frames"]  # fmt: skip
     odd = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=6)
     part = st.sampled_from(known) | odd.filter(lambda name: name not in {".", ".."})
     trees = st.lists(st.lists(part, min_size=1, max_size=4).map("/".join), max_size=6)
@@ -217,7 +234,11 @@ def tables(draw: Any, good: pa.Table) -> pa.Table:
         if draw(st.integers(0, 4)) == 0:
             table = table.remove_column(place)
             continue
-        kind = draw(st.sampled_from([pa.string(), pa.int64(), pa.int8(), pa.float64(), pa.list_(pa.string()), pa.null(), pa.bool_()]))
+        kind = draw(
+            st.sampled_from(
+                [pa.string(), pa.int64(), pa.int8(), pa.float64(), pa.list_(pa.string()), pa.null(), pa.bool_()]
+            )
+        )
         if draw(st.booleans()):
             kind = SCHEMA.field(name).type
         if pa.types.is_null(kind):
@@ -234,9 +255,9 @@ def tables(draw: Any, good: pa.Table) -> pa.Table:
             values = [None] * len(table)
         field = pa.field(name, kind)
         table = table.set_column(place, field, pa.array(values, kind))
-    info = draw(st.sampled_from([b'{"version": 1}']) | as_json(st.fixed_dictionaries(
-        {"version": st.sampled_from([1, 1, 1, 0, 2, None, "1", 1.0]) | JSON}, optional={"protocol": JSON}) | JSON))  # fmt: skip
-    return table.replace_schema_metadata({b"resgat": info})
+    version = st.sampled_from([1, 1, 1, 0, 2, None, "1", 1.0]) | JSON
+    info = as_json(st.fixed_dictionaries({"version": version}, optional={"protocol": JSON}) | JSON)
+    return table.replace_schema_metadata({b"resgat": draw(st.just(b'{"version": 1}') | info)})
 
 
 def test_manifests(fuzz: Fuzz, tmp_path: Path, ffpp_crops: Path) -> None:
@@ -281,7 +302,9 @@ def test_manifests_of_any_bytes(fuzz: Fuzz, tmp_path: Path, ffpp_crops: Path) ->
 def test_predictions(fuzz: Fuzz, tmp_path: Path) -> None:
     header = "dataset,method,compression,video,split,label,probability\n"
     cell = st.sampled_from(["ffpp", "original", "c23", "000", "test", "0", "1", "0.5", "nan", "inf", "-1", "", '"'])
-    text = st.lists(st.lists(cell | st.text(max_size=4), min_size=5, max_size=8).map(",".join), max_size=6).map("\n".join)
+    text = st.lists(st.lists(cell | st.text(max_size=4), min_size=5, max_size=8).map(",".join), max_size=6).map(
+        "\n".join
+    )
 
     def check(data: bytes) -> None:
         for name in ("frames", "videos"):
@@ -294,7 +317,8 @@ def test_predictions(fuzz: Fuzz, tmp_path: Path) -> None:
 def test_split_protocols(fuzz: Fuzz, tmp_path: Path) -> None:
     names = st.sampled_from(["paper", "official", "strict", "part", "identity", "leave_out"])
     specs = st.fixed_dictionaries(
-        {"name": names | JSON}, optional={"val": JSON, "test": JSON, "seed": JSON, "methods": JSON, "declares": JSON, "x": JSON}
+        {"name": names | JSON},
+        optional={"val": JSON, "test": JSON, "seed": JSON, "methods": JSON, "declares": JSON, "x": JSON},
     )
     fuzz("a split protocol's own words", specs, from_spec, 60, 1500)
 
@@ -314,7 +338,11 @@ def mutated(draw: Any, files: list[Path]) -> str:
     if draw(st.integers(0, 5)) == 0:
         text = file.read_text()
         place = draw(st.integers(0, len(text)))
-        return text[:place] + draw(st.text(max_size=3) | st.sampled_from(["{", "- ", ": ", "\t", "&a", "*a", "!!x", "${"])) + text[place:]
+        return (
+            text[:place]
+            + draw(st.text(max_size=3) | st.sampled_from(["{", "- ", ": ", "\t", "&a", "*a", "!!x", "${"]))
+            + text[place:]
+        )
     tree = copy.deepcopy(yaml.safe_load(file.read_text()))
     for _ in range(draw(st.integers(1, 3))):
         places = list(paths(tree))
@@ -326,7 +354,9 @@ def mutated(draw: Any, files: list[Path]) -> str:
             owner = owner[key]
         action = draw(st.sampled_from(["value", "value", "delete", "key"]))
         if action == "value":
-            owner[last] = draw(JSON | st.sampled_from(["${x}", "${oc.env:NOT_THERE}", "${", -1, 0, 1e400, "resgat_pl", "os.system"]))
+            owner[last] = draw(
+                JSON | st.sampled_from(["${x}", "${oc.env:NOT_THERE}", "${", -1, 0, 1e400, "resgat_pl", "os.system"])
+            )
         elif action == "delete":
             del owner[last]
         elif isinstance(owner, dict):
