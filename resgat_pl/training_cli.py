@@ -97,6 +97,7 @@ class ResGATCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
+        self._require_groups()
         data = self.config[self.config.subcommand].data
         require_data(data.root, data.crops)
         self._without_validation()
@@ -127,6 +128,19 @@ class ResGATCLI(LightningCLI):
             self._compare(path)
         with values_refused("The configuration"):
             super().instantiate_classes()
+
+    def _require_groups(self) -> None:
+        """Refuse a configuration that sets a whole group to null or to one value.
+
+        Raises:
+            ConfigError: Names the group.
+        """
+        config = self.config[self.config.subcommand]
+        for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps"):
+            if not isinstance(config.get(group), Namespace):
+                raise ConfigError(
+                    f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."
+                )
 
     def _without_validation(self) -> None:
         """Let nothing go by a validation that does not take place: it would fail after the first epoch."""
