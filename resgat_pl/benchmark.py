@@ -22,6 +22,7 @@ from tqdm import tqdm
 from resgat_pl import explain
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, ResGATError
 from resgat_pl.explain import baselines
@@ -89,6 +90,7 @@ def benchmark_explainers(
     if manifest is None:
         raise ConfigError("--manifest names nothing: give the folder that `resgat extract` made.")
     classes = explainers(methods)
+    require_folder(out, "--out")
     tests = []
     for label, path in checkpoints:  # before the long work, so that a refusal comes at once
         detector = Detector.load(path)

@@ -67,7 +67,9 @@ class PredictionWriter(Callback):
         document = {"thresholds": thresholds, "scores": [row.plain() for row in scores], **provenance_of(trainer)}
         write_atomic(base / RESULTS_NAME, json.dumps(document, indent=2).encode())
         by_method = {
-            f"test/{row.level}_auroc/{row.method}": row.values["auroc"].value for row in scores if row.method != POOLED
+            f"test/{row.level}_auroc/{row.method}": row.values["auroc"].value
+            for row in scores
+            if row.method != POOLED and row.real and row.fake  # else undefined
         }
         for logger in trainer.loggers if by_method else []:
             logger.log_metrics(by_method)

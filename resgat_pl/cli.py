@@ -116,9 +116,19 @@ def _overview() -> str:
 
 
 def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
+    from argparse import ArgumentError
+
     from jsonargparse import auto_cli
 
-    result = auto_cli(function, args=args, prog=f"resgat {name}")
+    try:
+        result = auto_cli(function, args=args, prog=f"resgat {name}", exit_on_error=False)
+    except ArgumentError as error:
+        from inspect import signature
+
+        from resgat_pl.mistakes import explain_mistake
+
+        mistake = explain_mistake(str(error), [*signature(function).parameters, "config"], args)
+        raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
     if result is not None:
         print(result)
     return 0

@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
@@ -44,8 +45,11 @@ def cross(
     Returns:
         The matrix as Markdown.
     """
+    require_folder(out, "--out")
     detectors = {name: Detector.load(path) for name, path in _named(checkpoints, "checkpoints").items()}
     folders = _named(crops, "crops")
+    for folder in folders.values():
+        Manifest.read(folder)  # before the first cell is computed
     cells: list[dict[str, Any]] = []
     with tqdm(total=len(detectors) * len(folders), unit="cell", desc="cross") as bar:
         for trained, detector in detectors.items():

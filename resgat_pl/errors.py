@@ -6,6 +6,8 @@ traceback and exits with ``status``; anything else is a bug and keeps its traceb
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -71,3 +73,33 @@ class LeakageError(SplitError):
     """
 
     status = 1
+
+
+class NonFiniteError(ResGATError):
+    """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint is kept."""
+
+
+@contextmanager
+def values_refused(what: str) -> Iterator[None]:
+    """Turn what classes of other packages say of a value they refuse into a ``ConfigError``.
+
+    An error that comes out of this package's own code is a bug and stays as it is.
+
+    Args:
+        what: What holds the values, for the message.
+
+    Raises:
+        ConfigError: See above.
+    """
+    try:
+        yield
+    except Exception as error:
+        # by its name, since this module imports nothing: how Lightning says that options do not go together
+        refusal = isinstance(error, ValueError | TypeError) or type(error).__name__ == "MisconfigurationException"
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        ours = trace is None or str(trace.tb_frame.f_globals.get("__name__")).startswith("resgat_pl")
+        if not refusal or ours:
+            raise
+        raise ConfigError(f"{what} cannot be used: {' '.join(str(error).split())[:600]}") from error

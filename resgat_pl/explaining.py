@@ -17,6 +17,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
 from resgat_pl.data.frames import FrameCount
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.room import is_refusal, not_stored, storing
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
 from resgat_pl.media import Medium, cutting_of, find_faces, find_media, safe_names
@@ -72,6 +73,7 @@ def explain(
     for name, value in (("frames", frames), ("every", every), ("faces", faces), ("batch_size", batch_size)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    require_folder(out, "--out")
     chosen = choose(methods)
     found = find_media(media)
     weights = Detector.load(checkpoint)

@@ -18,7 +18,8 @@ from torch.export import Dim, ExportedProgram
 
 from resgat_pl import __version__
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.data.paths import require_out_file
+from resgat_pl.errors import ConfigError
 from resgat_pl.exported import EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
@@ -71,6 +72,7 @@ def export(
     """
     out = Path(out)
     _check(out, format, int8, calibration, samples, tolerance)
+    require_out_file(out, "OUT")
     if format == "onnx":
         require_packages()
     detector = Detector.load(checkpoint)
@@ -263,5 +265,3 @@ def _check(
         raise ConfigError(
             f"--samples is {samples} and --tolerance {tolerance}; they must be at least 2, and in [0, 1)."
         )
-    if out.is_dir():
-        raise WeightsError(f"{out} is a folder: name a file.")

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.paths import require_folder
 from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
@@ -84,6 +85,8 @@ def figures(
     rows = {row.name: row for row in experiment.rows}
     chosen = _chosen(plans, only)
     _check(plan, settings, plans, experiment)
+    require_folder(out, "--out")
+    require_folder(table_out, "--table_out")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     detectors: dict[str, Detector] = {}

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
@@ -115,12 +115,12 @@ class ResGATModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return loss + self.mask_loss_weight * guidance
 
-    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect predictions; the metrics are computed over all processes at the end."""
-        self._evaluate(batch, self.val_metrics, self.val_loss)
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Collect predictions, from which metrics are computed over all processes; returns as ``predict_step``."""
+        return {"row": batch["row"], "logit": self._evaluate(batch, self.val_metrics, self.val_loss)}
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Like ``validation_step``; returns what ``predict_step`` returns."""
+        """Like ``validation_step``."""
         return {"row": batch["row"], "logit": self._evaluate(batch, self.test_metrics, self.test_loss)}
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -155,7 +155,8 @@ class ResGATModule(LightningModule):
             ConfigError: ``lr_batch`` is set and the data do not say their batch size, or gradients are to be clipped
                 in mixed precision and the optimiser is fused, which Lightning cannot do.
         """
-        optimizer = self.optimizer(self.parameters())
+        with values_refused("model.optimizer"):
+            optimizer = self.optimizer(self.parameters())
         clipped = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
         if clipped and any(group.get("fused") for group in optimizer.param_groups):
             raise ConfigError(
@@ -166,7 +167,8 @@ class ResGATModule(LightningModule):
         self._scale_rate(optimizer)
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = self.lr_scheduler(optimizer)
+        with values_refused("model.lr_scheduler"):
+            scheduler = self.lr_scheduler(optimizer)
         return cast(
             "OptimizerLRScheduler",
             {
@@ -243,8 +245,12 @@ class ResGATModule(LightningModule):
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.
         values = {name: mean_loss.compute(), **metrics.compute()}
+        callbacks = [*self.trainer.checkpoint_callbacks, *self.trainer.early_stopping_callbacks]
+        monitored = {getattr(callback, "monitor", None) for callback in callbacks}
         for key, value in values.items():
-            self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
+            # Undefined metrics stay out of tables and dashboards, but callbacks fail without what they go by.
+            if not value.isnan() or key in monitored:
+                self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
         metrics.reset()
         mean_loss.reset()
 

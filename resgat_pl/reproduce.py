@@ -18,9 +18,11 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_files, require_folder
 from resgat_pl.errors import ConfigError, ResGATError
-from resgat_pl.experiment import Condition, Experiment, Row, option
+from resgat_pl.experiment import Choice, Condition, Experiment, Row, option
 from resgat_pl.tables import Cell, Run, write_tables
 
 
@@ -58,6 +60,7 @@ def reproduce(
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     experiment = Experiment.read(table)
     chosen = experiment.choose(protocol, preset, seeds, rows, data)
+    _check_paths(experiment, chosen, data, out, overrides or [])
     cells: list[Cell] = []
     with tqdm(total=chosen.size, unit="run", desc=f"{table.stem} ({data})") as bar:
         for row in chosen.rows:
@@ -78,6 +81,27 @@ def reproduce(
                             cell.note = f"failed: {error}"
                         bar.update()
     return write_tables(cells, out, f"{table.stem}_{data}", data == "synthetic")
+
+
+def _check_paths(experiment: Experiment, chosen: Choice, data: str, out: Path, overrides: Sequence[str]) -> None:
+    """Look at every path before the first run: the last one would otherwise fail days later.
+
+    Raises:
+        ConfigError: A configuration or a data set is not there, or nothing can be written to ``out``.
+    """
+    require_folder(out, "--out")
+    options = [*overrides, *(part for name in chosen.presets for part in experiment.presets[name].arguments)]
+    if data == "real":
+        require_files({f"row {row.name}": row.config for row in chosen.rows})
+        for row in chosen.rows:
+            root = os.environ.get(row.root)
+            if root and not locate(root).is_dir():
+                raise ConfigError(
+                    f"{row.root} is {root}, which is no folder: correct it, or unset it to leave rows out."
+                )
+    else:
+        require_files({"synthetic.config": experiment.synthetic.config})
+    _digests(options)
 
 
 def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:

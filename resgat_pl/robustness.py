@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
@@ -81,6 +82,7 @@ def robustness(
         raise ConfigError(f"--kinds names nothing. There are: {', '.join(STRENGTHS)}.")
     if unknown := named - set(STRENGTHS):
         raise ConfigError(f"--kinds: {', '.join(sorted(unknown))} is unknown. There are: {', '.join(STRENGTHS)}.")
+    require_folder(out, "--out")
     detector = Detector.load(checkpoint)
     manifest = detector.manifest(crops or detector.data["crops"], split)
     leaky = leaks_of(detector, manifest, allow_leakage)

@@ -20,6 +20,8 @@ ALLOWED = {
     "metrics": BASE | {"explain", "metrics"},
     "module": BASE | {"nn", "metrics"},
     "provenance": BASE | {"data", "nn"},
+    "finite": BASE | {"data"},
+    "monitors": BASE | {"data"},
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},

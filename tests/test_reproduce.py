@@ -41,9 +41,9 @@ def in_process(*arguments: str) -> None:
 
 
 @pytest.fixture
-def data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FFPP_ROOT", "DFDC_ROOT"):
-        monkeypatch.setenv(name, "/data")
+        monkeypatch.setenv(name, str(tmp_path))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_rows_without_data_are_named_and_not_run(
         assert any(f"{row.root} is not set" in line and row.name in line for line in text.splitlines())
         assert all(f"{value:.2f}" in text for value in (row.paper["f1"], row.paper["auc"]))
     assert (tmp_path / "table1_real.md").read_text() == text + "\n"
-    monkeypatch.setenv("FFPP_ROOT", "/data")
+    monkeypatch.setenv("FFPP_ROOT", str(tmp_path))
     text = reproduce(TABLE, seeds="0", out=tmp_path)
     assert {condition.row.dataset for condition in seen} == {"ffpp"}
     assert "not run: DFDC_ROOT is not set" in text

@@ -54,3 +54,9 @@ def check_splits(counts: Mapping[Split, ClassCounts], needed: Collection[Split] 
                 "classes are needed to train and to score: use more videos, a larger share, another protocol or seed."
             )
             raise SplitError(msg)
+
+
+def only_class(counts: ClassCounts) -> str | None:
+    """The one class that a split holds, ``real`` or ``fake``; None if it holds both or nothing."""
+    there = [name for name, count in counts._asdict().items() if count]
+    return there[0] if len(there) == 1 else None

@@ -8,9 +8,10 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from resgat_pl.data.counts import check_splits, describe_counts
+from resgat_pl.data.counts import check_splits, describe_counts, only_class
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import (
     EvalSampler,
@@ -164,7 +165,8 @@ class FaceDataModule(LightningDataModule):
 
         Raises:
             LeakageError: Splits share something that their protocol does not declare.
-            SplitError: A split that is needed is empty, has one class only, or fewer crops than there are ranks.
+            SplitError: A split that is needed is empty or has fewer crops than there are ranks, or the training split
+                has one class only.
             ConfigError: Masks are needed and no fake of the training split has one.
         """
         failure = self._failure
@@ -283,8 +285,14 @@ class FaceDataModule(LightningDataModule):
 
     def _check(self, needed: list[Split]) -> None:
         counts = self.manifest.counts()
+        lone: list[Split] = [split for split in needed if split != "train" and only_class(counts[split])]
+        for split in lone:  # cannot train, but can be scored as far as one class goes
+            rank_zero_warn(
+                f"The split {split!r} holds only {only_class(counts[split])} faces ({sum(counts[split]):,} crops): "
+                "AUROC, EER and balanced accuracy are undefined there."
+            )
         try:
-            check_splits(counts, needed)
+            check_splits(counts, [split for split in needed if split not in lone])
         except SplitError as error:
             raise SplitError(f"{self.crops}: {error}") from None
         for split in needed:

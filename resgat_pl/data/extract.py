@@ -174,7 +174,7 @@ def extract(
 
 def arguments(given: Sequence[str]) -> list[str]:
     """Take ``--merge`` without a value, which the parser wants."""
-    following = [*given[1:], ""]
+    following = [*given[1:], ""][: len(given)]
     return [
         "--merge=true" if item == "--merge" and after not in {"true", "false"} else item
         for item, after in zip(given, following, strict=True)

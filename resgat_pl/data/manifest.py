@@ -23,6 +23,7 @@ from resgat_pl.data import mapped
 from resgat_pl.data.counts import SPLITS, ClassCounts
 from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic
 from resgat_pl.data.mapped import Mapped
+from resgat_pl.data.validity import checked_rows, read_info
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split, VideoRecord, video_key
 
@@ -62,6 +63,8 @@ SCHEMA = pa.schema(
         pa.field("mask_path", pa.string()),
     ]
 )
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+"""What Arrow raises on damaged files."""
 _ORDER = [(name, "ascending") for name in (*mapped.KEY, "track", "frame_index")]
 
 
@@ -100,9 +103,9 @@ class Manifest:
             large = not is_remote(path) and pq.read_metadata(path).num_rows >= mapped.MAP_FROM
             table = None if large else pq.read_table(readable(path))
             schema = pq.read_schema(path) if table is None else table.schema
-        except (pa.ArrowInvalid, OSError) as error:
+        except _UNREADABLE as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        info = json.loads((schema.metadata or {}).get(b"resgat", b"{}"))
+        info = read_info(path, schema.metadata)
         version = info.get("version", 0)
         if version != SCHEMA_VERSION:
             raise ManifestError(
@@ -112,11 +115,14 @@ class Manifest:
         missing = [name for name in SCHEMA.names if name not in schema.names]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
-        manifest = cls(path.parent, None if table is None else table.select(SCHEMA.names), info)
+        if table is not None:
+            table = checked_rows(path, table.select(SCHEMA.names), SCHEMA)
+        manifest = cls(path.parent, table, info)
         if table is None:
             try:
                 manifest._mapped = Mapped(path)
-            except (pa.ArrowInvalid, OSError) as error:
+                checked_rows(path, manifest._mapped.table, SCHEMA)
+            except _UNREADABLE as error:
                 raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
         return manifest
 

@@ -23,11 +23,15 @@ def from_spec(spec: Mapping[str, Any]) -> SplitProtocol:
     """Rebuild a protocol from its ``spec``.
 
     Raises:
-        ConfigError: It is none of ``PROTOCOLS``.
+        ConfigError: It is none of ``PROTOCOLS``, or its options are none of that one.
     """
     kinds: dict[str, Any] = {kind.name: kind for kind in PROTOCOLS}
     options = {name: value for name, value in spec.items() if name not in {"name", "declares"}}
-    if spec.get("name") not in kinds:
-        raise ConfigError(f"{spec.get('name')!r} is no split protocol of resgat_pl. There are: {', '.join(kinds)}.")
-    protocol: SplitProtocol = kinds[spec["name"]](**options)
+    name = spec.get("name")
+    if not isinstance(name, str) or name not in kinds:
+        raise ConfigError(f"{name!r} is no split protocol of resgat_pl. There are: {', '.join(kinds)}.")
+    try:
+        protocol: SplitProtocol = kinds[name](**options)
+    except (TypeError, ValueError) as error:  # noted by another program, or by another version of this one
+        raise ConfigError(f"The split protocol {name!r} does not take {options} ({error}).") from None
     return protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,17 @@ from resgat_pl.metrics.binary import weighted
 
 
 class Interval(NamedTuple):
-    """A value with its 95 % interval; all in the unit of the metric. Printed in percent."""
+    """A value with its 95 % interval; all in the unit of the metric, NaN where undefined. Printed in percent."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "undefined"
+        if math.isnan(self.low):
+            return f"{100 * self.value:.2f} [undefined]"
         return f"{100 * self.value:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}]"
 
 

@@ -64,7 +64,10 @@ def test_splits_that_cannot_be_used(ffpp_crops: Path, tmp_path: Path) -> None:
     reals = manifest.column("label") == 0
     manifest.with_splits(["train" if real else "val" for real in reals]).write()
     data = FaceDataModule(folder)
-    with pytest.raises(SplitError, match=r"split .train. has no fake.* train 42 real and 0 fake"):
+    with (
+        pytest.warns(UserWarning, match="'val' holds only fake faces"),
+        pytest.raises(SplitError, match=r"split .train. has no fake.* train 42 real and 0 fake"),
+    ):
         data.setup("fit")
     with pytest.raises(SplitError, match="has no real and no fake"):
         data.setup("test")

@@ -24,6 +24,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.engines import open_engine
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import detect_layout
+from resgat_pl.data.locations import sync_folder
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.work import Share, families_of, parse_share, requests_of, share_of
 from resgat_pl.errors import ConfigError, EngineError
@@ -358,18 +359,18 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room = 100
+    room = 30
 
-    def write(path: Path, data: bytes, durable: bool = False) -> None:
+    def sync(folder: Path, files: bool = False) -> None:
         nonlocal room
-        room -= 1
+        room -= files
         if room < 0:
-            raise OSError(28, "No space left on device", str(path))
-        write_atomic(path, data, durable)
+            raise OSError(28, "No space left on device", str(folder))
+        sync_folder(folder, files)
 
     command = ["extract", str(ffpp_root), str(tmp_path), *OPTIONS]
     with monkeypatch.context() as patch:
-        patch.setattr(crop_writer, "write_atomic", write)
+        patch.setattr(crop_writer, "sync_folder", sync)
         assert main(command) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("resgat: error: ")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from resgat_pl.data.crop_writer import read_tar
-from resgat_pl.data.cutting import Extraction, fragment_path
+from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract
+from resgat_pl.data.fragments import fragment_path
 from resgat_pl.data.manifest import Manifest
 
 from .conftest import Ledger

@@ -13,7 +13,19 @@ from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 
-__all__ = ["DFDC", "FFPP", "LAYOUTS", "CelebDF", "CountRow", "CropLists", "Folder", "Index", "Layout", "detect_layout"]
+__all__ = [
+    "DFDC",
+    "FFPP",
+    "LAYOUTS",
+    "CelebDF",
+    "CountRow",
+    "CropLists",
+    "Folder",
+    "Index",
+    "Layout",
+    "check_root",
+    "detect_layout",
+]
 
 LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, CelebDF, CropLists, Folder)
 """The layouts that are detected; any other subclass of ``Layout`` can be given by its class path."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import cv2
 from tqdm import tqdm
 
+from resgat_pl.data.paths import require_folder
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_mask, write_video
@@ -107,6 +108,7 @@ def synthesize(
         ConfigError: An argument is out of range, ``out`` holds something else, or ``faces`` has too few faces.
     """
     _check(layout, fakes_per_real, frames, size, jobs)
+    require_folder(out, "OUT")
     plan = make_plan(layout, videos, fakes_per_real, seed)
     images = None if faces is None else list_images(faces)
     request: dict[str, object] = {

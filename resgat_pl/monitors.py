@@ -1,0 +1,56 @@
+"""What checkpoints and early stopping go by when the validation split leaves their metric undefined."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+
+from resgat_pl.data.counts import only_class
+from resgat_pl.data.datamodule import FaceDataModule
+
+_UNDEFINED = ("_auroc", "_ap", "_eer", "_balanced_accuracy")
+"""Endings of the metrics that need both classes."""
+
+
+class MonitorFallback(Callback):
+    """Lets ``ModelCheckpoint`` and ``EarlyStopping`` go by ``val/loss`` where the validation split has one class.
+
+    AUROC is undefined there: no epoch would ever be better than the first one.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Change what is monitored, before a checkpoint's state is restored: it is kept under the metric's name.
+
+        In a test as well, so that the state of a checkpoint finds its callback.
+        """
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, FaceDataModule) or trainer.limit_val_batches == 0:
+            return
+        lone = only_class(data.manifest.counts()["val"])
+        if lone is None:
+            return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+            if not isinstance(callback, ModelCheckpoint | EarlyStopping):
+                continue
+            monitored = callback.monitor
+            if not monitored or not monitored.startswith("val/") or not monitored.endswith(_UNDEFINED):
+                continue
+            _go_by_loss(callback)
+            if stage != "fit":
+                continue
+            rank_zero_warn(
+                f"{type(callback).__name__} goes by val/loss: {monitored} is undefined, since the validation split "
+                f"holds only {lone} faces. For AUROC choose a split with both classes."
+            )
+
+
+def _go_by_loss(callback: ModelCheckpoint | EarlyStopping) -> None:
+    worst = torch.tensor(torch.inf)
+    if isinstance(callback, ModelCheckpoint):
+        callback.kth_value = worst
+    else:
+        callback.best_score = worst
+        callback.min_delta = -abs(callback.min_delta)  # it is kept with the sign of the direction
+    callback.monitor, callback.mode = "val/loss", "min"

@@ -1,0 +1,89 @@
+"""What a configuration and the one that a checkpoint was trained with disagree on, and which of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+
+from resgat_pl.errors import WeightsError
+
+_RESTORED: Final = ("model.optimizer.", "model.lr_scheduler.", "model.lr_batch", "model.lr_scaling")
+"""What the state of the optimiser and of the schedule brings along when training goes on."""
+_RESTORED_ONE: Final = ("early_stopping.patience",)
+_TRAINING: Final = (*_RESTORED, "model.lr_interval", "checkpoint.", "early_stopping.", "trainer.", "data.augmentation")
+_OF_THE_MACHINE: Final = (
+    "ckpt_path",
+    "config",
+    "weights_only",
+    "heatmaps.",
+    "checkpoint.dirpath",
+    "trainer.default_root_dir",
+    "trainer.logger",
+    "trainer.callbacks",
+    "trainer.enable_",
+    "trainer.log_every_n_steps",
+    "trainer.devices",
+    "trainer.accelerator",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "data.num_workers",
+    "data.extract_jobs",
+    "data.shared_disk",
+)
+"""Settings that may differ without a word."""
+_ABSENT: Final = "(not set)"
+
+
+def differences(here: str, there: str, command: str) -> list[str]:
+    """Compare two configurations.
+
+    Args:
+        here: The present one, as YAML.
+        there: The one that the checkpoint was trained with, as YAML.
+        command: ``fit``, where state is restored, or another.
+
+    Returns:
+        One line a value that differs and matters for the command, with which of the two counts.
+
+    Raises:
+        WeightsError: The classes of optimiser or schedule differ, so that training cannot go on from their state.
+    """
+    mine, theirs = dict(_leaves(_parsed(here))), dict(_leaves(_parsed(there)))
+    if not theirs:
+        return []
+    lines = []
+    for key in sorted(mine.keys() | theirs.keys()):
+        now, before = mine.get(key, _ABSENT), theirs.get(key, _ABSENT)
+        if now == before or key.startswith(_OF_THE_MACHINE) or (command != "fit" and key.startswith(_TRAINING)):
+            continue
+        if command == "fit" and key in {"model.optimizer.class_path", "model.lr_scheduler.class_path"}:
+            raise WeightsError(
+                f"{key} is {now} here and {before} in the checkpoint: its state does not fit. Give the checkpoint's "
+                "value, or train without --ckpt_path."
+            )
+        restored = command == "fit" and (key.startswith(_RESTORED) or key in _RESTORED_ONE)
+        winner = "the checkpoint's counts, its state is restored" if restored else "the configuration's counts"
+        lines.append(f"{key} is {_short(now)} here and {_short(before)} in the checkpoint: {winner}")
+    return lines
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError):
+        return None
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and (tree or not prefix):
+        for name, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
+    elif prefix:
+        yield prefix, tree
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,0 +1,207 @@
+"""Mistakes of a user: the message names the right word, paths are looked at first, and who wins is said."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resgat_pl.cli import main
+from resgat_pl.errors import WeightsError
+from resgat_pl.hardware import advice
+from resgat_pl.resumed import differences
+
+from ..runs import CONF, TINY
+from ..tiny import tiny, untrained
+
+Tries = Callable[[int, int], int]
+EXPERIMENTS = CONF.parent.parent / "experiments"
+
+
+def refused(*arguments: object) -> str:
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert main([str(argument) for argument in arguments]) == 2
+    assert errors.getvalue().startswith("resgat: error: ")
+    return errors.getvalue()
+
+
+OPTIONS = [
+    (("fit", "--config", TINY, "--modle.pos_weight", 2), "Did you mean --model.pos_weight?"),
+    (("fit", "--config", TINY, "--data.bath_size", 2), "Did you mean --data.batch_size?"),
+    (("fit", "--config", TINY, "--model.optimizer.init_args.lrr", 2), "Did you mean lr?"),
+    (("fit", "--config", TINY, "--net.attention", "gatv3"), "Did you mean gatv2?"),
+    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.StrictSplt"), "splits.StrictSplit?"),
+    (("fit", "--config", TINY, "--data.split", "StrictSplt"), "splits.StrictSplit?"),
+    (("fit", "--config", TINY, "--data.layout", "resgat_pl.data.layouts.FFP"), "layouts.FFPP?"),
+    (("fit", "--config", TINY, "--data.batch_size", "many"), "It must be a whole number."),
+    (("fit", "--config", TINY, "--trainer.max_epochs", "soon"), "It must be a whole number or null."),
+    (("extract", "a", "b", "--engne", "dask"), "Did you mean --engine?"),
+    (("extract", "a", "b", "--engine", "dusk"), "Did you mean dask?"),
+    (("extract", "a", "b", "--extraction.frmes", "3"), "Did you mean frames?"),
+    (("synth", "a", "--layout", "ffp"), "Did you mean ffpp?"),
+    (("cross", "a", "b", "--split", "StrictSplt"), "splits.StrictSplit?"),
+    (("explain", "a", "b", "--frmes", "3"), "Did you mean --frames?"),
+    (("reproduce", "t", "--protcol", "strict"), "Did you mean --protocol?"),
+    (("robustness", "a", "--kindz", "jpeg"), "Did you mean --kinds?"),
+    (("extract",), "required: root, out"),
+]
+
+
+def test_misspelt_options(ledger: Any, tries: Tries) -> None:
+    chosen = OPTIONS[:: tries(2, 1)]
+    for arguments, hint in chosen:
+        told = refused(*arguments)
+        assert hint in told, told
+        assert len(told) < 500
+    ledger("misspelt option or value", tries=len(chosen), lost=0, recovered=len(chosen))
+
+
+FILES = {
+    "data: {bath_size: 4}": "data.bath_size: there is no such option. Did you mean data.batch_size?",
+    "modle: {pos_weight: 4}": "Did you mean model.pos_weight?",
+    "data: {split: {class_path: resgat_pl.data.splits.StrictSplt}}": "StrictSplit?",
+    "data: {split: {class_path: resgat_pl.data.splits.StrictSplit, init_args: {vl: 0.1}}}": "Did you mean val?",
+    "data: {extraction: {frmes: 4}}": "Did you mean frames?",
+    "net: {attention: gatv22}": "Did you mean gatv2?",
+    "model: {optimizer: {class_path: torch.optim.AdamW, init_args: {lrr: 1}}}": "Did you mean lr?",
+    "trainer: {precison: 32}": "Did you mean trainer.precision?",
+}
+
+
+def test_misspelt_keys_of_files(tmp_path: Path, ledger: Any, tries: Tries) -> None:
+    chosen = dict(list(FILES.items())[:: tries(2, 1)])
+    file = tmp_path / "run.yaml"
+    for text, hint in chosen.items():
+        file.write_text(text)
+        told = refused("fit", "--config", TINY, "--config", file)
+        assert hint in told, told
+        assert str(file) in told
+    ledger("misspelt key or value in a file", tries=len(chosen), lost=0, recovered=len(chosen))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained(tmp_path_factory.mktemp("ckpt") / "net.ckpt", ffpp_crops)
+
+
+def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root: Path, tmp_path: Path, ledger: Any,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Inputs that are not there, and a file in the place of each folder for results, which stops root as well."""
+    monkeypatch.setattr("resgat_pl.scoring.score", _computes)
+    monkeypatch.setattr("resgat_pl.cross.score", _computes)
+    monkeypatch.setattr("resgat_pl.robustness.score", _computes)
+    monkeypatch.setattr("resgat_pl.benchmark.score", _computes)
+    monkeypatch.setattr("resgat_pl.reproduce._resgat", _computes)
+    monkeypatch.setattr("resgat_pl.exporting.trace", _computes)
+    monkeypatch.setattr("resgat_pl.explaining.find_faces", _computes)
+    absent = tmp_path / "absent"
+    file = tmp_path / "file"
+    file.touch()
+    blocked = file / "out"
+    video = next(ffpp_root.rglob("*.mp4"))
+    table, figures = EXPERIMENTS / "table1.yaml", EXPERIMENTS / "figures.yaml"
+    monkeypatch.setenv("DFDC_ROOT", str(absent))
+    monkeypatch.setenv("FFPP_ROOT", str(ffpp_root))
+    fit = ("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.logger", "false")
+    commands: dict[tuple[object, ...], Path] = {
+        (*fit, "--trainer.default_root_dir", blocked): file,
+        (*fit, "--trainer.default_root_dir", tmp_path, "--checkpoint.dirpath", blocked): file,
+        (*fit, "--trainer.default_root_dir", tmp_path, "--data.root", absent): absent,
+        (*fit, "--trainer.default_root_dir", tmp_path, "--net.weights", absent): absent,
+        (*fit, "--trainer.default_root_dir", tmp_path, "--ckpt_path", absent): absent,
+        (*fit[:3], "--data.crops", absent, "--trainer.default_root_dir", tmp_path): absent,
+        ("extract", ffpp_root, blocked): file,
+        ("extract", absent, tmp_path / "out"): absent,
+        ("synth", blocked): file,
+        ("cross", checkpoint, ffpp_crops, "--out", blocked): file,
+        ("cross", checkpoint, f"{ffpp_crops},{absent}"): absent,
+        ("cross", f"{checkpoint},{absent}", ffpp_crops): absent,
+        ("robustness", checkpoint, "--out", blocked): file,
+        ("robustness", absent): absent,
+        ("robustness", checkpoint, "--crops", absent): absent,
+        ("benchmark-explainers", "--ckpt", checkpoint, "--manifest", ffpp_crops, "--out", blocked): file,
+        ("benchmark-explainers", "--ckpt", checkpoint, "--manifest", absent): absent,
+        ("explain", checkpoint, video, "--out", blocked): file,
+        ("explain", checkpoint, absent): absent,
+        ("explain", absent, video): absent,
+        ("export", checkpoint, blocked / "net.onnx"): file,
+        ("export", absent, tmp_path / "net.onnx"): absent,
+        ("export", checkpoint, tmp_path / "net.onnx", "--int8", "true", "--calibration", absent): absent,
+        ("reproduce", table, "--out", blocked, "--rows", "ffpp_gatv1"): file,
+        ("reproduce", absent): absent,
+        ("reproduce", table, "--out", tmp_path / "t"): absent,
+        ("reproduce", table, "--out", tmp_path / "t", "--rows", "ffpp_gatv1", "--overrides",
+         json.dumps([f"--config={absent}"])): absent,
+        ("figures", figures, "--out", blocked): file,
+        ("figures", figures, "--table_out", blocked): file,
+        ("check", absent): absent,
+    }  # fmt: skip
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, named in commands.items():
+        told = refused(*arguments)
+        assert str(named) in told, (arguments, told)
+    assert [path for path in tmp_path.rglob("*") if path not in before and path.is_file()] == []
+    ledger("input missing, or no place for results", tries=len(commands), lost=0, recovered=len(commands))
+
+
+def _computes(*arguments: Any, **options: Any) -> Any:
+    raise AssertionError("the work began")
+
+
+def test_a_changed_configuration_says_which_value_counts(ffpp_crops: Path, tmp_path: Path, ledger: Any,
+                                                         caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    short = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 0)
+    assert tiny("fit", tmp_path / "a", ffpp_crops, *short).status == 0
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    changed = (*short, "--ckpt_path", last, "--trainer.max_epochs", 2)
+    told = "model.optimizer.init_args.lr is 0.5 here and 0.001 in the checkpoint: the checkpoint's counts"
+    caplog.set_level("INFO")
+    done = tiny("fit", tmp_path / "b", ffpp_crops, *changed, "--model.optimizer.init_args.lr", 0.5, "--data.seed", 3)
+    assert done.status == 0, done.errors
+    assert told in caplog.text
+    assert "data.seed is 3 here and 0 in the checkpoint: the configuration's counts" in caplog.text
+    assert "trainer.max_epochs is 2 here and 1 in the checkpoint: the configuration's counts" in caplog.text
+    from resgat_pl.nn.weights import read_file
+
+    resumed = read_file(tmp_path / "b" / "checkpoints" / "last.ckpt")
+    assert resumed["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001  # as it was said
+    caplog.clear()
+    assert tiny("fit", tmp_path / "c", ffpp_crops, *changed).status == 0
+    assert "model." not in caplog.text
+    done = tiny("fit", tmp_path / "d", ffpp_crops, *changed, "--net.heads", 4)
+    assert done.status == 2
+    assert "heads is 2 there and 4 here" in done.errors
+    done = tiny("fit", tmp_path / "e", ffpp_crops, *changed, "--model.optimizer", "torch.optim.SGD")
+    assert done.status == 2
+    assert "model.optimizer.class_path is torch.optim.SGD here and torch.optim.Adam in the checkpoint" in done.errors
+    ledger("changed configuration with an old checkpoint", tries=5, lost=0, recovered=5)
+
+
+def test_what_differs_in_a_test() -> None:
+    here, there = "net: {heads: 2}\ndata: {image_size: 64, num_workers: 3}\nmodel: {optimizer: {class_path: A}}", (
+        "net: {heads: 2}\ndata: {image_size: 32}\nmodel: {optimizer: {class_path: B}}")  # fmt: skip
+    assert differences(here, there, "test") == [
+        "data.image_size is 64 here and 32 in the checkpoint: the configuration's counts"
+    ]
+    with pytest.raises(WeightsError, match="its state does not fit"):
+        differences(here, there, "fit")
+    assert differences(here, "", "fit") == differences(here, "}{", "fit") == []
+
+
+@pytest.mark.parametrize("flags", ["fma avx2", "avx512f avx512_bf16"])
+def test_precision_that_would_crawl(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resgat_pl.hardware.has_bf16", lambda: "avx512_bf16" in flags)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    crawls = "avx512_bf16" not in flags
+    for precision in ("bf16-mixed", "16-mixed", "bf16-true"):
+        assert any(precision in line for line in advice("cpu", precision, "resnet18", 64, "fit")) == crawls
+    assert advice("cpu", "32", "resnet50", 224, "fit") == advice("cpu", "32-true", "resnet50", 224, "fit") == []
+    assert "No GPU was found" in " ".join(advice("auto", "32", "resnet50", 224, "fit"))
+    assert advice("auto", "32", "resnet50", 224, "test") == advice("gpu", "bf16-mixed", "resnet50", 224, "fit") == []
