@@ -23,6 +23,10 @@ from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 
 
+_LARGEST_RATE = 1e30
+"""Adam divides the rate by up to 0.001, which must not leave float32."""
+
+
 def _adam(params: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(params, lr=3e-4, fused=True)  # the paper's optimiser, in one pass over the parameters
 
@@ -165,6 +169,12 @@ class ResGATModule(LightningModule):
                 "--model.optimizer.init_args.fused false."
             )
         self._scale_rate(optimizer)
+        for group in optimizer.param_groups:
+            if not float(group["lr"]) < _LARGEST_RATE:
+                raise ConfigError(
+                    f"The learning rate is {float(group['lr']):g} (as given, or scaled by model.lr_batch): no weight in "
+                    "32 bits survives it. The paper's is 3e-4."
+                )
         if self.lr_scheduler is None:
             return optimizer
         with values_refused("model.lr_scheduler"):

@@ -117,6 +117,7 @@ def test_a_learning_rate_that_is_far_too_large(ffpp_crops: Path, tmp_path: Path,
         done = tiny("fit", root, ffpp_crops, "--trainer.max_epochs", 3, "--trainer.limit_train_batches", 5,
                     "--model.optimizer.init_args.lr", rate)  # fmt: skip
         assert done.status in {0, 2}, done.errors
+        assert ("learning rate is" in done.errors) == (float(rate) > 1e29)
         assert all(finite(path) for path in root.rglob("*.ckpt"))
         stopped += done.status == 2
     assert stopped
