@@ -28,7 +28,7 @@ _SHOWN: Final = 8
 
 
 class _Batch(NamedTuple):
-    """A batch whose numbers were not finite."""
+    """A batch whose numbers were not finite; ``number`` is twice its place for its loss, one more for the weights."""
 
     number: int
     rank: int
@@ -62,7 +62,7 @@ class _Watch:
         fine = torch.stack([flag for *_, flag in pending]).tolist()
         for (count, place, rows, _), ok in zip(pending, fine, strict=True):
             if not ok:
-                self.bad = _Batch(count, rank, place, rows.tolist())
+                self.bad = _Batch(2 * count, rank, place, rows.tolist())
                 return
 
 
@@ -149,7 +149,10 @@ class FiniteGuard(Callback):
         broken = [] if weights is None or mine is not None else _not_finite(weights)
         if broken:
             count, place, rows = watch.last or (0, "before the first step", torch.zeros(0, dtype=torch.int64))
-            mine = _Batch(count, trainer.global_rank, f"{place}, weights {', '.join(broken[:3])}", rows.tolist())
+            # later than the batch's own loss, which another process may have seen go wrong
+            mine = _Batch(
+                2 * count + 1, trainer.global_rank, f"{place}, weights {', '.join(broken[:3])}", rows.tolist()
+            )
         found = _everywhere(mine, trainer)
         if found:
             self._error = _error(trainer, found)

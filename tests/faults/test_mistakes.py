@@ -19,6 +19,7 @@ from resgat_pl.resumed import differences
 from ..runs import CONF, TINY
 from ..tiny import tiny, untrained
 
+pytestmark = pytest.mark.timeout(2000)
 Tries = Callable[[int, int], int]
 EXPERIMENTS = CONF.parent.parent / "experiments"
 
