@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import shutil
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +23,8 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 _SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
 """How long to wait for the server, unless the configuration or WANDB_INIT_TIMEOUT says otherwise."""
+_LEAST: Final = 100_000
+"""Bytes of free room below which W&B's process, which says nothing about it, may have failed to write."""
 _REVIVALS: Final = 3
 """How often W&B's process is started anew; one that dies more often dies for a reason that will not go away."""
 
@@ -50,7 +54,8 @@ class LastingWandbLogger(WandbLogger):
         if self._experiment is None and not self._given_up:
             self._wandb_init.setdefault("settings", patience())
             try:
-                return super().experiment
+                _ = super().experiment
+                _forgive_full_disk()
             except Exception as error:
                 if not _is_of_wandb(error):
                     raise
@@ -60,6 +65,7 @@ class LastingWandbLogger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Log hyper-parameters."""
+        _ = self.experiment  # first, or its start would log this too
         self._hyperparams.append(params)
         self._send(lambda: super(LastingWandbLogger, self).log_hyperparams(params))
 
@@ -67,6 +73,7 @@ class LastingWandbLogger(WandbLogger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers and pictures."""
         numbers = {name: float(value) for name, value in metrics.items() if hasattr(value, "__float__")}
+        _ = self.experiment  # first, or its start would log this too
         self._rows.append(json.dumps([numbers, step]))
         self._send(lambda: super(LastingWandbLogger, self).log_metrics(metrics, step))
 
@@ -76,6 +83,11 @@ class LastingWandbLogger(WandbLogger):
         self._send(lambda: super(LastingWandbLogger, self).finalize(status))
         if self._experiment is not None:
             self._send(getattr(self._experiment, "status", bool))
+        folder = getattr(self._experiment, "dir", None)
+        if isinstance(folder, str) and Path(folder).is_dir() and shutil.disk_usage(folder).free < _LEAST:
+            rank_zero_warn(
+                f"{folder} has no room left: W&B's log ends before the run did. metrics.csv has all numbers."
+            )
 
     def _send(self, send: Callable[[], Any]) -> None:
         if self._given_up:
@@ -98,6 +110,7 @@ class LastingWandbLogger(WandbLogger):
             self._revivals += 1
             options = {**self._wandb_init, "id": self.version, "mode": "offline"}
             self._experiment = run = wandb.init(**options)
+            _forgive_full_disk()
             run.define_metric("trainer/global_step")  # as Lightning does
             run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             for params in self._hyperparams:
@@ -146,6 +159,35 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
             remedy = "nothing is logged there." if mode else "it is logged offline, see the folder wandb."
             rank_zero_warn(f"W&B cannot be used ({_reason(error)}): {remedy} All results are in files as well.")
             _forget()
+
+
+class _Forgiving:
+    """A stream of a log that nobody reads, on a disk that may be full."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.close()
+
+
+def _forgive_full_disk() -> None:
+    """Keep W&B's own log from crying on a full disk: it logs what goes to stderr, which is where it cries."""
+    for handler in logging.getLogger("wandb").handlers:
+        if isinstance(handler, logging.FileHandler) and not isinstance(handler.stream, _Forgiving):
+            handler.setStream(_Forgiving(handler.stream))  # type: ignore[arg-type]  # as much of a stream as it uses
 
 
 def _forget() -> None:

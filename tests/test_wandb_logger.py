@@ -24,6 +24,12 @@ NOWHERE = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WAND
 @pytest.fixture(autouse=True)
 def _end() -> Iterator[None]:
     yield
+    end()
+
+
+def end() -> None:
+    """What the end of a program does: then everything is on the disk."""
+    wandb.finish()
     wandb.teardown()
 
 
@@ -72,7 +78,7 @@ def test_the_log_is_whole_when_the_process_died(tmp_path: Path) -> None:
     assert len(told) == 1
     folder = Path(told[0].rpartition("wandb sync ")[2])
     assert logger.version == first  # it will be the same run
-    wandb.teardown()  # as at the end of the program: everything is on the disk then
+    end()
     assert loss(folder) == [(step, step / 10) for step in range(30)]
 
 
@@ -83,7 +89,7 @@ def test_a_death_after_the_last_row_is_noticed(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="W&B stopped working") as caught:
         logger.finalize("success")
     folder = Path(str(caught[0].message).rpartition("wandb sync ")[2])
-    wandb.teardown()
+    end()
     assert loss(folder) == [(0, 1.0)]
 
 
@@ -114,7 +120,7 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.warns(UserWarning, match="log is kept offline") as caught:
         logger.log_metrics({"loss": 2.0}, 0)
     logger.finalize("success")
-    wandb.teardown()
+    end()
     assert loss(Path(str(caught[-1].message).rpartition("wandb sync ")[2])) == [(0, 2.0)]
 
 

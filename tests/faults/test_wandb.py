@@ -1,0 +1,195 @@
+"""Training with a W&B whose server is away or goes away, and whose process is killed: nothing of the run is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resgat_pl.module import ResGATModule
+
+from ..runs import wandb_history
+from ..test_wandb_logger import NOWHERE, end, services
+from ..tiny import Done, tiny
+from .conftest import Ledger
+from .disk import SmallDisk
+from .wandb_server import WandbServer
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+STEPS = 16
+
+
+@pytest.fixture(autouse=True)
+def _end() -> Iterator[None]:
+    yield
+    end()
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    server = WandbServer()
+    yield server
+    server.close()
+
+
+def fit(root: Path, crops: Path, wandb_folder: Path | None = None) -> Done:
+    places = {
+        "lightning.pytorch.loggers.CSVLogger": {"save_dir": str(root), "name": ""},
+        "lightning.pytorch.loggers.WandbLogger": {"save_dir": str(wandb_folder or root), "project": "resgat-tests"},
+    }
+    loggers = [{"class_path": name, "init_args": arguments} for name, arguments in places.items()]
+    return tiny("fit", root, crops, "--trainer.max_epochs", 2, "--trainer.logger", json.dumps(loggers))
+
+
+def rows_of(root: Path) -> list[tuple[int, str, float]]:
+    """What ``metrics.csv`` holds, number by number, sorted."""
+    with (root / "version_0" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return sorted(
+        (int(row["step"]), name, round(float(value), 4))
+        for row in rows
+        for name, value in row.items()
+        if value and "/" in name
+    )
+
+
+def logged(history: list[dict[str, Any]]) -> list[tuple[int, str, float]]:
+    """The same of a W&B log; names with a slash may come as one within the other."""
+    found = []
+    for step in history:
+        found += [
+            (int(step["trainer/global_step"]), name, round(float(value), 4))
+            for name, value in step.items()
+            if "/" in name and name != "trainer/global_step" and isinstance(value, int | float)
+        ]
+    return sorted(found)
+
+
+def told(done: Done) -> list[str]:
+    return [text for text in done.warned if "W&B" in text]
+
+
+def synced(folder: Path, server: WandbServer) -> list[dict[str, Any]]:
+    """What a server gets of a log by ``wandb sync``."""
+    before = {run: len(rows) for run, rows in server.history.items()}
+    environment = {**os.environ, **server.environment()}
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = [run for run in server.history if len(server.history[run]) > before.get(run, 0)]
+    return server.history[run]
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
+    original = ResGATModule.training_step
+    seen = iter(range(10_000))
+
+    def training_step(self: ResGATModule, *arguments: Any, **more: Any) -> Any:
+        if next(seen) == step:
+            action()
+        return original(self, *arguments, **more)
+
+    monkeypatch.setattr(ResGATModule, "training_step", training_step)
+
+
+def test_the_server_is_away(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer, ledger: Ledger
+) -> None:
+    for name, value in {**NOWHERE, "WANDB_INIT_TIMEOUT": "2"}.items():
+        monkeypatch.setenv(name, value)
+    done = fit(tmp_path, ffpp_crops)
+    assert done.status == 0, done.errors
+    (message,) = told(done)
+    folder = Path(message.rpartition("wandb sync ")[2])
+    end()
+    wanted = rows_of(tmp_path)
+    assert {name for _, name, _ in wanted} >= {"train/loss", "val/loss", "val/video_auroc"}
+    assert logged(wandb_history(folder)) == wanted
+    assert logged(synced(folder, server)) == wanted
+    ledger("W&B's server unreachable", tries=1, lost=0, recovered=1)
+
+
+def test_the_server_goes_away(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer, ledger: Ledger
+) -> None:
+    mortal = WandbServer()
+    for name, value in {**mortal.environment(), "WANDB_FINISH_TIMEOUT": "5"}.items():
+        monkeypatch.setenv(name, value)
+    kill_at(3, monkeypatch, mortal.close)
+    done = fit(tmp_path, ffpp_crops)
+    assert done.status == 0, done.errors
+    started = time.monotonic()
+    end()
+    assert time.monotonic() - started < 60  # else it would try for hours
+    (folder,) = tmp_path.glob("wandb/run-*")
+    wanted = rows_of(tmp_path)
+    assert logged(wandb_history(folder)) == wanted
+    assert logged(synced(folder, server)) == wanted
+    ledger("W&B's server dies in mid-run", tries=1, lost=0, recovered=1)
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_the_process_is_killed(
+    ffpp_crops: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: WandbServer,
+    mode: str,
+    tries: Callable[[int, int], int],
+    ledger: Ledger,
+) -> None:
+    rng = random.Random(f"W&B {mode}")  # noqa: S311 - moments, no secrets
+    if mode == "online":
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+    count = tries(1, 5)
+    for number in range(count):
+
+        def kill() -> None:
+            (process,) = services()
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+        with monkeypatch.context() as patch:
+            kill_at(rng.randrange(STEPS), patch, kill)
+            root = tmp_path / str(number)
+            done = fit(root, ffpp_crops)
+        assert done.status == 0, done.errors
+        (message,) = told(done)
+        folder = Path(message.rpartition("wandb sync ")[2])
+        end()
+        wanted = rows_of(root)
+        assert logged(wandb_history(folder)) == wanted
+        server.history.clear()
+        assert logged(synced(folder, server)) == wanted
+    ledger(f"W&B's process killed in mid-run, {mode}", tries=count, lost=0, recovered=count)
+
+
+def test_its_disk_is_full(
+    ffpp_crops: Path,
+    tmp_path: Path,
+    small_disk: Callable[[float], SmallDisk],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    ledger: Ledger,
+) -> None:
+    disk = small_disk(2)
+    kill_at(3, monkeypatch, disk.fill)
+    done = fit(tmp_path, ffpp_crops, disk.path)
+    assert done.status == 0, done.errors
+    assert len({step for step, name, _ in rows_of(tmp_path) if name == "train/loss"}) >= STEPS
+    (message,) = told(done)
+    assert "no room left" in message
+    end()
+    assert len(capfd.readouterr().err.splitlines()) < 100  # its own log once cried two million lines
+    ledger("full disk, W&B's log", tries=1, lost=0, recovered=1)
