@@ -101,7 +101,7 @@ def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
         else:
             raise DatasetNotFoundError(f"{path} does not exist. Name images, videos, or folders of them.")
         for medium in below:
-            found.setdefault(medium.path.resolve(), medium)
+            found.setdefault(Path(os.path.realpath(medium.path)), medium)  # unlike resolve, ends in a loop of links
     return list(found.values())
 
 

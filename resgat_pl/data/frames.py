@@ -223,6 +223,8 @@ def _count_frames(source: _Source) -> int:
             if not container.streams.video:
                 raise MediaError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError(f"{path}: there is no decoder here for the codec it names")
             _check_size(path, stream.codec_context.width, stream.codec_context.height)
             if stream.frames > 0:
                 return stream.frames

@@ -81,6 +81,10 @@ def test_extraction_names_what_is_broken_and_cuts_the_rest(
     crops, landmarks = crops_of(tmp_path / "out")
     reference = crops_of(tmp_path / "reference")[0]
     wrong: dict[str, str] = {}
+    shown = reference["good png"][0]
+    assert all(
+        alike(shown, other) < 0.6 for other in (shown[:, ::-1], shown[::-1], np.rot90(shown), np.rot90(shown, 3))
+    )
     for case in made:
         name, cut = stem(case), crops.get(stem(case), {})
         if bool(cut) == (name in skipped) and case.kind != "link":
@@ -92,7 +96,7 @@ def test_extraction_names_what_is_broken_and_cuts_the_rest(
         if case.expected == "odd":
             if not cut:
                 wrong[case.name] = f"valid, but {skipped[name]}"
-            elif alike(next(iter(cut.values())), reference["good png"][0]) < 0.95 or not upright(landmarks[name]):
+            elif alike(cut[min(cut)], shown) < 0.65 or not upright(landmarks[name]):
                 wrong[case.name] = "not the same face upright"
         if case.expected == "broken" and (case.name not in skipped.get(name, "") or case.cause not in skipped[name]):
             wrong[case.name] = f"not named with its cause: {skipped.get(name)}"
@@ -113,6 +117,7 @@ def upright(points: Any) -> bool:
     return bool(points[0, 0] < points[1, 0] and points[:2, 1].max() < points[3:, 1].min())
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_check_names_every_file_that_cannot_be_read(
     made: list[Case], corpus: Path, tmp_path: Path, ledger: Ledger
@@ -129,6 +134,7 @@ def test_check_names_every_file_that_cannot_be_read(
     assert wrong == []
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_explain_names_every_file_that_cannot_be_judged(
     made: list[Case], corpus: Path, ffpp_crops: Path, tmp_path: Path, ledger: Ledger
@@ -159,8 +165,8 @@ WRONG: dict[str, Damage] = {
     "a list": lambda _: [1, 2],
     "a number": lambda _: 7,
     "null": lambda _: None,
-    "entries that are lists": lambda found: dict.fromkeys(found, [1]),
-    "entries that are null": lambda found: dict.fromkeys(found),
+    "entries that are lists": lambda found: {name: [1] for name in found},
+    "entries that are null": lambda found: dict.fromkeys(found, None),
     "labels that are numbers": lambda found: {name: {**entry, "label": 1} for name, entry in found.items()},
     "labels that are unknown": lambda found: {name: {**entry, "label": "MAYBE"} for name, entry in found.items()},
     "no labels": lambda found: {name: {"split": "train"} for name in found},
