@@ -112,6 +112,9 @@ class Manifest:
         missing = [name for name in SCHEMA.names if name not in schema.names]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
+        if odd := [name for name in SCHEMA.names if _kind(schema.field(name).type) != _kind(SCHEMA.field(name).type)]:
+            told = ", ".join(f"{name} ({schema.field(name).type} for {SCHEMA.field(name).type})" for name in odd)
+            raise ManifestError(f"{path} has columns of another type: {told}. Extract again.")
         manifest = cls(path.parent, None if table is None else table.select(SCHEMA.names), info)
         if table is None:
             try:
@@ -292,6 +295,17 @@ class Manifest:
                 stream.write_batch(pa.record_batch([copied], [name]))
             digest.update(sink.getvalue())
         return digest.hexdigest()
+
+
+def _kind(kind: pa.DataType) -> str:
+    """What a type holds, whatever its width: other programs that rewrite a manifest choose their own."""
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list of {_kind(kind.value_type)}"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return "text"  # a column without any value has no type of its own
+    return "integer" if pa.types.is_integer(kind) else "float" if pa.types.is_floating(kind) else str(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
