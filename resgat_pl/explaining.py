@@ -20,7 +20,7 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_folder
 from resgat_pl.data.room import is_refusal, not_stored, storing
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
-from resgat_pl.media import Medium, cutting_of, find_faces, find_media, safe_names
+from resgat_pl.media import FaceFinder, Medium, cutting_of, find_media, safe_names
 from resgat_pl.report.document import SCHEMA, Document, to_json
 from resgat_pl.report.examine import Examiner
 from resgat_pl.report.html import write_html
@@ -47,6 +47,7 @@ def explain(
     detector: FaceDetector | None = None,
     batch_size: int = 32,
     seed: int = 0,
+    video_timeout: float = 600.0,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -69,7 +70,10 @@ def explain(
         detector: Face detector; null means that of the training crops.
         batch_size: Faces that go through the network at once.
         seed: Of the intervals.
+        video_timeout: Seconds that decoding one file and finding its faces may take.
     """
+    if not video_timeout > 0:
+        raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
     for name, value in (("frames", frames), ("every", every), ("faces", faces), ("batch_size", batch_size)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
@@ -81,9 +85,13 @@ def explain(
     if detector is not None:
         cutting, assumed = replace(cutting, detector=detector), []
     cutting = replace(cutting, frames=frames, every=every)
-    work = _Work(Examiner(weights, cutting, assumed, chosen, batch_size, seed), cutting, faces, out, html, overlays)
-    with storing(out):
-        return work.run(found)
+    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed)
+    finder = FaceFinder(cutting, faces, video_timeout)
+    try:
+        with storing(out):
+            return _Work(examiner, cutting, faces, finder, out, html, overlays).run(found)
+    finally:
+        finder.close()
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -119,6 +127,7 @@ class _Work:
     examiner: Examiner
     extraction: Extraction
     faces: int
+    finder: FaceFinder
     out: Path
     html: bool
     overlays: bool
@@ -175,7 +184,7 @@ class _Work:
         return Row(medium.name, "failed", seconds=taken, bytes=_size(medium), error=" ".join(reason.split()))
 
     def _judge(self, medium: Medium, folder: Path, started: float) -> Row:
-        found = find_faces(medium, self.extraction, self.faces)
+        found = self.finder.find(medium)
         judged: Judgement | Document
         if self.html:
             judged = self.examiner.document(medium, found, started)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, track_faces
 from resgat_pl.data.frames import DECODER_ERRORS, MOST_PIXELS, Frame, Media, read_image
@@ -99,7 +101,7 @@ def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
         else:
             raise DatasetNotFoundError(f"{path} does not exist. Name images, videos, or folders of them.")
         for medium in below:
-            found.setdefault(medium.path.resolve(), medium)
+            found.setdefault(Path(os.path.realpath(medium.path)), medium)  # unlike resolve, ends in a loop of links
     return list(found.values())
 
 
@@ -189,6 +191,40 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     return FoundFaces(size, total, len(times), shots, notes)
 
 
+class FaceFinder:
+    """``find_faces`` in a process that may die of a file, kept for the next one.
+
+    Args:
+        extraction: Which frames to take, and how to cut.
+        most: Faces (tracks) to keep, the largest.
+        timeout: Seconds that a file may take.
+    """
+
+    def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
+        self.timeout = timeout
+        self._cell: Cell[Medium, FoundFaces] = Cell(partial(_find, extraction=extraction, most=most))
+
+    def find(self, medium: Medium) -> FoundFaces:
+        """See ``find_faces``.
+
+        Raises:
+            MediaError: The file cannot be read, took too long, or killed the process.
+        """
+        try:
+            (found,) = self._cell.run(medium, self.timeout)
+        except (CellDiedError, CellTimeoutError) as error:
+            raise MediaError(f"{medium.path}: {error}") from None
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._cell.close()
+
+
+def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFaces]:
+    yield find_faces(medium, extraction, most)
+
+
 def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
 
@@ -233,6 +269,8 @@ def _kind(path: Path) -> Literal["image", "video"] | None:
 
 def _guess(path: Path) -> Literal["image", "video"]:
     """Of a file whose suffix says nothing."""
+    if not path.is_file():  # a pipe would be read for ever
+        return "video"
     try:
         return "image" if cv2.haveImageReader(str(path)) else "video"
     except cv2.error:

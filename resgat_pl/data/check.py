@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.counts import ClassCounts, class_counts
 from resgat_pl.data.duplicates import find_duplicates, perceptual_hash
-from resgat_pl.data.frames import Media, read_image
+from resgat_pl.data.engines import open_engine
+from resgat_pl.data.frames import MOST_PIXELS, Media, read_image
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
@@ -27,6 +26,9 @@ from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.types import MediaKind, Split, VideoRecord
+
+_FILE_SECONDS: Final = 300
+"""A file of which one frame cannot be decoded within so long is told as unreadable."""
 
 
 @dataclass
@@ -258,24 +260,59 @@ def _look(job: _Job) -> NDArray[np.uint64] | str:
             files = [file for file in job.files if not isinstance(file, Member)]  # videos are files
             frame = next(iter(Media(files, job.kind).read([0])), None)
             return "no frame can be decoded" if frame is None else perceptual_hash(frame.image)
-        file = job.files[len(job.files) // 2]
+        middle = job.files[len(job.files) // 2]
         # Other people's pictures may end as they like, as long as they can be decoded.
-        return perceptual_hash(picture(file) if job.stored or isinstance(file, Member) else read_image(file))
+        return perceptual_hash(
+            picture(middle) if job.stored or isinstance(middle, Member) else read_image(middle, MOST_PIXELS)
+        )
     except ResGATError as error:
         return str(error)
 
 
-def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[NDArray[np.uint64] | str]:
-    def gather(apply: Callable[..., Iterable[NDArray[np.uint64] | str]]) -> list[NDArray[np.uint64] | str]:
-        return list(tqdm(apply(_look, work), total=len(work), desc=title, unit=unit))
+def _looks(job: _Job) -> Iterator[NDArray[np.uint64] | str]:
+    yield _look(job)
 
-    if jobs <= 1 or len(work) < 200:  # starting processes takes longer
-        return gather(map)
-    # spawn, not fork: OpenCV and PyAV hold threads that do not survive a fork
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        return gather(lambda function, items: pool.map(function, items, chunksize=32))
+
+class _Looker:
+    """Looks at files in a process that may die of them, see ``cells``."""
+
+    def __init__(self) -> None:
+        self.cell: Cell[_Job, NDArray[np.uint64] | str] = Cell(_looks, threads=1)
+
+    def __reduce__(self) -> tuple[type[_Looker], tuple[()]]:
+        return _Looker, ()
+
+    def __call__(self, numbered: Sequence[tuple[int, _Job]]) -> list[tuple[int, NDArray[np.uint64] | str]]:
+        return [(number, self._look(job)) for number, job in numbered]
+
+    def _look(self, job: _Job) -> NDArray[np.uint64] | str:
+        try:
+            (found,) = self.cell.run(job, _FILE_SECONDS)
+        except (CellDiedError, CellTimeoutError) as error:
+            return f"{job.files[0]}: {error}"
+        return found
+
+    def close(self) -> None:
+        self.cell.close()
+
+
+def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[NDArray[np.uint64] | str]:
+    bar = tqdm(total=len(work), desc=title, unit=unit)
+    found: dict[int, NDArray[np.uint64] | str] = {}
+    with bar:
+        if all(job.kind == "crops" for job in work) and (jobs <= 1 or len(work) < 200):
+            # This program's own crops; starting processes takes longer.
+            for number, job in enumerate(work):
+                found[number] = _look(job)
+                bar.update()
+            return list(found.values())
+        numbered = list(enumerate(work))
+        size = 32 if len(work) > 2000 else 1  # handing out millions one by one takes memory
+        with open_engine("local", jobs=max(1, jobs)) as engine:
+            for part in engine.run(_Looker(), [numbered[i : i + size] for i in range(0, len(work), size)], str):
+                found.update(part)
+                bar.update(len(part))
+    return [found[number] for number in range(len(work))]
 
 
 def _is_empty(path: Path) -> bool:

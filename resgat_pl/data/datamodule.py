@@ -23,6 +23,7 @@ from resgat_pl.data.dataset import (
     start_worker,
 )
 from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.fragments import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.locations import locate
@@ -75,6 +76,7 @@ class FaceDataModule(LightningDataModule):
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
         extract_jobs: Processes for the extraction.
+        video_timeout: Seconds that the extraction of one video may take; it is skipped and named after that.
         masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
         shared_disk: Whether all machines see the same ``crops`` folder, so that one process extracts for all; false if
             each has a disk of its own, so that one on each machine does.
@@ -101,6 +103,7 @@ class FaceDataModule(LightningDataModule):
         allow_leakage: bool = False,
         seed: int = 0,
         shuffle_buffer: int = 2000,
+        video_timeout: float = VIDEO_TIMEOUT,
     ) -> None:
         super().__init__()
         if batch_size < 1 or image_size < 32 or num_workers < 0:
@@ -127,6 +130,7 @@ class FaceDataModule(LightningDataModule):
         if shuffle_buffer < 1:
             raise ConfigError(f"data.shuffle_buffer is {shuffle_buffer}, must be at least 1")
         self.shuffle_buffer = shuffle_buffer
+        self.video_timeout = video_timeout
         self.leaks: list[Leak] = []
         self._manifest: Manifest | None = None
         self._failure: ResGATError | None = None
@@ -157,7 +161,14 @@ class FaceDataModule(LightningDataModule):
             require_data(self.root, self.crops)
             return
         if not is_current(self.root, self.crops, self.layout, self.extraction):
-            summary = extract(self.root, self.crops, self.layout, self.extraction, None, self.extract_jobs)
+            summary = extract(
+                self.root,
+                self.crops,
+                self.layout,
+                self.extraction,
+                jobs=self.extract_jobs,
+                video_timeout=self.video_timeout,
+            )
             print(summary, flush=True)  # noqa: T201 - what was skipped must be seen, whatever the log level
 
     def setup(self, stage: str) -> None:

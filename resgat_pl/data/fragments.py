@@ -43,7 +43,8 @@ class Cutter:
     def __init__(self, extraction: Extraction, timeout: float = VIDEO_TIMEOUT, threads: int | None = None) -> None:
         self.timeout = timeout
         self._arguments = extraction, timeout, threads
-        self._cell: Cell[Task, Picture | Outcome] = Cell(_Cut(extraction), threads)
+        self._cut = _Cut(extraction)
+        self._cell: Cell[Task, Picture | Outcome] = Cell(self._cut, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy elsewhere has a process of its own."""
@@ -56,6 +57,8 @@ class Cutter:
             CellDiedError, CellTimeoutError: What became of the process.
             EngineError: It cannot be started.
         """
+        if getattr(task.record.files[0], "protocol", "") == "memory":  # memory:// exists in this process only
+            return self._cut(task)
         return self._cell.run(task, self.timeout)
 
     def close(self) -> None:

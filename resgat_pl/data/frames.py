@@ -26,7 +26,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resgat_pl.data.locations import local_file, read_bytes
+from resgat_pl.data.locations import is_remote, local_file, read_bytes
 from resgat_pl.errors import MediaError
 from resgat_pl.types import MediaKind
 
@@ -46,6 +46,9 @@ DECODER_ERRORS: Final = (
     NotImplementedError,
 )
 """What decoders raise on damaged files."""
+
+
+_NO_FILE: Final = "is no file but a folder, a pipe or a device"  # a pipe would be read for ever
 
 
 class Frame(NamedTuple):
@@ -134,6 +137,8 @@ def read_image(path: Path, most_pixels: int | None = None) -> NDArray[np.uint8]:
     Raises:
         MediaError: The file is missing, no image, or too large.
     """
+    if most_pixels is not None and not is_remote(path) and path.exists() and not path.is_file():
+        raise MediaError(f"{path}: {_NO_FILE}")
     try:
         data = read_bytes(path)
     except (OSError, MemoryError) as error:
@@ -200,7 +205,7 @@ class _Source:
         if self._copy is not None:
             finalize(self, self._copy.close)
         if self._copy is None and not path.is_file():
-            raise MediaError(f"{path}: is no file but a folder, a pipe or a device")  # a pipe would be read for ever
+            raise MediaError(f"{path}: {_NO_FILE}")
         if size == 0:
             raise MediaError(f"{path}: is empty (0 bytes)")
 
@@ -218,6 +223,8 @@ def _count_frames(source: _Source) -> int:
             if not container.streams.video:
                 raise MediaError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError(f"{path}: there is no decoder here for the codec it names")
             _check_size(path, stream.codec_context.width, stream.codec_context.height)
             if stream.frames > 0:
                 return stream.frames

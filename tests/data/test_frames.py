@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -162,3 +163,44 @@ def test_fewer_frames_are_decoded_than_there_are(tmp_path: Path, monkeypatch: py
         container.mux(stream.encode())
     monkeypatch.setattr(module, "_decode_all", lambda source, wanted: iter(()))
     assert [frame.number for frame in Media([path], "video").read([3, 20, 37])] == [3, 20, 37]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_pictures_are_turned_upright_by_their_exif_tag(form: str, tag: int, tmp_path: Path) -> None:
+    from PIL import Image, ImageOps
+
+    stored = Image.fromarray(np.random.default_rng(tag).integers(0, 255, (6, 9, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x112] = tag
+    stored.save(tmp_path / "a", form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    with Image.open(tmp_path / "a") as image:
+        upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert (read_image(tmp_path / "a") == upright).all()
+
+
+def test_what_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), np.uint8))
+    assert read_image(tmp_path / "a.png", 1200).shape == (30, 40, 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(MediaError, match=r"a\.png: is too large: 40x30 px, at most 1,199 pixels"):
+        read_image(tmp_path / "a.png", 1199)
+    write_video(tmp_path / "a.mp4", frames=2)
+    monkeypatch.setattr("resgat_pl.data.frames._check_size.__defaults__", (96 * 64 - 1,))
+    with pytest.raises(MediaError, match=r"a\.mp4: is too large: 96x64 px"):
+        Media([tmp_path / "a.mp4"], "video")
+
+
+def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=2)
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data.replace(b"avc1", b"zzz9"))
+    with pytest.raises(MediaError, match=r"a\.mp4: .*decoder"):
+        next(Media([tmp_path / "a.mp4"], "video").read([0]))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MediaError, match=f"{name}: is no file"):
+        next(Media([tmp_path / name], "video" if name == "a.mp4" else "frames").read([0]))
