@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import ActionYesNo, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -22,10 +22,12 @@ from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.errors import ConfigError
 from resgat_pl.heatmaps import Heatmaps
+from resgat_pl import privacy
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
+from resgat_pl.safe_loading import SafeLoading
 
 
 class ResGATCLI(LightningCLI):
@@ -40,6 +42,12 @@ class ResGATCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Heatmaps, "heatmaps")
+        parser.add_argument(
+            "--private",
+            action=ActionYesNo(no_prefix="no_"),
+            default=False,
+            help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
+        )
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/video_auroc",
@@ -68,6 +76,7 @@ class ResGATCLI(LightningCLI):
         """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
         data = self.config[self.config.subcommand].data
         require_data(data.root, data.crops)
+        self._keep_private()
         path = self._ckpt_path()
         if self.config.subcommand != "fit" or path is None:
             return
@@ -78,6 +87,21 @@ class ResGATCLI(LightningCLI):
                 arguments = logger.init_args
                 if run is not None and arguments.get("id") is None and arguments.get("version") is None:
                     arguments.id = run
+
+    def _keep_private(self) -> None:
+        """Decide what W&B gets, before it is started."""
+        config = self.config[self.config.subcommand]
+        privacy.settings(config.private)
+        if config.private:
+            config.heatmaps.log_images = False
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if config.private and isinstance(logger, Namespace) and "Wandb" in str(logger.get("class_path")):
+                for name in ("name", "group", "job_type", "notes", "tags"):
+                    if logger.init_args.get(name) is not None:
+                        logger.init_args[name] = None
+                logger.init_args.log_model = False
+                logger.init_args.name = "private"
 
     def _ckpt_path(self) -> Path | None:
         value = self.config[self.config.subcommand].get("ckpt_path")
@@ -103,7 +127,7 @@ def parser_options() -> dict[str, Any]:
         "seed_everything_default": 0,
         "save_config_callback": RunProvenance,
         "save_config_kwargs": {"overwrite": True},
-        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId()]},
+        "trainer_defaults": {"callbacks": [_last_checkpoint(), PredictionWriter(), WandbRunId(), SafeLoading()]},
         "parser_kwargs": {
             "prog": "resgat",
             "parser_mode": "omegaconf+",

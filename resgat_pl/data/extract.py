@@ -42,6 +42,7 @@ from resgat_pl.data.shards import FOLDER
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.work import Family, Job, Share, digest, families_of, jobs_of, parse_share, requests_of, share_of
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
+from resgat_pl.versions import stamp
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,7 @@ def _finish(
         index_shards(manifest)
     manifest.write()
     document = {
+        **stamp(1),
         "videos": summary.videos,
         "crops": summary.crops,
         "splits": summary.splits,

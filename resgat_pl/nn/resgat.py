@@ -17,13 +17,14 @@ from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
 from resgat_pl.types import AttentionVersion, ResGATOutput
+from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
 EncoderStage = Literal[3, 4]
 
 CHECKPOINT_VERSION = 1
-"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "net": ResGAT.config}``."""
+"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
 
@@ -153,11 +154,7 @@ class ResGAT(nn.Module):
                 f"{checkpoint} is not a ResGAT checkpoint: it has no resgat.net or no state_dict entry. Give a .ckpt "
                 "file of resgat fit; a model_weights.pth of the paper's authors is read by ResGAT.from_published."
             )
-        if stored.get("version") != CHECKPOINT_VERSION:
-            raise WeightsError(
-                f"{checkpoint} has format {stored.get('version')}; this resgat_pl reads format {CHECKPOINT_VERSION}: "
-                "upgrade it."
-            )
+        check_checkpoint(stored, checkpoint)
         try:
             model = cls(**{**stored["net"], "weights": None})
         except (ConfigError, TypeError) as error:
@@ -180,6 +177,18 @@ class ResGAT(nn.Module):
         model = cls(version, normalize="none")
         load_strictly(model, state, path)
         return model.eval()
+
+
+def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
+    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint.
+
+    Raises:
+        WeightsError: Names the file, its format, and the version to install or what else to do.
+    """
+    again = "Train again with this version, or install the version that wrote it."
+    check_version(
+        entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER)
+    )
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
