@@ -1,6 +1,7 @@
 """Running an exported detector: numpy in, numpy out, and for ``.onnx`` files without torch.
 
-What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.exporting`` writes the files.
+What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.exporting``
+writes the files.
 """
 
 from __future__ import annotations

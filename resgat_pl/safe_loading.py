@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
@@ -10,7 +9,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from resgat_pl.errors import WeightsError
-from resgat_pl.nn.portable import SUFFIX
 from resgat_pl.nn.weights import read_file
 
 
@@ -53,16 +51,19 @@ class SafeLoading(Callback):
     """Puts ``SafeReading`` around whatever reads and writes a run's checkpoints."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Do so before anything is read.
-
-        Raises:
-            WeightsError: Training is to go on from a file that holds no state of the training.
-        """
-        strategy, path = trainer.strategy, trainer.ckpt_path
+        """Do so before anything is read."""
+        strategy = trainer.strategy
         if not isinstance(strategy.checkpoint_io, SafeReading):
             strategy.checkpoint_io = SafeReading(strategy.checkpoint_io)
-        if path is not None and Path(path).suffix == SUFFIX and trainer.state.fn == TrainerFn.FITTING:
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look whether training can go on from a checkpoint.
+
+        Raises:
+            WeightsError: It holds a detector, but no state of a training.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in checkpoint:
             raise WeightsError(
-                f"{path} holds a detector, but not the state of its training, so that training cannot go on from it. "
-                "Give the .ckpt file that it was made of."
+                f"{trainer.ckpt_path} holds a detector, but not the state of its training, so that training cannot go "
+                "on from it. Give the .ckpt file that it was made of."
             )

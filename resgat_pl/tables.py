@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ManifestError
 from resgat_pl.experiment import Row
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, VIDEO_KEY, Scores, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    POOLED,
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    VIDEO_KEY,
+    Scores,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.versions import WRITER, check_version
 

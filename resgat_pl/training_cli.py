@@ -18,11 +18,11 @@ from jsonargparse import ActionYesNo, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from resgat_pl import privacy
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.errors import ConfigError
 from resgat_pl.heatmaps import Heatmaps
-from resgat_pl import privacy
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file

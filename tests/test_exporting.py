@@ -72,7 +72,9 @@ def test_it_says_what_the_checkpoint_says(
 
 
 def test_it_knows_what_it_is(files: dict[str, Path], checkpoints: dict[str, Path]) -> None:
-    onnx_file, torch_file = (ExportedDetector.load(files[name], 1, trusted=True) for name in ("gatv1.onnx", "gatv1.pt2"))
+    onnx_file, torch_file = (
+        ExportedDetector.load(files[name], 1, trusted=True) for name in ("gatv1.onnx", "gatv1.pt2")
+    )
     assert onnx_file.properties == torch_file.properties
     properties = onnx_file.properties
     assert properties["thresholds"] == THRESHOLDS

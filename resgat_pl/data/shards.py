@@ -222,7 +222,11 @@ def write_index(manifest: Manifest, shards: list[Shard], places: pa.Table) -> No
         raise ManifestError(
             f"{manifest.folder}: {order.null_count:,} of {len(wanted):,} crops are in no shard. Extract again."
         )
-    info = {"version": INDEX_VERSION, WRITER: __version__, "shards": [(shard.path.name, shard.size) for shard in shards]}
+    info = {
+        "version": INDEX_VERSION,
+        WRITER: __version__,
+        "shards": [(shard.path.name, shard.size) for shard in shards],
+    }
     table = places.select(_SCHEMA.names).take(order).cast(_SCHEMA).combine_chunks()
     table = table.replace_schema_metadata({"resgat": json.dumps(info)})
     sink = pa.BufferOutputStream()
