@@ -10,7 +10,7 @@ DATA ?= real
 JOBS ?= 2
 PARTS ?=
 
-.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench faults clean
+.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench faults audit clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -36,6 +36,10 @@ test-long: $(STAMP)
 # Breaks things on purpose: kills, full disks, broken files, hostile input; prints what was lost and writes it down.
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -n $(JOBS) --faults all --faults-table tests/faults/README.md
+
+# Known vulnerabilities of what is installed; where the database cannot be reached it says so and passes.
+audit: $(STAMP)
+	$(BIN)/python .ci/audit.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,25 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0+unknown"
 
+_MALICIOUS = ("2.6.2", "2.6.3")
+"""Releases of lightning that were a supply-chain attack: they steal credentials as soon as they are imported."""
+
+
+def _refuse_malicious() -> None:
+    try:
+        found = version("lightning")
+    except PackageNotFoundError:
+        return
+    if found in _MALICIOUS:
+        raise ImportError(
+            f"lightning {found} is installed, a release with malicious code; it was not imported. Remove it "
+            "(pip uninstall lightning), install another (pip install 'lightning!=2.6.2,!=2.6.3'), and change every "
+            "password and token that this machine knows."
+        )
+
+
+_refuse_malicious()
+
 _LAZY = {
     "FaceDataModule": "resgat_pl.data.datamodule",
     "ResGAT": "resgat_pl.nn.resgat",

@@ -35,6 +35,7 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps
+from resgat_pl.versions import stamp
 
 _VERSION: Final = 1
 """Raised when the measuring changes, so that results kept from before are measured again."""
@@ -334,6 +335,7 @@ def _write(
     write_atomic(out / "leaderboard.csv", as_csv(lines).encode())
     write_atomic(out / "leaderboard.png", draw_leaderboard(lines, ms))
     document = {
+        **stamp(1),
         "provenance": environment(),
         "options": options,
         "detectors": detectors,

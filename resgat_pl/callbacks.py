@@ -19,9 +19,10 @@ from torch import Tensor
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, describe, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, describe, evaluate, read_predictions
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
+from resgat_pl.versions import stamp
 
 WANDB_ID = "wandb_run_id"
 """Key in a checkpoint under which the W&B run's id is kept."""
@@ -64,7 +65,12 @@ class PredictionWriter(Callback):
             return
         thresholds = pl_module.thresholds if isinstance(pl_module, ResGATModule) else None
         scores = evaluate(read_predictions(base / self.folder), thresholds)
-        document = {"thresholds": thresholds, "scores": [row.plain() for row in scores], **provenance_of(trainer)}
+        document = {
+            **stamp(RESULTS_VERSION),
+            "thresholds": thresholds,
+            "scores": [row.plain() for row in scores],
+            **provenance_of(trainer),
+        }
         write_atomic(base / RESULTS_NAME, json.dumps(document, indent=2).encode())
         by_method = {
             f"test/{row.level}_auroc/{row.method}": row.values["auroc"].value

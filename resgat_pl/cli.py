@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from resgat_pl import __version__
+from resgat_pl import __version__, privacy
 from resgat_pl.errors import ConfigError, ResGATError, StorageError
+from resgat_pl.terminal import printable
 
 TOOLS: dict[str, tuple[str, str, str]] = {
     "synth": (
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _dispatch(list(argv))
     except ResGATError as error:
-        print(f"resgat: error: {error}", file=sys.stderr)
+        print(f"resgat: error: {printable(str(error))}", file=sys.stderr)
         return error.status
     except OSError as error:
         from resgat_pl.data.room import is_refusal, not_stored
@@ -85,6 +86,7 @@ def _dispatch(argv: list[str]) -> int:
     if name == "--version":
         print(f"resgat {__version__}")
         return 0
+    privacy.settings(private=False)
     if name in TOOLS:
         module, function, _ = TOOLS[name]
         tool = import_module(module)
@@ -130,7 +132,7 @@ def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
         mistake = explain_mistake(str(error), [*signature(function).parameters, "config"], args)
         raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
     if result is not None:
-        print(result)
+        print(printable(str(result)))
     return 0
 
 

@@ -17,6 +17,7 @@ from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
+from resgat_pl.versions import stamp
 
 
 def cross(
@@ -75,6 +76,7 @@ def cross(
     write_atomic(out / "cross.md", (text + "\n").encode())
     write_atomic(out / "cross.csv", _csv(cells).encode())
     document = {
+        **stamp(1),
         "provenance": environment(),
         "checkpoints": {name: str(detector.path) for name, detector in detectors.items()},
         "crops": {name: str(folder) for name, folder in folders.items()},

@@ -29,6 +29,7 @@ from resgat_pl.report.pictures import write_overlays, write_sheet
 from resgat_pl.report.summary import SCORES, Row, Summary
 from resgat_pl.report.verdict import Judgement
 from resgat_pl.scoring import Detector
+from resgat_pl.terminal import printable
 
 _TOLD: Final = 10
 """Files that are told one by one; of more, the table says."""
@@ -178,7 +179,7 @@ class _Work:
             if alone:
                 raise
             # One file must not keep thousands from being judged, again and again whenever the run is continued.
-            tqdm.write(traceback.format_exc(), file=sys.stderr)
+            tqdm.write(printable(traceback.format_exc()), file=sys.stderr)
             reason = f"{type(error).__name__}: {error}"
         taken = round(time.perf_counter() - started, 3)
         return Row(medium.name, "failed", seconds=taken, bytes=_size(medium), error=" ".join(reason.split()))
@@ -240,7 +241,7 @@ class _Work:
             raise MediaError(f"Nothing could be judged ({total}): {cause} See {table}.")
         lines.append(f"{total}. Table: {table}")
         if failed:
-            tqdm.write("\n".join(lines))
+            tqdm.write(printable("\n".join(lines)))
             raise SomeMediaError(
                 f"{len(failed)} of {len(statuses)} files could not be read, first: {failed[0]}. See the column error "
                 f"of {table}; the same command tries them again."

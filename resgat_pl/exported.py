@@ -1,6 +1,7 @@
 """Running an exported detector: numpy in, numpy out, and for ``.onnx`` files without torch.
 
-What is needed of this package is this file, ``numpy`` and ``onnxruntime``; ``resgat_pl.exporting`` writes the files.
+What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.exporting``
+writes the files.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.versions import WRITER, check_version
 
 Floats = NDArray[np.float32]
 OUTPUTS: Final = ("logit", "probability", "contribution", "bias")
+EXPORT_VERSION: Final = 1
+"""Format of the properties; files of before it had a number are the same without it."""
 EXTRA_FILE: Final = "resgat.json"
 """Where a ``.pt2`` file keeps the properties that an ``.onnx`` file has in ``metadata_props``."""
 
@@ -54,7 +58,7 @@ class ExportedDetector:
     Attributes:
         properties: ``attention``, ``checkpoint_sha256``, ``classes`` (of the labels 0 and 1), ``encoder``, ``grid``,
             ``image_size``, ``precision`` (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it),
-            ``temperature``, ``thresholds`` and, of int8, ``calibration``.
+            ``schema`` (``EXPORT_VERSION``), ``temperature``, ``thresholds`` and, of int8, ``calibration``.
     """
 
     def __init__(self, run: Callable[[Floats], list[Floats]], properties: Mapping[str, Any]) -> None:
@@ -62,15 +66,17 @@ class ExportedDetector:
         self.properties = dict(properties)
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None) -> ExportedDetector:
+    def load(cls, path: str | Path, threads: int | None = None, trusted: bool = False) -> ExportedDetector:
         """Open a file of ``resgat export``, to run on the CPU.
 
         Args:
             path: An ``.onnx`` file (runs in ONNX Runtime) or a ``.pt2`` file (runs in torch).
             threads: Threads of one ONNX session; None takes one a core. torch has ``torch.set_num_threads``.
 
+            trusted: Also load a ``.pt2`` file, which can run code: give True for your own only.
+
         Raises:
-            WeightsError: The file is missing, damaged, or not of ``resgat export``.
+            WeightsError: The file is missing, damaged, not of ``resgat export``, or a ``.pt2`` file and not trusted.
             ConfigError: ONNX Runtime is not installed, or ``threads`` is less than 1.
         """
         path = Path(path)
@@ -80,9 +86,17 @@ class ExportedDetector:
             raise WeightsError(f"There is no exported detector {path}: check the path, or make it with resgat export.")
         if path.suffix not in {".onnx", ".pt2"}:
             raise WeightsError(f"{path} is no exported detector: give an .onnx or .pt2 file of resgat export.")
+        if path.suffix == ".pt2" and not trusted:  # torch unpickles parts of it, and evaluates expressions in others
+            raise WeightsError(
+                f"{path} was not opened: torch runs whatever code is in a .pt2 file. If you made it yourself, say "
+                "trusted=True; otherwise ask for the detector as .onnx or .safetensors, which hold no code."
+            )
         run, properties = _load_onnx(path, threads) if path.suffix == ".onnx" else _load_torch(path)
         if "image_size" not in properties:
             raise WeightsError(f"{path} was not written by resgat export: it does not say which images it takes.")
+        again = "Make it again with resgat export."
+        number, writer = properties.get("schema", EXPORT_VERSION), properties.get(WRITER)
+        check_version(number, EXPORT_VERSION, path, WeightsError, again=again, writer=writer)
         return cls(run, properties)
 
     @property

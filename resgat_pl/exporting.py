@@ -16,17 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from resgat_pl import __version__
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_out_file
 from resgat_pl.errors import ConfigError
-from resgat_pl.exported import EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
+from resgat_pl.exported import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.portable import to_safetensors
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.weights import read_file
+from resgat_pl.privacy import without_paths
+from resgat_pl.provenance import PROVENANCE
 from resgat_pl.scoring import Detector
+from resgat_pl.versions import stamp
 
-Format = Literal["onnx", "torch"]
-SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2"}
+Format = Literal["onnx", "torch", "safetensors"]
+SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 TOLERANCE: Final = 1e-4
 """Largest difference from the checkpoint, relative to the largest logit or to 1: float32 sums in another order."""
 
@@ -50,11 +54,14 @@ def export(
 
     Before anything is left at OUT, the file is run and compared with the checkpoint.
 
+    The format safetensors is something else: the checkpoint itself without the optimiser's state, in a format that
+    cannot hold code. Every command that takes a checkpoint takes it, except for going on with training.
+
     Args:
         checkpoint: Checkpoint of ``resgat fit``.
-        out: File to write, ``.onnx`` or, of the format torch, ``.pt2``.
+        out: File to write, ``.onnx`` or, of the other formats, ``.pt2`` and ``.safetensors``.
         format: ``onnx`` for ONNX Runtime and most other engines; ``torch`` for ``torch.export.load``, which needs torch
-            but nothing of this package.
+            but nothing of this package; ``safetensors`` for sending the checkpoint to others.
         int8: Compute the encoder in integers of 8 bits: a quarter of the size, and faster on CPUs. The graph attention
             and the head stay in float32, so contributions still add up. The ranges come from training crops; the loss
             of AUROC is measured on validation crops.
@@ -76,6 +83,8 @@ def export(
     if format == "onnx":
         require_packages()
     detector = Detector.load(checkpoint)
+    if format == "safetensors":
+        return _write_safetensors(detector, out)
     net = detector.net.cpu()
     if int8:
         from resgat_pl.quantising import calibration_manifest, quantise
@@ -89,17 +98,38 @@ def export(
             torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(properties)})
         else:
             _write_onnx(program, path, properties)
-        agreement = compare(net, ExportedDetector.load(path))
+        agreement = compare(net, ExportedDetector.load(path, trusted=True))
         agreement.require(out)
         lines = [f"float32 against the checkpoint: {agreement}"]
         if int8:
             lines += [quantise(detector, path, manifest, samples, tolerance, properties)]
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(out, path.read_bytes(), durable=True)
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written ({error.strerror}). Choose another file.") from None
+        _write(out, path.read_bytes())
     return "\n".join([*lines, f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, {properties['precision']})"])
+
+
+def _write_safetensors(detector: Detector, out: Path) -> str:
+    """Write the checkpoint itself as safetensors; read it back, and compare every tensor."""
+    content = read_file(detector.path)
+    if isinstance(content.get(PROVENANCE), dict):  # made to be sent to others, who need not know this machine's folders
+        content[PROVENANCE] = {
+            name: value if isinstance(value, Tensor) else without_paths(value)
+            for name, value in content[PROVENANCE].items()
+        }
+    content["resgat"] = without_paths(content["resgat"])
+    _write(out, to_safetensors(content))
+    expected, found = detector.net.cpu().state_dict(), ResGAT.load(out).state_dict()
+    if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
+        out.unlink()
+        raise ConfigError(f"{out} was not kept: it does not hold what {detector.path} holds. Is the disk all right?")
+    return f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, all {len(found)} tensors as in the checkpoint)"
+
+
+def _write(out: Path, data: bytes) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, data, durable=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written ({error.strerror}). Choose another file.") from None
 
 
 class ExportGraph(nn.Module):
@@ -233,7 +263,7 @@ def rewrite_properties(path: Path, properties: dict[str, Any]) -> None:
 def _properties(detector: Detector) -> dict[str, Any]:
     config = detector.net.config
     return {
-        "resgat_pl": __version__,
+        **stamp(EXPORT_VERSION),
         "checkpoint_sha256": hashlib.sha256(detector.path.read_bytes()).hexdigest(),
         "attention": config["attention"],
         "encoder": config["encoder"],

@@ -21,18 +21,21 @@ from resgat_pl.types import FAKE, Split
 class Heatmaps(Callback):
     """Explains a fixed, balanced set of faces after each validation and test.
 
-    Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B a table with face,
-    manipulation mask, overlays, label, probability and the explanation in words. Colours are on one scale for the
-    whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics; those of a test
-    are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited for.
+    Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B, with ``log_images``, a
+    table with face, manipulation mask, overlays, label, probability and the explanation in words. Colours are on one
+    scale for the whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics;
+    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited
+    for.
 
     Args:
         faces: Size of the set, half real and half fake.
         every_n_epochs: Explain after every n-th validation epoch.
+        log_images: Also send the faces to W&B. They are faces of people: off unless the configuration says so.
     """
 
-    def __init__(self, faces: int = 16, every_n_epochs: int = 1) -> None:
+    def __init__(self, faces: int = 16, every_n_epochs: int = 1, log_images: bool = False) -> None:
         super().__init__()
+        self.log_images = log_images
         self.faces = faces
         self.every_n_epochs = every_n_epochs
 
@@ -63,7 +66,7 @@ class Heatmaps(Callback):
         step = max(trainer.global_step - 1, 0)  # as Lightning counts for the validation's own metrics
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
-            if isinstance(logger, WandbLogger):
+            if self.log_images and isinstance(logger, WandbLogger):
                 _log_to_wandb(logger, split, seen, step)
 
 

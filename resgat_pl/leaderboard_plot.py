@@ -77,7 +77,7 @@ def _draw(panel: Axes, points: list[Point], label: str, score: str) -> None:
     panel.set_xscale("log")
     panel.set_xlabel("milliseconds an image")
     panel.set_ylabel(SCORES[score].title)
-    panel.set_title(f"{label}: {SCORES[score].title}", fontsize=10)
+    panel.set_title(f"{label}: {SCORES[score].title}", fontsize=10, parse_math=False)
     panel.grid(linewidth=0.3)
     panel.margins(x=0.12, y=0.08)
     best = max((point for point in points if point.name in BASELINES), key=lambda point: point.value, default=None)
@@ -110,6 +110,7 @@ def _name(panel: Axes, points: list[Point], renderer: RendererAgg) -> None:
             fontsize=_SIZE,
             color=_colour(points[index].name),
             annotation_clip=False,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.6", "shrinkA": 0, "shrinkB": 3},
         )
         size = text.get_window_extent(renderer)

@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
+from resgat_pl import __version__
 from resgat_pl.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
+from resgat_pl.versions import WRITER
 
 _LARGEST_RATE = 1e30
 """Adam divides the rate by up to 0.001, which must not leave float32."""
@@ -191,6 +193,7 @@ class ResGATModule(LightningModule):
         """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave."""
         checkpoint["resgat"] = {
             "version": CHECKPOINT_VERSION,
+            WRITER: __version__,
             "net": self.net.config,
             "thresholds": self.thresholds,
             "temperature": self.temperature,
@@ -205,11 +208,7 @@ class ResGATModule(LightningModule):
         entry = checkpoint.get("resgat")
         if not isinstance(entry, dict) or "net" not in entry:
             raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
-        if entry.get("version") != CHECKPOINT_VERSION:
-            raise WeightsError(
-                f"The checkpoint has format {entry.get('version')}, this program reads {CHECKPOINT_VERSION}. "
-                "Install the resgat-pl that wrote it."
-            )
+        check_checkpoint(entry, "The checkpoint")
         check_compatible(self.net.config, entry["net"])
         self.thresholds = entry.get("thresholds")
         self.temperature = entry.get("temperature")

@@ -25,6 +25,7 @@ from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
+from resgat_pl.versions import stamp
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def robustness(
     write_atomic(out / "robustness.md", (text + "\n").encode())
     write_atomic(out / "robustness.csv", _csv(points).encode())
     document = {
+        **stamp(1),
         "provenance": environment(),
         "checkpoint": str(checkpoint),
         "crops": str(manifest.folder),

@@ -16,8 +16,17 @@ from numpy.typing import NDArray
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ManifestError
 from resgat_pl.experiment import Row
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, VIDEO_KEY, Scores, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    POOLED,
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    VIDEO_KEY,
+    Scores,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.metrics.intervals import Interval, interval
+from resgat_pl.versions import WRITER, check_version
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
 """The levels and metrics of the Markdown and LaTeX tables; CSV has all."""
@@ -52,6 +61,14 @@ class Run:
         """
         try:
             results = json.loads((folder / RESULTS_NAME).read_text())
+            check_version(
+                results.get("schema", RESULTS_VERSION),
+                RESULTS_VERSION,
+                folder / RESULTS_NAME,
+                ManifestError,
+                again="Test again.",
+                writer=results.get(WRITER),
+            )
             rows = evaluate(read_predictions(folder / "predictions"), results["thresholds"])
             with (folder / "predictions" / "videos.csv").open(newline="") as file:
                 lines = list(csv.DictReader(file))

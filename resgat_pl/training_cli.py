@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import ActionYesNo, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from resgat_pl import privacy
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.data.datamodule import FaceDataModule, require_data
@@ -35,6 +36,7 @@ from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import PROVENANCE, RunProvenance
 from resgat_pl.resumed import differences
+from resgat_pl.safe_loading import SafeLoading
 
 _GUARDED: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
@@ -56,6 +58,12 @@ class ResGATCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Heatmaps, "heatmaps")
+        parser.add_argument(
+            "--private",
+            action=ActionYesNo(no_prefix="no_"),
+            default=False,
+            help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
+        )
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/video_auroc",
@@ -110,6 +118,7 @@ class ResGATCLI(LightningCLI):
         require_data(data.root, data.crops)
         self._guard_loggers()
         self._without_validation()
+        self._keep_private()
         path = self._ckpt_path()
         if self.config.subcommand != "fit" or path is None:
             return
@@ -212,6 +221,21 @@ class ResGATCLI(LightningCLI):
         for line in differences(here, there, command):
             rank_zero_info(line)
 
+    def _keep_private(self) -> None:
+        """Decide what W&B gets, before it is started."""
+        config = self.config[self.config.subcommand]
+        privacy.settings(config.private)
+        if config.private:
+            config.heatmaps.log_images = False
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if config.private and isinstance(logger, Namespace) and "Wandb" in str(logger.get("class_path")):
+                for name in ("name", "group", "job_type", "notes", "tags"):
+                    if logger.init_args.get(name) is not None:
+                        logger.init_args[name] = None
+                logger.init_args.log_model = False
+                logger.init_args.name = "private"
+
     def _ckpt_path(self) -> Path | None:
         value = self.config[self.config.subcommand].get("ckpt_path")
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
@@ -238,9 +262,10 @@ def parser_options() -> dict[str, Any]:
         "save_config_kwargs": {"overwrite": True},
         "trainer_defaults": {
             "callbacks": [
-                FiniteGuard(),
+                FiniteGuard(),  # first: what is not finite goes nowhere
                 MonitorFallback(),
                 CheckpointRoom(),
+                SafeLoading(),  # after the one that chooses how checkpoints are written
                 _last_checkpoint(),
                 PredictionWriter(),
                 WandbRunId(),

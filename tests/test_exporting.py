@@ -58,7 +58,7 @@ def test_it_says_what_the_checkpoint_says(
 ) -> None:
     net = Detector.load(checkpoints[name.partition(".")[0]]).net.cpu()
     faces = images(batch)
-    found = ExportedDetector.load(files[name])(faces)
+    found = ExportedDetector.load(files[name], trusted=True)(faces)
     with torch.inference_mode():
         plain = net(torch.from_numpy(faces))
         expected = ExportGraph(net)(torch.from_numpy(faces))
@@ -72,7 +72,9 @@ def test_it_says_what_the_checkpoint_says(
 
 
 def test_it_knows_what_it_is(files: dict[str, Path], checkpoints: dict[str, Path]) -> None:
-    onnx_file, torch_file = (ExportedDetector.load(files[name], 1) for name in ("gatv1.onnx", "gatv1.pt2"))
+    onnx_file, torch_file = (
+        ExportedDetector.load(files[name], 1, trusted=True) for name in ("gatv1.onnx", "gatv1.pt2")
+    )
     assert onnx_file.properties == torch_file.properties
     properties = onnx_file.properties
     assert properties["thresholds"] == THRESHOLDS
@@ -200,10 +202,10 @@ def test_runtime_is_named_if_missing(files: dict[str, Path], monkeypatch: pytest
 def test_files_that_are_no_detector(files: dict[str, Path], tmp_path: Path) -> None:
     for name in ("a.onnx", "a.pt2", "a.txt"):
         with pytest.raises(WeightsError, match="no exported detector"):
-            ExportedDetector.load(tmp_path / name)
+            ExportedDetector.load(tmp_path / name, trusted=True)
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(WeightsError, match=name):
-            ExportedDetector.load(tmp_path / name)
+            ExportedDetector.load(tmp_path / name, trusted=True)
     foreign = onnx.load(files["gatv1.onnx"])
     foreign.ClearField("metadata_props")
     onnx.helper.set_model_props(foreign, {"made by": "somebody else"})

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "resgat_pl"
-BASE = {"errors", "types", ""}
+BASE = {"errors", "types", "versions", "terminal", ""}
 ALLOWED = {
     "errors": set(),
     "types": set(),
+    "versions": {"errors", ""},
+    "terminal": set(),
+    "privacy": set(),
+    "safe_loading": BASE | {"nn"},
     "data": BASE | {"data"},
     "nn": BASE | {"nn"},
     "explain": BASE | {"nn", "explain"},

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +20,11 @@ from resgat_pl.cli import main
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import SCHEMA, Manifest
 from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.metrics.evaluation import RESULTS_VERSION
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.provenance import PROVENANCE, environment, of_data, video_hashes
+from resgat_pl.versions import stamp
 
 from .runs import TINY
 
@@ -46,9 +49,11 @@ def variant(crops: Path, folder: Path, splits: Sequence[Any] | None = None, **co
     """Write a manifest of the same crops that differs in whole columns and in the splits; no picture is copied."""
     manifest = Manifest.read(crops)
     table = manifest.table
-    paths = [str(crops.resolve() / path) for path in manifest.column("crop_path")]
-    masks = [path and str(crops.resolve() / path) for path in manifest.column("mask_path")]
-    columns = {"crop_path": paths, "mask_path": masks, **{name: [v] * len(table) for name, v in constant.items()}}
+    for kind in ("crop_path", "mask_path"):  # hard links: a manifest's files must lie below its own folder
+        for name in filter(None, manifest.column(kind)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(crops / name, folder / name)
+    columns = {name: [value] * len(table) for name, value in constant.items()}
     for name, values in columns.items():
         field = SCHEMA.field(name)
         table = table.set_column(SCHEMA.get_field_index(name), field, pa.array(values, field.type))
@@ -120,6 +125,7 @@ def pretend_test(
             writer.writerows(lines)
     counts = {name: {"real": 30, "fake": 1230} for name in ("train", "val", "test")}
     results = {
+        **stamp(RESULTS_VERSION),
         "thresholds": None if thresholds is None else dict(thresholds),
         "scores": [],
         "leaky": list(leaky),

@@ -25,6 +25,7 @@ from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
+from resgat_pl.terminal import printable
 from resgat_pl.types import MediaKind, Split, VideoRecord
 
 _FILE_SECONDS: Final = 300
@@ -135,7 +136,7 @@ def check(
         report = _check_manifest(target, split, read, duplicates, jobs)
     else:
         report = _check_root(target, layout, split, duplicates, jobs)
-    print(report)  # noqa: T201 - the report is what this command is for
+    print(printable(str(report)))  # noqa: T201 - the report is what this command is for
     if json is not None:
         try:
             json.parent.mkdir(parents=True, exist_ok=True)

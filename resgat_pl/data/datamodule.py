@@ -33,6 +33,7 @@ from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.errors import ConfigError, ResGATError, SplitError
+from resgat_pl.terminal import printable
 from resgat_pl.types import FAKE, FaceBatch, Split
 
 
@@ -169,7 +170,7 @@ class FaceDataModule(LightningDataModule):
                 jobs=self.extract_jobs,
                 video_timeout=self.video_timeout,
             )
-            print(summary, flush=True)  # noqa: T201 - what was skipped must be seen, whatever the log level
+            print(printable(str(summary)), flush=True)  # noqa: T201 - what was skipped must be seen, whatever the log level
 
     def setup(self, stage: str) -> None:
         """Read the manifest and check the splits that ``stage`` needs; before training, look for leaks between them.

@@ -64,6 +64,7 @@ from resgat_pl.data.work import (
 )
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
 from resgat_pl.types import VideoRecord
+from resgat_pl.versions import stamp
 
 
 def extract(
@@ -276,6 +277,7 @@ def _finish(
         index_shards(manifest)
     manifest.write()
     document = {
+        **stamp(1),
         "videos": summary.videos,
         "crops": summary.crops,
         "splits": summary.splits,

@@ -19,13 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resgat_pl import __version__
 from resgat_pl.data import mapped
 from resgat_pl.data.counts import SPLITS, ClassCounts
 from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic
 from resgat_pl.data.mapped import Mapped
+from resgat_pl.data.rooted import check_inside, inside
 from resgat_pl.data.validity import checked_rows, read_info
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import Split, VideoRecord, video_key
+from resgat_pl.versions import WRITER, check_version
 
 __all__ = [
     "MANIFEST_NAME",
@@ -106,12 +109,9 @@ class Manifest:
         except _UNREADABLE as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
         info = read_info(path, schema.metadata)
-        version = info.get("version", 0)
-        if version != SCHEMA_VERSION:
-            raise ManifestError(
-                f"{path} has manifest version {version}, this program reads {SCHEMA_VERSION}. "
-                + ("Install a newer resgat-pl." if version > SCHEMA_VERSION else "Extract again.")
-            )
+        check_version(
+            info.get("version"), SCHEMA_VERSION, path, ManifestError, again="Extract again.", writer=info.get(WRITER)
+        )
         missing = [name for name in SCHEMA.names if name not in schema.names]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
@@ -124,6 +124,8 @@ class Manifest:
                 checked_rows(path, manifest._mapped.table, SCHEMA)
             except _UNREADABLE as error:
                 raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
+        for name in mapped.PATHS:
+            check_inside(manifest.arrow(name), f"{path}, column {name}")
         return manifest
 
     def __getstate__(self) -> dict[str, Any]:
@@ -200,13 +202,21 @@ class Manifest:
         return int(video), int(track)
 
     def crop(self, row: int) -> Path:
-        """Path of the crop of a row."""
-        return self.folder / str(self.arrow("crop_path")[row].as_py())
+        """Path of the crop of a row.
+
+        Raises:
+            ManifestError: It leads out of ``folder``, by a link.
+        """
+        return inside(self.folder, str(self.arrow("crop_path")[row].as_py()))
 
     def mask(self, row: int) -> Path | None:
-        """Path of the mask of a row, or None."""
+        """Path of the mask of a row, or None.
+
+        Raises:
+            ManifestError: It leads out of ``folder``, by a link.
+        """
         name = self.arrow("mask_path")[row].as_py()
-        return None if name is None else self.folder / name
+        return None if name is None else inside(self.folder, str(name))
 
     def videos(self) -> list[VideoRecord]:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
@@ -267,7 +277,7 @@ class Manifest:
     def write(self) -> Path:
         """Write ``manifest.parquet`` into ``folder``, all or nothing."""
         path = self.folder / MANIFEST_NAME
-        write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION})
+        write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
         if not is_remote(path):
             mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
         return path

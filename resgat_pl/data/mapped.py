@@ -27,12 +27,13 @@ CODES: Final = ("video_code", "track_code")
 """Columns of the map that no manifest has: see ``Manifest``."""
 KEY: Final = ("dataset", "method", "compression", "video")
 """Columns that name a video."""
+PATHS: Final = ("crop_path", "mask_path")
+"""Columns of names of files."""
 
 _LAYOUT: Final = 1  # of the file; files of another layout are made again
 _WORDS: Final = (*KEY, "source_video", "part", "official_split", "split")  # few different values in many rows
-_PATHS: Final = ("crop_path", "mask_path")
 _NUMBERS: Final = ("label", "track", "frame_index")
-_MAPPED: Final = (*_WORDS, *_NUMBERS, "identities", *_PATHS)
+_MAPPED: Final = (*_WORDS, *_NUMBERS, "identities", *PATHS)
 
 
 class Mapped:

@@ -19,11 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from resgat_pl import __version__
 from resgat_pl.data.frames import decode_image
 from resgat_pl.data.intact import problem_of
 from resgat_pl.data.locations import read_bytes, write_atomic
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.rooted import inside, is_plain_name
 from resgat_pl.errors import ManifestError, MediaError
+from resgat_pl.versions import WRITER, check_version
 
 FOLDER = "shards"
 INDEX_NAME = "shards.arrow"
@@ -134,7 +137,7 @@ class Shards:
     def __init__(self, manifest: Manifest) -> None:
         path = manifest.folder / INDEX_NAME
         table, info = _read_index(path)
-        self.shards = [Shard(manifest.folder / FOLDER / name, size) for name, size in info["shards"]]
+        self.shards = [Shard(inside(manifest.folder, f"{FOLDER}/{name}"), size) for name, size in info["shards"]]
         wanted, known = manifest.arrow("crop_path"), table.column("crop_path")
         if len(wanted) != len(known) or not pc.all(pc.equal(wanted, known), min_count=0).as_py():
             places = pc.index_in(wanted, value_set=known.combine_chunks())
@@ -241,7 +244,11 @@ def write_index(manifest: Manifest, shards: list[Shard], places: pa.Table) -> No
         raise ManifestError(
             f"{manifest.folder}: {order.null_count:,} of {len(wanted):,} crops are in no shard. Extract again."
         )
-    info = {"version": INDEX_VERSION, "shards": [(shard.path.name, shard.size) for shard in shards]}
+    info = {
+        "version": INDEX_VERSION,
+        WRITER: __version__,
+        "shards": [(shard.path.name, shard.size) for shard in shards],
+    }
     table = places.select(_SCHEMA.names).take(order).cast(_SCHEMA).combine_chunks()
     table = table.replace_schema_metadata({"resgat": json.dumps(info)})
     sink = pa.BufferOutputStream()
@@ -260,9 +267,28 @@ def _read_index(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         table = pa.ipc.open_file(source).read_all()
         info = json.loads((table.schema.metadata or {})[b"resgat"])
         version = info["version"]
-    except (pa.ArrowInvalid, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} is not a readable index of shards ({error}). {again}") from None
-    if version != INDEX_VERSION:
-        remedy = "Install a newer resgat-pl." if version > INDEX_VERSION else again
-        raise ManifestError(f"{path} has version {version}, this program reads {INDEX_VERSION}. {remedy}")
+    check_version(version, INDEX_VERSION, path, ManifestError, again=again, writer=info.get(WRITER))
+    _check_index(path, table, info, again)
     return table, info
+
+
+def _check_index(path: Path, table: pa.Table, info: dict[str, Any], again: str) -> None:
+    """Make sure that an index leads to files of its own folder and nowhere else.
+
+    Raises:
+        ManifestError: Says what is wrong.
+    """
+    shards = info.get("shards")
+    if not isinstance(shards, list) or not all(
+        isinstance(entry, list) and len(entry) == 2 and is_plain_name(entry[0]) and type(entry[1]) is int
+        for entry in shards
+    ):
+        raise ManifestError(f"{path} does not list its shards as names of files with their sizes. {again}")
+    if not table.schema.equals(_SCHEMA):
+        raise ManifestError(f"{path} is not a readable index of shards: its columns are others. {again}")
+    for name, low, high in (("shard", 0, len(shards) - 1), ("offset", 0, None), ("size", 0, None)):
+        found = pc.min_max(table.column(name)).as_py()
+        if len(table) and (found["min"] < low or (high is not None and found["max"] > high)):
+            raise ManifestError(f"{path} points outside its shards (column {name}). {again}")

@@ -107,7 +107,7 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
     ]
     figure = Figure(figsize=(1.35 * columns + 1.6, 1.5 * len(rows) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (band, name) in zip(axes, rows, strict=True):
         for axis in line:
@@ -115,7 +115,7 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
         for axis, face in zip(line, band, strict=False):
             axis.imshow(_panel(face, name, scales), interpolation="nearest")
             if name == "face":
-                axis.set_title(face.title, fontsize=8)
+                axis.set_title(face.title, fontsize=8, parse_math=False)
         line[0].text(-0.08, 0.5, name, rotation=90, va="center", ha="right", fontsize=8, transform=line[0].transAxes)
         if name in scales:
             bar = figure.colorbar(scales[name].mappable, ax=line, pad=0.01, aspect=12)

@@ -18,6 +18,8 @@ from resgat_pl.metrics.intervals import Interval, bootstrap, interval
 from resgat_pl.types import Level
 
 RESULTS_NAME: Final = "results.json"
+RESULTS_VERSION: Final = 1
+"""Format of ``results.json``; those of before it had a number are the same without it."""
 """File of ``resgat test`` in the log folder: scores, leaks, provenance."""
 POOLED: Final = "all"
 """Name of the row with the fakes of all methods."""

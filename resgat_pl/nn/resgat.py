@@ -17,15 +17,18 @@ from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
 from resgat_pl.types import AttentionVersion, ResGATOutput
+from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
 EncoderStage = Literal[3, 4]
 
 CHECKPOINT_VERSION = 1
-"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "net": ResGAT.config}``."""
+"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
+_LARGEST = 2**16
+"""Of a checkpoint's heads × hidden (the paper's are 4608) and of its images' side in px."""
 
 
 class ResGAT(nn.Module):
@@ -153,12 +156,9 @@ class ResGAT(nn.Module):
                 f"{checkpoint} is not a ResGAT checkpoint: it has no resgat.net or no state_dict entry. Give a .ckpt "
                 "file of resgat fit; a model_weights.pth of the paper's authors is read by ResGAT.from_published."
             )
-        if stored.get("version") != CHECKPOINT_VERSION:
-            raise WeightsError(
-                f"{checkpoint} has format {stored.get('version')}; this resgat_pl reads format {CHECKPOINT_VERSION}: "
-                "upgrade it."
-            )
+        check_checkpoint(stored, checkpoint)
         try:
+            _check_size(stored["net"])
             model = cls(**{**stored["net"], "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
@@ -182,6 +182,16 @@ class ResGAT(nn.Module):
         return model.eval()
 
 
+def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
+    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint.
+
+    Raises:
+        WeightsError: Names the file, its format, and the version to install or what else to do.
+    """
+    again = "Train again with this version, or install the version that wrote it."
+    check_version(entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER))
+
+
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Make sure that a checkpoint's weights mean the same in the network that is to receive them.
 
@@ -202,6 +212,16 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
             f"The checkpoint holds another network: {'; '.join(different)}. Give the configuration the checkpoint's "
             "values, or choose another checkpoint."
         )
+
+
+def _check_size(config: Mapping[str, Any]) -> None:
+    """Refuse a file's description of a network that no memory holds, before it is built."""
+    for name in ("heads", "hidden", "image_size"):
+        value = config.get(name, 1)
+        if type(value) is not int or not 1 <= value <= _LARGEST:
+            raise ConfigError(f"{name} is {str(value)[:40]!r}; it must be a whole number from 1 to {_LARGEST:,}.")
+    if config.get("heads", 1) * config.get("hidden", 1) > _LARGEST:
+        raise ConfigError(f"heads × hidden is more than {_LARGEST:,}.")
 
 
 def _check(config: Mapping[str, Any]) -> None:

@@ -10,22 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.errors import WeightsError
+from resgat_pl.nn.portable import SUFFIX, from_safetensors
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a dictionary that ``torch.save`` wrote, onto the CPU and without running code from the file.
+
+    Also reads what ``resgat export --format safetensors`` wrote, as the checkpoint it was made of.
 
     Raises:
         WeightsError: The file is missing, broken, not a dictionary, or a pickle of more than tensors and plain values.
     """
     if not Path(path).is_file():
         raise WeightsError(f"There is no weights file {path}: check the path.")
+    if Path(path).suffix == SUFFIX:
+        return from_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen different types on files it cannot read or refuses
         raise WeightsError(
             f"Cannot read {path}: it is damaged or holds pickled objects other than tensors and plain values, which "
-            f"are refused because loading them can run code. Save a state dict instead. ({_first_line(error)})"
+            "are refused because loading them can run code. Ask for it as safetensors, or as a state dict. "
+            f"({_first_line(error)})"
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")

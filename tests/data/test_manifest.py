@@ -83,7 +83,7 @@ def test_errors(tmp_path: Path) -> None:
     (tmp_path / "manifest.parquet").write_text("no parquet")
     with pytest.raises(ManifestError, match="not a readable Parquet file"):
         Manifest.read(tmp_path)
-    for version, remedy in ((0, "Extract again"), (99, "Install a newer")):
+    for version, remedy in ((0, "Extract again"), (99, "pip install")):
         schema = SCHEMA.with_metadata({"resgat": json.dumps({"version": version})})
         pq.write_table(pa.Table.from_pylist([], schema), tmp_path / "manifest.parquet")
         with pytest.raises(ManifestError, match=remedy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -232,9 +233,7 @@ def test_samples_and_their_order(
     ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Order
 ) -> None:
     crops = tmp_path / "crops"
-    crops.mkdir()
-    for path in ffpp_crops.iterdir():
-        (crops / path.name).symlink_to(path)
+    shutil.copytree(ffpp_crops, crops, copy_function=os.link)
 
     def epoch(workers: int) -> list[dict[str, torch.Tensor]]:
         data = FaceDataModule(crops, image_size=48, num_workers=workers, order=order, batch_size=7)

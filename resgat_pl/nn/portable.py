@@ -1,0 +1,110 @@
+"""Checkpoints as safetensors: tensors and JSON, a format that cannot hold code.
+
+The file has every tensor of the checkpoint's ``state_dict`` under its own name, other tensors with their place
+(``provenance.train_videos``) behind a mark, and everything else as JSON in the header's metadata. What training needs
+to go on (the optimiser's state) is left out, so such a file is for testing and explaining.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from resgat_pl import __version__
+from resgat_pl.errors import WeightsError
+from resgat_pl.versions import WRITER, check_version
+
+SUFFIX: Final = ".safetensors"
+PORTABLE_VERSION: Final = 1
+_KEPT: Final = ("resgat", "provenance", "pytorch-lightning_version", "epoch", "global_step")
+_ASIDE: Final = "@"
+"""Before the place of a tensor that is not of the state dict; no parameter's name has it."""
+_LARGEST_HEADER: Final = 16 * 2**20
+"""Bytes; ours have some 100 kB. What is larger is refused before it is read."""
+
+
+def to_safetensors(content: Mapping[str, Any]) -> bytes:
+    """The file for the content of a checkpoint.
+
+    Args:
+        content: As ``read_file`` returns it.
+
+    Raises:
+        WeightsError: It is no checkpoint of ``resgat fit``.
+    """
+    from safetensors.torch import save
+
+    if not isinstance(content.get("state_dict"), dict) or not isinstance(content.get("resgat"), dict):
+        raise WeightsError("Only a checkpoint of resgat fit can be written as safetensors: resgat.net is missing.")
+    # Copies, because the format has no two names for the same memory.
+    tensors = {name: value.detach().clone().contiguous() for name, value in content["state_dict"].items()}
+    plain = _without_tensors({name: content[name] for name in _KEPT if name in content}, "", tensors)
+    metadata = {"format": "pt", "version": str(PORTABLE_VERSION), WRITER: __version__, "content": json.dumps(plain)}
+    data: bytes = save(tensors, metadata)
+    return data
+
+
+def from_safetensors(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint from a file of ``to_safetensors``, as ``read_file`` returns that of a ``.ckpt``.
+
+    Raises:
+        WeightsError: The file is damaged, hostile, not of ``resgat export``, or of a newer format.
+    """
+    from safetensors import safe_open
+
+    again = "Make it with resgat export CHECKPOINT FILE.safetensors --format safetensors."
+    _check_header(path)
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            for name in file.keys():  # noqa: SIM118 - it is no dictionary
+                tensors[name] = file.get_tensor(name)
+    except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
+        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({_first(error)}).") from None
+    version, writer = metadata.get("version"), metadata.get(WRITER)
+    found = int(version) if version is not None and version.isascii() and version.isdigit() else version
+    check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=writer)
+    try:
+        content = json.loads(metadata["content"])
+        aside = {name[1:]: tensors.pop(name) for name in list(tensors) if name.startswith(_ASIDE)}
+        for place, value in aside.items():
+            *parents, last = place.split(".")
+            inner = content
+            for parent in parents:
+                inner = inner[parent]
+            inner[last] = value
+        if not isinstance(content["resgat"], dict):
+            raise TypeError("resgat is no object")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} was not written by resgat export ({_first(error)}). {again}") from None
+    return {**content, "state_dict": tensors}
+
+
+def _without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """The plain part of nested dictionaries; tensors are moved to ``tensors``."""
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for name, inner in value.items():
+        where = f"{place}.{name}" if place else str(name)
+        if isinstance(inner, Tensor):
+            tensors[f"{_ASIDE}{where}"] = inner.detach().clone().contiguous()
+        else:
+            kept[name] = _without_tensors(inner, where, tensors)
+    return kept
+
+
+def _check_header(path: str | Path) -> None:
+    with Path(path).open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > min(_LARGEST_HEADER, Path(path).stat().st_size):
+        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file (its header has {size:,} bytes).")
+
+
+def _first(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -1,0 +1,69 @@
+"""Checkpoints that Lightning itself loads go through the reader that runs no code, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from resgat_pl.errors import WeightsError
+from resgat_pl.nn.weights import read_file
+
+
+class SafeReading(CheckpointIO):
+    """Another ``CheckpointIO``, except that it reads with ``read_file``.
+
+    Lightning passes ``weights_only=None`` on to torch, which an environment variable turns into False.
+
+    Args:
+        inner: Writes and removes.
+    """
+
+    def __init__(self, inner: CheckpointIO) -> None:
+        self.inner = inner
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Leave it to ``inner``."""
+        self.inner.save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, onto the CPU.
+
+        Raises:
+            WeightsError: It is missing, damaged, or holds code.
+        """
+        return read_file(path)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Leave it to ``inner``."""
+        self.inner.remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        """Leave it to ``inner``."""
+        self.inner.teardown()
+
+
+class SafeLoading(Callback):
+    """Puts ``SafeReading`` around whatever reads and writes a run's checkpoints."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Do so before anything is read."""
+        strategy = trainer.strategy
+        if not isinstance(strategy.checkpoint_io, SafeReading):
+            strategy.checkpoint_io = SafeReading(strategy.checkpoint_io)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look whether training can go on from a checkpoint.
+
+        Raises:
+            WeightsError: It holds a detector, but no state of a training.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in checkpoint:
+            raise WeightsError(
+                f"{trainer.ckpt_path} holds a detector, but not the state of its training, so that training cannot go "
+                "on from it. Give the .ckpt file that it was made of."
+            )
