@@ -11,39 +11,27 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from jsonargparse import ActionYesNo, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from resgat_pl import privacy
+from resgat_pl import preflight
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.data.layouts import check_root
-from resgat_pl.data.paths import require_files, require_folder
 from resgat_pl.errors import ConfigError, ResGATError, values_refused
 from resgat_pl.finite import FiniteGuard
-from resgat_pl.hardware import advice
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
 from resgat_pl.module import ResGATModule
 from resgat_pl.monitors import MonitorFallback
-from resgat_pl.nn.resgat import ResGAT, check_compatible
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
-from resgat_pl.provenance import PROVENANCE, RunProvenance
-from resgat_pl.resumed import differences
+from resgat_pl.provenance import RunProvenance
 from resgat_pl.safe_loading import SafeLoading
-
-_GUARDED: Final = {
-    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
-    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
-    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
-    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
-}
 
 
 class ResGATCLI(LightningCLI):
@@ -112,30 +100,16 @@ class ResGATCLI(LightningCLI):
             read_file(path)
 
     def before_instantiate_classes(self) -> None:
-        """Look for the data before weights are downloaded; let a resumed run go on in the same W&B run."""
-        self._require_groups()
-        data = self.config[self.config.subcommand].data
-        require_data(data.root, data.crops)
-        self._guard_loggers()
-        self._without_validation()
-        self._keep_private()
+        """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
+        command, config = self._command, self._config
+        preflight.require_groups(config)
+        require_data(config.data.root, config.data.crops)
+        preflight.guard_loggers(config)
+        preflight.without_validation(command, config)
+        preflight.keep_private(config)
         path = self._ckpt_path()
-        if self.config.subcommand != "fit" or path is None:
-            return
-        run = read_file(path).get(WANDB_ID)
-        loggers = self.config.fit.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if isinstance(logger, Namespace) and str(logger.get("class_path", "")).endswith("WandbLogger"):
-                arguments = logger.init_args
-                if run is not None and arguments.get("id") is None and arguments.get("version") is None:
-                    arguments.id = run
-
-    def _guard_loggers(self) -> None:
-        """Put loggers that outlast a full disk and a dead W&B in the place of Lightning's own."""
-        loggers = self.config[self.config.subcommand].trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if isinstance(logger, Namespace):
-                logger.class_path = _GUARDED.get(str(logger.get("class_path")), logger.get("class_path"))
+        if command == "fit" and path is not None:
+            preflight.same_wandb_run(config, read_file(path).get(WANDB_ID))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; say what a full disk has cost, and how to go on."""
@@ -148,96 +122,28 @@ class ResGATCLI(LightningCLI):
         Raises:
             ResGATError: A path, or a value that a class refuses.
         """
-        command, config = self.config.subcommand, self.config[self.config.subcommand]
-        self._check_places(config)
-        trainer, net = config.trainer, config.net
-        for line in advice(str(trainer.accelerator), str(trainer.precision), net.encoder, net.image_size, command):
-            rank_zero_warn(line)
+        command, config = self._command, self._config
+        preflight.check_places(command, config)
+        preflight.warn_of_hardware(command, config)
         path = self._ckpt_path()
         if path is not None:
-            self._compare(path)
+            here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
+            preflight.compare(command, config, here, read_file(path))
         with values_refused("The configuration"):
             super().instantiate_classes()
 
-    def _require_groups(self) -> None:
-        """Refuse a configuration that sets a whole group to null or to one value.
+    @property
+    def _command(self) -> str:
+        return str(self.config.subcommand)
 
-        Raises:
-            ConfigError: Names the group.
-        """
-        config = self.config[self.config.subcommand]
-        for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps"):
-            if not isinstance(config.get(group), Namespace):
-                raise ConfigError(
-                    f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."
-                )
-
-    def _without_validation(self) -> None:
-        """Let nothing go by a validation that does not take place: it would fail after the first epoch."""
-        config = self.config[self.config.subcommand]
-        if self.config.subcommand != "fit" or config.trainer.limit_val_batches != 0:
-            return
-        if str(config.checkpoint.monitor).startswith("val/"):
-            rank_zero_warn("trainer.limit_val_batches is 0: best.ckpt will be that of the last epoch.")
-            config.checkpoint.monitor = None
-        if str(config.early_stopping.monitor).startswith("val/"):
-            config.early_stopping.check_on_train_epoch_end = False
-
-    def _check_places(self, config: Namespace) -> None:
-        """Look at every path before anything is downloaded, extracted or computed.
-
-        Raises:
-            ResGATError: A path that is read does not exist, or one that is written to cannot be.
-        """
-        if config.data.root is not None:
-            check_root(config.data.root)
-            require_folder(config.data.crops, "data.crops")
-        if config.net.weights not in {None, "imagenet"}:
-            require_files({"net.weights": config.net.weights})
-        if self.config.subcommand == "fit" and config.checkpoint.dirpath is not None:
-            require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")
-        if config.trainer.fast_dev_run:
-            return
-        require_folder(config.trainer.default_root_dir or ".", "trainer.default_root_dir")
-        loggers = config.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            options = logger.get("init_args") if isinstance(logger, Namespace) else None
-            if options is not None and options.get("save_dir") is not None:
-                require_folder(options.save_dir, "trainer.logger.init_args.save_dir")
-
-    def _compare(self, path: Path) -> None:
-        """Say which value counts where the configuration and a checkpoint disagree.
-
-        Raises:
-            WeightsError: The checkpoint holds another network, or the state of another optimiser.
-        """
-        content = read_file(path)
-        command, config = self.config.subcommand, self.config[self.config.subcommand]
-        entry = content.get("resgat")
-        if isinstance(entry, dict) and isinstance(entry.get("net"), dict):
-            check_compatible(config.net.as_dict(), entry["net"])
-        here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
-        there = str((content.get(PROVENANCE) or {}).get("config", ""))
-        for line in differences(here, there, command):
-            rank_zero_info(line)
-
-    def _keep_private(self) -> None:
-        """Decide what W&B gets, before it is started."""
-        config = self.config[self.config.subcommand]
-        privacy.settings(config.private)
-        if config.private:
-            config.heatmaps.log_images = False
-        loggers = config.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if config.private and isinstance(logger, Namespace) and "Wandb" in str(logger.get("class_path")):
-                for name in ("name", "group", "job_type", "notes", "tags"):
-                    if logger.init_args.get(name) is not None:
-                        logger.init_args[name] = None
-                logger.init_args.log_model = False
-                logger.init_args.name = "private"
+    @property
+    def _config(self) -> Namespace:
+        """The configuration of the command."""
+        config: Namespace = self.config[self.config.subcommand]
+        return config
 
     def _ckpt_path(self) -> Path | None:
-        value = self.config[self.config.subcommand].get("ckpt_path")
+        value = self._config.get("ckpt_path")
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
 
 
