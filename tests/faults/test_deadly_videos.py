@@ -162,7 +162,9 @@ def test_an_interrupt_ends_a_hang_at_once(root: Path, tmp_path: Path) -> None:
         pytest.skip("signals come to the main thread")
     for path in root.rglob("*.png"):
         grey(path, 40)
-    threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Timer(
+        4, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]
+    ).start()  # as a terminal does
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         extract(root, tmp_path / "out", extraction=SMALL, jobs=2)
