@@ -120,6 +120,8 @@ class LastingWandbLogger(WandbLogger):
                     super().log_metrics(numbers, step)
         except Exception as error:
             self._given_up, self._experiment = True, None
+            _forgive_full_disk()
+            wandb.run = None
             rank_zero_warn(f"{cause}, nor can it be started again ({_reason(error)}): training goes on without W&B.")
             return
         rank_zero_warn(

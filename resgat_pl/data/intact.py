@@ -1,4 +1,4 @@
-"""Whether the bytes of a stored crop are all there: decoders fill up what is missing with grey and say nothing."""
+"""Whether the bytes of a stored crop are all there, whatever the release of OpenCV makes of those that are not."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def picture(path: Path | Member) -> NDArray[np.uint8]:
 def stored_picture(data: bytes, path: Path | Member) -> NDArray[np.uint8]:
     """Decode what was read of a crop or a mask, ``(H, W, 3)`` uint8 RGB.
 
-    Decoders fill up what is missing with grey and say nothing, so that a detector would learn from it.
+    What is wrong is found before it is decoded, so that the message can name it and the remedy.
 
     Raises:
         MediaError: It is damaged or no image.
