@@ -71,3 +71,24 @@ class LeakageError(SplitError):
     """
 
     status = 1
+
+
+class Stopped(ResGATError):
+    """Training was told to stop and kept its state: the same command can go on.
+
+    Its status is that of ``EX_TEMPFAIL`` in ``sysexits.h``, on which scripts try again.
+    """
+
+    status = 75
+
+
+class Interrupted(Stopped):
+    """Ctrl-C."""
+
+    status = 130
+
+
+class Requeued(Stopped):
+    """SLURM was asked to start the job again: nothing is left to do."""
+
+    status = 0
