@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from resgat_pl import __version__, privacy
-from resgat_pl.errors import ConfigError, ResGATError, StorageError
+from resgat_pl.errors import ConfigError, ResGATError, Stopped, StorageError
 from resgat_pl.terminal import printable
 
 TOOLS: dict[str, tuple[str, str, str]] = {
@@ -58,10 +58,14 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
         Exit status: 0 done, 1 a leak was found or some of many files cannot be read, 2 the user's mistake (told in one
-        message), 130 interrupted.
+        message), 75 stopped by a signal with its state kept (try again), 130 interrupted.
     """
     try:
         return _dispatch(list(argv))
+    except Stopped as stop:
+        if os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":  # one line for all
+            print(f"resgat: {stop}", file=sys.stderr)
+        return stop.status
     except ResGATError as error:
         print(f"resgat: error: {printable(str(error))}", file=sys.stderr)
         return error.status

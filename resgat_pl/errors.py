@@ -79,6 +79,27 @@ class NonFiniteError(ResGATError):
     """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint is kept."""
 
 
+class Stopped(ResGATError):
+    """Training was told to stop and kept its state: the same command can go on.
+
+    Its status is that of ``EX_TEMPFAIL`` in ``sysexits.h``, on which scripts try again.
+    """
+
+    status = 75
+
+
+class Interrupted(Stopped):
+    """Ctrl-C."""
+
+    status = 130
+
+
+class Requeued(Stopped):
+    """SLURM was asked to start the job again: nothing is left to do."""
+
+    status = 0
+
+
 @contextmanager
 def values_refused(what: str) -> Iterator[None]:
     """Turn what classes of other packages say of a value they refuse into a ``ConfigError``.

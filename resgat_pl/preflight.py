@@ -32,7 +32,7 @@ def require_groups(config: Namespace) -> None:
     Raises:
         ConfigError: Names the group.
     """
-    for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps"):
+    for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps", "recovery"):
         if not isinstance(config.get(group), Namespace):
             raise ConfigError(
                 f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."

@@ -1,12 +1,13 @@
 """``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
 
 A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
-``checkpoint``, ``early_stopping`` and ``heatmaps``. With ``--ckpt_path`` the configuration decides and the checkpoint
+``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and the checkpoint
 must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 """
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from resgat_pl import preflight
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.errors import ConfigError, ResGATError, values_refused
+from resgat_pl.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.finite import FiniteGuard
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
@@ -31,6 +32,7 @@ from resgat_pl.monitors import MonitorFallback
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
+from resgat_pl.recovery import Recovery, newest
 from resgat_pl.safe_loading import SafeLoading
 
 
@@ -38,7 +40,7 @@ class ResGATCLI(LightningCLI):
     """LightningCLI with the detector as a group of its own, and checkpoints that never override the configuration."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the groups ``net``, ``checkpoint``, ``early_stopping`` and ``heatmaps``."""
+        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
         parser.add_class_arguments(ResGAT, "net")
         parser.link_arguments("net", "model.net", apply_on="instantiate")
         parser.link_arguments("data.image_size", "net.image_size")
@@ -52,6 +54,7 @@ class ResGATCLI(LightningCLI):
             default=False,
             help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
         )
+        parser.add_lightning_class_args(Recovery, "recovery")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/video_auroc",
@@ -95,6 +98,9 @@ class ResGATCLI(LightningCLI):
         Raises:
             WeightsError: It does not exist, is damaged, or holds code.
         """
+        options = self.config[self.config.subcommand]
+        if options.get("ckpt_path") == "last":
+            options.ckpt_path = newest(options.trainer.default_root_dir, self.config.subcommand)
         path = self._ckpt_path()
         if path is not None:
             read_file(path)
@@ -196,10 +202,24 @@ def run(args: Sequence[str]) -> None:
     _quiet()
     try:
         ResGATCLI(args=list(args), **parser_options())
+    except Stopped as stop:
+        raise type(stop)(f"{stop} Continue with: {_continuing(args)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
+
+
+def _continuing(args: Sequence[str]) -> str:
+    """The command that goes on where this one stopped."""
+    kept: list[str] = []
+    given = iter(args)
+    for word in given:
+        if word == "--ckpt_path":
+            next(given, None)
+        elif not word.startswith("--ckpt_path="):
+            kept.append(word)
+    return shlex.join(["resgat", *kept, "--ckpt_path", "last"])
 
 
 def _quiet() -> None:

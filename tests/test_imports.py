@@ -28,6 +28,7 @@ ALLOWED = {
     "monitors": BASE | {"data"},
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
+    "recovery": BASE,
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }
 """Part of the package → parts it may import; "" is ``resgat_pl`` itself. What is not named here may import anything."""

@@ -28,6 +28,7 @@ from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.resuming import FileLoader
 from resgat_pl.data.shards import Shards, shards_of
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
@@ -216,13 +217,13 @@ class FaceDataModule(LightningDataModule):
         augmentation = self.augmentation if augmented else None
         return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
-    def train_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
-        """Shuffled, augmented; the last incomplete batch is left out, since batch norm cannot train on one sample."""
+    def train_dataloader(self) -> FileLoader | ShardLoader:
+        """Shuffled, augmented; goes on in the middle of an epoch."""
         faces = self.faces("train", augmented=True)
         if (shards := shards_of(self.manifest)) is not None:
             return self._stream(faces, shards, training=True)
         sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.order)
-        return self._loader(faces, sampler, drop_last=len(sampler) > self.batch_size)
+        return FileLoader(faces, sampler, self.batch_size, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Each crop once, in order."""
@@ -252,7 +253,7 @@ class FaceDataModule(LightningDataModule):
         faces = self.faces(split)
         if (shards := shards_of(self.manifest)) is not None:
             return self._stream(faces, shards, training=False)
-        return self._loader(faces, EvalSampler(faces, self.world_size, self._rank), drop_last=False)
+        return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
 
     def _stream(self, faces: FaceCrops, shards: Shards, training: bool) -> ShardLoader:
         if training and self.order != "shuffled":
@@ -266,7 +267,7 @@ class FaceDataModule(LightningDataModule):
             FaceStream(faces, shards, streams, self._rank, self.seed, self.shuffle_buffer if training else 0)
         )
 
-    def _loader(self, faces: FaceCrops, sampler: TrainSampler | EvalSampler, drop_last: bool) -> DataLoader[FaceSample]:
+    def _loader(self, faces: FaceCrops, sampler: EvalSampler) -> DataLoader[FaceSample]:
         if self.num_workers:
             share_imports()
         return DataLoader(
@@ -274,12 +275,12 @@ class FaceDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
             multiprocessing_context="forkserver" if self.num_workers else None,
             worker_init_fn=start_worker,
+            generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
 
     def _has_masks(self) -> bool:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from resgat_pl.data.dataset import FaceCrops, FaceSample, share_imports, start_worker
+from resgat_pl.data.resuming import ResumableLoader
 from resgat_pl.data.shards import Shard, Shards, crop_of, stored_picture
 from resgat_pl.errors import ConfigError
 
@@ -267,7 +268,7 @@ def read_members(shard: Shard, place: NDArray[np.int64]) -> Iterator[tuple[bytes
         raise shard.error(f"cannot be read ({error.strerror or error})") from None
 
 
-class ShardLoader:
+class ShardLoader(ResumableLoader):
     """What a Trainer takes batches from: as a ``DataLoader``, but it knows where it is and goes on there.
 
     It is no ``DataLoader``, so that Lightning neither replaces a sampler nor warns of an ``IterableDataset`` with a
@@ -295,12 +296,9 @@ class ShardLoader:
             )
         for shard in shards:
             shard.check()
+        super().__init__()
         self.stream = stream
-        self.batch_sampler = None  # Lightning asks for it where there is a sampler
         self.epoch = 0
-        self._taken = 0
-        self._running = 0
-        self._resume: dict[str, Any] | None = None
 
     @cached_property
     def _loader(self) -> DataLoader[dict[str, Any]]:
@@ -321,14 +319,12 @@ class ShardLoader:
     def __len__(self) -> int:
         return self.stream.streams.steps(len(self.stream.faces), self.stream.rank)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        # A generator: the epoch is read when the first batch is asked for, since Lightning makes the first iterator
-        # before it tells the epoch.
-        self._running, self._taken = self.epoch, self._skipped()
-        self.stream.start[:] = torch.tensor([self._running, self._taken])
-        for batch in self._loader:
-            self._taken += 1  # before it is given out: a checkpoint is written while the caller holds it
-            yield batch
+    def _next_epoch(self) -> int:
+        return self.epoch
+
+    def _batches(self, epoch: int, taken: int) -> Iterator[dict[str, Any]]:
+        self.stream.start[:] = torch.tensor([epoch, taken])
+        yield from self._loader
 
     @property
     def sampler(self) -> Self:
@@ -339,32 +335,10 @@ class ShardLoader:
         """Choose the epoch whose batches come next."""
         self.epoch = epoch
 
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch, batches of it that were taken, and all that the order depends on; the same on all ranks."""
-        return {"epoch": self._running, "batches": self._taken, "order": self._order()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the batches that were taken, if the next epoch is the same."""
-        self._resume = state
-
-    def _skipped(self) -> int:
-        state, self._resume = self._resume, None
-        if state is None or state["epoch"] != self.epoch:
-            return 0
-        mine, theirs = self._order(), state["order"]
-        if changed := [
-            f"{name}: {theirs.get(name)} then, {mine[name]} now" for name in mine if mine[name] != theirs.get(name)
-        ]:
-            raise ConfigError(
-                f"The checkpoint is from the middle of epoch {self.epoch}, and the rest of that epoch depends on what "
-                f"has changed since ({'; '.join(changed)}). Resume with the "
-                "same, or from a checkpoint of an epoch's end."
-            )
-        return int(state["batches"])
-
     def _order(self) -> dict[str, Any]:
         streams = self.stream.streams
         return {
+            "store": "shards",
             "devices": streams.ranks,
             "data.num_workers": streams.workers,
             "data.batch_size": streams.batch_size,

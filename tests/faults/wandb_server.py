@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _resolve(query: str, variables: dict[str, Any], url: str) -> dict[str, Any]:  # noqa: PLR0911 - one for each query
+def _resolve(query: str, variables: dict[str, Any], url: str) -> dict[str, Any]:
     if "upsertBucket" in query:
         name = variables.get("name") or "run"
         project = {"id": "p", "name": "project", "entity": {"id": "e", "name": "somebody"}}

@@ -1,0 +1,317 @@
+"""Training that goes on where it was: after a crash, a signal of a batch system, or Ctrl-C.
+
+What Lightning leaves out of its checkpoints is added here: the states of the random generators of every rank, the
+metrics that callbacks decide by, the best checkpoint's file, and the rows of ``metrics.csv`` so far. The state is
+written between two optimiser steps only, and not right before a validation, which a resumed run would leave out.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped
+
+RECOVERY: Final = "recovery"
+"""Key in a checkpoint."""
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all random generators of this process, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - libraries use it
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "python": [version, list(words), gauss],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Undo what was drawn since ``random_states``."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - libraries use it
+
+
+class Recovery(Callback):
+    """Keeps ``last.ckpt`` recent, completes checkpoints, and ends training in order when a signal says so.
+
+    On SIGTERM, SIGUSR1 and Ctrl-C the step is finished, ``last.ckpt`` written and the process ended: with status 75
+    (try again), after Ctrl-C 130. A second signal ends it at once. On several ranks it is enough that one gets the
+    signal: they agree after each step. Within a SLURM job the checkpoint is one that Lightning finds by itself when the
+    job starts again, and the requeue signal queues the job again; the status is then 0.
+
+    Args:
+        every_minutes: How old ``last.ckpt`` may get within an epoch; null for epochs' ends only.
+        every_steps: The same in optimiser steps; null for none.
+    """
+
+    def __init__(self, every_minutes: float | None = 15.0, every_steps: int | None = None) -> None:
+        super().__init__()
+        if (every_minutes is not None and every_minutes <= 0) or (every_steps is not None and every_steps < 1):
+            raise ConfigError(
+                f"recovery.every_minutes is {every_minutes} and every_steps {every_steps}: need more than 0, or null."
+            )
+        self.every_minutes = every_minutes
+        self.every_steps = every_steps
+        self._signal = 0
+        self._loaded: dict[str, Any] | None = None
+        self._within = False
+        self._saved = time.monotonic()
+        self._path = Path()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over from Lightning, whose handlers save in the middle of a step or not at all."""
+        self._listen()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on where the checkpoint was written."""
+        self._listen()
+        self._saved = time.monotonic()
+        self._path = _last_path(trainer)
+        state, self._loaded = self._loaded, None
+        if state is None:
+            return
+        if len(state["random"]) == trainer.world_size:
+            set_random_states(state["random"][trainer.global_rank])
+        else:
+            rank_zero_warn(
+                f"The checkpoint is of {len(state['random'])} processes, this run has {trainer.world_size}: random "
+                "numbers (dropout) start anew, and the result is not that of an undisturbed run."
+            )
+            torch.manual_seed(trainer.global_step * trainer.world_size + trainer.global_rank)
+        trainer.callback_metrics.update(state["metrics"])
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, CSVLogger):
+                    _copy_rows(Path(str(trainer.ckpt_path)), state, logger)
+        if state["row"] is not None:
+            values, step = state["row"]
+            trainer._logger_connector.log_metrics(values, step=step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note that a step has begun."""
+        self._within = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the step's metrics are logged."""
+        self._within = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that ``last.ckpt`` is about to be written."""
+        self._within = False
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time, and stop if a signal came."""
+        self._within = True
+        loop = trainer.fit_loop.epoch_loop
+        fetcher = trainer.fit_loop._data_fetcher
+        last = loop._num_ready_batches_reached()
+        if trainer.fast_dev_run or last or loop._should_accumulate() or loop._should_check_val_fx(fetcher):  # type: ignore[arg-type,attr-defined]
+            return
+        asked, due = self._agree(trainer, self._due(trainer))
+        if asked:
+            self._stop(trainer, asked)
+        if due:
+            self._saved = time.monotonic()
+            trainer.save_checkpoint(self._path)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if a signal came since the last step that could be saved: that epoch's ``last.ckpt`` is complete."""
+        asked, _ = self._agree(trainer, due=False)
+        if asked:
+            self._stop(trainer, asked, saved=True)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what is restored when training starts; take the best checkpoints along into this run's folder."""
+        if trainer.state.fn != "fit":
+            return
+        self._loaded = checkpoint.get(RECOVERY)
+        states = checkpoint.get("callbacks", {})
+        for callback in trainer.checkpoint_callbacks:
+            state = states.get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state and callback.dirpath is not None:
+                _bring_along(state, Path(callback.dirpath), trainer.is_global_zero)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out."""
+        states = [random_states()]
+        if trainer.world_size > 1:
+            states *= trainer.world_size
+            torch.distributed.all_gather_object(states, random_states())
+        connector = trainer._logger_connector
+        row = None
+        if self._within and connector.should_update_logs and not trainer.fit_loop._should_accumulate():  # type: ignore[attr-defined]
+            # of the step just done; Lightning logs it only after this
+            values = {name: float(value) for name, value in connector.metrics["log"].items()}
+            step = trainer.fit_loop.epoch_loop._batches_that_stepped
+            row = ({**values, "epoch": trainer.current_epoch}, step) if values else None
+        checkpoint[RECOVERY] = {
+            "random": states,
+            "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
+            "row": row,
+            **(_rows(trainer) if trainer.is_global_zero else {}),
+        }
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+                signal.signal(number, self._heard)
+
+    def _heard(self, number: int, frame: object) -> None:
+        if self._signal:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal = number
+
+    def _due(self, trainer: Trainer) -> bool:
+        old = time.monotonic() - self._saved
+        by_time = self.every_minutes is not None and old >= 60 * self.every_minutes
+        return by_time or (self.every_steps is not None and trainer.global_step % self.every_steps == 0)
+
+    def _agree(self, trainer: Trainer, due: bool) -> tuple[int, bool]:
+        """The signal that any rank got (0 for none), and whether any rank's clock says that it is time to save."""
+        if trainer.world_size == 1:
+            return self._signal, due
+        told = torch.tensor([self._signal, int(due)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        number, agreed = told.tolist()
+        return number, bool(agreed)
+
+    def _stop(self, trainer: Trainer, number: int, saved: bool = False) -> None:
+        """Save unless the epoch's end has been saved, and leave on all ranks."""
+        environment = trainer._accelerator_connector.cluster_environment  # type: ignore[attr-defined]
+        slurm = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
+        if not saved:
+            trainer.save_checkpoint(self._path)
+        if slurm:
+            connector = trainer._checkpoint_connector
+            target = connector.hpc_save_path(str(trainer.default_root_dir))
+            if trainer.is_global_zero and self._path.is_file():
+                shutil.copyfile(self._path, f"{target}.part")
+                Path(f"{target}.part").replace(target)
+            trainer.strategy.barrier("recovery")
+        name = signal.Signals(number).name
+        where = f"the state of step {trainer.global_step} is in {self._path}"
+        if not self._path.is_file():
+            where = "before the first step: there is no state to keep"
+        if slurm and number == environment.requeue_signal and trainer.is_global_zero:
+            _requeue()
+        if slurm and number == environment.requeue_signal:
+            raise Requeued(f"{name}: {where}; SLURM queues the job again.")
+        raise (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
+
+
+def newest(root: str | Path | None, command: str) -> str | None:
+    """The newest ``last.ckpt``, or checkpoint of a SLURM job, of the runs of a folder, for ``--ckpt_path last``.
+
+    Args:
+        root: ``trainer.default_root_dir``; None is the working folder.
+        command: ``fit`` begins anew where there is none, so that a job may always be given ``--ckpt_path last``.
+
+    Raises:
+        ConfigError: There is none and ``command`` needs one.
+    """
+    folder = Path(root or ".")
+    places = (
+        "checkpoints/last.ckpt",
+        "version_*/checkpoints/last.ckpt",
+        "lightning_logs/version_*/checkpoints/last.ckpt",
+    )
+    found = [path for place in (*places, "hpc_ckpt_*.ckpt") for path in folder.glob(place)]
+    if not found:
+        message = f"there is no last.ckpt in {folder}/checkpoints or {folder}/version_*/checkpoints"
+        if command != "fit":
+            raise ConfigError(f"--ckpt_path last: {message}. Check trainer.default_root_dir, or name the file.")
+        rank_zero_info(f"--ckpt_path last: {message}; training starts at the beginning.")
+        return None
+    path = max(found, key=lambda path: path.stat().st_mtime)
+    rank_zero_info(f"--ckpt_path last: going on from {path}")
+    return str(path)
+
+
+def _last_path(trainer: Trainer) -> Path:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.filename == "last" and callback.dirpath is not None:
+            return Path(callback.dirpath) / "last.ckpt"
+    return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+
+
+def _requeue() -> None:
+    """Ask SLURM to start this job, or this task of an array, again."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+    done = subprocess.run(["scontrol", "requeue", job], check=False)  # noqa: S603, S607 - the user's own scontrol
+    if done.returncode != 0:
+        rank_zero_warn(f"scontrol requeue {job} failed with status {done.returncode}: queue the job again yourself.")
+
+
+def _bring_along(state: dict[str, Any], folder: Path, write: bool) -> None:
+    """Copy the files that a ModelCheckpoint remembers into its new folder, and let its state say so."""
+    before = Path(state["dirpath"])
+    if before == folder or not all(Path(path).is_file() for path in state["best_k_models"]):
+        return
+
+    def moved(path: str) -> str:
+        return str(folder / Path(path).name) if path else path
+
+    if write:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in state["best_k_models"]:
+            if Path(path).name != "last.ckpt":  # written anew at the next epoch's end
+                shutil.copyfile(path, folder / f"{Path(path).name}.part")
+                (folder / f"{Path(path).name}.part").replace(folder / Path(path).name)
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[name] = moved(state[name])
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+    state["dirpath"] = str(folder)
+
+
+def _rows(trainer: Trainer) -> dict[str, Any]:
+    """Write ``metrics.csv`` out, and say where it is and how many rows it has."""
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):
+            logger.experiment.save()
+            path = Path(logger.experiment.metrics_file_path)
+            if path.is_file():
+                with path.open("rb") as file:
+                    return {"csv": str(path), "rows": sum(1 for _ in file) - 1}
+    return {"csv": None, "rows": 0}
+
+
+def _copy_rows(checkpoint: Path, state: dict[str, Any], logger: CSVLogger) -> None:
+    """Begin ``metrics.csv`` with the rows that it had when the checkpoint was written."""
+    writer = logger.experiment
+    target = Path(writer.metrics_file_path)
+    beside = checkpoint.parent.parent / target.name  # where the run was moved to
+    source = beside if beside.is_file() else Path(state.get("csv") or target)
+    if not state.get("rows") or target.exists() or not source.is_file():
+        return
+    with source.open("rb") as file:
+        lines = [line for line, _ in zip(file, range(state["rows"] + 1), strict=False)]
+    target.write_bytes(b"".join(lines))
+    writer.metrics_keys = lines[0].decode().strip().split(",")

@@ -1,0 +1,99 @@
+"""Training killed at random steps and resumed ends in the very state of one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resgat_pl.nn.weights import read_file
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+KILLER = """
+import os, signal
+from lightning.pytorch import Callback
+
+class Killer(Callback):
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == int(os.environ.get("KILL_AT", "-1")):
+            os.kill(os.getpid(), getattr(signal, os.environ["KILL_BY"]))
+"""
+STEPS = 2 * 16
+
+
+def train(
+    root: Path, crops: Path, workers: int, at: int | None = None, by: str = "SIGKILL", *more: object
+) -> tuple[int, str]:
+    place = root.parent / "killer_code"
+    place.mkdir(exist_ok=True)
+    (place / "killer.py").write_text(KILLER)
+    environment = {**os.environ, "PYTHONPATH": f"{place}:{os.environ.get('PYTHONPATH', '')}", "KILL_BY": by}
+    if at is not None:
+        environment["KILL_AT"] = str(at)
+    command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"), "--data.crops", str(crops),
+               "--trainer.default_root_dir", str(root), "--data.num_workers", str(workers), "--trainer.max_epochs", "2",
+               "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(root),
+               "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
+               "--heatmaps.faces", "2", "--trainer.callbacks+", "killer.Killer",
+               "--ckpt_path", "last", *map(str, more)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return (str(value.dtype), tuple(value.shape), value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) else value
+
+
+def state(root: Path) -> tuple[Any, str]:
+    """Everything in the newest last.ckpt but provenance and places of files; and metrics.csv."""
+    folder = max(root.glob("version_*"), key=lambda path: int(path.name.partition("_")[2]))
+    content = read_file(folder / "checkpoints" / "last.ckpt")
+    content.pop("provenance")
+    content["recovery"].pop("csv")
+    for entry in content["callbacks"].values():
+        entry.pop("dirpath", None)
+    return plain(content), (folder / "metrics.csv").read_text()
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
+def test_killed_and_resumed_is_undisturbed(
+    workers: int, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Ledger
+) -> None:
+    status, printed = train(tmp_path / "whole", ffpp_crops, workers)
+    assert status == 0, printed
+    expected = state(tmp_path / "whole")
+    steps = expected[0]["global_step"]
+    chosen = random.Random(workers).sample(range(3, steps), tries(1, 10))
+    same = 0
+    for at in chosen:
+        root = tmp_path / f"killed_{at}"
+        status, printed = train(root, ffpp_crops, workers, at)
+        assert status == -signal.SIGKILL, printed
+        status, printed = train(root, ffpp_crops, workers)
+        assert status == 0, printed
+        assert "going on from" in printed
+        found = state(root)
+        assert found[0].keys() == expected[0].keys()
+        for name in expected[0]:
+            assert found[0][name] == expected[0][name], f"{name} differs, killed at step {at}"
+        assert found[1] == expected[1]
+        same += 1
+    ledger(f"training killed (SIGKILL) at a random step, resumed ({workers} loading)",
+           tries=len(chosen), lost=len(chosen) - same, recovered=same)  # fmt: skip
