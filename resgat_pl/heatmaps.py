@@ -21,10 +21,11 @@ from resgat_pl.types import FAKE, Split
 class Heatmaps(Callback):
     """Explains a fixed, balanced set of faces after each validation and test.
 
-    Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B, with
-    ``log_images``, a table with face, manipulation mask, overlays, label, probability and the explanation in words. Colours are on one scale for the
-    whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics; those of a test
-    are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited for.
+    Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder and, with ``log_images``, to W&B a
+    table with face, manipulation mask, overlays, label, probability and the explanation in words. Colours are on one
+    scale for the whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics;
+    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited
+    for.
 
     Args:
         faces: Size of the set, half real and half fake.
