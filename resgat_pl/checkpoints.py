@@ -122,10 +122,8 @@ def storing_run(trainer: Trainer) -> Iterator[None]:
     """Tell of a full or read-only disk once: what could not be written, what is kept, and how to go on.
 
     Raises:
-        StorageError: In place of an ``OSError`` of that kind, and at once where the folder cannot be written to.
+        StorageError: In place of an ``OSError`` of that kind.
     """
-    if trainer.is_global_zero:
-        _require_writable(locate(trainer.default_root_dir))
     try:
         yield
     except OSError as error:
@@ -138,18 +136,6 @@ def storing_run(trainer: Trainer) -> Iterator[None]:
             else "No checkpoint was written yet: make room, and start the same command again."
         )
         raise StorageError(f"{not_stored(error, trainer.default_root_dir)} {remedy}") from None
-
-
-def _require_writable(root: Path) -> None:
-    """Ask before the configuration is saved: its parser calls a read-only folder a type error."""
-    if is_remote(root):
-        return
-    folder = next(place for place in (root.absolute(), *root.absolute().parents) if place.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(
-            f"{root} cannot be written: {folder} is read-only, or belongs to somebody else. Mend that and give the "
-            "same command again, or name another folder with --trainer.default_root_dir."
-        )
 
 
 def _last(trainer: Trainer) -> str | None:

@@ -86,6 +86,8 @@ def _unknown(given: str, keys: Sequence[str], arguments: Sequence[str]) -> str:
     word = given.split(maxsplit=1)[0].partition("=")[0] if given.split() else given
     key = word.lstrip("-")
     where = _file_of(key, arguments)
+    if key in keys and not where:
+        return f"{word} has no name on the command line: give its value alone, in its place."
     shown = f"{where}: {key}" if where else f"{word if word.startswith('-') else f'{key!r}'}"
     wanted = _nearest_key(key, keys)
     hint = f" Did you mean {'--' if word.startswith('-') else ''}{wanted}?" if wanted else ""

@@ -30,7 +30,10 @@ def require_folder(folder: str | Path, option: str) -> None:
     if not is_folder:
         raise ConfigError(f"{option} is {folder}, but {present} is no folder: name another place for the results.")
     if not os.access(present, os.W_OK | os.X_OK):
-        raise ConfigError(f"{option} is {folder}, but nothing can be written to {present}: name another place.")
+        raise ConfigError(
+            f"{option} is {folder}, which cannot be written: {present} is read-only, or belongs to somebody else. Mend "
+            "that, or name another place."
+        )
 
 
 def require_out_file(file: str | Path, option: str) -> None:

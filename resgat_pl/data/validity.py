@@ -53,6 +53,8 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
             continue
         column = table.column(field.name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if _holds(kind) != _holds(field.type):
+            raise ManifestError(f"{path}, column {field.name}: holds {kind}, not {field.type}. Extract again.")
         try:
             column.validate(full=True)
             if kind != field.type:
@@ -70,6 +72,15 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
     if wrong := sorted(set(labels) - {0, 1}):
         raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. Extract again.")
     return table
+
+
+def _holds(kind: pa.DataType) -> str:
+    """What a type holds, whatever its width: other programs that rewrite a manifest choose their own."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list of {_holds(kind.value_type)}"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return "text"  # a column without any value has no type of its own
+    return "integer" if pa.types.is_integer(kind) else "float" if pa.types.is_floating(kind) else str(kind)
 
 
 def _short(value: object) -> str:

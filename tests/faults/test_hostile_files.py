@@ -111,7 +111,7 @@ def test_no_command_runs_code_of_a_checkpoint(
             ("explain", path, ffpp_crops, "--out", tmp_path / "explained"),
             ("export", path, tmp_path / "a.onnx"),
             ("export", path, tmp_path / "a.safetensors", "--format", "safetensors"),
-            ("cross", f"--checkpoints=a={path}", f"--crops=b={ffpp_crops}", "--out", tmp_path / "cross"),
+            ("cross", f"a={path}", f"b={ffpp_crops}", "--out", tmp_path / "cross"),
             ("robustness", path, "--out", tmp_path / "robustness"),
             ("benchmark-explainers", "--ckpt", path, "--manifest", ffpp_crops, "--out", tmp_path / "board"),
         )

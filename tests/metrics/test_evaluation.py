@@ -141,7 +141,7 @@ def test_table() -> None:
 
 @pytest.mark.parametrize("methods", [["original"], ["swap"]])
 def test_table_of_one_class(methods: list[str]) -> None:
-    assert "nan [nan, nan]" in describe(evaluate({"video": predictions(methods)}, resamples=5))
+    assert "undefined" in describe(evaluate({"video": predictions(methods)}, resamples=5))
 
 
 def manifest(folder: Path, names: Sequence[tuple[str, str, str]], frames: int = 3, tracks: int = 2) -> Manifest:

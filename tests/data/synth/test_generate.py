@@ -243,7 +243,7 @@ def test_refuses_a_folder_it_did_not_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="was not written by this command"):
         synthesize(tmp_path, **TINY)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(ConfigError, match="is no folder"):
         synthesize(tmp_path / "thesis.txt", **TINY)
 
 
