@@ -112,6 +112,8 @@ def test_a_process_that_dies_again_and_again_is_done_without(tmp_path: Path) -> 
     logger.experiment.config.update({"a": 1})
 
 
+# W&B lets go of its process without waiting for it
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in NOWHERE.items():
         monkeypatch.setenv(name, value)

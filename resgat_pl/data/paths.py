@@ -32,7 +32,7 @@ def require_folder(folder: str | Path, option: str) -> None:
     if not os.access(present, os.W_OK | os.X_OK):
         raise ConfigError(
             f"{option} is {folder}, which cannot be written: {present} is read-only, or belongs to somebody else. Mend "
-            "that, or name another place."
+            "that and give the same command again, or name another place."
         )
 
 

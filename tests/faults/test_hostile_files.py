@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -282,6 +283,7 @@ def test_names_in_a_manifest_stay_in_its_folder(
 ) -> None:
     if large:
         monkeypatch.setattr("resgat_pl.data.mapped.MAP_FROM", 1)
+    ffpp_crops = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))  # reading may leave a map beside the manifest
     refused = 0
     for column in ("crop_path", "mask_path"):
         for name in OUTSIDE:
