@@ -97,9 +97,10 @@ class ResGATCLI(LightningCLI):
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if config.private and isinstance(logger, Namespace) and "Wandb" in str(logger.get("class_path")):
-                for name in ("name", "group", "job_type", "notes", "tags"):
+                for name in ("group", "job_type", "notes", "tags", "config"):
                     if logger.init_args.get(name) is not None:
                         logger.init_args[name] = None
+                    (logger.get("dict_kwargs") or {}).pop(name, None)  # those that Lightning only passes on
                 logger.init_args.log_model = False
                 logger.init_args.name = "private"
 
