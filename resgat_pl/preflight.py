@@ -63,9 +63,10 @@ def keep_private(config: Namespace) -> None:
         return
     config.heatmaps.log_images = False
     for logger in _wandb_loggers(config):
-        for name in ("group", "job_type", "notes", "tags"):
+        for name in ("group", "job_type", "notes", "tags", "config"):
             if logger.init_args.get(name) is not None:
                 logger.init_args[name] = None
+            (logger.get("dict_kwargs") or {}).pop(name, None)  # those that Lightning only passes on
         logger.init_args.log_model = False
         logger.init_args.name = "private"
 

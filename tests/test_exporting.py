@@ -154,7 +154,7 @@ def test_int8_that_loses_too_much_leaves_no_file(
 
 def test_calibration_needs_training_crops(checkpoints: dict[str, Path], ffpp_crops: Path, tmp_path: Path) -> None:
     splits = [split if split != "train" else None for split in Manifest.read(ffpp_crops).column("split")]
-    # other crops, or the protocol that the checkpoint was trained under would divide them
+    # other crops than the checkpoint was trained on, else its own split would be in force
     without = variant(ffpp_crops, tmp_path / "crops", splits, compression="c40")
     with pytest.raises(SplitError, match="'train' has no real"):
         export(checkpoints["gatv1"], tmp_path / "a.onnx", int8=True, calibration=without)
