@@ -73,7 +73,7 @@ class LeakageError(SplitError):
     status = 1
 
 
-class Stopped(ResGATError):
+class Stopped(ResGATError):  # noqa: N818 - no error: the user or the batch system asked for it
     """Training was told to stop and kept its state: the same command can go on.
 
     Its status is that of ``EX_TEMPFAIL`` in ``sysexits.h``, on which scripts try again.
