@@ -29,6 +29,15 @@ class DatasetNotFoundError(ResGATError):
     """A data set root is missing, empty, or has none of the known layouts."""
 
 
+class SomeRunsError(ResGATError):
+    """Some of many runs failed; the others are in the tables.
+
+    Its own exit status tells this from a run that came to nothing.
+    """
+
+    status = 1
+
+
 class LayoutError(ResGATError):
     """A data set has a known layout but one of its files contradicts it."""
 
@@ -79,7 +88,7 @@ class NonFiniteError(ResGATError):
     """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint is kept."""
 
 
-class Stopped(ResGATError):
+class Stopped(ResGATError):  # noqa: N818 - no error: the user or the batch system asked for it
     """Training was told to stop and kept its state: the same command can go on.
 
     Its status is that of ``EX_TEMPFAIL`` in ``sysexits.h``, on which scripts try again.

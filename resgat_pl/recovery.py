@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped
@@ -165,7 +165,7 @@ class Recovery(Callback):
             torch.distributed.all_gather_object(states, random_states())
         connector = trainer._logger_connector
         row = None
-        if self._within and connector.should_update_logs and not trainer.fit_loop._should_accumulate():  # type: ignore[attr-defined]
+        if self._within and connector.should_update_logs and not trainer.fit_loop._should_accumulate():
             # of the step just done; Lightning logs it only after this
             values = {name: float(value) for name, value in connector.metrics["log"].items()}
             step = trainer.fit_loop.epoch_loop._batches_that_stepped
@@ -204,11 +204,12 @@ class Recovery(Callback):
 
     def _stop(self, trainer: Trainer, number: int, saved: bool = False) -> None:
         """Save unless the epoch's end has been saved, and leave on all ranks."""
-        environment = trainer._accelerator_connector.cluster_environment  # type: ignore[attr-defined]
-        slurm = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
+        environment = trainer._accelerator_connector.cluster_environment
+        slurm = environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
+        requeued = slurm is not None and number == slurm.requeue_signal
         if not saved:
             trainer.save_checkpoint(self._path)
-        if slurm:
+        if slurm is not None:
             connector = trainer._checkpoint_connector
             target = connector.hpc_save_path(str(trainer.default_root_dir))
             if trainer.is_global_zero and self._path.is_file():
@@ -219,9 +220,9 @@ class Recovery(Callback):
         where = f"the state of step {trainer.global_step} is in {self._path}"
         if not self._path.is_file():
             where = "before the first step: there is no state to keep"
-        if slurm and number == environment.requeue_signal and trainer.is_global_zero:
+        if requeued and trainer.is_global_zero:
             _requeue()
-        if slurm and number == environment.requeue_signal:
+        if requeued:
             raise Requeued(f"{name}: {where}; SLURM queues the job again.")
         raise (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
 
@@ -237,11 +238,8 @@ def newest(root: str | Path | None, command: str) -> str | None:
         ConfigError: There is none and ``command`` needs one.
     """
     folder = Path(root or ".")
-    places = (
-        "checkpoints/last.ckpt",
-        "version_*/checkpoints/last.ckpt",
-        "lightning_logs/version_*/checkpoints/last.ckpt",
-    )
+    runs = ("", "version_*/", "lightning_logs/version_*/")
+    places = [f"{run}checkpoints/last.ckpt" for run in runs]
     found = [path for place in (*places, "hpc_ckpt_*.ckpt") for path in folder.glob(place)]
     if not found:
         message = f"there is no last.ckpt in {folder}/checkpoints or {folder}/version_*/checkpoints"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +23,7 @@ from tqdm import tqdm
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_files, require_folder
-from resgat_pl.errors import ConfigError, ResGATError
+from resgat_pl.errors import ConfigError, Interrupted, ResGATError, SomeRunsError, Stopped
 from resgat_pl.experiment import Choice, Condition, Experiment, Row, option
 from resgat_pl.tables import Cell, Run, write_tables
 
@@ -56,12 +58,17 @@ def reproduce(
 
     Returns:
         The table as Markdown; also in ``out`` as Markdown, CSV and LaTeX, and as a table in W&B.
+
+    Raises:
+        SomeRunsError: Runs failed; the others are in the tables.
+        Stopped: It was told to stop.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     experiment = Experiment.read(table)
     chosen = experiment.choose(protocol, preset, seeds, rows, data)
     _check_paths(experiment, chosen, data, out, overrides or [])
     cells: list[Cell] = []
+    failed = 0
     with tqdm(total=chosen.size, unit="run", desc=f"{table.stem} ({data})") as bar:
         for row in chosen.rows:
             absent = data == "real" and not os.environ.get(row.root)
@@ -77,10 +84,20 @@ def reproduce(
                         condition = Condition(row, kind, name, seed, data)
                         try:
                             cell.runs.append(run(experiment, condition, out, overrides))
+                        except Stopped:
+                            raise
                         except ResGATError as error:
                             cell.note = f"failed: {error}"
+                            failed += 1
                         bar.update()
-    return write_tables(cells, out, f"{table.stem}_{data}", data == "synthetic")
+    text = write_tables(cells, out, f"{table.stem}_{data}", data == "synthetic")
+    if failed:
+        tqdm.write(text)
+        raise SomeRunsError(
+            f"{failed} of {chosen.size} runs failed, see the notes in the table and the messages above. The same "
+            "command tries them again and keeps the others."
+        )
+    return text
 
 
 def _check_paths(experiment: Experiment, chosen: Choice, data: str, out: Path, overrides: Sequence[str]) -> None:
@@ -211,9 +228,42 @@ def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
 
 
 def _resgat(*arguments: str) -> None:
-    command = [sys.executable, "-m", "resgat_pl", *arguments]
-    if subprocess.run(command, check=False).returncode != 0:
+    """Run the command; signals that are to stop this program stop it in order, and are waited for.
+
+    Raises:
+        Stopped: It was told to stop, and kept its state.
+        ResGATError: It failed.
+    """
+    status, heard = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
+    if heard:
+        kind = Interrupted if heard[0] == signal.SIGINT else Stopped
+        raise kind(f"stopped by {signal.Signals(heard[0]).name}; what is finished is kept. The same command goes on.")
+    if status:
         raise ResGATError(f"`resgat {' '.join(arguments)}` failed; its message is above.")
+
+
+def _wait_for(command: Sequence[str]) -> tuple[int, list[int]]:
+    """Run a command, handing signals on to it; return its exit status and those that came."""
+    heard: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, frame: object = None) -> None:
+        heard.append(number)
+        # A terminal tells all its processes of Ctrl-C.
+        if child is not None and (number != signal.SIGINT or not sys.stdin.isatty()):
+            child.send_signal(number)
+
+    listens = threading.current_thread() is threading.main_thread()  # no other can
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) if listens else ()
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        child = subprocess.Popen(command)
+        for number in heard:  # came before it was there
+            child.send_signal(number)
+        return child.wait(), heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _versions(folder: Path) -> set[Path]:

@@ -1,8 +1,8 @@
 """``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
 
 A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
-``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and the checkpoint
-must fit it: nothing in a checkpoint overrides a YAML file or a flag.
+``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and
+the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 """
 
 from __future__ import annotations

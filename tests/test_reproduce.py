@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from resgat_pl import reproduce as module
 from resgat_pl.cli import main
-from resgat_pl.errors import ConfigError, ResGATError
+from resgat_pl.errors import ConfigError, ResGATError, SomeRunsError, Stopped
 from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.nn.weights import read_file
 from resgat_pl.reproduce import reproduce, run, train_and_test
@@ -80,7 +83,9 @@ def test_rows_without_data_are_named_and_not_run(
 
 @pytest.mark.usefixtures("data_sets")
 def test_each_condition_is_run_once_and_a_failure_is_kept_apart(seen: list[Condition], tmp_path: Path) -> None:
-    text = reproduce(TABLE, seeds="0,1", out=tmp_path)
+    with pytest.raises(SomeRunsError, match="4 of 32 runs failed"):
+        reproduce(TABLE, seeds="0,1", out=tmp_path)
+    text = (tmp_path / "table1_real.md").read_text()
     chosen = EXPERIMENT.choose(None, None, "0,1", None, "real")
     assert len(seen) == chosen.size == len({condition.place for condition in seen}) == 32
     assert {(c.row.name, c.protocol, c.preset, c.seed) for c in seen} == {
@@ -299,6 +304,22 @@ def test_a_command_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     module._resgat("--version")
     with pytest.raises(ResGATError, match="`resgat fitt --x` failed"):
         module._resgat("fitt", "--x")
+
+
+def test_a_signal_is_passed_on_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    child = tmp_path / "resgat"  # saves when it is told to stop, and takes its time
+    child.write_text(
+        f"#!/bin/sh\ntrap 'sleep 1; touch {done}; exit 75' TERM\nkill -TERM {os.getpid()}\n"
+        "while :; do sleep 0.1; done\n"
+    )
+    child.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(child))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        module._resgat("fit")
+    assert done.is_file()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_is_left_half_done_cannot_be_mistaken(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
@@ -263,5 +265,17 @@ def share_imports() -> None:
 
 
 def start_worker(number: int) -> None:
-    """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them."""
+    """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them.
+
+    It ends when the process that it loads for does. With forkserver torch's own watch does not see that: it looks at
+    the fork server, which in turn lives for as long as a loading process does.
+    """
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_parent, daemon=True, name="end-with-parent").start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

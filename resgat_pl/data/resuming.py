@@ -1,7 +1,7 @@
 """Loaders of training batches that know where they are, so that a run goes on at the very batch.
 
-Lightning keeps the state of every loader that has ``state_dict``. A batch counts as taken when the loop asks for it, not
-when a loading process has it ready.
+Lightning keeps the state of every loader that has ``state_dict``. A batch counts as taken when the loop asks for it,
+not when a loading process has it ready.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Rest(Sampler[list[Draw]]):
     """Batches of a sampler after the first ``skip``."""
 
     def __init__(self, sampler: TrainSampler, batch_size: int, drop_last: bool) -> None:
-        self.whole = BatchSampler(sampler, batch_size, drop_last)
+        self.whole = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]  # typed for int alone
         self.skip = 0
 
     def __iter__(self) -> Iterator[list[Draw]]:

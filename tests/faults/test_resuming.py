@@ -40,7 +40,8 @@ def train(
     environment = {**os.environ, "PYTHONPATH": f"{place}:{os.environ.get('PYTHONPATH', '')}", "KILL_BY": by}
     if at is not None:
         environment["KILL_AT"] = str(at)
-    command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"), "--data.crops", str(crops),
+    command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"),
+               "--data.crops", str(crops),
                "--trainer.default_root_dir", str(root), "--data.num_workers", str(workers), "--trainer.max_epochs", "2",
                "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(root),
                "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
@@ -54,7 +55,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return (str(value.dtype), tuple(value.shape), value.tolist())
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     return Path(value).name if isinstance(value, str) else value
@@ -74,13 +75,13 @@ def state(root: Path) -> tuple[Any, str]:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_killed_and_resumed_is_undisturbed(
-    workers: int, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Ledger
+    workers: int, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
 ) -> None:
     status, printed = train(tmp_path / "whole", ffpp_crops, workers)
     assert status == 0, printed
     expected = state(tmp_path / "whole")
     steps = expected[0]["global_step"]
-    chosen = random.Random(workers).sample(range(3, steps), tries(1, 10))
+    chosen = random.Random(workers).sample(range(3, steps), tries(1, 10))  # noqa: S311 - no secret
     same = 0
     for at in chosen:
         root = tmp_path / f"killed_{at}"
@@ -97,3 +98,29 @@ def test_killed_and_resumed_is_undisturbed(
         same += 1
     ledger(f"training killed (SIGKILL) at a random step, resumed ({workers} loading)",
            tries=len(chosen), lost=len(chosen) - same, recovered=same)  # fmt: skip
+
+
+@pytest.mark.timeout(3000)
+def test_signals_keep_the_state(
+    ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
+) -> None:
+    """The step is finished, the state kept, one line says how to go on; and the rest is that of an undisturbed run."""
+    status, printed = train(tmp_path / "whole", ffpp_crops, 0)
+    assert status == 0, printed
+    expected = state(tmp_path / "whole")
+    kinds = [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)]
+    # within an epoch; in its last step, which waits for the validation; in the first step of all
+    places = (7, expected[0]["global_step"] // 2 - 1, 0)
+    cases = [(name, code, at) for at in places for name, code in kinds][: tries(1, 9)]
+    for name, code, at in cases:
+        root = tmp_path / f"{name}_{at}"
+        status, printed = train(root, ffpp_crops, 0, at, name)
+        assert status == code, printed
+        (line,) = [line for line in printed.splitlines() if line.startswith("resgat: ")]
+        assert f"stopped by {name}; the state of step {at + 1} is in " in line
+        assert line.endswith("--ckpt_path last")
+        assert "Traceback" not in printed
+        status, printed = train(root, ffpp_crops, 0)
+        assert status == 0, printed
+        assert state(root) == expected
+    ledger("SIGTERM, SIGUSR1 or Ctrl-C in training, resumed", tries=len(cases), lost=0, recovered=len(cases))
