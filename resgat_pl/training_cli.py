@@ -21,12 +21,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.errors import ConfigError, Stopped
+from resgat_pl.errors import ConfigError, EngineError, Stopped
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
+from resgat_pl.ranks import end_together, lost_rank
 from resgat_pl.recovery import Recovery, newest
 
 
@@ -127,6 +128,7 @@ def run(args: Sequence[str]) -> None:
         args: Subcommand and options.
     """
     _quiet()
+    end_together()
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
@@ -135,6 +137,13 @@ def run(args: Sequence[str]) -> None:
         raise ConfigError(f"{error} (resgat {args[0]} --help lists all options)") from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
+
+    except RuntimeError as error:  # torch has no type of its own for a broken connection
+        told = lost_rank(error)
+        if told is None:
+            raise
+        again = f" Continue with: {_continuing(args)}" if args[0] == "fit" else ""
+        raise EngineError(f"{told}; all ranks end.{again}") from None
 
 
 def _continuing(args: Sequence[str]) -> str:

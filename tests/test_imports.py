@@ -22,6 +22,7 @@ ALLOWED = {
     "provenance": BASE | {"data", "nn"},
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
+    "ranks": BASE,
     "recovery": BASE,
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }
