@@ -155,6 +155,7 @@ class Recovery(Callback):
         for callback in trainer.checkpoint_callbacks:
             state = states.get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and callback.dirpath is not None:
+                callback.current_score = state.get("current_score")  # Lightning stores it and forgets to restore it
                 _bring_along(state, Path(callback.dirpath), trainer.is_global_zero)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from resgat_pl import preflight
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.errors import ConfigError, ResGATError, Stopped, values_refused
+from resgat_pl.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.finite import FiniteGuard
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
@@ -32,6 +32,7 @@ from resgat_pl.monitors import MonitorFallback
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
+from resgat_pl.ranks import end_together, lost_rank
 from resgat_pl.recovery import Recovery, newest
 from resgat_pl.safe_loading import SafeLoading
 
@@ -200,6 +201,7 @@ def run(args: Sequence[str]) -> None:
         args: Subcommand and options.
     """
     _quiet()
+    end_together()
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
@@ -208,6 +210,13 @@ def run(args: Sequence[str]) -> None:
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
+
+    except RuntimeError as error:  # torch has no type of its own for a broken connection
+        told = lost_rank(error)
+        if told is None:
+            raise
+        again = f" Continue with: {_continuing(args)}" if args[0] == "fit" else ""
+        raise EngineError(f"{told}; all ranks end.{again}") from None
 
 
 def _continuing(args: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import shutil
+import urllib.error
+import urllib.request
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +23,11 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from resgat_pl.data.room import is_refusal
+
 _SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
 """How long to wait for the server, unless the configuration or WANDB_INIT_TIMEOUT says otherwise."""
+_ANSWER_SECONDS: Final = 10
 _LEAST: Final = 100_000
 """Bytes of free room below which W&B's process, which says nothing about it, may have failed to write."""
 _REVIVALS: Final = 3
@@ -83,6 +88,9 @@ class LastingWandbLogger(WandbLogger):
         self._send(lambda: super(LastingWandbLogger, self).finalize(status))
         if self._experiment is not None:
             self._send(getattr(self._experiment, "status", bool))
+        run = self._experiment
+        if run is not None and not getattr(run, "offline", True) and not _answers(run.settings.base_url):
+            self._start_offline("W&B's server does not answer any more")
         folder = getattr(self._experiment, "dir", None)
         if isinstance(folder, str) and Path(folder).is_dir() and shutil.disk_usage(folder).free < _LEAST:
             rank_zero_warn(
@@ -97,7 +105,17 @@ class LastingWandbLogger(WandbLogger):
         except Exception as error:
             if not _is_of_wandb(error):
                 raise
-            self._start_offline(f"W&B stopped working ({_reason(error)})")
+            if isinstance(error, OSError) and is_refusal(error):  # a new log would meet the same disk
+                self._give_up(f"W&B's log cannot be written ({_reason(error)}): it ends here, metrics.csv goes on.")
+            else:
+                self._start_offline(f"W&B stopped working ({_reason(error)})")
+
+    def _give_up(self, message: str) -> None:
+        """Do without W&B from now on."""
+        _forgive_full_disk()
+        _forget()
+        self._given_up, self._experiment = True, None
+        rank_zero_warn(message)
 
     def _start_offline(self, cause: str) -> None:
         """Begin the run anew offline, with everything that was logged; or do without W&B."""
@@ -161,6 +179,17 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
             remedy = "nothing is logged there." if mode else "it is logged offline, see the folder wandb."
             rank_zero_warn(f"W&B cannot be used ({_reason(error)}): {remedy} All results are in files as well.")
             _forget()
+
+
+def _answers(url: str) -> bool:
+    """Whether a server answers, whatever it says; what it was sent may lie in a queue for hours if it does not."""
+    try:
+        urllib.request.urlopen(url, timeout=_ANSWER_SECONDS).close()  # noqa: S310 - the server that the user chose
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class _Forgiving:

@@ -28,6 +28,7 @@ ALLOWED = {
     "monitors": BASE | {"data"},
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
+    "ranks": BASE,
     "recovery": BASE,
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }

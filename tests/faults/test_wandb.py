@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..runs import wandb_history
 from ..test_wandb_logger import NOWHERE, end, services
 from ..tiny import Done, tiny
 from .conftest import Ledger
+from .disk import SmallDisk
 from .wandb_server import WandbServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -117,6 +119,27 @@ def test_the_server_is_away(
     ledger("W&B's server unreachable", tries=1, lost=0, recovered=1)
 
 
+def test_the_server_goes_away(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer, ledger: Ledger
+) -> None:
+    mortal = WandbServer()
+    for name, value in {**mortal.environment(), "WANDB_FINISH_TIMEOUT": "5"}.items():
+        monkeypatch.setenv(name, value)
+    kill_at(3, monkeypatch, mortal.close)
+    done = fit(tmp_path, ffpp_crops)
+    assert done.status == 0, done.errors
+    started = time.monotonic()
+    end()
+    assert time.monotonic() - started < 60  # else it would try for hours
+    (message,) = told(done)
+    assert "log is kept offline" in message
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    wanted = rows_of(tmp_path)
+    assert logged(wandb_history(folder)) == wanted
+    assert logged(synced(folder, server)) == wanted
+    ledger("W&B's server dies in mid-run", tries=1, lost=0, recovered=1)
+
+
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_the_process_is_killed(
     ffpp_crops: Path,
@@ -152,3 +175,23 @@ def test_the_process_is_killed(
         server.history.clear()
         assert logged(synced(folder, server)) == wanted
     ledger(f"W&B's process killed in mid-run, {mode}", tries=count, lost=0, recovered=count)
+
+
+def test_its_disk_is_full(
+    ffpp_crops: Path,
+    tmp_path: Path,
+    small_disk: Callable[[float], SmallDisk],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    ledger: Ledger,
+) -> None:
+    disk = small_disk(2)
+    kill_at(3, monkeypatch, disk.fill)
+    done = fit(tmp_path, ffpp_crops, disk.path)
+    assert done.status == 0, done.errors
+    assert len({step for step, name, _ in rows_of(tmp_path) if name == "train/loss"}) >= STEPS
+    (message,) = told(done)
+    assert "No space left" in message or "no room left" in message
+    end()
+    assert len(capfd.readouterr().err.splitlines()) < 100  # its own log once cried two million lines
+    ledger("full disk, W&B's log", tries=1, lost=0, recovered=1)

@@ -1,0 +1,67 @@
+"""One of two ranks is killed, or fails: the other ends soon and says which."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONF = Path(__file__).parent.parent / "conf"
+FAULT = """
+import os, signal, time
+from lightning.pytorch import Callback
+
+class Fault(Callback):
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == 3 and trainer.global_rank == int(os.environ["FAULT_RANK"]):
+            open(os.environ["FAULT_TIME"], "w").write(str(time.time()))
+            if os.environ["FAULT"] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError("the disk of this rank is gone")
+"""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("fault", "rank"),
+    [
+        ("kill", 1),
+        pytest.param("kill", 0, marks=pytest.mark.faults),
+        pytest.param("raise", 1, marks=pytest.mark.faults),
+        pytest.param("raise", 0, marks=pytest.mark.faults),
+    ],
+)
+def test_the_other_rank_ends_and_says_which(
+    fault: str, rank: int, ffpp_crops: Path, tmp_path: Path, ledger: Any
+) -> None:
+    (tmp_path / "fault.py").write_text(FAULT)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+        "FAULT": fault,
+        "FAULT_RANK": str(rank),
+        "FAULT_TIME": str(tmp_path / "time"),
+    }
+    environment.pop("LOCAL_RANK", None)
+    command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "tiny.yaml"), "--data.crops",
+               str(ffpp_crops), "--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "false",
+               "--heatmaps.faces", "2", "--data.batch_size", "4", "--trainer.callbacks+", "fault.Fault",
+               "--trainer.strategy", "ddp", "--trainer.devices", "2"]  # fmt: skip
+    # communicate() returns when all ranks have closed their output, so none is left
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    took = time.time() - float((tmp_path / "time").read_text())
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0, printed
+    assert took < 60, printed
+    if fault == "kill":
+        assert f"resgat: error: rank {rank} " in printed
+    else:
+        assert "the disk of this rank is gone" in printed
+        assert f"rank {rank} ended" in printed or f"rank {rank} (process" in printed
+    ledger({"kill": "one of two ranks killed", "raise": "exception on one of two ranks"}[fault],
+           tries=1, lost=0, recovered=1)  # fmt: skip
