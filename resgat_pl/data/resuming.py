@@ -65,7 +65,8 @@ class ResumableLoader(ABC):
 
     def _skipped(self) -> int:
         state, self._resume = self._resume, None
-        if state is None or state["epoch"] != self._running:
+        epoch = self._next_epoch()
+        if state is None or state["epoch"] != epoch:
             return 0
         mine, theirs = self._order(), state["order"]
         if mine["store"] != theirs.get("store", mine["store"]):
@@ -76,7 +77,7 @@ class ResumableLoader(ABC):
             if mine[name] != theirs.get(name, mine[name] if name == "store" else None)
         ]:
             raise ConfigError(
-                f"The checkpoint is from the middle of epoch {self._running}, and the rest of that epoch depends on "
+                f"The checkpoint is from the middle of epoch {epoch}, and the rest of that epoch depends on "
                 f"what has changed since ({'; '.join(changed)}). Resume with the "
                 "same, or from a checkpoint of an epoch's end."
             )
