@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class WholeCSVLogger(CSVLogger):
         """What writes the files."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
-            self._experiment = _Writer(log_dir=self.log_dir)
+            self._experiment = WholeWriter(log_dir=self.log_dir)
         return self._experiment
 
     @rank_zero_only
@@ -96,12 +96,16 @@ class WholeCSVLogger(CSVLogger):
                 raise
 
 
-class _Writer(ExperimentWriter):
+class WholeWriter(ExperimentWriter):
     """Writes the whole file each time: it is small, and saved every 100 steps."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         self._saved: list[dict[str, Any]] = []
+
+    def begin_with(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Put the rows of an earlier run before those of this one."""
+        self._saved = [*rows, *self._saved]
 
     def save(self) -> None:
         """Write all rows; those that cannot be written are kept for the next time."""

@@ -7,6 +7,7 @@ written between two optimiser steps only, and not right before a validation, whi
 
 from __future__ import annotations
 
+import csv
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from resgat_pl.checkpoints import WholeWriter
 from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped
 
 RECOVERY: Final = "recovery"
@@ -314,3 +316,5 @@ def _copy_rows(checkpoint: Path, state: dict[str, Any], logger: CSVLogger) -> No
         lines = [line for line, _ in zip(file, range(state["rows"] + 1), strict=False)]
     target.write_bytes(b"".join(lines))
     writer.metrics_keys = lines[0].decode().strip().split(",")
+    if isinstance(writer, WholeWriter):
+        writer.begin_with(csv.DictReader(line.decode() for line in lines))
