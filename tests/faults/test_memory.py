@@ -1,4 +1,4 @@
-"""Two hundred epochs with validation, checkpoints, loading processes and heat-maps hold no more memory than one hundred."""
+"""Two hundred epochs with validation, checkpoints, loading processes and heat-maps: memory stays as after a hundred."""
 
 from __future__ import annotations
 
