@@ -129,7 +129,9 @@ def _write(out: Path, data: bytes) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, data, durable=True)
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written ({error.strerror}). Choose another file.") from None
+        raise ConfigError(
+            f"{out} cannot be written ({error.strerror}). Make room and give the same command again, or choose another file."
+        ) from None
 
 
 class ExportGraph(nn.Module):

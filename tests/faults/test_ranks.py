@@ -27,6 +27,7 @@ class Fault(Callback):
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "rank"),

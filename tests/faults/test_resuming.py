@@ -84,6 +84,7 @@ def same_state(found: tuple[Any, str], expected: tuple[Any, str], when: str) -> 
     assert found[1] == expected[1], when
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_killed_and_resumed_is_undisturbed(
@@ -108,6 +109,7 @@ def test_killed_and_resumed_is_undisturbed(
            tries=len(chosen), lost=len(chosen) - same, recovered=same)  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_signals_keep_the_state(
     ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
