@@ -130,7 +130,8 @@ def _write(out: Path, data: bytes) -> None:
         write_atomic(out, data, durable=True)
     except OSError as error:
         raise ConfigError(
-            f"{out} cannot be written ({error.strerror}). Make room and give the same command again, or choose another file."
+            f"{out} cannot be written ({error.strerror}). Make room and give the same command again, or choose "
+            "another file."
         ) from None
 
 
