@@ -29,7 +29,8 @@ ALLOWED = {
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
     "ranks": BASE,
-    "recovery": BASE,
+    "recovery": BASE | {"checkpoints"},
+    "checkpoints": BASE | {"data"},
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }
 """Part of the package → parts it may import; "" is ``resgat_pl`` itself. What is not named here may import anything."""

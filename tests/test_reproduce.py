@@ -232,8 +232,11 @@ def files(folder: Path) -> dict[Path, int]:
 
 def test_a_killed_run_goes_on_from_its_last_epoch(killed: Path) -> None:
     assert json.loads((killed / "done.json").read_text()) == {"fit": "version_1", "test": "version_2"}
-    epochs = {line.split(",")[0] for line in (killed / "version_1" / "metrics.csv").read_text().splitlines()[1:]}
-    assert epochs == {"1"}  # the first is not repeated
+    before, after = (
+        (killed / version / "metrics.csv").read_text().splitlines() for version in ("version_0", "version_1")
+    )
+    assert after[: len(before)] == before  # the first epoch is taken over, not repeated
+    assert {line.split(",")[0] for line in after[len(before) :]} == {"1"}
     assert [path.name for path in (killed / "checkpoints").iterdir()] == ["best.ckpt"]  # of both parts
     assert read_file(killed / "version_1" / "checkpoints" / "last.ckpt")["epoch"] == 1
 
