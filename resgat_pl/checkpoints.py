@@ -102,22 +102,30 @@ class WholeWriter(ExperimentWriter):
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         self._saved: list[dict[str, Any]] = []
+        self._names: list[str] = []
+        self._text = ""
 
     def begin_with(self, rows: Iterable[dict[str, Any]]) -> None:
         """Put the rows of an earlier run before those of this one."""
         self._saved = [*rows, *self._saved]
+        self._names = []
 
     def save(self) -> None:
         """Write all rows; those that cannot be written are kept for the next time."""
         if not self.metrics:
             return
-        rows = [*self._saved, *self.metrics]
+        names = sorted(set(self._names).union(*self.metrics, *([] if self._names else self._saved)))
+        is_same = names == self._names  # else all rows get another form
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, sorted(set().union(*rows)))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomic(locate(self.metrics_file_path), text.getvalue().encode())
-        self._saved, self.metrics = rows, []
+        writer = csv.DictWriter(text, names)
+        if not is_same:
+            writer.writeheader()
+            writer.writerows(self._saved)
+        writer.writerows(self.metrics)
+        whole = (self._text if is_same else "") + text.getvalue()
+        write_atomic(locate(self.metrics_file_path), whole.encode())
+        self._text, self._names = whole, names
+        self._saved, self.metrics = [*self._saved, *self.metrics], []
 
 
 @contextmanager

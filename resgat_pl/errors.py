@@ -95,6 +95,8 @@ class Stopped(ResGATError):  # noqa: N818 - no error: the user or the batch syst
     """
 
     status = 75
+    checkpoint: str | None = None
+    """Where the state is."""
 
 
 class Interrupted(Stopped):

@@ -19,6 +19,7 @@ GRACE: Final = 10.0
 """Seconds that a rank has for ending by itself, with its own message, once another one has ended."""
 _PARENT: Final = "RESGAT_RANK_ZERO"
 _BROKEN = re.compile(r"gloo|nccl|connection|socket|peer|broken pipe", re.IGNORECASE)
+_leaving = threading.Event()
 _children: list[subprocess.Popen[Any]] = []
 
 
@@ -34,6 +35,11 @@ def end_together() -> None:
         threading.Thread(target=_watch_parent, daemon=True, name="watch-rank-0").start()
     else:
         os.environ[_PARENT] = str(os.getpid())  # the other ranks inherit it
+
+
+def leaving() -> None:
+    """This rank has an error of its own, and ends when it is done with it: no other is to be watched any more."""
+    _leaving.set()
 
 
 def lost_rank(error: BaseException, wait: float = GRACE) -> str | None:
@@ -85,15 +91,15 @@ def _watch() -> None:
         if all(child.returncode == 0 for child in _children):
             return
         time.sleep(0.2)
-    time.sleep(GRACE)  # a rank that notices ends with a message of its own, and this thread with it
-    _leave(told)
+    if not _leaving.wait(GRACE):  # a rank that notices ends with a message of its own, and this thread with it
+        _leave(told)
 
 
 def _watch_parent() -> None:
     while _rank_zero() is not None:
         time.sleep(0.2)
-    time.sleep(GRACE)
-    _leave("rank 0 ended")
+    if not _leaving.wait(GRACE):
+        _leave("rank 0 ended")
 
 
 def _leave(told: str) -> None:

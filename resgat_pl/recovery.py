@@ -28,9 +28,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.checkpoints import WholeWriter
 from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped
+from resgat_pl.ranks import leaving
 
 RECOVERY: Final = "recovery"
 """Key in a checkpoint."""
+_SAME_SECONDS: Final = 2.0
+_GPU_BATCHES: Final = 20
+"""Several GPUs agree so often: to ask each step would make the CPU wait for them each step."""
 
 
 def random_states() -> dict[str, Any]:
@@ -59,10 +63,11 @@ def set_random_states(states: dict[str, Any]) -> None:
 class Recovery(Callback):
     """Keeps ``last.ckpt`` recent, completes checkpoints, and ends training in order when a signal says so.
 
-    On SIGTERM, SIGUSR1 and Ctrl-C the step is finished, ``last.ckpt`` written and the process ended: with status 75
-    (try again), after Ctrl-C 130. A second signal ends it at once. On several ranks it is enough that one gets the
-    signal: they agree after each step. Within a SLURM job the checkpoint is one that Lightning finds by itself when the
-    job starts again, and the requeue signal queues the job again; the status is then 0.
+    On SIGTERM, SIGUSR1 and Ctrl-C the step is finished (the validation, if one is running or about to), ``last.ckpt``
+    written and the process ended: with status 75 (try again), after Ctrl-C 130. A second signal ends it at once. On
+    several ranks it is enough that one gets the signal: they agree after each step, on GPUs after some. Within a SLURM
+    job the checkpoint is one that Lightning finds by itself when the job starts again, and the requeue signal queues
+    the job again; the status is then 0.
 
     Args:
         every_minutes: How old ``last.ckpt`` may get within an epoch; null for epochs' ends only.
@@ -78,6 +83,7 @@ class Recovery(Callback):
         self.every_minutes = every_minutes
         self.every_steps = every_steps
         self._signal = 0
+        self._heard_at = 0.0
         self._loaded: dict[str, Any] | None = None
         self._within = False
         self._saved = time.monotonic()
@@ -135,6 +141,8 @@ class Recovery(Callback):
         last = loop._num_ready_batches_reached()
         if trainer.fast_dev_run or last or loop._should_accumulate() or loop._should_check_val_fx(fetcher):  # type: ignore[arg-type,attr-defined]
             return
+        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu" and batch_idx % _GPU_BATCHES:
+            return
         asked, due = self._agree(trainer, self._due(trainer))
         if asked:
             self._stop(trainer, asked)
@@ -158,7 +166,11 @@ class Recovery(Callback):
             state = states.get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and callback.dirpath is not None:
                 callback.current_score = state.get("current_score")  # Lightning stores it and forgets to restore it
-                _bring_along(state, Path(callback.dirpath), trainer.is_global_zero)
+                _bring_along(state, Path(callback.dirpath), Path(str(trainer.ckpt_path)).parent, trainer.is_global_zero)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let this rank end in its own time."""
+        leaving()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out."""
@@ -186,10 +198,13 @@ class Recovery(Callback):
                 signal.signal(number, self._heard)
 
     def _heard(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if number == self._signal and now - self._heard_at < _SAME_SECONDS:
+            return  # told twice: as one of a group, and by a parent that passes it on
         if self._signal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._signal = number
+        self._signal, self._heard_at = number, now
 
     def _due(self, trainer: Trainer) -> bool:
         old = time.monotonic() - self._saved
@@ -220,14 +235,15 @@ class Recovery(Callback):
                 Path(f"{target}.part").replace(target)
             trainer.strategy.barrier("recovery")
         name = signal.Signals(number).name
-        where = f"the state of step {trainer.global_step} is in {self._path}"
-        if not self._path.is_file():
+        state = str(self._path) if self._path.is_file() else trainer.ckpt_path
+        where = f"the state of step {trainer.global_step} is in {state}"
+        if state is None:
             where = "before the first step: there is no state to keep"
-        if requeued and trainer.is_global_zero:
-            _requeue()
-        if requeued:
+        if requeued and trainer.strategy.broadcast(trainer.is_global_zero and _requeue()):
             raise Requeued(f"{name}: {where}; SLURM queues the job again.")
-        raise (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
+        stop = (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
+        stop.checkpoint = None if state is None else str(state)
+        raise stop
 
 
 def newest(root: str | Path | None, command: str) -> str | None:
@@ -262,19 +278,29 @@ def _last_path(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
 
 
-def _requeue() -> None:
-    """Ask SLURM to start this job, or this task of an array, again."""
+def _requeue() -> bool:
+    """Ask SLURM to start this job, or this task of an array, again; tell whether it will."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-    done = subprocess.run(["scontrol", "requeue", job], check=False)  # noqa: S603, S607 - the user's own scontrol
-    if done.returncode != 0:
-        rank_zero_warn(f"scontrol requeue {job} failed with status {done.returncode}: queue the job again yourself.")
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607 - the user's own scontrol
+    except (OSError, subprocess.CalledProcessError) as error:
+        rank_zero_warn(f"scontrol requeue {job} failed ({error}): queue the job again yourself.")
+        return False
+    return True
 
 
-def _bring_along(state: dict[str, Any], folder: Path, write: bool) -> None:
+def _bring_along(state: dict[str, Any], folder: Path, beside: Path, write: bool) -> None:
     """Copy the files that a ModelCheckpoint remembers into its new folder, and let its state say so."""
-    before = Path(state["dirpath"])
-    if before == folder or not all(Path(path).is_file() for path in state["best_k_models"]):
+    if Path(state["dirpath"]) == folder:
+        return
+    # where they were written, or, where the run was moved, beside the checkpoint
+    sources = {
+        path: next((place for place in (Path(path), beside / Path(path).name) if place.is_file()), None)
+        for path in state["best_k_models"]
+    }
+    if absent := [path for path, source in sources.items() if source is None]:
+        rank_zero_warn(f"{absent[0]} is not there any more: which checkpoint is best starts anew.")
         return
 
     def moved(path: str) -> str:
@@ -282,9 +308,9 @@ def _bring_along(state: dict[str, Any], folder: Path, write: bool) -> None:
 
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in state["best_k_models"]:
-            if Path(path).name != "last.ckpt":  # written anew at the next epoch's end
-                shutil.copyfile(path, folder / f"{Path(path).name}.part")
+        for path, source in sources.items():
+            if source is not None and Path(path).name != "last.ckpt":  # written anew at the next epoch's end
+                shutil.copyfile(source, folder / f"{Path(path).name}.part")
                 (folder / f"{Path(path).name}.part").replace(folder / Path(path).name)
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
         state[name] = moved(state[name])

@@ -120,8 +120,13 @@ class ResGATCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; say what a full disk has cost, and how to go on."""
-        with storing_run(self.trainer):
-            super()._run_subcommand(subcommand)
+        try:
+            with storing_run(self.trainer):
+                super()._run_subcommand(subcommand)
+        except SystemExit as left:  # Lightning makes status 1 of Ctrl-C
+            if isinstance(left.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
 
     def instantiate_classes(self) -> None:
         """Look at paths, hardware and checkpoint first; then build all parts.
@@ -175,7 +180,7 @@ def parser_options() -> dict[str, Any]:
         "save_config_kwargs": {"overwrite": True},
         "trainer_defaults": {
             "callbacks": [
-                FiniteGuard(),  # first: what is not finite goes nowhere
+                FiniteGuard(),
                 MonitorFallback(),
                 CheckpointRoom(),
                 SafeLoading(),  # after the one that chooses how checkpoints are written
@@ -205,12 +210,11 @@ def run(args: Sequence[str]) -> None:
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
-        raise type(stop)(f"{stop} Continue with: {_continuing(args)}") from None
+        raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
-
     except RuntimeError as error:  # torch has no type of its own for a broken connection
         told = lost_rank(error)
         if told is None:
@@ -219,8 +223,8 @@ def run(args: Sequence[str]) -> None:
         raise EngineError(f"{told}; all ranks end.{again}") from None
 
 
-def _continuing(args: Sequence[str]) -> str:
-    """The command that goes on where this one stopped."""
+def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
+    """The command that goes on where this one stopped, from a checkpoint, or from the newest."""
     kept: list[str] = []
     given = iter(args)
     for word in given:
@@ -228,7 +232,7 @@ def _continuing(args: Sequence[str]) -> str:
             next(given, None)
         elif not word.startswith("--ckpt_path="):
             kept.append(word)
-    return shlex.join(["resgat", *kept, "--ckpt_path", "last"])
+    return shlex.join(["resgat", *kept, "--ckpt_path", checkpoint or "last"])
 
 
 def _quiet() -> None:

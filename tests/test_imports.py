@@ -29,7 +29,7 @@ ALLOWED = {
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
     "ranks": BASE,
-    "recovery": BASE | {"checkpoints"},
+    "recovery": BASE | {"checkpoints", "ranks"},
     "checkpoints": BASE | {"data"},
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }

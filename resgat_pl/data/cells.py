@@ -107,15 +107,18 @@ class Cell(Generic[Item, Message]):
         # -P: what lies in the current folder is no module of this program.
         command = [sys.executable, "-P", "-m", "resgat_pl.data.cells"]
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        here, there = socket.socketpair()
-        with there:
-            self._process = subprocess.Popen(  # noqa: S603 - this program itself, without a shell
-                [*command, str(there.fileno()), str(os.getpid())],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                # What OpenCV says of a damaged file is told in the summary.
-                env={"OPENCV_LOG_LEVEL": "OFF", **os.environ, "PYTHONPATH": path},
-            )
+        environment = {"OPENCV_LOG_LEVEL": "OFF", **os.environ, "PYTHONPATH": path}  # the summary says what is damaged
+        try:
+            here, there = socket.socketpair()
+            with there:
+                self._process = subprocess.Popen(  # noqa: S603 - this program itself, without a shell
+                    [*command, str(there.fileno()), str(os.getpid())],
+                    pass_fds=[there.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                )
+        except OSError as error:
+            raise EngineError(f"A process for decoding cannot be started ({error}): use fewer --jobs.") from None
         self._link = Connection(here.detach())
         self._is_ready = False
         self._end_of_all = finalize(self, _end, self._process, self._link)
