@@ -29,7 +29,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long"
 
-# Two nodes under torchrun and SLURM, streams under DDP, a resumed stream.
+# Two nodes under torchrun and SLURM, DDP, streams, trainings that are killed or go wrong, full disks.
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m long
 

@@ -20,6 +20,8 @@ from .conftest import Ledger
 from .disk import SmallDisk
 from .test_killed_extraction import SHARD_MEGABYTES, tree
 
+pytestmark = pytest.mark.long
+
 Disks = Callable[[float], SmallDisk]
 Tries = Callable[[int, int], int]
 

@@ -24,7 +24,7 @@ from resgat_pl.nn.weights import read_file
 from ..runs import CONF, TINY
 from ..tiny import tiny, untrained, variant
 
-pytestmark = pytest.mark.timeout(2000)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2000)]
 Tries = Callable[[int, int], int]
 
 
