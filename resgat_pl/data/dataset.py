@@ -272,8 +272,9 @@ def start_worker(number: int) -> None:
     the fork server, which in turn lives for as long as a loading process does.
     """
     cv2.setNumThreads(0)
-    # They go to the whole group; the training finishes its step, and needs batches for that.
-    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    # They go to the whole group; the training finishes its step, and needs batches for that. Not SIGTERM, by which the
+    # training itself ends this process, and waits for it.
+    for told in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(told, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True, name="end-with-parent").start()
 
