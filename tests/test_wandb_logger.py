@@ -145,4 +145,7 @@ def test_one_thing_is_published_offline_if_the_server_is_away(tmp_path: Path, mo
     with pytest.warns(UserWarning, match="logged offline"):
         publish(lambda: {"loss": 3.0}, project="resgat-tests", dir=tmp_path)
     (folder,) = tmp_path.glob("wandb/offline-run-*")
-    assert [step["loss"] for step in wandb_history(folder)] == [3.0]
+    end = time.monotonic() + 20  # another process writes it
+    while not (history := wandb_history(folder)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert [step["loss"] for step in history] == [3.0]
