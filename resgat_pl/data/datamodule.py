@@ -19,8 +19,7 @@ from resgat_pl.data.dataset import (
     FaceSample,
     Order,
     TrainSampler,
-    share_imports,
-    start_worker,
+    loading,
 )
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.fragments import VIDEO_TIMEOUT
@@ -268,18 +267,11 @@ class FaceDataModule(LightningDataModule):
         )
 
     def _loader(self, faces: FaceCrops, sampler: EvalSampler) -> DataLoader[FaceSample]:
-        if self.num_workers:
-            share_imports()
         return DataLoader(
             faces,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
-            multiprocessing_context="forkserver" if self.num_workers else None,
-            worker_init_fn=start_worker,
+            **loading(self.num_workers),
             generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
 

@@ -265,6 +265,24 @@ def share_imports() -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
 
 
+def loading(workers: int) -> dict[str, Any]:
+    """Options of a ``DataLoader`` of crops.
+
+    Args:
+        workers: Loading processes; 0 loads in the caller's own.
+    """
+    if workers:
+        share_imports()
+    return {
+        "num_workers": workers,
+        "pin_memory": torch.cuda.is_available(),
+        "persistent_workers": workers > 0,
+        # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
+        "multiprocessing_context": "forkserver" if workers else None,
+        "worker_init_fn": start_worker,
+    }
+
+
 def start_worker(number: int) -> None:
     """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them.
 

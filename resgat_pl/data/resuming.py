@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from resgat_pl.data.dataset import Draw, FaceCrops, TrainSampler, share_imports, start_worker
+from resgat_pl.data.dataset import Draw, FaceCrops, TrainSampler, loading
 from resgat_pl.errors import ConfigError
 
 
@@ -131,17 +131,10 @@ class FileLoader(ResumableLoader):
 
     @cached_property
     def _loader(self) -> DataLoader[Any]:
-        if self.workers:
-            share_imports()
         return DataLoader(
             self.faces,
             batch_sampler=self._rest,
-            num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
-            # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
-            multiprocessing_context="forkserver" if self.workers else None,
-            worker_init_fn=start_worker,
+            **loading(self.workers),
             generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
 

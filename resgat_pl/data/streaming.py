@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
-from resgat_pl.data.dataset import FaceCrops, FaceSample, share_imports, start_worker
+from resgat_pl.data.dataset import FaceCrops, FaceSample, loading
 from resgat_pl.data.resuming import ResumableLoader
 from resgat_pl.data.shards import Shard, Shards, crop_of, stored_picture
 from resgat_pl.errors import ConfigError
@@ -302,17 +302,10 @@ class ShardLoader(ResumableLoader):
 
     @cached_property
     def _loader(self) -> DataLoader[dict[str, Any]]:
-        workers = self.stream.streams.workers
-        if workers:
-            share_imports()
         return DataLoader(
             self.stream,
             batch_size=None,
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            multiprocessing_context="forkserver" if workers else None,  # as FaceDataModule's, for the same reason
-            worker_init_fn=start_worker,
+            **loading(self.stream.streams.workers),
             generator=torch.Generator(),  # of its own: order and augmentation do not depend on torch's
         )
 
