@@ -58,6 +58,7 @@ def benchmark_explainers(
     batch_size: int = 32,
     workers: int = 0,
     allow_leakage: bool = False,
+    private: bool = False,
 ) -> str:
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
@@ -79,6 +80,7 @@ def benchmark_explainers(
         batch_size: Images at once.
         workers: Loading processes.
         allow_leakage: Test also on videos that the checkpoint was trained on.
+        private: Nothing goes to W&B.
 
     Returns:
         The leaderboard as Markdown.
@@ -118,7 +120,7 @@ def benchmark_explainers(
             if (oracle := bench.oracle(slow_faces)) is not None:
                 entries.append(bench.entry(label, ORACLE, oracle))
     options = {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces, "seed": seed}
-    return _write(out, summarise(entries, seed=seed), entries, detectors, options)
+    return _write(out, summarise(entries, seed=seed), entries, detectors, options, publish=not private)
 
 
 def explainers(names: Iterable[str] | None = None) -> dict[str, type[Explainer]]:
@@ -324,7 +326,12 @@ def _checkpoints(ckpt: str | list[str]) -> list[tuple[str, Path]]:
 
 
 def _write(
-    out: Path, lines: list[Line], entries: list[Entry], detectors: list[dict[str, Any]], options: dict[str, Any]
+    out: Path,
+    lines: list[Line],
+    entries: list[Entry],
+    detectors: list[dict[str, Any]],
+    options: dict[str, Any],
+    publish: bool,
 ) -> str:
     text = markdown(lines, entries, detectors)
     costs: dict[tuple[str, str], list[float]] = {}
@@ -345,7 +352,8 @@ def _write(
         "lines": [{**line._asdict(), "value": line.value._asdict()} for line in lines],
     }
     write_atomic(out / "leaderboard.json", json.dumps(_plain(document), indent=2).encode())
-    _log_to_wandb(out, lines, ms)
+    if publish:
+        _log_to_wandb(out, lines, ms)
     return text
 
 

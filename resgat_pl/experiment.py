@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from resgat_pl.data.rooted import is_plain_name
 from resgat_pl.errors import ConfigError
 
 
@@ -123,6 +124,7 @@ class Experiment:
             raise ConfigError(f"{path} lacks {', '.join(missing)}: see experiments/table1.yaml.")
         base = path.parent
         try:
+            _check_names([*table["protocols"], *table["presets"]])
             return cls(
                 rows=_rows(base, table["rows"]),
                 protocols=dict(table["protocols"]),
@@ -187,6 +189,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _rows(base: Path, entries: Sequence[Mapping[str, Any]]) -> list[Row]:
     rows = [Row(**{**entry, "config": str(base / entry["config"])}) for entry in entries]
     names = [row.name for row in rows]
+    _check_names(names)
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"two rows are called {twice[0]}")
     for row in rows:
@@ -198,6 +201,12 @@ def _rows(base: Path, entries: Sequence[Mapping[str, Any]]) -> list[Row]:
         if wrong:
             raise ValueError(f"row {row.name}: the paper's {wrong[0]} is missing or no number")
     return rows
+
+
+def _check_names(names: Sequence[object]) -> None:
+    """Names become folders, see ``Condition.place``."""
+    if wrong := [name for name in names if not is_plain_name(name)]:
+        raise ValueError(f"the name {wrong[0]!r} is no name for a folder")
 
 
 def _list(name: str, value: Any) -> list[Any]:

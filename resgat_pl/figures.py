@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.paths import require_folder
+from resgat_pl.data.room import storing
+from resgat_pl.data.rooted import is_plain_name
 from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
@@ -101,7 +103,8 @@ def figures(
                 condition = Condition(rows[name], settings["protocol"], settings["preset"], settings["seed"], data)
                 detectors[name] = Detector.load(run(experiment, condition, table_out, overrides).checkpoint)
         title = figure.title + (" (SYNTHETIC data)" if data == "synthetic" else "")
-        png, pdf = _draw(figure, detectors, out / figure.name, title, settings["lime"])
+        with storing(out):
+            png, pdf = _draw(figure, detectors, out / figure.name, title, settings["lime"])
         lines.append(f"{figure.name}: {png} and {pdf.name}")
     return "\n".join(lines)
 
@@ -225,6 +228,8 @@ def _plan(entry: dict[str, Any]) -> Plan:
         raise ValueError(f"faces: {entry['faces']}, expected balanced or pairs")
     if not isinstance(entry["count"], int) or entry["count"] < least:
         raise ValueError(f"count: {entry['count']!r}, expected a number from {least}")
+    if not is_plain_name(entry["name"]):
+        raise ValueError(f"name: {entry['name']!r}, expected a name for a file")
     return Plan(**{**entry, "columns": columns})
 
 

@@ -20,6 +20,7 @@ GRACE: Final = 10.0
 _PARENT: Final = "RESGAT_RANK_ZERO"
 _BROKEN = re.compile(r"gloo|nccl|connection|socket|peer|broken pipe", re.IGNORECASE)
 _leaving = threading.Event()
+_started_by_rank_zero = threading.Event()
 _children: list[subprocess.Popen[Any]] = []
 
 
@@ -31,7 +32,8 @@ def end_together() -> None:
     from lightning.pytorch.strategies.launchers import subprocess_script
 
     setattr(subprocess_script, "_launch_process_observer", _watch_children)  # noqa: B010 - it is private
-    if _rank_zero() is not None:
+    if _rank_zero_lives():
+        _started_by_rank_zero.set()
         threading.Thread(target=_watch_parent, daemon=True, name="watch-rank-0").start()
     else:
         os.environ[_PARENT] = str(os.getpid())  # the other ranks inherit it
@@ -53,21 +55,27 @@ def lost_rank(error: BaseException, wait: float = GRACE) -> str | None:
 
     if not _BROKEN.search(str(error)) or not torch.distributed.is_initialized():
         return None
-    before = _rank_zero()
     end = time.monotonic() + wait
     while time.monotonic() < end:
         if (told := _ended()) is not None:
             return told
-        if before is not None and _rank_zero() is None:
+        if _started_by_rank_zero.is_set() and not _rank_zero_lives():
             return "rank 0 ended"
         time.sleep(0.1)
     return None
 
 
-def _rank_zero() -> int | None:
-    """The process of rank 0 if it started this one and is alive."""
-    parent = os.getppid()
-    return parent if os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get(_PARENT) == str(parent) else None
+def note_rank(error: BaseException) -> None:
+    """Write into an error of this rank's own, which its traceback shows, on which of several ranks it happened."""
+    import torch
+
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        error.add_note(f"This happened on rank {torch.distributed.get_rank()}; all ranks end.")
+
+
+def _rank_zero_lives() -> bool:
+    """Whether the process of rank 0 started this one and is alive: of a dead one, children get another parent."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get(_PARENT) == str(os.getppid())
 
 
 def _ended() -> str | None:
@@ -96,7 +104,7 @@ def _watch() -> None:
 
 
 def _watch_parent() -> None:
-    while _rank_zero() is not None:
+    while _rank_zero_lives():
         time.sleep(0.2)
     if not _leaving.wait(GRACE):
         _leave("rank 0 ended")

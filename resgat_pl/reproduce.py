@@ -37,6 +37,7 @@ def reproduce(
     data: Literal["real", "synthetic"] = "real",
     out: Path = Path("runs/table1"),
     overrides: list[str] | None = None,
+    private: bool = False,
 ) -> str:
     """Train and test every row of a table and print the paper's numbers beside ours.
 
@@ -55,6 +56,7 @@ def reproduce(
             works, and says nothing about the paper's numbers.
         out: Folder for the runs and the finished tables.
         overrides: Further options for every run, e.g. --overrides "['--config=configs/gpu.yaml']".
+        private: W&B gets the runs' metrics only, see `resgat fit --help`, and no table.
 
     Returns:
         The table as Markdown; also in ``out`` as Markdown, CSV and LaTeX, and as a table in W&B.
@@ -64,9 +66,10 @@ def reproduce(
         Stopped: It was told to stop.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
+    overrides = [*(overrides or []), *(["--private"] if private else [])]
     experiment = Experiment.read(table)
     chosen = experiment.choose(protocol, preset, seeds, rows, data)
-    _check_paths(experiment, chosen, data, out, overrides or [])
+    _check_paths(experiment, chosen, data, out, overrides)
     cells: list[Cell] = []
     failed = 0
     with tqdm(total=chosen.size, unit="run", desc=f"{table.stem} ({data})") as bar:
@@ -90,7 +93,7 @@ def reproduce(
                             cell.note = f"failed: {error}"
                             failed += 1
                         bar.update()
-    text = write_tables(cells, out, f"{table.stem}_{data}", data == "synthetic")
+    text = write_tables(cells, out, f"{table.stem}_{data}", data == "synthetic", publish=not private)
     if failed:
         tqdm.write(text)
         raise SomeRunsError(

@@ -17,6 +17,7 @@ _OF_THE_MACHINE: Final = (
     "ckpt_path",
     "config",
     "weights_only",
+    "verbose",
     "heatmaps.",
     "checkpoint.dirpath",
     "trainer.default_root_dir",

@@ -164,5 +164,8 @@ def _plot(points: list[Point], path: Path) -> None:
         panel.set_xticks(places, [point.label for point in mine], rotation=60, ha="right", fontsize=8)
         panel.grid(axis="y", linewidth=0.3)
     panels[0].set_ylabel("AUC per video, %")
-    FigureCanvasAgg(figure).print_png(str(path.with_suffix(".png")), metadata={"Software": None})  # type: ignore[no-untyped-call]
-    FigureCanvasPdf(figure).print_pdf(str(path.with_suffix(".pdf")), metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
+    png, pdf = io.BytesIO(), io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]  # matplotlib's
+    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]  # matplotlib's
+    write_atomic(path.with_suffix(".png"), png.getvalue())
+    write_atomic(path.with_suffix(".pdf"), pdf.getvalue())

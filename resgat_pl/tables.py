@@ -148,8 +148,8 @@ def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | N
     return interval(one.resamples - drawn)
 
 
-def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool) -> str:
-    """Write ``out/<name>.md``, ``.csv`` and ``.tex``, log the table to W&B, and return the Markdown."""
+def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, publish: bool = True) -> str:
+    """Write ``out/<name>.md``, ``.csv`` and ``.tex``, with ``publish`` to W&B as well, and return the Markdown."""
     header, body = _main_table(cells)
     counts = _counts_table(cells)
     text = "\n\n".join(
@@ -169,7 +169,8 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool) -
     write_atomic(out / f"{name}.md", (text + "\n").encode())
     write_atomic(out / f"{name}.csv", _csv(cells, synthetic).encode())
     write_atomic(out / f"{name}.tex", _latex(header, body, synthetic).encode())
-    _log_to_wandb(out, name, header, body)
+    if publish:
+        _log_to_wandb(out, name, header, body)
     return text
 
 

@@ -32,7 +32,7 @@ from resgat_pl.monitors import MonitorFallback
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
-from resgat_pl.ranks import end_together, lost_rank
+from resgat_pl.ranks import end_together, lost_rank, note_rank
 from resgat_pl.recovery import Recovery, newest
 from resgat_pl.safe_loading import SafeLoading
 
@@ -218,9 +218,15 @@ def run(args: Sequence[str]) -> None:
     except RuntimeError as error:  # torch has no type of its own for a broken connection
         told = lost_rank(error)
         if told is None:
+            note_rank(error)
             raise
         again = f" Continue with: {_continuing(args)}" if args[0] == "fit" else ""
         raise EngineError(f"{told}; all ranks end.{again}") from None
+    except ResGATError:
+        raise
+    except Exception as error:
+        note_rank(error)
+        raise
 
 
 def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
@@ -244,5 +250,6 @@ def _quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
         ".*The dirpath has changed from.*",  # testing and resuming write to a folder of their own
         ".*The number of training batches.*is smaller than the logging interval.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -19,6 +19,7 @@ TINY = CONF / "tiny.yaml"
 def resgat(*arguments: object, expect: int = 0) -> str:
     """Run ``resgat`` as a user does; return what it printed on both streams."""
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    environment.pop("WANDB_SERVICE", None)  # of this process, which would write the log when it likes
     command = [sys.executable, "-m", "resgat_pl", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
     assert done.returncode == expect, done.stdout + done.stderr

@@ -320,6 +320,24 @@ def test_without_reports_a_killed_run_continues(
     assert table(out) == finished | {name: row for name, row in table(out).items() if row["status"] == "failed"}
 
 
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (2, 'has format 2; .* pip install "resgat-pl>=8.0"'),
+        (0, "has format 0; .* Name a new folder"),
+        ("x", "Name a new folder"),
+    ],
+)
+def test_a_folder_of_another_version_is_not_continued(
+    schema: Any, told: str, checkpoint: Path, media: Path, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = json.loads((done.out / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "schema": schema, "resgat_pl": "8.0"}))
+    assert ask(checkpoint, media, "--out", tmp_path) == 2
+    assert re.search(rf"settings\.json {told}", capsys.readouterr().err) or schema == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
 def test_other_settings_or_another_folder_are_refused(
     checkpoint: Path, media: Path, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

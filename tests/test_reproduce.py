@@ -112,6 +112,26 @@ def test_synthetic_data_needs_no_data_set(seen: list[Condition], tmp_path: Path)
 
 
 @pytest.mark.usefixtures("data_sets")
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_private_is_not_published(
+    private: bool, seen: list[Condition], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    pretended = module.run
+
+    def note(experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None) -> Run:
+        asked.append(list(overrides or []))
+        return pretended(experiment, condition, out, overrides)
+
+    monkeypatch.setattr(module, "run", note)
+    reproduce(TABLE, rows="ffpp_gatv1", seeds="0", out=tmp_path / "out", overrides=["--data.fps=3"], private=private)
+    assert seen
+    assert asked == [["--data.fps=3", *(["--private"] if private else [])]] * len(seen)
+    assert (tmp_path / "out" / "wandb").exists() != private
+    assert (tmp_path / "out" / "table1_real.md").is_file()
+
+
+@pytest.mark.usefixtures("data_sets")
 def test_the_command_reads_lists(seen: list[Condition], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists = ("--protocol", "strict", "--preset", "corrected", "--rows", "dfdc_gatv2, ffpp_gatv1", "--seeds", "2")
     assert main(["reproduce", str(TABLE), *lists, "--out", str(tmp_path)]) == 0

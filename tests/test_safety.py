@@ -24,7 +24,7 @@ from resgat_pl.terminal import printable
 from resgat_pl.versions import check_version
 
 from .runs import wandb_records
-from .tiny import pretend_test
+from .tiny import pretend_test, untrained
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "resgat_pl").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
@@ -209,27 +209,38 @@ def uploaded(run: Path) -> tuple[list[str], str]:
     return [path.relative_to(folder / "files").as_posix() for path in files], "\n".join(text)
 
 
-@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize(
+    ("command", "private"),
+    [
+        ("fit", False),
+        ("fit", True),
+        *(pytest.param(name, True, marks=pytest.mark.long) for name in ("validate", "test", "predict")),
+    ],
+)
 def test_wandb_gets_no_paths_and_in_private_nothing_but_numbers(
-    private: bool, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, private: bool, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from .runs import TINY, resgat
 
     monkeypatch.setenv("WANDB_TAGS", "secret-tag")
     monkeypatch.setenv("WANDB_NOTES", "secret-note")
-    images = [] if not private else ["--private"]
+    more: list[Any] = ["--private"] if private else []
+    if command != "fit":
+        more += ["--ckpt_path", untrained(tmp_path / "secret-name.ckpt", ffpp_crops)]
     resgat(
-        "fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path,
-        "--heatmaps.faces", 2, "--heatmaps.log_images", str(private).lower(), *images,
+        command, "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path,
+        "--heatmaps.faces", 2, "--heatmaps.log_images", str(private).lower(), *more,
     )  # fmt: skip
     files, text = uploaded(tmp_path)
-    assert "val/video_auroc" in text
+    if command != "predict":
+        assert f"{'test' if command == 'test' else 'val'}/video_auroc" in text
     assert str(tmp_path) not in text
     assert str(ROOT) not in text
     assert sys.prefix not in text
     assert not re.search(r"/(tmp|home|root|usr)/", text)
     assert [name for name in files if re.search(r"\.(png|jpe?g|table\.json|log|diff|py|patch)$", name)] == []
-    assert list((tmp_path / "version_0" / "heatmaps").glob("*.png"))  # here they are drawn all the same
+    if command != "predict":
+        assert list((tmp_path / "version_0" / "heatmaps").glob("*.png"))  # here they are drawn all the same
     if private:
         assert files == []
         assert "secret" not in text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, write_atomic
+from resgat_pl.errors import ManifestError
 
 Store = Literal["files", "shards"]
 """``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""
@@ -114,7 +116,17 @@ def close_tar(tar: bytearray) -> bytes:
     return bytes(tar) + bytes(2 * tarfile.BLOCKSIZE + -(len(tar) + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
 
 
-def read_tar(path: Path) -> dict[str, bytes]:
-    """The files of a small tar by name."""
-    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr] # all are files
+def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Files of a small tar by name; nothing is unpacked, and links are not followed.
+
+    Raises:
+        ManifestError: It is damaged, or does not hold them.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
+            found = {member.name: tar.extractfile(member).read() for member in tar if member.isreg()}  # type: ignore[union-attr] # it is for regular files
+        return {name: found[name] for name in names}
+    except (tarfile.TarError, KeyError) as error:
+        raise ManifestError(
+            f"{path} does not hold the crops of its video ({error}). Remove it, and give the same command again."
+        ) from None

@@ -28,6 +28,7 @@ from resgat_pl.data.fragments import (
     fragment_path,
     is_done,
     is_to_be_cut,
+    read_fragment,
     read_report,
 )
 from resgat_pl.data.layouts import Layout, detect_layout
@@ -250,8 +251,9 @@ def _finish(
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
+    paths = [fragment_path(out, key) for key in keys]
     tables = [
-        pq.read_table(pa.BufferReader(_data(found))) for found in read_many([fragment_path(out, key) for key in keys])
+        read_fragment(pa.BufferReader(_data(found)), path) for found, path in zip(read_many(paths), paths, strict=True)
     ]
     reports = [read_report(table.schema.metadata) for table in tables]
     info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec}

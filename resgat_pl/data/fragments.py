@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
@@ -18,6 +19,8 @@ from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Original, Outcome, Picture, crops_folder, cut_video
 from resgat_pl.data.locations import readable
 from resgat_pl.data.manifest import rows_to_table, write_table
+from resgat_pl.data.rooted import check_inside
+from resgat_pl.errors import ManifestError
 from resgat_pl.types import VideoRecord
 
 VIDEO_TIMEOUT = 600.0
@@ -129,8 +132,28 @@ def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
 def _original(reference: Path | None) -> Original | None:
     if reference is None:
         return None
-    table = pq.read_table(readable(reference))
+    table = read_fragment(readable(reference), reference)
     return Original(table.to_pylist(), read_report(table.schema.metadata).get("frame_size"))
+
+
+def read_fragment(source: Any, path: Path) -> pa.Table:
+    """The rows of a fragment; it may have come with a folder that somebody else made.
+
+    Args:
+        source: What pyarrow reads from.
+        path: The fragment's name, for messages.
+
+    Raises:
+        ManifestError: It names files outside its folder, or cannot be read.
+    """
+    try:
+        table = pq.read_table(source)
+        names = {name: table.column(name).cast(pa.string()) for name in ("crop_path", "mask_path")}
+    except (pa.ArrowException, KeyError) as error:
+        raise ManifestError(f"{path} is damaged ({error}). Remove it, and give the same command again.") from None
+    for name, column in names.items():
+        check_inside(column, f"{path}, column {name}")
+    return table
 
 
 def fragment_path(out: Path, key: str) -> Path:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -213,17 +214,16 @@ def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> 
         _put(path, data)
         return
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        unfinished = temporary_name(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with unfinished.open("xb") as file:
                 file.write(data)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp makes private files; crops are shared with colleagues
-            Path(name).replace(path)
+            unfinished.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
         if durable:
             sync_folder(path.parent)
@@ -231,6 +231,14 @@ def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> 
         if error.errno is not None:
             error.filename, error.filename2 = str(path), None  # not the temporary name, or none at all
         raise
+
+
+def temporary_name(path: Path) -> Path:
+    """A name that nobody else chooses, for a local file until it gets the name ``path``; runs sweep such names.
+
+    Made by opening it, not by ``mkstemp``, a file has the permissions that the user wants of new files.
+    """
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def sync_folder(folder: Path, files: bool = False) -> None:

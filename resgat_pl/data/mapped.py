@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from resgat_pl.data.locations import temporary_name
 from resgat_pl.errors import ManifestError
 
 MAP_FROM: Final = 100_000
@@ -160,15 +160,13 @@ def number(keys: list[NDArray[Any]], tracks: NDArray[Any]) -> tuple[NDArray[np.i
 def _write(table: pa.Table, path: Path) -> None:
     """Write a map under another name first: two processes may do so at once, and a reader sees all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    os.close(handle)
+    unfinished = temporary_name(path)
     try:
-        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
             file.write_table(table)
-        with Path(name).open("rb") as written:
+        with unfinished.open("rb") as written:
             os.fsync(written.fileno())  # else a power cut could leave zeros under the final name
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        unfinished.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.fragments import fragment_path
+from resgat_pl.data.fragments import fragment_path, read_fragment
 from resgat_pl.data.locations import is_remote, listing, make_folder, readable, remove_tree, write_atomic
 from resgat_pl.data.manifest import Manifest, write_table
+from resgat_pl.data.rooted import inside
 from resgat_pl.data.shards import FOLDER, INDEX_NAME, INDEX_VERSION, PLACE, Member, Shard, write_index
 from resgat_pl.errors import ConfigError, StorageError
 
@@ -190,7 +191,8 @@ class _Video:
     def __init__(self, out: Path, key: str) -> None:
         self.out = out
         self.key = key
-        table = pq.read_table(readable(fragment_path(out, key)))
+        path = fragment_path(out, key)
+        table = read_fragment(readable(path), path)
         self.request = json.loads(table.schema.metadata[b"resgat"]).get("request")
         self.rows: list[dict[str, Any]] = table.to_pylist()
         self.places: list[dict[str, Any]] = []
@@ -204,7 +206,7 @@ class _Video:
     @property
     def files(self) -> list[Path]:
         """The crops and masks as files of their own."""
-        return [self.out / name for name in self.names]
+        return [inside(self.out, name) for name in self.names]
 
     def are_files(self) -> bool:
         """Whether all crops and masks are there as files."""
@@ -216,9 +218,9 @@ class _Video:
         if old is not None:
             data = _read_packed(old, self.key)
         elif loose.is_file():
-            data = read_tar(loose)
+            data = read_tar(loose, self.names)
         else:
-            data = {name: (self.out / name).read_bytes() for name in self.names}
+            data = {name: inside(self.out, name).read_bytes() for name in self.names}
         for row in self.rows:
             name = row["crop_path"]
             stem = name[: name.rindex(".")]

@@ -2,9 +2,9 @@
 
 ``report.json`` is ``Document`` as written by ``to_json``: one object with the fields below in this order, every
 dataclass an object, ``None`` as ``null`` (JSON has no NaN), and without the fields marked *not in the JSON*. It carries
-``schema``; a reader must refuse another number. Positive always means *towards fake*. Scores are in [0, 1], logits are
-natural logarithms of odds, times are seconds, boxes are pixels of the upright frame, landmarks are fractions of the
-crop.
+``schema``; a reader must refuse another number, as ``read_report`` does. Positive always means *towards fake*. Scores
+are in [0, 1], logits are natural logarithms of odds, times are seconds, boxes are pixels of the upright frame,
+landmarks are fractions of the crop.
 
 Everything adds up: for a method whose ``unit`` is ``logit``, ``Σ nodes + bias`` and ``Σ regions + bias`` are the
 frame's ``logit``, up to ``gap · (1 + |logit|)``; ``probability`` of a frame is ``σ(logit / temperature)``; a face's
@@ -16,7 +16,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
+
+from resgat_pl.errors import ConfigError
+from resgat_pl.versions import WRITER, check_version
 
 SCHEMA: Final = 1
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
@@ -255,3 +259,20 @@ def to_json(document: Document) -> str:
         ValueError: A number is not finite, which JSON cannot hold.
     """
     return json.dumps(plain(document), ensure_ascii=False, allow_nan=False)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a ``report.json`` into plain values, see ``plain``.
+
+    Raises:
+        ConfigError: It cannot be read, or is of another version of the document; the message says what to do.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no report of resgat explain ({error}). Explain the file again.") from None
+    found = content if isinstance(content, dict) else {}
+    versions = found.get("versions")
+    writer = versions.get(WRITER) if isinstance(versions, dict) else None
+    check_version(found.get("schema"), SCHEMA, path, ConfigError, again="Explain the file again.", writer=writer)
+    return found

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
+from resgat_pl import __version__
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ConfigError
+from resgat_pl.versions import WRITER, check_version
 
 SCORES: Final = "scores.csv"
 SETTINGS: Final = "settings.json"
@@ -128,13 +130,19 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
                     f"{folder} is not empty and holds no results of resgat explain (there is, for example, "
                     f"{sorted(others)[0]}). Name a new folder with --out."
                 )
-            write_atomic(path, json.dumps(settings, indent=2, ensure_ascii=False).encode())
+            content = {**settings, WRITER: __version__}
+            write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
             return
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{folder} cannot be used for the results ({error.strerror}). Name another --out.") from None
     except ValueError:
         earlier = {}
+    if isinstance(earlier, dict) and earlier:
+        again = "Name a new folder with --out."
+        check_version(
+            earlier.get("schema"), settings["schema"], path, ConfigError, again=again, writer=earlier.get(WRITER)
+        )
     different = [name for name in settings if not isinstance(earlier, dict) or earlier.get(name) != settings[name]]
     if different:
         raise ConfigError(

@@ -267,3 +267,13 @@ def test_several_processes_work_behind_a_url(ffpp_root: Path, ffpp_crops: Path, 
     )
     assert files(out) == files(ffpp_crops)
     assert {name.name for name in tmp_path.iterdir()} == {"plugin", "crops"}  # no folder called "disk:"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_new_files_have_the_permissions_that_the_user_wants(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "face.png", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "face.png").stat().st_mode & 0o777 == 0o666 & ~mask

@@ -200,14 +200,14 @@ def test_a_folder_that_cannot_be_written_has_its_map_with_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = written(tmp_path)
-    make = mapped.tempfile.mkstemp
+    make = pa.OSFile
 
-    def read_only(dir: Path, **options: str) -> tuple[int, str]:  # noqa: A002 - mkstemp's own name
-        if dir == tmp_path:
+    def read_only(name: str, mode: str) -> Any:
+        if Path(name).parent == tmp_path and mode == "wb":
             raise PermissionError(13, "Permission denied")
-        return make(dir=dir, **options)
+        return make(name, mode)
 
-    monkeypatch.setattr(mapped.tempfile, "mkstemp", read_only)
+    monkeypatch.setattr(pa, "OSFile", read_only)
     assert_same(Manifest.read(tmp_path), whole)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.parquet"]
     kept = list(Path(os.environ["XDG_CACHE_HOME"], "resgat-pl").iterdir())

@@ -1,4 +1,4 @@
-"""Two hundred epochs with validation, checkpoints, loading processes and heat-maps: memory stays as after a hundred."""
+"""Two hundred epochs with validation, checkpoints, loading processes and heat-maps: memory stays flat."""
 
 from __future__ import annotations
 
@@ -44,10 +44,8 @@ def test_memory_stays_flat(ffpp_crops: Path, tmp_path: Path, ledger: Any) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     used = [int(line) for line in (tmp_path / "bytes").read_text().split()]
     assert len(used) == 200
-    # It rises by some 4 % over the first 90 epochs and then stays: a leak would go on. 1 % is 0.1 MB an epoch.
-    early, late = statistics.median(used[100:120]), statistics.median(used[180:])
-    grown = (late - early) / early
-    ledger(
-        "200 epochs: memory grows after the first 100", tries=1, lost=int(grown > 0.01), recovered=int(grown <= 0.01)
-    )
-    assert grown <= 0.01, f"{early / 2**20:.0f} MB after 100 epochs, {late / 2**20:.0f} MB after 200"
+    # Twenty epochs see everything at least twice: validation, checkpoints, heat-maps. 2 % is 0.1 MB an epoch.
+    early, late = statistics.median(used[20:40]), statistics.median(used[180:])
+    flat = late <= 1.02 * early
+    ledger("200 epochs: memory from epoch 20 on", tries=1, lost=int(not flat), recovered=int(flat))
+    assert flat, f"{early / 2**20:.0f} MB after 20 epochs, {late / 2**20:.0f} MB after 200"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from resgat_pl.errors import ConfigError
 from resgat_pl.report import document as module
-from resgat_pl.report.document import SCHEMA, Document, to_json
+from resgat_pl.report.document import SCHEMA, Document, plain, read_report, to_json
 
 RECORDS = [value for value in vars(module).values() if isinstance(value, type) and is_dataclass(value)]
 
@@ -29,6 +32,40 @@ def test_the_json_is_the_document_without_pictures(document: Callable[..., Docum
 def test_a_number_that_json_cannot_hold_is_refused(document: Callable[..., Document]) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json(replace(document(), seconds=float("nan")))
+
+
+def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path) -> None:
+    given = document()
+    (tmp_path / "report.json").write_text(to_json(given), encoding="utf-8")
+    assert read_report(tmp_path / "report.json") == plain(given)
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (SCHEMA + 1, r'has format 2; .* pip install "resgat-pl>=7\.1\.0"'),
+        (SCHEMA - 1, "has format 0; .* Explain the file again"),
+        (None, "has no format number"),
+        ("1", "has .* for a format number"),
+        (True, "has .* for a format number"),
+    ],
+)
+def test_a_report_of_another_version_is_refused(
+    schema: Any, told: str, document: Callable[..., Document], tmp_path: Path
+) -> None:
+    content = {**plain(document()), "schema": schema, "versions": {"resgat_pl": "7.1.0"}}
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=rf"report\.json {told}"):
+        read_report(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"schema": {}, "versions": 3}']
+)
+def test_what_is_no_report_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"report\.json.*Explain the file again"):
+        read_report(tmp_path / "report.json")
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
