@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from multiprocessing import resource_tracker
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 import cv2
@@ -262,7 +263,19 @@ def share_imports() -> None:
 
     It has an effect before the first loading process is started.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, "resgat_pl.data.fork_server"])
+
+
+def _start_tracker() -> None:
+    """Start Python's process that keeps count of semaphores so that no SIGUSR1 to the whole group ends it.
+
+    Its successor would print a traceback for each semaphore that it does not know.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which it inherits
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def loading(workers: int) -> dict[str, Any]:
@@ -273,6 +286,7 @@ def loading(workers: int) -> dict[str, Any]:
     """
     if workers:
         share_imports()
+        _start_tracker()
     return {
         "num_workers": workers,
         "pin_memory": torch.cuda.is_available(),
@@ -290,11 +304,21 @@ def start_worker(number: int) -> None:
     the fork server, which in turn lives for as long as a loading process does.
     """
     cv2.setNumThreads(0)
-    # They go to the whole group; the training finishes its step, and needs batches for that. Not SIGTERM, by which the
-    # training itself ends this process, and waits for it.
+    # Signals go to the whole group; the training finishes its step, and needs batches for that.
     for told in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(told, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM to the whole group ends loading processes
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for threads to come as well
+        threading.Thread(target=_end_when_told, daemon=True, name="end-when-told").start()
     threading.Thread(target=_end_with_parent, daemon=True, name="end-with-parent").start()
+
+
+def _end_when_told() -> None:
+    """End on the parent's SIGTERM, by which it ends those that it loads with and then waits for them; on no other."""
+    parent = multiprocessing.parent_process()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else 0):
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _end_with_parent() -> None:

@@ -20,24 +20,28 @@ CONF = Path(__file__).parent.parent / "conf"
 
 
 KILLER = """
-import os, signal
+import os, signal, subprocess
 from lightning.pytorch import Callback
 
 class Killer(Callback):
     def on_train_batch_start(self, trainer, module, batch, index):
         if trainer.global_step == int(os.environ.get("KILL_AT", "-1")):
-            os.kill(os.getpid(), getattr(signal, os.environ["KILL_BY"]))
+            if os.environ["KILL_GROUP"] == "yes":  # by another process, as a terminal and SLURM do
+                name = os.environ["KILL_BY"].removeprefix("SIG")
+                subprocess.run(["kill", "-s", name, "--", f"-{os.getpid()}"], check=True, start_new_session=True)
+            else:
+                os.kill(os.getpid(), getattr(signal, os.environ["KILL_BY"]))
 """
-STEPS = 2 * 16
 
 
 def train(
-    root: Path, crops: Path, workers: int, at: int | None = None, by: str = "SIGKILL", *more: object
+    root: Path, crops: Path, workers: int, at: int | None = None, by: str = "SIGKILL", group: bool = False
 ) -> tuple[int, str]:
     place = root.parent / "killer_code"
     place.mkdir(exist_ok=True)
     (place / "killer.py").write_text(KILLER)
     environment = {**os.environ, "PYTHONPATH": f"{place}:{os.environ.get('PYTHONPATH', '')}", "KILL_BY": by}
+    environment["KILL_GROUP"] = "yes" if group else "no"
     if at is not None:
         environment["KILL_AT"] = str(at)
     command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"),
@@ -46,8 +50,10 @@ def train(
                "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(root),
                "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
                "--heatmaps.faces", "2", "--trainer.callbacks+", "killer.Killer",
-               "--ckpt_path", "last", *map(str, more)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment, check=False)
+               "--ckpt_path", "last"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=400, env=environment, check=False, start_new_session=True
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -111,11 +117,16 @@ def test_killed_and_resumed_is_undisturbed(
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
+@pytest.mark.parametrize("group", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["process", "group"])
 def test_signals_keep_the_state(
-    ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
+    group: bool, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
 ) -> None:
-    """The step is finished, the state kept, one line says how to go on; and the rest is that of an undisturbed run."""
-    status, printed = train(tmp_path / "whole", ffpp_crops, 0)
+    """The step is finished, the state kept, one line says how to go on; and the rest is that of an undisturbed run.
+
+    A terminal and SLURM send signals to all processes, also to those that load.
+    """
+    workers = 2 if group else 0
+    status, printed = train(tmp_path / "whole", ffpp_crops, workers)
     assert status == 0, printed
     expected = state(tmp_path / "whole")
     kinds = [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)]
@@ -124,14 +135,15 @@ def test_signals_keep_the_state(
     cases = [(name, code, at) for at in places for name, code in kinds][: tries(1, 9)]
     for name, code, at in cases:
         root = tmp_path / f"{name}_{at}"
-        status, printed = train(root, ffpp_crops, 0, at, name)
+        status, printed = train(root, ffpp_crops, workers, at, name, group)
         assert status == code, printed
         (line,) = [line for line in printed.splitlines() if line.startswith("resgat: ")]
         assert f"stopped by {name}; the state of step {at + 1} is in " in line
         assert " --ckpt_path " in line
         assert line.endswith("/last.ckpt")
         assert "Traceback" not in printed
-        status, printed = train(root, ffpp_crops, 0)
+        status, printed = train(root, ffpp_crops, workers)
         assert status == 0, printed
         same_state(state(root), expected, f"{name} at step {at}")
-    ledger("SIGTERM, SIGUSR1 or Ctrl-C in training, resumed", tries=len(cases), lost=0, recovered=len(cases))
+    whom = "to all processes of a training" if group else "in training"
+    ledger(f"SIGTERM, SIGUSR1 or Ctrl-C {whom}, resumed", tries=len(cases), lost=0, recovered=len(cases))
