@@ -97,6 +97,15 @@ def check_places(command: str, config: Namespace) -> None:
         require_files({"net.weights": config.net.weights})
     if command == "fit" and config.checkpoint.dirpath is not None:
         require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")
+    for option, folder in (
+        ("trainer.default_root_dir", config.trainer.default_root_dir),
+        ("checkpoint.dirpath", config.checkpoint.dirpath),
+    ):
+        if folder is not None and "://" in str(folder):
+            raise ConfigError(
+                f"{option} is {folder}: runs are kept on a disk, for what a killed one goes on from is read and "
+                "renamed there. Name a local folder, and copy it afterwards; data and crops may lie behind URLs."
+            )
     if config.trainer.fast_dev_run:
         return
     require_folder(config.trainer.default_root_dir or ".", "trainer.default_root_dir")

@@ -110,9 +110,11 @@ def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root
     monkeypatch.setenv("DFDC_ROOT", str(absent))
     monkeypatch.setenv("FFPP_ROOT", str(ffpp_root))
     fit = ("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.logger", "false")
-    commands: dict[tuple[object, ...], Path] = {
+    commands: dict[tuple[object, ...], object] = {
         (*fit, "--trainer.default_root_dir", blocked): file,
         (*fit, "--trainer.default_root_dir", tmp_path, "--checkpoint.dirpath", blocked): file,
+        (*fit, "--trainer.default_root_dir", "s3://bucket/runs"): "s3://bucket/runs",
+        (*fit, "--trainer.default_root_dir", tmp_path, "--checkpoint.dirpath", "s3://bucket/a"): "s3://bucket/a",
         (*fit, "--trainer.default_root_dir", tmp_path, "--data.root", absent): absent,
         (*fit, "--trainer.default_root_dir", tmp_path, "--net.weights", absent): absent,
         (*fit, "--trainer.default_root_dir", tmp_path, "--ckpt_path", absent): absent,
