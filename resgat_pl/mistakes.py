@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import yaml
+
+from resgat_pl.resumed import leaves
 
 _UNKNOWN: Final = (
     re.compile(r"unrecognized arguments: (?P<rest>.+)", re.DOTALL),
@@ -47,7 +49,7 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     """
     message = message.strip()
     # What the options of a class are is not known before it is chosen, but files may say.
-    in_files = (key for path in _configs(arguments) for key in _leaves(_tree(path)) if ".init_args." in key)
+    in_files = (key for path in _configs(arguments) for key, _ in leaves(_tree(path)) if ".init_args." in key)
     keys = sorted({*known, *in_files})
     if strange := _strange_option(arguments, keys):  # its value was taken for another argument
         return _unknown(strange, keys, arguments)
@@ -239,14 +241,6 @@ def _tree(path: str) -> object:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
-
-
-def _leaves(tree: object, prefix: str = "") -> Iterator[str]:
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
-    elif prefix:
-        yield prefix
 
 
 def _sets(tree: object, parts: Sequence[str]) -> bool:

@@ -51,7 +51,7 @@ def differences(here: str, there: str, command: str) -> list[str]:
     Raises:
         WeightsError: The classes of optimiser or schedule differ, so that training cannot go on from their state.
     """
-    mine, theirs = dict(_leaves(_parsed(here))), dict(_leaves(_parsed(there)))
+    mine, theirs = dict(leaves(_parsed(here))), dict(leaves(_parsed(there)))
     if not theirs:
         return []
     lines = []
@@ -77,10 +77,11 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a parsed configuration; nothing of what is no mapping."""
     if isinstance(tree, dict) and (tree or not prefix):
         for name, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
+            yield from leaves(value, f"{prefix}.{name}" if prefix else str(name))
     elif prefix:
         yield prefix, tree
 
