@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resgat_pl.errors import ResGATError
 
 from .disk import SmallDisk
+from .fuzzing import Fuzz
 
 _BEGIN, _END = "<!-- table of make faults -->\n", "<!-- end of table -->\n"
 
@@ -50,6 +56,39 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[float], SmallDisk]]:
     yield make
     for disk in made:
         disk.close()
+
+
+@pytest.fixture
+def fuzz(tries: Callable[[int, int], int], ledger: Ledger) -> Fuzz:
+    """Run a check on many generated values and count: it may return, or raise a ``ResGATError``."""
+
+    def run(name: str, values: st.SearchStrategy[Any], check: Callable[[Any], object], few: int, every: int) -> None:
+        seen = refused = 0
+
+        @settings(
+            max_examples=tries(few, every),
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(values)
+        def each(value: Any) -> None:
+            nonlocal seen, refused
+            seen += 1
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)
+                    check(value)
+            except ResGATError as error:
+                refused += 1
+                assert len(str(error)) > 10
+
+        each()
+        assert refused
+        ledger(f"rubbish as {name}", tries=seen, lost=0, recovered=seen)
+
+    return run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
