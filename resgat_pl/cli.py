@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -77,9 +80,32 @@ def main(argv: Sequence[str]) -> int:
         message = f"{not_stored(error)} What was written before is intact: make room, and give the same command again."
         print(f"resgat: error: {message}", file=sys.stderr)
         return StorageError.status
-    except KeyboardInterrupt:
-        print("resgat: interrupted; the same command continues finished work where it can", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        told = f"stopped by {stop}" if isinstance(stop, _Terminated) else "interrupted"
+        print(f"resgat: {told}; the same command continues finished work where it can", file=sys.stderr)
+        return Stopped.status if isinstance(stop, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGUSR1; like Ctrl-C it passes whatever keeps one file from stopping all."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let batch systems stop a tool as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # no other may listen
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise _Terminated(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -95,7 +121,8 @@ def _dispatch(argv: list[str]) -> int:
         module, function, _ = TOOLS[name]
         tool = import_module(module)
         arrange = getattr(tool, "arguments", list)  # a tool may take several values in one place
-        return _run_tool(name, getattr(tool, function), arrange(rest))
+        with _terminable():
+            return _run_tool(name, getattr(tool, function), arrange(rest))
     if name in TRAINER:
         _run_trainer(argv)
         return 0
@@ -114,7 +141,7 @@ def _overview() -> str:
         *(f"  {name:<20} {entry[2]}" for name, entry in TOOLS.items()),
         "",
         "Try it:  resgat synth datasets/tiny --videos 24",
-        "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny",
+        "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny --data.crops datasets/tiny_crops",
         "Train:   export DFDC_ROOT=/path/to/dfdc",
         "         resgat fit --config configs/dfdc_gatv1.yaml",
     ]

@@ -7,6 +7,7 @@ the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a f
 
 from __future__ import annotations
 
+import logging
 import shlex
 import warnings
 from argparse import ArgumentError
@@ -253,3 +254,11 @@ def _quiet() -> None:
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):
         warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector"):
+        logging.getLogger(name).addFilter(_concerns_the_user)
+
+
+def _concerns_the_user(record: logging.LogRecord) -> bool:
+    """Whether a line of Lightning's is news: no advertisement, no absent TPU, no default that is not ours."""
+    said = record.getMessage()
+    return not any(part in said for part in ("litlogger", "TPU available: False", "`weights_only` was not set"))

@@ -58,6 +58,7 @@ class LastingWandbLogger(WandbLogger):
         """The W&B run; started offline where its server does not answer."""
         if self._experiment is None and not self._given_up:
             self._wandb_init.setdefault("settings", patience())
+            self._wandb_init.pop("anonymous", None)  # W&B warns that it has no effect any more
             try:
                 _ = super().experiment
                 _forgive_full_disk()

@@ -137,6 +137,7 @@ def extract(
         records = {record.key: record for record in index.records}
         requests = requests_of(records, extraction.spec)
         families = families_of(records)
+        _check_same_set(root, out, records)
         keys = list(records) if share is None else sorted(share_of(families, share))
         reports = dict(zip(keys, _reports(out, keys), strict=True))
         stored = Stored(out, store, requests)
@@ -307,6 +308,16 @@ def _prepare_out(root: Path, out: Path) -> None:
         make_folder(out / "fragments")
     except OSError as error:
         raise ConfigError(f"{out}: the folder for the crops cannot be made ({error.strerror})") from None
+
+
+def _check_same_set(root: Path, out: Path, keys: Iterable[str]) -> None:
+    """Keep the crops and the manifest of another data set from being replaced."""
+    present = {name for name in _names(out / "fragments") if name.endswith(".parquet")}
+    if present and not any(fragment_path(out, key).name in present for key in keys):
+        raise ConfigError(
+            f"{out} holds the crops of {len(present):,} videos, none of which is in {root}: they are of another data "
+            "set, and nothing was changed. Name another folder for these crops."
+        )
 
 
 def _sweep(out: Path) -> None:

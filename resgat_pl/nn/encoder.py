@@ -96,7 +96,7 @@ def _imagenet_file(weights: WeightsEnum) -> Path:
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
                 f"Cannot download the ImageNet weights {file.name} ({error}). Without network, put that file into "
-                f"{file.parent}, or pass its path as weights, or weights=None to start from random values."
+                f"{file.parent}, or give --net.weights FILE, or --net.weights null to start from random values."
             ) from error
     return file
 

@@ -7,11 +7,13 @@ to go on (the optimiser's state) is left out, so such a file is for testing and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from resgat_pl import __version__
@@ -23,6 +25,7 @@ PORTABLE_VERSION: Final = 1
 _KEPT: Final = ("resgat", "provenance", "pytorch-lightning_version", "epoch", "global_step")
 _ASIDE: Final = "@"
 """Before the place of a tensor that is not of the state dict; no parameter's name has it."""
+_SUM: Final = "sha256"
 _LARGEST_HEADER: Final = 16 * 2**20
 """Bytes; ours have some 100 kB. What is larger is refused before it is read."""
 
@@ -44,6 +47,7 @@ def to_safetensors(content: Mapping[str, Any]) -> bytes:
     tensors = {name: value.detach().clone().contiguous() for name, value in content["state_dict"].items()}
     plain = _without_tensors({name: content[name] for name in _KEPT if name in content}, "", tensors)
     metadata = {"format": "pt", "version": str(PORTABLE_VERSION), WRITER: __version__, "content": json.dumps(plain)}
+    metadata[_SUM] = _sum(metadata["content"], tensors)
     data: bytes = save(tensors, metadata)
     return data
 
@@ -71,6 +75,8 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=writer)
     try:
         content = json.loads(metadata["content"])
+        if metadata[_SUM] != _sum(metadata["content"], tensors):
+            raise ValueError("it is damaged: its checksum is another")
         aside = {name[1:]: tensors.pop(name) for name in list(tensors) if name.startswith(_ASIDE)}
         for place, value in aside.items():
             *parents, last = place.split(".")
@@ -83,6 +89,16 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} was not written by resgat export ({_first(error)}). {again}") from None
     return {**content, "state_dict": tensors}
+
+
+def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of everything that is read: the format has no checksum, and weights of any bits would do."""
+    digest = hashlib.sha256(content.encode("utf-8", "surrogatepass"))
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from resgat_pl.errors import WeightsError
 from resgat_pl.nn.portable import SUFFIX, from_safetensors
+
+_CHUNK: Final = 2**22  # bytes
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"There is no weights file {path}: check the path.")
     if Path(path).suffix == SUFFIX:
         return from_safetensors(path)
+    _check_sums(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen different types on files it cannot read or refuses
@@ -36,6 +40,29 @@ def read_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")
     return content
+
+
+def _check_sums(path: str | Path) -> None:
+    """Compare a file with its own checksums: torch writes them and does not look, and weights of any bits would do.
+
+    Raises:
+        WeightsError: It is empty, or not as it was written. Formats older than torch 1.6 have no checksums.
+    """
+    remedy = "Take another copy, or an earlier checkpoint."
+    if not Path(path).stat().st_size:
+        raise WeightsError(f"Cannot read {path}: it is empty. {remedy}")
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:  # torch stores; other files could unpack to any size
+                    raise zipfile.BadZipFile(f"{entry.filename} is compressed")
+                with archive.open(entry) as part:
+                    while part.read(_CHUNK):  # compares the sum at the end
+                        pass
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise WeightsError(f"Cannot read {path}: it is damaged ({_first_line(error)}). {remedy}") from None
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -247,3 +247,33 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     one = Extraction(frames=3, size=64, max_faces=1)
     extract(tmp_path / "root", tmp_path / "out", extraction=one)
     assert set(Manifest.read(tmp_path / "out").column("track")) == {0}
+
+
+def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    from resgat_pl.data.synth import synthesize
+
+    synthesize(tmp_path / "other", layout="celebdf", videos=8, fakes_per_real=1, frames=2, size=192)
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="they are of another data set, and nothing was changed"):
+        extract(tmp_path / "other", out, extraction=Extraction(frames=2, size=64))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    extract(ffpp_root, out, extraction=Extraction(frames=3, size=64))  # its own is as welcome as ever
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    """Status 75, one line, no traceback; and the same command goes on."""
+    command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(tmp_path / "crops"),
+               "--extraction.frames", "3", "--extraction.size", "64"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        while not list(tmp_path.glob("crops/fragments/*.parquet")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(getattr(signal, name))
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 75, told
+    assert f"resgat: stopped by {name}; the same command continues" in told
+    assert "Traceback" not in told
+    extract(ffpp_root, tmp_path / "crops", extraction=Extraction(frames=3, size=64))
+    assert digest(tmp_path / "crops") == digest(ffpp_crops)

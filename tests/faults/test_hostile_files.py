@@ -357,3 +357,34 @@ def test_a_manifest_of_another_format_is_refused(ffpp_crops: Path, tmp_path: Pat
     newer = type(version) is int and version > 1
     with pytest.raises(ResGATError, match=r"resgat-pl>=7\.0\.0" if newer else "Extract again"):
         Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_flipped_bits_in_weights_are_noticed(
+    suffix: str, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Ledger
+) -> None:
+    """A network of other weights judges as surely as the right one."""
+    good = untrained(tmp_path / "a.ckpt", ffpp_crops)
+    if suffix == ".safetensors":
+        assert main(["export", str(good), str(tmp_path / "a.safetensors"), "--format", "safetensors"]) == 0
+        good = tmp_path / "a.safetensors"
+    data, expected = good.read_bytes(), read_file(good)
+    chance = np.random.default_rng(0)
+    path = tmp_path / f"flipped{suffix}"
+    refused = harmless = 0
+    count = tries(10, 100)
+    for place in chance.integers(0, len(data), count).tolist():
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << int(chance.integers(8))
+        path.write_bytes(flipped)
+        try:
+            found = read_file(path)
+        except WeightsError as error:
+            assert f"flipped{suffix}" in str(error)
+            refused += 1
+        else:  # a byte that fills up, or a date
+            assert found["state_dict"].keys() == expected["state_dict"].keys()
+            assert all(torch.equal(value, expected["state_dict"][name]) for name, value in found["state_dict"].items())
+            harmless += 1
+    assert refused > 0.9 * count
+    ledger(f"bit flipped in a {suffix} file", tries=count, lost=0, recovered=refused + harmless)
