@@ -261,7 +261,7 @@ def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops:
     extract(ffpp_root, out, extraction=Extraction(frames=3, size=64))  # its own is as welcome as ever
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.long)])
 def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     """Status 75, one line, no traceback; and the same command goes on."""
     command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(tmp_path / "crops"),
