@@ -82,7 +82,8 @@ def main(argv: Sequence[str]) -> int:
         return StorageError.status
     except KeyboardInterrupt as stop:
         told = f"stopped by {stop}" if isinstance(stop, _Terminated) else "interrupted"
-        print(f"resgat: {told}; the same command continues finished work where it can", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"resgat: {told}; the same command continues finished work where it can", file=sys.stderr)
         return Stopped.status if isinstance(stop, _Terminated) else 130
 
 
@@ -92,7 +93,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let batch systems stop a tool as Ctrl-C does."""
+    """Let batch systems stop a command as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():  # no other may listen
         yield
         return
@@ -124,7 +125,8 @@ def _dispatch(argv: list[str]) -> int:
         with _terminable():
             return _run_tool(name, getattr(tool, function), arrange(rest))
     if name in TRAINER:
-        _run_trainer(argv)
+        with _terminable():  # training itself listens by itself: it finishes its step
+            _run_trainer(argv)
         return 0
     near = difflib.get_close_matches(name, [*TRAINER, *TOOLS], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

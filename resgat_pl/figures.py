@@ -63,6 +63,7 @@ def figures(
     table_out: Path = Path("runs/table1"),
     out: Path = Path("runs/figures"),
     overrides: list[str] | None = None,
+    private: bool = False,
 ) -> str:
     """Draw the figures of the paper from trained checkpoints, as PNG and PDF.
 
@@ -77,6 +78,7 @@ def figures(
         table_out: Folder of `resgat reproduce`.
         out: Folder for the figures.
         overrides: The same further options that `resgat reproduce` got.
+        private: W&B gets the metrics only of what is trained here.
 
     Returns:
         What was drawn.
@@ -101,7 +103,7 @@ def figures(
         for name in needed:
             if name not in detectors:
                 condition = Condition(rows[name], settings["protocol"], settings["preset"], settings["seed"], data)
-                detectors[name] = Detector.load(run(experiment, condition, table_out, overrides).checkpoint)
+                detectors[name] = Detector.load(run(experiment, condition, table_out, overrides, private).checkpoint)
         title = figure.title + (" (SYNTHETIC data)" if data == "synthetic" else "")
         with storing(out):
             png, pdf = _draw(figure, detectors, out / figure.name, title, settings["lime"])

@@ -66,10 +66,9 @@ def reproduce(
         Stopped: It was told to stop.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
-    overrides = [*(overrides or []), *(["--private"] if private else [])]
     experiment = Experiment.read(table)
     chosen = experiment.choose(protocol, preset, seeds, rows, data)
-    _check_paths(experiment, chosen, data, out, overrides)
+    _check_paths(experiment, chosen, data, out, overrides or [])
     cells: list[Cell] = []
     failed = 0
     with tqdm(total=chosen.size, unit="run", desc=f"{table.stem} ({data})") as bar:
@@ -86,7 +85,7 @@ def reproduce(
                     for seed in chosen.seeds:
                         condition = Condition(row, kind, name, seed, data)
                         try:
-                            cell.runs.append(run(experiment, condition, out, overrides))
+                            cell.runs.append(run(experiment, condition, out, overrides, private))
                         except Stopped:
                             raise
                         except ResGATError as error:
@@ -124,7 +123,7 @@ def _check_paths(experiment: Experiment, chosen: Choice, data: str, out: Path, o
     _digests(options)
 
 
-def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
+def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False) -> Run:
     """Fit a detector and test it, or return what an earlier, identical run found.
 
     The checkpoint that validated best is tested, or the last epoch's where the configuration has no validation. If an
@@ -134,6 +133,7 @@ def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
         folder: Folder of the run. ``request.json`` there says what was asked for, ``done.json`` which version folder
             holds the test.
         arguments: Options of ``resgat fit``: configurations and overrides.
+        private: W&B gets metrics only; the run is the same.
 
     Raises:
         ConfigError: ``folder`` holds a run of other options or of configurations that have changed since.
@@ -153,7 +153,9 @@ def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(asked, json.dumps(request, indent=2).encode())
     checkpoints = folder / "checkpoints"
+    quiet = ["--private"] if private else []
     options = [
+        *quiet,
         *arguments,
         *("--trainer.default_root_dir", str(folder)),
         # one place for the best, however often the run is interrupted
@@ -164,13 +166,20 @@ def train_and_test(folder: Path, arguments: Sequence[str]) -> Run:
     _resgat("fit", *options, *(["--ckpt_path", str(last[-1])] if last else []))
     fitted = _newest(folder, before)
     before = _versions(folder)
-    _resgat("test", "--config", str(fitted / "config.yaml"), "--ckpt_path", str(checkpoints / "best.ckpt"))
+    best = checkpoints / "best.ckpt"
+    _resgat("test", *quiet, "--config", str(fitted / "config.yaml"), "--ckpt_path", str(best))
     tested = _newest(folder, before)
     write_atomic(done, json.dumps({"fit": fitted.name, "test": tested.name}, indent=2).encode())
     return Run.read(tested)
 
 
-def run(experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None) -> Run:
+def run(
+    experiment: Experiment,
+    condition: Condition,
+    out: Path,
+    overrides: list[str] | None = None,
+    private: bool = False,
+) -> Run:
     """Train and test under one condition of an experiment, or return what an earlier run found.
 
     Args:
@@ -178,6 +187,7 @@ def run(experiment: Experiment, condition: Condition, out: Path, overrides: list
         condition: Row, protocol, preset, seed and data.
         out: Folder of the experiment; the run is in ``out/<condition.place>``.
         overrides: Further options of ``resgat fit``.
+        private: W&B gets metrics only.
 
     Raises:
         ConfigError: The folder holds a run of other options.
@@ -200,7 +210,7 @@ def run(experiment: Experiment, condition: Condition, out: Path, overrides: list
             *(part for name, value in small.options.items() for part in option(name, value)),
             *("--data.root", str(root), "--data.crops", str(out / "synthetic_data" / f"{row.dataset}_crops")),
         ]
-    return train_and_test(out / condition.place, [*arguments, *(overrides or [])])
+    return train_and_test(out / condition.place, [*arguments, *(overrides or [])], private)
 
 
 def _synthetic_set(row: Row, settings: dict[str, Any], out: Path) -> Path:

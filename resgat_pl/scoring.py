@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from resgat_pl.data.counts import check_splits
-from resgat_pl.data.dataset import Change, Draw, FaceCrops
+from resgat_pl.data.dataset import Change, Draw, FaceCrops, loading
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
@@ -116,8 +116,7 @@ def score(
         faces,
         batch_size=batch_size,
         sampler=[Draw(place, int(row)) for place, row in enumerate(rows)],
-        num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
+        **loading(workers),
     )
     logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
     return predictions(manifest, rows, logits)

@@ -126,7 +126,7 @@ class ResGATCLI(LightningCLI):
                 super()._run_subcommand(subcommand)
         except SystemExit as left:  # Lightning makes status 1 of Ctrl-C
             if isinstance(left.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
+                raise left.__context__ from None
             raise
 
     def instantiate_classes(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from resgat_pl import reproduce as module
 from resgat_pl.cli import main
-from resgat_pl.errors import ConfigError, ResGATError, SomeRunsError, Stopped
+from resgat_pl.errors import ConfigError, ManifestError, ResGATError, SomeRunsError, Stopped
 from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.nn.weights import read_file
 from resgat_pl.reproduce import reproduce, run, train_and_test
@@ -55,7 +55,9 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Condition]:
     conditions: list[Condition] = []
     made = [Run.read(pretend_test(tmp_path / str(len(leaky)), leaky=leaky)) for leaky in ([], ["video"])]
 
-    def pretend(experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None) -> Run:
+    def pretend(
+        experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None, _: bool = False
+    ) -> Run:
         conditions.append(condition)
         if (condition.row.dataset, condition.protocol, condition.seed) == ("dfdc", "strict", 1):
             raise ConfigError(f"{condition.row.name} is out of luck")
@@ -116,17 +118,19 @@ def test_synthetic_data_needs_no_data_set(seen: list[Condition], tmp_path: Path)
 def test_what_is_private_is_not_published(
     private: bool, seen: list[Condition], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    asked: list[tuple[list[str], bool]] = []
     pretended = module.run
 
-    def note(experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None = None) -> Run:
-        asked.append(list(overrides or []))
+    def note(
+        experiment: Experiment, condition: Condition, out: Path, overrides: list[str] | None, private: bool
+    ) -> Run:
+        asked.append((list(overrides or []), private))
         return pretended(experiment, condition, out, overrides)
 
     monkeypatch.setattr(module, "run", note)
     reproduce(TABLE, rows="ffpp_gatv1", seeds="0", out=tmp_path / "out", overrides=["--data.fps=3"], private=private)
     assert seen
-    assert asked == [["--data.fps=3", *(["--private"] if private else [])]] * len(seen)
+    assert asked == [(["--data.fps=3"], private)] * len(seen)
     assert (tmp_path / "out" / "wandb").exists() != private
     assert (tmp_path / "out" / "table1_real.md").is_file()
 
@@ -267,6 +271,7 @@ def test_a_finished_run_is_read_and_not_repeated(
     monkeypatch.setattr(module, "_resgat", lambda *_: pytest.fail("nothing may be run"))
     before = files(killed)
     result = train_and_test(killed, request_)
+    train_and_test(killed, request_, private=True)  # what W&B gets makes no other run
     assert files(killed) == before
     assert result.checkpoint == killed / "checkpoints" / "best.ckpt"
     for level, scores in result.scores.items():
@@ -368,3 +373,21 @@ def test_a_run_that_never_began_can_be_asked_for_otherwise(
         with pytest.raises(ResGATError, match="no such option"):
             train_and_test(tmp_path, [*request_, *more])
     assert len(asked) == 2
+
+
+def test_a_private_run_is_trained_and_tested_in_private(
+    request_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def note(*arguments: str) -> None:
+        calls.append(arguments)
+        (tmp_path / "run" / f"version_{len(calls)}").mkdir()
+
+    monkeypatch.setattr(module, "_resgat", note)
+    for private in (True, False):
+        with pytest.raises(ManifestError):  # nothing was tested
+            train_and_test(tmp_path / "run", request_, private)
+        assert [call[0] for call in calls[-2:]] == ["fit", "test"]
+        assert ["--private" in call for call in calls[-2:]] == [private, private]
+        (tmp_path / "run" / "done.json").unlink()

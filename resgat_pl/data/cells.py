@@ -230,8 +230,9 @@ def _packed(function: Callable[..., Any]) -> bytes:
 
 def _serve(number: int, parent: int) -> None:
     """What the process does: unpack the function, then call it for each item that comes."""
-    # An interrupt from the keyboard goes to all processes; the parent decides what becomes of this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Keyboards and batch systems tell all processes; the parent decides what becomes of this one, and kills it then.
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(told, signal.SIG_IGN)
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     link = Connection(number)
     try:

@@ -123,10 +123,10 @@ def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
         ManifestError: It is damaged, or does not hold them.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
-            found = {member.name: tar.extractfile(member).read() for member in tar if member.isreg()}  # type: ignore[union-attr] # it is for regular files
-        return {name: found[name] for name in names}
-    except (tarfile.TarError, KeyError) as error:
+        with tarfile.open(fileobj=io.BytesIO(path.read_bytes()), mode="r:") as tar:  # never one that unpacks to more
+            plain = {member.name: member for member in tar if member.isreg() and not member.issparse()}
+            return {name: tar.extractfile(plain[name]).read() for name in names}  # type: ignore[union-attr] # it is for regular files
+    except (tarfile.TarError, KeyError, ValueError, EOFError) as error:
         raise ManifestError(
             f"{path} does not hold the crops of its video ({error}). Remove it, and give the same command again."
         ) from None

@@ -263,7 +263,7 @@ def share_imports() -> None:
 
     It has an effect before the first loading process is started.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, "resgat_pl.data.fork_server"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["resgat_pl.data.fork_server", __name__])
 
 
 def _start_tracker() -> None:

@@ -311,12 +311,12 @@ def _prepare_out(root: Path, out: Path) -> None:
 
 
 def _check_same_set(root: Path, out: Path, keys: Iterable[str]) -> None:
-    """Keep the crops and the manifest of another data set from being replaced."""
+    """Keep crops and manifest of another data set, which has not one video of the same name, from being replaced."""
     present = {name for name in _names(out / "fragments") if name.endswith(".parquet")}
     if present and not any(fragment_path(out, key).name in present for key in keys):
         raise ConfigError(
-            f"{out} holds the crops of {len(present):,} videos, none of which is in {root}: they are of another data "
-            "set, and nothing was changed. Name another folder for these crops."
+            f"{out} holds the crops of {len(present):,} videos, none of which is asked for from {root}: they are of "
+            "another data set or form of it, and nothing was changed. Name another folder for these crops."
         )
 
 

@@ -149,7 +149,10 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
     try:
         table = pq.read_table(source)
         names = {name: table.column(name).cast(pa.string()) for name in ("crop_path", "mask_path")}
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:
+        # Arrow's errors of damage are plain ones without a number; a disk's have one
+        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+            raise
         raise ManifestError(f"{path} is damaged ({error}). Remove it, and give the same command again.") from None
     for name, column in names.items():
         check_inside(column, f"{path}, column {name}")

@@ -75,8 +75,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=writer)
     try:
         content = json.loads(metadata["content"])
-        if metadata[_SUM] != _sum(metadata["content"], tensors):
-            raise ValueError("it is damaged: its checksum is another")
+        same = metadata[_SUM] == _sum(metadata["content"], tensors)
         aside = {name[1:]: tensors.pop(name) for name in list(tensors) if name.startswith(_ASIDE)}
         for place, value in aside.items():
             *parents, last = place.split(".")
@@ -88,6 +87,8 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
             raise TypeError("resgat is no object")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} was not written by resgat export ({_first(error)}). {again}") from None
+    if not same:
+        raise WeightsError(f"Cannot read {path}: it is damaged, its checksum is another. Take another copy.")
     return {**content, "state_dict": tensors}
 
 

@@ -51,18 +51,24 @@ def _check_sums(path: str | Path) -> None:
     remedy = "Take another copy, or an earlier checkpoint."
     if not Path(path).stat().st_size:
         raise WeightsError(f"Cannot read {path}: it is empty. {remedy}")
-    if not zipfile.is_zipfile(path):
-        return
+    with Path(path).open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # as torch tells: the end of an older file may look like a zip's
+            return
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if entry.compress_type != zipfile.ZIP_STORED:  # torch stores; other files could unpack to any size
-                    raise zipfile.BadZipFile(f"{entry.filename} is compressed")
+                    raise WeightsError(
+                        f"{path} is compressed, so torch.save did not write it: give a state dict or safetensors."
+                    )
                 with archive.open(entry) as part:
                     while part.read(_CHUNK):  # compares the sum at the end
                         pass
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise WeightsError(f"Cannot read {path}: it is damaged ({_first_line(error)}). {remedy}") from None
+        raise WeightsError(
+            f"Cannot read {path}: it is damaged ({_first_line(error)}). {remedy} If it "
+            "is as it was written, torch was told to leave checksums out (set_crc32_options): save it again with them."
+        ) from None
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ import pytest
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.faces import WholeFrame
+from resgat_pl.data.fragments import read_fragment
 from resgat_pl.data.frames import Media
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError
 
 SMALL = Extraction(frames=3, size=64)
 
@@ -255,7 +256,7 @@ def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops:
     synthesize(tmp_path / "other", layout="celebdf", videos=8, fakes_per_real=1, frames=2, size=192)
     out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="they are of another data set, and nothing was changed"):
+    with pytest.raises(ConfigError, match="another data set or form of it, and nothing was changed"):
         extract(tmp_path / "other", out, extraction=Extraction(frames=2, size=64))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     extract(ffpp_root, out, extraction=Extraction(frames=3, size=64))  # its own is as welcome as ever
@@ -277,3 +278,24 @@ def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path
     assert "Traceback" not in told
     extract(ffpp_root, tmp_path / "crops", extraction=Extraction(frames=3, size=64))
     assert digest(tmp_path / "crops") == digest(ffpp_crops)
+
+
+def test_a_damaged_fragment_is_named(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    """Not taken for a disk that cannot be written, which Arrow's errors look like."""
+    good = sorted((ffpp_crops / "fragments").glob("*.parquet"))[0]
+    expected, data = read_fragment(good, good), good.read_bytes()
+    chance = np.random.default_rng(0)
+    path = tmp_path / "fragment.parquet"
+    refused = 0
+    for place in chance.integers(0, len(data), 200).tolist():
+        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        try:
+            same = read_fragment(path, path).num_rows == expected.num_rows
+        except ManifestError as error:
+            assert f"{path}" in str(error)
+            refused += 1
+        else:
+            assert same
+    assert refused > 100
+    with pytest.raises(FileNotFoundError):
+        read_fragment(tmp_path / "absent", tmp_path / "absent")

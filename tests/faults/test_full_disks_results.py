@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from resgat_pl import figures as figures_module
@@ -51,7 +54,16 @@ def commands(ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def content(files: dict[str, bytes]) -> dict[str, Any]:
-    """Results without W&B's own, and without the content of what holds times, or shows them."""
+    """Results without W&B's own, and without the content of what holds times, or shows them; that must be whole."""
+    for name, data in files.items():
+        if name.startswith("leaderboard"):
+            assert len(data) > 100, name
+        if name.endswith(".json") and not name.startswith("wandb"):
+            json.loads(data)
+        if name.endswith(".png"):
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None, name
+        if name.startswith("cache"):
+            assert np.load(io.BytesIO(data)).files, name
     timed = ("leaderboard", "cache")
     return {name: None if name.startswith(timed) else files[name] for name in files if not name.startswith("wandb")}
 

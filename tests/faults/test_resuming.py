@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from resgat_pl.module import ResGATModule
 from resgat_pl.nn.weights import read_file
+
+from ..tiny import tiny, untrained
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -147,3 +150,35 @@ def test_signals_keep_the_state(
         same_state(state(root), expected, f"{name} at step {at}")
     whom = "to all processes of a training" if group else "in training"
     ledger(f"SIGTERM, SIGUSR1 or Ctrl-C {whom}, resumed", tries=len(cases), lost=0, recovered=len(cases))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("command", "method"), [("validate", "validation"), ("test", "test"), ("predict", "predict")])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_what_is_no_training_stops_as_well(
+    command: str,
+    method: str,
+    name: str,
+    ffpp_crops: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Any,
+) -> None:
+    """With a status that tells it from one that is done, and without results."""
+    checkpoint = untrained(tmp_path / "a.ckpt", ffpp_crops)
+
+    def step(self: Any, batch: Any, *rest: Any) -> None:
+        os.kill(os.getpid(), getattr(signal, name))
+
+    monkeypatch.setattr(ResGATModule, f"{method}_step", step)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from now on
+    assert done.status == (130 if name == "SIGINT" else 75), done.errors
+    told = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert f"resgat: {told}; the same command continues" in done.errors
+    assert not list(tmp_path.rglob("results.json"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ledger("SIGTERM, SIGUSR1 or Ctrl-C in validate, test and predict", tries=1, lost=0, recovered=1)
