@@ -102,6 +102,7 @@ def _terminable() -> Iterator[None]:
         raise _Terminated(signal.Signals(number).name)
 
     before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)  # which Lightning, having heard one, ignores
     try:
         yield
     finally:

@@ -86,6 +86,7 @@ class Recovery(Callback):
         self._heard_at = 0.0
         self._loaded: dict[str, Any] | None = None
         self._within = False
+        self._before: dict[int, Any] = {}
         self._saved = time.monotonic()
         self._path = Path()
 
@@ -172,6 +173,13 @@ class Recovery(Callback):
         """Let this rank end in its own time."""
         leaving()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listen no more; not after an error, when a second signal may still come of the first."""
+        for number, handler in self._before.items():
+            if handler is not None:  # None is one that Python does not know
+                signal.signal(number, handler)
+        self._before.clear()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out."""
         states = [random_states()]
@@ -195,7 +203,8 @@ class Recovery(Callback):
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-                signal.signal(number, self._heard)
+                before = signal.signal(number, self._heard)
+                self._before.setdefault(number, before)
 
     def _heard(self, number: int, frame: object) -> None:
         now = time.monotonic()

@@ -171,14 +171,11 @@ def test_what_is_no_training_stops_as_well(
         os.kill(os.getpid(), getattr(signal, name))
 
     monkeypatch.setattr(ResGATModule, f"{method}_step", step)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
-    finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from now on
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
+    done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
     assert done.status == (130 if name == "SIGINT" else 75), done.errors
     told = "interrupted" if name == "SIGINT" else f"stopped by {name}"
     assert f"resgat: {told}; the same command continues" in done.errors
     assert not list(tmp_path.rglob("results.json"))
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == handlers
     ledger("SIGTERM, SIGUSR1 or Ctrl-C in validate, test and predict", tries=1, lost=0, recovered=1)

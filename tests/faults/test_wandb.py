@@ -42,6 +42,12 @@ def server() -> Iterator[WandbServer]:
     server.close()
 
 
+@pytest.fixture(autouse=True)
+def _anew() -> None:
+    """W&B remembers the environment of its first run in a process."""
+    end()
+
+
 def fit(root: Path, crops: Path, wandb_folder: Path | None = None) -> Done:
     places = {
         "lightning.pytorch.loggers.CSVLogger": {"save_dir": str(root), "name": ""},
