@@ -150,7 +150,7 @@ def test_the_command_reads_lists(seen: list[Condition], tmp_path: Path, capsys: 
 
 def test_what_a_real_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, list[str]]] = []
-    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments: asked.append((folder, arguments)))
+    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments, _: asked.append((folder, arguments)))
     row = EXPERIMENT.rows[2]
     for protocol, preset in (("paper", "corrected"), ("paper", "paper_faithful"), ("strict", "corrected")):
         run(EXPERIMENT, Condition(row, protocol, preset, 7, "real"), tmp_path, ["--net.heads", "2"])
@@ -170,7 +170,7 @@ def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
     made: list[tuple[Path, dict[str, object]]] = []
     asked: list[tuple[Path, list[str]]] = []
     monkeypatch.setattr("resgat_pl.data.synth.synthesize", lambda root, **settings: made.append((root, settings)))
-    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments: asked.append((folder, arguments)))
+    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments, _: asked.append((folder, arguments)))
     for row in EXPERIMENT.rows:
         run(EXPERIMENT, Condition(row, "strict", "corrected", 0, "synthetic"), tmp_path)
         root, settings = made.pop()
@@ -190,7 +190,7 @@ def test_every_preset_and_protocol_parses(tmp_path: Path, monkeypatch: pytest.Mo
 
     asked: list[list[str]] = []
     monkeypatch.setattr("resgat_pl.data.synth.synthesize", lambda root, **settings: None)
-    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments: asked.append(arguments))
+    monkeypatch.setattr(module, "train_and_test", lambda folder, arguments, _: asked.append(arguments))
     monkeypatch.setattr(ResGATCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)
     protocols = list(EXPERIMENT.protocols)
