@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.getoption("--faults") != "all":
         return
-    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
+    reports = [r for kind in ("passed", "failed", "error", "skipped") for r in terminalreporter.getreports(kind)]
     reports.sort(key=lambda report: report.location[:2])
     table = _table(reports)
     terminalreporter.section("faults")
@@ -117,8 +117,12 @@ def _table(reports: Sequence[pytest.TestReport]) -> str:
     rows: dict[str, list[int]] = {}
     for report in reports:
         found = [value for name, value in report.user_properties if name == "fault"]
-        if report.failed and not found:
-            found = [[f"FAILED: {report.nodeid}", 1, 1, 0]]
+        if report.failed and not any(lost for _, _, lost, _ in found):  # it failed in what it did not count
+            found = [[f"FAILED ({report.when}): {report.nodeid}", 1, 1, 0]]
+        elif report.skipped:
+            found = [[f"NOT TRIED HERE: {report.nodeid}", 0, 0, 0]]
+        elif report.when != "call" and not report.failed:
+            continue  # a report of each phase carries the same rows
         for fault, *counts in found:
             rows[fault] = [a + b for a, b in zip(rows.get(fault, [0, 0, 0]), counts, strict=True)]
     lines = ["| fault | tries | lost | recovered |", "|---|---:|---:|---:|"]

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import pytest
 from resgat_pl.module import ResGATModule
 
 from ..runs import wandb_history
-from ..test_wandb_logger import NOWHERE, end, services
+from ..test_wandb_logger import NOWHERE, end, kill_services
 from ..tiny import Done, tiny
 from .conftest import Ledger
 from .disk import SmallDisk
@@ -164,9 +163,7 @@ def test_the_process_is_killed(
     for number in range(count):
 
         def kill() -> None:
-            (process,) = services()
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+            assert kill_services() == 1
 
         with monkeypatch.context() as patch:
             kill_at(rng.randrange(STEPS), patch, kill)
