@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -77,11 +76,13 @@ def test_a_killed_command_locks_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
-        assert process.stdout.readline() == b"held\n"
-        with pytest.raises(ConfigError), at_work(tmp_path):
-            pytest.fail("two at once")
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        try:
+            assert process.stdout.readline() == b"held\n"
+            with pytest.raises(ConfigError), at_work(tmp_path):
+                pytest.fail("two at once")
+        finally:
+            process.kill()
+            process.wait(30)
     assert (tmp_path / LOCK_NAME).is_file()
     with at_work(tmp_path):
         pass
