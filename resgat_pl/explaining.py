@@ -16,6 +16,7 @@ from tqdm import tqdm
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
 from resgat_pl.data.frames import FrameCount
+from resgat_pl.data.locking import at_work
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_folder
 from resgat_pl.data.room import is_refusal, not_stored, storing
@@ -55,8 +56,8 @@ def explain(
     Faces are found, followed through a video, and cut out as the checkpoint's training crops were. A video's score is
     the mean over a face's frames and the maximum over its faces. For every file there is a folder with report.html,
     report.json (documented in resgat_pl.report.document) and faces.png; scores.csv has one row a file. The same
-    command continues an interrupted run; files that failed are tried again. Exit status: 0 done, 1 some files could
-    not be read, 2 nothing could be judged.
+    command continues an interrupted run; files that failed are tried again. One command at a time writes to a folder.
+    Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
         checkpoint: Checkpoint of ``resgat fit``.
@@ -89,7 +90,7 @@ def explain(
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
-        with storing(out):
+        with storing(out), at_work(out):
             return _Work(examiner, cutting, faces, finder, out, html, overlays).run(found)
     finally:
         finder.close()

@@ -22,6 +22,7 @@ from resgat_pl.cli import main
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.faces import MTCNN, WholeFrame
+from resgat_pl.data.locking import LOCK_NAME, at_work
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
@@ -352,6 +353,20 @@ def test_other_settings_or_another_folder_are_refused(
     assert ask(checkpoint, media, "--out", tmp_path / "diary.txt") == 2
     assert "diary.txt" in capsys.readouterr().err
     assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+def test_a_second_command_on_the_folder_is_refused(
+    checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both would replace the table, and rows of one would be lost."""
+    given = (checkpoint, media / ODD, "--out", tmp_path, "--no-html")
+    with at_work(tmp_path):
+        assert ask(*given) == 2
+        assert f"Another command is at work in {tmp_path}" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
+    (tmp_path / LOCK_NAME).touch()  # of a killed one
+    assert ask(*given) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "settings.json"]
 
 
 def test_mistakes_are_told(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
+from resgat_pl.data.paths import require_out_file
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
@@ -130,6 +131,8 @@ def check(
         LeakageError: There is a leak that is not declared.
         MediaError: A file cannot be read.
     """
+    if json is not None:
+        require_out_file(json, "--json")
     target = locate(target)
     is_manifest = target.suffix == ".parquet" or (target / MANIFEST_NAME).is_file()
     if is_manifest:
@@ -301,7 +304,7 @@ def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[NDArra
     bar = tqdm(total=len(work), desc=title, unit=unit)
     found: dict[int, NDArray[np.uint64] | str] = {}
     with bar:
-        if all(job.kind == "crops" for job in work) and (jobs <= 1 or len(work) < 200):
+        if all(job.stored for job in work) and (jobs <= 1 or len(work) < 200):
             # This program's own crops; starting processes takes longer.
             for number, job in enumerate(work):
                 found[number] = _look(job)

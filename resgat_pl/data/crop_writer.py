@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, write_atomic
+from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, temporary_name, write_atomic
 from resgat_pl.errors import ManifestError
 
 Store = Literal["files", "shards"]
@@ -24,8 +24,8 @@ def video_hash(key: str) -> str:
 class CropWriter:
     """Takes the crops and masks of one video; none has its name before all are on the disk.
 
-    Files of a local disk are gathered in a folder with a temporary name. Waiting for the disk once a video and not
-    once a file lets it write many at a time.
+    Files of a local disk are gathered in a folder with a temporary name that nobody else has, beside the fragments,
+    where runs sweep. Waiting for the disk once a video and not once a file lets it write many at a time.
 
     Args:
         out: Folder of the data set's crops.
@@ -37,8 +37,8 @@ class CropWriter:
     def __init__(self, out: Path, key: str, folder: str, store: Store) -> None:
         self.out = out
         self.folder = out / folder
-        self.unfinished = self.folder.with_name(f".{video_hash(key)}.tmp")
         self.loose = loose_path(out, key)
+        self.unfinished = temporary_name(self.loose)
         self.tar = bytearray() if store == "shards" else None
         # Until the new one is written, the old fragment would vouch for crops that are no longer there.
         fragment = self.loose.with_suffix(".parquet")
@@ -83,6 +83,8 @@ class CropWriter:
             write_atomic(self.loose, close_tar(self.tar))
         elif not is_remote(self.out) and self.unfinished.is_dir():
             sync_folder(self.unfinished, files=True)
+            make_folder(self.folder.parent)
+            remove_tree(self.folder)  # the same crops, by a worker that its cluster had given up
             self.unfinished.rename(self.folder)
             folder = self.folder
             while folder != self.out:  # those above it may be new as well

@@ -24,8 +24,10 @@ from resgat_pl.data.engines import EngineName, open_engine
 from resgat_pl.data.fragments import (
     VIDEO_TIMEOUT,
     Cutter,
+    count_files,
     extract_video,
     fragment_path,
+    has_files,
     is_done,
     is_to_be_cut,
     read_fragment,
@@ -36,19 +38,20 @@ from resgat_pl.data.layouts.base import tally
 from resgat_pl.data.locations import (
     absolute,
     is_remote,
-    listing,
     locate,
-    make_folder,
+    names_in,
     read_many,
     readable,
     refresh,
     write_atomic,
 )
-from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.locking import at_work
+from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest import merge as merge_fragments
+from resgat_pl.data.output import check_replaceable, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
-from resgat_pl.data.shards import FOLDER
+from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import Summary
 from resgat_pl.data.work import (
@@ -88,7 +91,8 @@ def extract(
     Killed or failed, the same command continues where it stopped; finished, it has nothing to do. Who does the work
     changes no byte of the result. Each video is cut in a process that may die of it: a video that cannot be read,
     kills its decoder or takes too long is named with the cause, and all others are cut. The same command tries it
-    again, but for one that took too long: that only with more time.
+    again, but for one that took too long: that only with more time. While another command writes to the same folder,
+    this one waits, and then does what is left.
 
     Args:
         root: Folder of the data set as it was downloaded (FaceForensics++, DFDC, or real/ and fake/ folders), or a
@@ -119,7 +123,7 @@ def extract(
         ConfigError: ``out`` cannot be used, or the options do not go together.
         EngineError: No process can be started, or the cluster was lost or does not answer.
         StorageError: The disk is full, or a bucket refuses to be written to.
-        ManifestError: ``merge``, and some videos have not been cut yet.
+        ManifestError: ``merge``, and some videos have not been cut yet; or a newer program made what is there.
     """
     share = None if shard is None else parse_share(shard)
     if merge and share is not None:
@@ -133,46 +137,49 @@ def extract(
     chosen = layout or detect_layout(root)
     with open_engine(engine, address, jobs) as workers:
         index = chosen.index(root)
-        _prepare_out(root, out)
-        records = {record.key: record for record in index.records}
-        requests = requests_of(records, extraction.spec)
-        families = families_of(records)
-        _check_same_set(root, out, records)
-        keys = list(records) if share is None else sorted(share_of(families, share))
-        reports = dict(zip(keys, _reports(out, keys), strict=True))
-        stored = Stored(out, store, requests)
-        cut = {
-            key: report.get("request") == requests[key]
-            and ("skipped" in report or stored.holds(key, requests[key], crops_folder(records[key])))
-            for key, report in reports.items()
-        }
-        if merge:
-            _check_complete(root, out, cut)
-        if share is None:
+        prepare_out(root, out)
+        # What is there is only looked at once others have ended; batch jobs work on one folder together.
+        with at_work(out, shared=share is not None, wait=True):
+            records = {record.key: record for record in index.records}
+            requests = requests_of(records, extraction.spec)
+            families = families_of(records)
+            check_replaceable(root, out, records)
+            keys = list(records) if share is None else sorted(share_of(families, share))
+            reports = dict(zip(keys, _reports(out, keys), strict=True))
+            stored = Stored(out, store, requests)
+            cut = {
+                key: report.get("request") == requests[key]
+                and ("skipped" in report or stored.holds(key, report, crops_folder(records[key])))
+                for key, report in reports.items()
+            }
+            if merge:
+                _check_complete(root, out, cut)
+            if share is None:
+                with storing(out):
+                    stored.clear()
+                    sweep(out)
+            todo = [] if merge else _todo(records, requests, reports, cut, video_timeout)
+            done = len(keys) - len(todo)
+            with (
+                tqdm(total=len(keys), initial=done, unit="video", desc="extract", smoothing=0.05) as bar,
+                storing(out, bar),
+            ):
+                crops = 0
+                probe = partial(_unseen, root, out, EXTRACTION_VERSION)
+                threads = None if engine == "local" and jobs == 1 else 1  # the workers are the parallelism
+                worker = _Worker(Cutter(extraction, video_timeout, threads), out, stored.store)
+                for counts in workers.run(worker, jobs_of(records, families, requests, todo), probe):
+                    crops += sum(counts)
+                    bar.update(len(counts))
+                    bar.set_postfix_str(f"{crops} crops", refresh=False)
+            refresh(out)  # a store's listing from before the work
+            if share is not None:
+                return _tell(share, root, out, keys)
             with storing(out):
-                stored.clear()
-                _sweep(out)
-        todo = [] if merge else _todo(records, requests, reports, cut, video_timeout)
-        with (
-            tqdm(total=len(keys), initial=len(keys) - len(todo), unit="video", desc="extract", smoothing=0.05) as bar,
-            storing(out, bar),
-        ):
-            crops = 0
-            probe = partial(_unseen, root, out, EXTRACTION_VERSION)
-            threads = None if engine == "local" and jobs == 1 else 1  # the workers are the parallelism
-            worker = _Worker(Cutter(extraction, video_timeout, threads), out, stored.store)
-            for counts in workers.run(worker, jobs_of(records, families, requests, todo), probe):
-                crops += sum(counts)
-                bar.update(len(counts))
-                bar.set_postfix_str(f"{crops} crops", refresh=False)
-        refresh(out)  # a store's listing from before the work
-        if share is not None:
-            return _tell(share, root, out, keys)
-        with storing(out):
-            _sweep(out)  # what a killed worker of a cluster left
-            if stored.store == "shards":
-                pack(out, requests, shard_megabytes)
-            return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
+                sweep(out)  # what a killed worker of a cluster left
+                if stored.store == "shards":
+                    pack(out, requests, shard_megabytes)
+                return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -185,11 +192,16 @@ def arguments(given: Sequence[str]) -> list[str]:
 
 
 def is_current(root: str | Path, out: str | Path, layout: Layout | None, extraction: Extraction) -> bool:
-    """Whether ``out`` holds the finished manifest of exactly this data set and these settings."""
+    """Whether ``out`` holds the finished manifest of exactly this data set and these settings.
+
+    Raises:
+        ManifestError: The manifest has a newer format.
+    """
     root, out = locate(root), locate(out)
     try:
         manifest = Manifest.read(out)
     except ManifestError:
+        refuse_newer(out)
         return False
     records = {record.key: record for record in (layout or detect_layout(root)).index(root).records}
     return bool(manifest.info.get("request") == digest(sorted(requests_of(records, extraction.spec).items())))
@@ -229,10 +241,13 @@ class _Worker:
     def _cut(self, job: Job) -> int:
         path = fragment_path(self.out, job.record.key)
         reference = None if job.reference is None else fragment_path(self.out, job.reference)
-        is_there = self.store == "files" or loose_path(self.out, job.record.key).is_file()
-        report = _read_report(_read(path)) if is_there else {}
+        report = _read_report(_read(path))
+        if self.store == "files":
+            is_there = "files" in report and has_files(self.out / crops_folder(job.record), report)
+        else:
+            is_there = loose_path(self.out, job.record.key).is_file()
         # A cluster repeats what a dead worker had done.
-        if is_done(report, job.request) and not (report.get("orphan") and _has_crops(reference)):
+        if is_there and is_done(report, job.request) and not (report.get("orphan") and _has_crops(reference)):
             return int(pq.read_metadata(readable(path)).num_rows)
         try:
             return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store)
@@ -276,7 +291,7 @@ def _finish(
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")
     summary = replace(summary, splits=_count_splits(manifest))
-    if (out / FOLDER).is_dir():
+    if holds_shards(out):
         index_shards(manifest)
     manifest.write()
     document = {
@@ -299,45 +314,9 @@ def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
     return {name or "unassigned": {"real": counts[name, 0], "fake": counts[name, 1]} for name in names}
 
 
-def _prepare_out(root: Path, out: Path) -> None:
-    same = out == root if is_remote(out) or is_remote(root) else out.resolve() == root.resolve()
-    if same:
-        raise ConfigError(f"The crops would be written into the data set itself ({out}). Name another folder.")
-    refresh(out)
-    try:
-        make_folder(out / "fragments")
-    except OSError as error:
-        raise ConfigError(f"{out}: the folder for the crops cannot be made ({error.strerror})") from None
-
-
-def _check_same_set(root: Path, out: Path, keys: Iterable[str]) -> None:
-    """Keep crops and manifest of another data set, which has not one video of the same name, from being replaced."""
-    present = {name for name in _names(out / "fragments") if name.endswith(".parquet")}
-    if present and not any(fragment_path(out, key).name in present for key in keys):
-        raise ConfigError(
-            f"{out} holds the crops of {len(present):,} videos, none of which is asked for from {root}: they are of "
-            "another data set or form of it, and nothing was changed. Name another folder for these crops."
-        )
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed runs left; not while other shards are writing."""
-    for folder in (out, out / "fragments"):
-        for name in _names(folder):
-            if name.startswith(".") and name.endswith(".tmp"):
-                (folder / name).unlink(missing_ok=True)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return listing(folder).files
-    except FileNotFoundError:  # a bucket has no empty folders
-        return []
-
-
 def _reports(out: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What the fragments of these videos report; nothing where there is none."""
-    present = set(_names(out / "fragments"))
+    present = set(names_in(out / "fragments"))
     paths = {key: fragment_path(out, key) for key in keys}
     found = read_many([path for path in paths.values() if path.name in present])
     for path in paths.values():
@@ -355,9 +334,11 @@ def _data(found: bytes | OSError) -> bytes:
 
 
 def _read_report(fragment: bytes | OSError) -> dict[str, Any]:
+    """What a fragment reports, with the number of its crops and masks as ``files``."""
     try:
-        return read_report(pq.read_schema(pa.BufferReader(_data(fragment))).metadata)
-    except (OSError, pa.ArrowInvalid, ValueError):
+        metadata = pq.read_metadata(pa.BufferReader(_data(fragment)))
+        return {**read_report(metadata.metadata), "files": count_files(metadata)}
+    except (OSError, pa.ArrowException, ValueError):
         return {}
 
 

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Original, Outcome, Picture, crops_folder, cut_video
-from resgat_pl.data.locations import readable
-from resgat_pl.data.manifest import rows_to_table, write_table
+from resgat_pl.data.locations import is_remote, names_in, readable
+from resgat_pl.data.manifest import SCHEMA, rows_to_table, write_table
+from resgat_pl.data.mapped import PATHS
 from resgat_pl.data.rooted import check_inside
+from resgat_pl.data.validity import checked_rows
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import VideoRecord
 
@@ -146,17 +148,22 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
     Raises:
         ManifestError: It names files outside its folder, or cannot be read.
     """
+    again = "Remove it, and give the same command again."
     try:
-        table = pq.read_table(source)
-        names = {name: table.column(name).cast(pa.string()) for name in ("crop_path", "mask_path")}
+        table = pq.read_table(source).select(SCHEMA.names)
     except (pa.ArrowException, KeyError, OSError) as error:
-        # Arrow's errors of damage are plain ones without a number; a disk's have one
-        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+        if is_of_disk(error):
             raise
-        raise ManifestError(f"{path} is damaged ({error}). Remove it, and give the same command again.") from None
-    for name, column in names.items():
-        check_inside(column, f"{path}, column {name}")
+        raise ManifestError(f"{path} is damaged ({error}). {again}") from None
+    table = checked_rows(path, table, SCHEMA, again)
+    for name in PATHS:
+        check_inside(table.column(name), f"{path}, column {name}")
     return table
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether the disk could not be read; Arrow's errors of damage are plain ``OSError`` without a number."""
+    return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
 
 
 def fragment_path(out: Path, key: str) -> Path:
@@ -176,6 +183,29 @@ def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise ValueError("no report in the fragment")
     return report
+
+
+def count_files(metadata: pq.FileMetaData) -> int:
+    """How many crops and masks a fragment vouches for."""
+    count = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.path_in_schema in {"crop_path", "mask_path"}:
+                nulls = column.statistics.null_count if column.is_stats_set else None
+                count += column.num_values - (nulls or 0)
+    return count
+
+
+def has_files(folder: Path, report: dict[str, Any]) -> bool:
+    """Whether a video's crops are there as files, all for which its fragment vouches; URLs are not looked at.
+
+    Args:
+        folder: The folder of the video's crops.
+        report: Of its fragment, with their number as ``files``.
+    """
+    return is_remote(folder) or len(names_in(folder)) >= report["files"]
 
 
 def is_done(report: dict[str, Any], request: str) -> bool:

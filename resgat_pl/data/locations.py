@@ -110,6 +110,14 @@ def listing(folder: Path) -> Listing:
     return found
 
 
+def names_in(folder: Path, suffix: str = "") -> list[str]:
+    """Names of the files in a folder, sorted; none if there is no folder: a bucket has no empty ones."""
+    try:
+        return sorted(name for name in listing(folder).files if name.endswith(suffix))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def refresh(folder: Path) -> None:
     """Forget what a store was last seen to hold, and make sure that it answers.
 

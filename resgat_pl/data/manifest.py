@@ -108,10 +108,7 @@ class Manifest:
             schema = pq.read_schema(path) if table is None else table.schema
         except _UNREADABLE as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        info = read_info(path, schema.metadata)
-        check_version(
-            info.get("version"), SCHEMA_VERSION, path, ManifestError, again="Extract again.", writer=info.get(WRITER)
-        )
+        info = read_info(path, schema.metadata, SCHEMA_VERSION)
         missing = [name for name in SCHEMA.names if name not in schema.names]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
@@ -308,6 +305,22 @@ class Manifest:
                 stream.write_batch(pa.record_batch([copied], [name]))
             digest.update(sink.getvalue())
         return digest.hexdigest()
+
+
+def refuse_newer(folder: Path) -> None:
+    """Make sure that a folder holds no manifest of a newer format, before it is replaced.
+
+    Raises:
+        ManifestError: It does; the version to install is named. One that is missing or damaged is no reason.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        info = json.loads((pq.read_schema(readable(path)).metadata or {})[b"resgat"])
+        version = info["version"]
+    except (*_UNREADABLE, KeyError, TypeError, RecursionError):
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        check_version(version, SCHEMA_VERSION, path, ManifestError, again="", writer=info.get(WRITER))
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -121,11 +122,20 @@ def _open(path: Path, key: str, rows: int) -> pa.Table | None:
     """The map at a path, or None if there is none, it is of another manifest, or damaged."""
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        table.validate()
-    except (OSError, pa.ArrowException):
+        table.validate(full=True)  # text or words that lie elsewhere in memory would end the process
+        fits = (table.schema.metadata or {}).get(b"of") == key.encode() and len(table) == rows
+        fits = fits and sorted(table.column_names) == sorted((*_MAPPED, *CODES))
+    except (OSError, pa.ArrowException, ValueError):
         return None
-    fits = (table.schema.metadata or {}).get(b"of") == key.encode() and len(table) == rows
-    return table if fits and set(table.column_names) == {*_MAPPED, *CODES} else None
+    return table if fits and all(_counts(table.column(name)) for name in CODES) else None
+
+
+def _counts(codes: pa.ChunkedArray) -> bool:
+    """Whether a column can be one of ``CODES``: numbers below that of the rows."""
+    if codes.type != pa.int64() or codes.null_count:
+        return False
+    found = pc.min_max(codes).as_py()
+    return not len(codes) or (found["min"] == 0 and found["max"] < len(codes))
 
 
 def _table(parquet: Path) -> pa.Table:

@@ -14,17 +14,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from resgat_pl import __version__
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.fragments import fragment_path, read_fragment
-from resgat_pl.data.locations import is_remote, listing, make_folder, readable, remove_tree, write_atomic
+from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
+from resgat_pl.data.locations import is_remote, listing, make_folder, names_in, readable, remove_tree, write_atomic
 from resgat_pl.data.manifest import Manifest, write_table
 from resgat_pl.data.rooted import inside
-from resgat_pl.data.shards import FOLDER, INDEX_NAME, INDEX_VERSION, PLACE, Member, Shard, write_index
+from resgat_pl.data.shards import (
+    FOLDER,
+    INDEX_NAME,
+    INDEX_VERSION,
+    PLACE,
+    Member,
+    Shard,
+    holds_shards,
+    is_size,
+    misplaced,
+    write_index,
+)
 from resgat_pl.errors import ConfigError, StorageError
+from resgat_pl.versions import WRITER, check_version
 
 _LISTED = pa.schema(
     [pa.field("key", pa.string()), pa.field("request", pa.string()), pa.field("crop_path", pa.string()), *PLACE]
@@ -65,13 +79,14 @@ class Stored:
         requests: Hash of what is asked of each video, by key.
 
     Raises:
-        ConfigError: The folder holds shards and files are asked for.
+        ConfigError: The folder holds shards and files are asked for, or shards of a newer format.
+        ManifestError: A shard is a link to elsewhere.
     """
 
     def __init__(self, out: Path, store: Store | None, requests: Mapping[str, str]) -> None:
         self.out = out
-        # A bucket has no empty folders: before the first shard only the small tars tell.
-        present = (out / FOLDER).is_dir() or bool(_names(out / "fragments", ".tar"))
+        # Before the first shard only the small tars tell.
+        present = holds_shards(out) or bool(names_in(out / "fragments", ".tar"))
         if present and store == "files":
             raise ConfigError(
                 f"{out} holds shards, and store=files is asked for. Name another folder for the files, or leave "
@@ -82,7 +97,6 @@ class Stored:
         self.unusable: list[Packed] = []  # damaged, or with nothing of what is asked for
         self.converts = (out / "crops").is_dir()  # files that become shards
         if self.store == "shards":
-            make_folder(out / FOLDER)
             for packed in _packed(out):
                 useless = all(requests.get(key, request) != request for key, request in packed.videos.items())
                 if useless or packed.shard.problem() is not None:
@@ -94,20 +108,20 @@ class Stored:
         """Remove what cannot be used and what killed runs left; not while other processes work on the folder."""
         for packed in self.unusable:
             packed.remove()
-        for name in _names(self.out / FOLDER, ".tmp") if not is_remote(self.out) else ():
+        for name in names_in(self.out / FOLDER, ".tmp") if not is_remote(self.out) else ():
             (self.out / FOLDER / name).unlink(missing_ok=True)
 
-    def holds(self, key: str, request: str, folder: str) -> bool:
-        """Whether the crops of a video whose fragment carries ``request`` are there.
+    def holds(self, key: str, report: dict[str, Any], folder: str) -> bool:
+        """Whether the crops are there for which a video's fragment vouches.
 
         Args:
             key: The video's key.
-            request: Of its fragment.
-            folder: Where its crops are if they are files; one that is there is not looked into.
+            report: What the fragment says: the request, and how many ``files`` there are.
+            folder: Where its crops are if they are files.
         """
         if self.store == "files":
-            return is_remote(self.out) or (self.out / folder).is_dir()
-        if self.shards.get(key) == request or loose_path(self.out, key).is_file():
+            return has_files(self.out / folder, report)
+        if self.shards.get(key) == report["request"] or loose_path(self.out, key).is_file():
             return True
         return self.converts and _Video(self.out, key).are_files()
 
@@ -168,21 +182,43 @@ def index_shards(manifest: Manifest) -> None:
 
 
 def _packed(out: Path) -> list[Packed]:
-    """The shards that have an index, in the order of their names."""
+    """The shards that have a listing, in the order of their names.
+
+    Raises:
+        ConfigError: A listing has a newer format.
+        ManifestError: A shard is a link to elsewhere.
+    """
     found = []
-    for name in _names(out / FOLDER, ".parquet"):
+    for name in names_in(out / FOLDER, ".parquet"):
         path = out / FOLDER / name
-        table = pq.read_table(readable(path))
-        info = json.loads(table.schema.metadata[b"resgat"])
-        if info["version"] != INDEX_VERSION:
-            raise ConfigError(
-                f"{path} has version {info['version']}, this program reads {INDEX_VERSION}. Install the resgat-pl that "
-                "wrote it, or name another folder."
-            )
-        videos = dict(zip(table.column("key").to_pylist(), table.column("request").to_pylist(), strict=True))
-        shard = Shard(path.with_suffix(".tar"), info["size"])
-        found.append(Packed(shard, path, table.replace_schema_metadata(None), videos))
+        tar = inside(out, f"{FOLDER}/{path.stem}.tar")
+        listed = _listed(path)
+        # Of a damaged one nothing is known: the shard holds nothing that is asked for, and is made anew.
+        rows, size = (_LISTED.empty_table(), 0) if listed is None else listed
+        videos = dict(zip(rows.column("key").to_pylist(), rows.column("request").to_pylist(), strict=True))
+        found.append(Packed(Shard(tar, size), path, rows, videos))
     return found
+
+
+def _listed(path: Path) -> tuple[pa.Table, int] | None:
+    """What a shard holds, and its size in bytes; None if the listing is damaged, by whomever."""
+    try:
+        table = pq.read_table(readable(path))
+        table.validate(full=True)
+        info = json.loads(table.schema.metadata[b"resgat"])
+        version, size = info["version"], info.get("size")
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if is_of_disk(error):
+            raise
+        return None
+    if type(version) is int and version > INDEX_VERSION:
+        check_version(version, INDEX_VERSION, path, ConfigError, again="", writer=info.get(WRITER))
+    table = table.replace_schema_metadata(None)
+    if version != INDEX_VERSION or not is_size(size) or not table.schema.equals(_LISTED):
+        return None
+    if any(column.null_count for column in table.columns):
+        return None
+    return None if misplaced(table, np.full(len(table), size)) else (table, size)
 
 
 class _Video:
@@ -259,9 +295,11 @@ def _commit(path: Path, tar: bytearray, videos: Sequence[_Video]) -> None:
     """Write a shard, then its index, then delete what it was made of."""
     content = close_tar(tar)
     try:
+        make_folder(path.parent)
         write_atomic(path, content, durable=True)
+        info = {"version": INDEX_VERSION, WRITER: __version__, "size": len(content)}
         table = pa.Table.from_pylist([place for video in videos for place in video.places], _LISTED)
-        write_table(table, path.with_suffix(".parquet"), {"version": INDEX_VERSION, "size": len(content)})
+        write_table(table, path.with_suffix(".parquet"), info)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
@@ -284,24 +322,16 @@ def _free_name(used: set[str]) -> str:
 def _sweep(out: Path, done: set[str]) -> None:
     """Remove what a run left that was killed between a shard's index and what it was made of, or while removing it."""
     known = {packed.shard.path.name for packed in _packed(out)}
-    for name in _names(out / FOLDER, ".tar"):
+    for name in names_in(out / FOLDER, ".tar"):
         if name not in known:
             (out / FOLDER / name).unlink()
-    left = set(_names(out / "fragments", ".tar"))
+    left = set(names_in(out / "fragments", ".tar"))
     converted = (out / "crops").is_dir()
     for key in done:
         if converted or loose_path(out, key).name in left:
             _Video(out, key).remove_sources()
     if converted and not _holds_files(out / "crops"):
         remove_tree(out / "crops")
-
-
-def _names(folder: Path, suffix: str) -> list[str]:
-    """Names of the files in a folder, sorted; none if there is no folder."""
-    try:
-        return sorted(name for name in listing(folder).files if name.endswith(suffix))
-    except FileNotFoundError:
-        return []
 
 
 def _holds_files(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from resgat_pl import __version__
 from resgat_pl.data.frames import decode_image
 from resgat_pl.data.intact import problem_of
-from resgat_pl.data.locations import read_bytes, write_atomic
+from resgat_pl.data.locations import names_in, read_bytes, write_atomic
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.rooted import inside, is_plain_name
 from resgat_pl.errors import ManifestError, MediaError
@@ -176,9 +176,14 @@ def shards_of(manifest: Manifest) -> Shards | None:
         ManifestError: See ``Shards``.
     """
     if manifest not in _opened:
-        held = (manifest.folder / INDEX_NAME).is_file() or (manifest.folder / FOLDER).is_dir()
+        held = (manifest.folder / INDEX_NAME).is_file() or holds_shards(manifest.folder)
         _opened[manifest] = Shards(manifest) if held else None
     return _opened[manifest]
+
+
+def holds_shards(out: Path) -> bool:
+    """Whether there is a shard in a folder of crops, or the listing of one; an empty folder for them is none."""
+    return any(names_in(out / FOLDER, suffix) for suffix in (".tar", ".parquet"))
 
 
 def crop_of(manifest: Manifest, row: int) -> Path | Member:
@@ -265,6 +270,7 @@ def _read_index(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         # a path behind a URL has no file to map
         source = pa.memory_map(str(path)) if isinstance(path, os.PathLike) else pa.BufferReader(path.read_bytes())
         table = pa.ipc.open_file(source).read_all()
+        table.validate(full=True)  # before anything is done with it: text that ends elsewhere ends the process
         info = json.loads((table.schema.metadata or {})[b"resgat"])
         version = info["version"]
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -282,13 +288,44 @@ def _check_index(path: Path, table: pa.Table, info: dict[str, Any], again: str) 
     """
     shards = info.get("shards")
     if not isinstance(shards, list) or not all(
-        isinstance(entry, list) and len(entry) == 2 and is_plain_name(entry[0]) and type(entry[1]) is int
+        isinstance(entry, list) and len(entry) == 2 and is_plain_name(entry[0]) and is_size(entry[1])
         for entry in shards
     ):
         raise ManifestError(f"{path} does not list its shards as names of files with their sizes. {again}")
     if not table.schema.equals(_SCHEMA):
         raise ManifestError(f"{path} is not a readable index of shards: its columns are others. {again}")
-    for name, low, high in (("shard", 0, len(shards) - 1), ("offset", 0, None), ("size", 0, None)):
-        found = pc.min_max(table.column(name)).as_py()
-        if len(table) and (found["min"] < low or (high is not None and found["max"] > high)):
-            raise ManifestError(f"{path} points outside its shards (column {name}). {again}")
+    for name in _SCHEMA.names:
+        if count := table.column(name).null_count:
+            raise ManifestError(f"{path}, column {name}: {count:,} values are missing. {again}")
+    shard = table.column("shard").to_numpy()
+    outside = "shard" if ((shard < 0) | (shard >= len(shards))).any() else None
+    if outside is None and len(table):
+        outside = misplaced(table, np.array([size for _, size in shards], np.int64)[shard])
+    if outside is not None:
+        raise ManifestError(f"{path} points outside its shards (column {outside}). {again}")
+
+
+def misplaced(places: pa.Table, room: NDArray[np.int64]) -> str | None:
+    """The column of ``PLACE`` by which a crop or mask would not lie in its shard, the mask after the crop; or None.
+
+    Args:
+        places: The columns of ``PLACE``, without nulls.
+        room: ``(rows,)``, bytes of each row's shard.
+    """
+    offset, size, mask_offset, mask_size = (places.column(name).to_numpy() for name in PLACE.names[1:])
+    # No sum of what the file says before its parts are known to be small: it could overflow.
+    if ((offset < 0) | (offset > room)).any():
+        return "offset"
+    if ((size < 0) | (size > room - offset)).any():
+        return "size"
+    masked = mask_offset != -1
+    if (masked & ((mask_offset < offset + size) | (mask_offset > room))).any():
+        return "mask_offset"
+    if ((mask_size < 0) | (masked & (mask_size > room - np.where(masked, mask_offset, 0)))).any():
+        return "mask_size"
+    return None
+
+
+def is_size(number: object) -> bool:
+    """Whether something that a file says can be a number of bytes."""
+    return type(number) is int and 0 <= number < 2**63

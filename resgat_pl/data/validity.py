@@ -11,13 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resgat_pl.errors import ManifestError
+from resgat_pl.versions import WRITER, check_version
 
 
-def read_info(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+def read_info(path: Path, metadata: Mapping[bytes, bytes] | None, newest: int) -> dict[str, Any]:
     """What was noted in a manifest's metadata.
 
+    Args:
+        path: The manifest, for messages.
+        metadata: Of its Parquet file.
+        newest: The format that this program reads; the notes of another one are not looked at.
+
     Raises:
-        ManifestError: It is no JSON object, or its notes about version, protocol or extraction have another form.
+        ManifestError: It is no JSON object, says another format, or its notes about protocol or extraction have
+            another form.
     """
     try:
         info = json.loads((metadata or {}).get(b"resgat", b"{}"))
@@ -28,6 +35,7 @@ def read_info(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, A
     version = info.get("version", 0)
     if not isinstance(version, int) or isinstance(version, bool):
         raise ManifestError(f"{path} has the manifest version {_short(version)}, which is no number. Extract again.")
+    check_version(info.get("version"), newest, path, ManifestError, again="Extract again.", writer=info.get(WRITER))
     for name in ("protocol", "extraction"):
         if not isinstance(info.get(name, {}), dict):
             raise ManifestError(f"{path} has the {name} {_short(info[name])}, no names and values. Extract again.")
@@ -37,13 +45,14 @@ def read_info(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, A
     return info
 
 
-def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
+def checked_rows(path: Path, table: pa.Table, schema: pa.Schema, again: str = "Extract again.") -> pa.Table:
     """The rows in the types they should have; columns that are not there are not looked at.
 
     Args:
         path: The manifest, for messages.
         table: Its rows; text may be dictionary-encoded.
         schema: The types; a field that is not nullable must have a value in each row.
+        again: The remedy, for messages.
 
     Raises:
         ManifestError: A column holds other things, a value is missing, text is not UTF-8, or a label is not 0 or 1.
@@ -54,7 +63,7 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
         column = table.column(field.name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if _holds(kind) != _holds(field.type):
-            raise ManifestError(f"{path}, column {field.name}: holds {kind}, not {field.type}. Extract again.")
+            raise ManifestError(f"{path}, column {field.name}: holds {kind}, not {field.type}. {again}")
         try:
             column.validate(full=True)
             if kind != field.type:
@@ -62,15 +71,13 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
                 table = table.set_column(table.column_names.index(field.name), field, column)
         except (pa.ArrowException, ValueError) as error:
             raise ManifestError(
-                f"{path}, column {field.name}: {kind} cannot be read as {field.type} ({_short(error)}). Extract again."
+                f"{path}, column {field.name}: {kind} cannot be read as {field.type} ({_short(error)}). {again}"
             ) from None
         if column.null_count and not field.nullable:
-            raise ManifestError(
-                f"{path}, column {field.name}: {column.null_count:,} values are missing. Extract again."
-            )
+            raise ManifestError(f"{path}, column {field.name}: {column.null_count:,} values are missing. {again}")
     labels = pc.unique(table.column("label")).to_pylist()
     if wrong := sorted(set(labels) - {0, 1}):
-        raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. Extract again.")
+        raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. {again}")
     return table
 
 

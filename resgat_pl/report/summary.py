@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
 from resgat_pl import __version__
+from resgat_pl.data.locking import LOCK_NAME
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ConfigError
 from resgat_pl.versions import WRITER, check_version
@@ -123,7 +124,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in folder.iterdir()]
+        others = [entry.name for entry in folder.iterdir() if entry.name != LOCK_NAME]
         if SETTINGS not in others:
             if others:
                 raise ConfigError(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -337,3 +338,28 @@ def test_a_report_that_cannot_be_written(ffpp_crops: Path, tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file"):
         check(ffpp_crops, json=tmp_path / "file" / "check.json", duplicates=False)
+
+
+def test_a_mistaken_report_is_told_before_anything_is_read(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resgat_pl.data.check._read", lambda *_: pytest.fail("read"))
+    (tmp_path / "file").touch()
+    for target in (ffpp_root, ffpp_crops):
+        for mistaken in (tmp_path / "file" / "check.json", tmp_path):
+            with pytest.raises(ConfigError, match="--json is"):
+                check(target, json=mistaken)
+
+
+def test_pictures_of_others_are_decoded_elsewhere(
+    run: Run, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process that a decoder may kill, however few they are."""
+    monkeypatch.setattr("resgat_pl.data.check.read_image", lambda *_: os._exit(1))
+    manifest = Manifest.read(ffpp_crops)
+    for name, label in (("TRAIN_CLIENT", 0), ("TRAIN_IMPOSTER", 1)):
+        picture = f"{name}.mp4_face_0.png"
+        shutil.copy(manifest.crop(int(np.flatnonzero(manifest.column("label") == label)[0])), tmp_path / picture)
+        (tmp_path / f"{name}.txt").write_text(picture)
+    out, _ = run(tmp_path, "--jobs", 1, "--duplicates", "false")
+    assert "2 files looked at, 0 cannot be read" in out

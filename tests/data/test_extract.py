@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from resgat_pl.data.crop_writer import CropWriter
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.faces import WholeFrame
@@ -262,6 +265,62 @@ def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops:
     extract(ffpp_root, out, extraction=Extraction(frames=3, size=64))  # its own is as welcome as ever
 
 
+@pytest.mark.parametrize("notes", [{"version": 99, "resgat_pl": "9.1"}, {"version": 99, "protocol": ["of a new form"]}])
+def test_crops_of_a_newer_program_are_not_replaced(
+    notes: dict[str, Any], ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    table = pq.read_table(out / "manifest.parquet").drop_columns(["sharpness"])
+    pq.write_table(table.replace_schema_metadata({"resgat": json.dumps(notes)}), out / "manifest.parquet")
+    before = digest(out)
+    remedy = "resgat-pl>=9.1" if "resgat_pl" in notes else "--upgrade resgat-pl"
+    told = rf"manifest\.parquet has format 99; this resgat-pl .* reads 1\. .*pip install .*{remedy}"
+    for settings in (SMALL, Extraction(frames=2, size=48)):
+        with pytest.raises(ManifestError, match=told):
+            extract(ffpp_root, out, extraction=settings)
+        with pytest.raises(ManifestError, match=told):
+            is_current(ffpp_root, out, None, settings)  # as fit asks
+    with pytest.raises(ManifestError, match=told):
+        Manifest.read(out)
+    assert digest(out) == before
+
+
+def test_a_folder_with_some_of_its_crops_is_cut_again(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    """Whoever removed the others; the fragment says how many there were."""
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    manifest = Manifest.read(out)
+    row = next(row for row in range(len(manifest)) if manifest.mask(row) is not None)
+    mask = manifest.mask(row)
+    assert mask is not None
+    mask.unlink()
+    manifest.crop(row - row % 3 - 3).unlink()
+    (out / "fragments" / ".0a1b.tmp").mkdir()  # of a run that was killed
+    extract(ffpp_root, out, extraction=SMALL)
+    assert digest(out) == digest(ffpp_crops)
+    assert not list(out.rglob(".*"))
+
+
+def test_a_video_that_two_cut_at_once_is_whole(tmp_path: Path) -> None:
+    """As a worker does that its cluster had given up."""
+    key, folder = "ffpp/original/c23/000", "crops/ffpp/original/c23/000"
+    names = [f"{folder}/0_{number:06d}.png" for number in range(6)]
+    (tmp_path / "fragments").mkdir()
+    one = CropWriter(tmp_path, key, folder, "files")
+    for name in names[:4]:
+        one.add(name, b"crop")
+    other = CropWriter(tmp_path, key, folder, "files")
+    for name in names[4:]:
+        one.add(name, b"crop")
+    one.finish()
+    for number in range(2):
+        assert [path.name for path in sorted((tmp_path / folder).iterdir())] == [Path(name).name for name in names]
+        if not number:
+            for name in names:
+                other.add(name, b"crop")
+            other.finish()
+    assert not list((tmp_path / "fragments").iterdir())
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.long)])
 def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     """Status 75, one line, no traceback; and the same command goes on."""
@@ -297,5 +356,10 @@ def test_a_damaged_fragment_is_named(ffpp_root: Path, ffpp_crops: Path, tmp_path
         else:
             assert same
     assert refused > 100
+    for name, column in (("label", ["one"]), ("label", [7]), ("video", [None]), ("crop_path", [b"\xff.png"])):
+        place = expected.schema.get_field_index(name)
+        pq.write_table(expected.set_column(place, name, [column * len(expected)]), path)
+        with pytest.raises(ManifestError, match=rf"{path}.* Remove it, and give the same command again"):
+            read_fragment(path, path)
     with pytest.raises(FileNotFoundError):
         read_fragment(tmp_path / "absent", tmp_path / "absent")

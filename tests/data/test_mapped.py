@@ -184,6 +184,30 @@ def test_a_damaged_map_is_made_again(tmp_path: Path, damage: str) -> None:
     assert path.is_dir() or path.read_bytes() == good
 
 
+@pytest.mark.parametrize("damage", ["text", "words", "codes"])
+def test_a_map_that_points_elsewhere_is_made_again(tmp_path: Path, damage: str) -> None:
+    """Reading what its rows name would end the process, or give the rows of other videos."""
+    whole = written(tmp_path)
+    Manifest.read(tmp_path)
+    path = mapped.map_path(tmp_path / "manifest.parquet")
+    good = path.read_bytes()
+    table = pa.ipc.open_file(pa.BufferReader(good)).read_all().combine_chunks()
+    rows = len(table)
+    if damage == "text":
+        name, ends = "crop_path", np.full(rows + 1, 2**31 - 1, np.int32)
+        ends[[0, -1]] = 0, 5  # which is all that is looked at otherwise
+        column = pa.StringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(b"crops"))
+    elif damage == "words":
+        name = "dataset"
+        words = table.column(name).chunk(0).dictionary
+        column = pa.DictionaryArray.from_arrays(pa.array([2**20] * rows, pa.int32()), words, safe=False)
+    else:
+        name, column = "video_code", pa.array([rows] * rows, pa.int64())
+    mapped._write(table.set_column(table.column_names.index(name), name, column), path)
+    assert_same(Manifest.read(tmp_path), whole)
+    assert path.read_bytes() == good
+
+
 def test_without_a_place_for_it_the_rows_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path)
 

@@ -328,15 +328,20 @@ def test_an_index_of_shards_stays_in_its_folder(shard_crops: Path, tmp_path: Pat
         with pa.OSFile(str(tmp_path / INDEX_NAME), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
             file.write_table(table)
 
-    def column(name: str, value: int) -> pa.Table:
+    def column(name: str, value: int | None) -> pa.Table:
         place = good.schema.get_field_index(name)
-        values = np.full(len(good), value)
+        values = [value] * len(good)
         return good.set_column(place, good.schema.field(name), pa.array(values, good.schema.field(name).type))
 
     names: list[Any] = ["../a.tar", "/etc/passwd", "..", ".", "", "a/b.tar", "a\\b.tar", None, 3, ["a"], "C:a.tar"]
     hostile = [({**info, "shards": [[name, 1], *info["shards"][1:]]}, good) for name in names]
     hostile += [({**info, "shards": value}, good) for value in (None, 3, {}, [["a.tar"]], [["a.tar", "1"]], [1])]
     hostile += [(info, column(*bad)) for bad in (("shard", 99), ("shard", -1), ("offset", -1), ("size", -5))]
+    hostile += [(info, column("offset", value)) for value in (2**61, 2**63 - 1)]  # with the size they are too large
+    hostile += [(info, column("size", 2**31 - 1)), (info, column("mask_size", -5)), (info, column("mask_size", 2**30))]
+    hostile += [(info, column("mask_offset", value)) for value in (-2, 0, 2**61, 2**63 - 1)]
+    hostile += [(info, column(name, None)) for name in ("shard", "offset", "size", "mask_offset", "crop_path")]
+    hostile += [({**info, "shards": [[name, size] for name, _ in info["shards"]]}, good) for size in (-1, 5, 2**70)]
     hostile += [(info, good.drop_columns(["offset"])), ([], good), ("x", good)]
     hostile += [({**info, "version": version}, good) for version in (0, 99, "1", None, 1.5, True)]
     for wrong, table in hostile:
@@ -345,9 +350,19 @@ def test_an_index_of_shards_stays_in_its_folder(shard_crops: Path, tmp_path: Pat
             pytest.fail(f"was read: {Shards(manifest).shards} {wrong}")
     (tmp_path / "shards" / info["shards"][0][0]).symlink_to("/etc/hostname")
     write(info)
+    data = (tmp_path / INDEX_NAME).read_bytes()
+    ends = good.column("crop_path").combine_chunks().buffers()[1].to_pybytes()[: 4 * 4]  # where the first names end
+    assert data.count(ends) == 1
+    texts = [(0, 2**31 - 1, 2**31 - 1, 2**31 - 1), (-(2**30), 0, 1, 2), (2**30, 2**30 + 9, 2**30 + 10, 2**30 + 20)]
+    for text in texts:  # reading such a name would end this process
+        (tmp_path / INDEX_NAME).write_bytes(data.replace(ends, struct.pack("<4i", *text)))
+        with pytest.raises(ManifestError, match=r"shards\.arrow is not a readable index"):
+            Shards(manifest)
+    write(info)
     with pytest.raises(ManifestError, match="leads out of"):
         Shards(manifest)
-    ledger("hostile index of shards", tries=len(hostile) + 1, lost=0, recovered=len(hostile) + 1)
+    tries = len(hostile) + len(texts) + 1
+    ledger("hostile index of shards", tries=tries, lost=0, recovered=tries)
 
 
 @pytest.mark.parametrize("version", [0, -1, 2, 10**30, "1", None, 1.0, True, [], {}])

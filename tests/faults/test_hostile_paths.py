@@ -86,6 +86,22 @@ def test_split_files_of_faceforensics(ffpp_root: Path, tmp_path: Path, ledger: L
     ledger("path that leaves its folder, in a split file", tries=len(OUTSIDE), lost=0, recovered=len(OUTSIDE))
 
 
+def test_lists_of_crops(ffpp_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger: Ledger) -> None:
+    root = tmp_path / "base" / "root"
+    root.mkdir(parents=True)
+    secret = tmp_path / "base" / "secret.mp4_face_0.png"
+    shutil.copy(Manifest.read(ffpp_crops).crop(0), secret)
+    shutil.copy(secret, root / "aa.mp4_face_0.png")
+    names = [*hostile_names(secret, root)[:3], "../a.png", "a/../../b.png", "/etc/passwd"]
+    names += [secret.as_uri(), f"http://127.0.0.1:9/{secret.name}", f"memory://{secret.name}"]
+    for name in names:
+        (root / "TRAIN_CLIENT.txt").write_text(f"aa.mp4_face_0.png\n{name}\n")
+        status = main(["extract", str(root), str(tmp_path / "crops")])
+        assert (status, "TRAIN_CLIENT.txt, line 2, names" in capsys.readouterr().err) == (2, True), name
+    assert not (tmp_path / "crops").exists()
+    ledger("path that leaves its folder, in a list of crops", tries=len(names), lost=0, recovered=len(names))
+
+
 @pytest.mark.parametrize(
     ("store", "asked"),
     [

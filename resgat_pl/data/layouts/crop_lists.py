@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from resgat_pl.data.layouts.base import Layout, entries, read_text, tally
-from resgat_pl.data.locations import locate
+from resgat_pl.data.locations import is_remote, locate
 from resgat_pl.errors import LayoutError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
@@ -31,7 +31,7 @@ _CROP_NAME: Final = re.compile(r"(?P<video>.+)\.mp4_face_(?P<number>\d+)\.(?:jpe
 
 
 class CropLists(Layout):
-    """Lists of face crops, one path a line, absolute or relative to the root: client is real, imposter is fake.
+    """Lists of face crops, one path a line, relative to the root or absolute: client is real, imposter is fake.
 
     ::
 
@@ -41,10 +41,17 @@ class CropLists(Layout):
     The crops of one video make one record of kind ``crops``, in the order of ``n`` and wherever they lie. The lists
     prescribe the split. They were cut by frame, so that one video can stand on a train and on a test list: the record
     is therefore called ``<video>@train`` or ``<video>@test``, and both share the video's name as their identity.
+
+    Args:
+        allow_outside: Take images that lie outside the root too, by absolute paths, ``..`` or URLs. The lists of others
+            could name any file of yours, which would then become part of your crops.
     """
 
     name = "crop_lists"
     expected = f"at least one of {', '.join(_LISTS)}"
+
+    def __init__(self, allow_outside: bool = False) -> None:
+        self.allow_outside = allow_outside
 
     def matches(self, root: Path) -> bool:
         """See base class."""
@@ -53,7 +60,7 @@ class CropLists(Layout):
     def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
         """See base class."""
         problems: list[str] = []
-        disk = _Disk(root)
+        disk = _Disk(root, self.allow_outside)
         files = set(entries(root).files)
         lists = {name: _read(root / name, disk, problems) for name in _LISTS if name in files}
         for one, other in combinations(lists, 2):
@@ -68,33 +75,55 @@ class CropLists(Layout):
 class _Disk:
     """Tells which files exist by listing each folder once: a call for each of a million crops is slow on a share."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, allow_outside: bool) -> None:
         self._root = root
+        self._allow_outside = allow_outside
         self._folders: dict[Path, tuple[Path, frozenset[str]]] = {}
 
-    def find(self, line: str) -> Path | None:
-        """Return the absolute path of an existing file, links and ``..`` of its folder resolved, else None."""
+    def find(self, line: str, where: str) -> Path | None:
+        """Return the absolute path of an existing file, links and ``..`` of its folder resolved, else None.
+
+        Args:
+            line: How a list names it.
+            where: The list and the line, for the message.
+
+        Raises:
+            LayoutError: It would lie outside the root, which is not looked into.
+        """
         path = locate(line) if "://" in line else self._root / line
         if path.parent not in self._folders:
+            if not (self._allow_outside or self._is_inside(path.parent)):
+                raise LayoutError(
+                    f"{where} names {line!r}, which is not below {self._root}. Write the paths relative to that "
+                    "folder. If the list is your own and its images lie elsewhere, allow it: --layout CropLists "
+                    "--layout.allow_outside true (of fit: data.layout)."
+                )
             names = frozenset(entries(path.parent).files)
             self._folders[path.parent] = (path.parent.resolve(), names)
         folder, names = self._folders[path.parent]
         return folder / path.name if path.name in names else None
 
+    def _is_inside(self, folder: Path) -> bool:
+        """Whether a folder lies below the root by its name, or where the disk says that it is."""
+        if is_remote(folder) or is_remote(self._root):
+            return ".." not in str(folder).split("/") and f"{folder}/".startswith(f"{str(self._root).rstrip('/')}/")
+        root = self._root.resolve()
+        if ".." not in folder.parts and (folder.is_relative_to(self._root) or folder.is_relative_to(root)):
+            return True  # links on the way are the user's, as in all layouts
+        return folder.resolve().is_relative_to(root)
+
 
 def _read(path: Path, disk: _Disk, problems: list[str]) -> set[Path]:
     """Return the existing images of a list."""
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    numbered = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    lines = [line for _, line in numbered]
     if not lines:
         problems.append(f"{path.name} is empty")
         return set()
-    found = [disk.find(line) for line in lines]
+    found = [disk.find(line, f"{path}, line {number},") for number, line in numbered]
     if missing := [line for line, image in zip(lines, found, strict=True) if image is None]:
         if len(missing) == len(lines):
-            msg = (
-                f"{path} names {tally(missing, 'image')} and none exists: write the paths relative to {path.parent}, "
-                "or absolute as they are on this machine."
-            )
+            msg = f"{path} names {tally(missing, 'image')} and none exists: write the paths relative to {path.parent}."
             raise LayoutError(msg)
         problems.append(f"{path.name}: {tally(missing, 'image')} not on disk")
     images = {image for image in found if image is not None}

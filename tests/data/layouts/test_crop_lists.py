@@ -42,12 +42,33 @@ def test_crops_are_grouped_by_video_in_order(tmp_path: Path) -> None:
 
 
 def test_absolute_paths_and_paths_out_of_the_root(tmp_path: Path) -> None:
+    """Which are taken if the user says so."""
     (name,) = crops(tmp_path / "elsewhere", "aa", 0)
     root = tmp_path / "root"
+    for line in (str(tmp_path / "elsewhere" / name), f"../elsewhere/{name}", (tmp_path / "elsewhere" / name).as_uri()):
+        write(root, TRAIN_CLIENT=["", line])
+        with pytest.raises(LayoutError, match=rf"TRAIN_CLIENT\.txt, line 2, names '{line}', .*allow_outside true"):
+            CropLists().index(root)
+        index = CropLists(allow_outside=True).index(root)
+        assert index.records[0].files == ((tmp_path / "elsewhere").resolve() / name,)
     write(root, TRAIN_CLIENT=[str(tmp_path / "elsewhere" / name), f"../elsewhere/{name}"])
-    index = CropLists().index(root)
-    assert index.records[0].files == ((tmp_path / "elsewhere").resolve() / name,)
-    assert "TRAIN_CLIENT.txt: 1 lines repeat an image and are skipped" in index.problems
+    problems = CropLists(allow_outside=True).index(root).problems
+    assert "TRAIN_CLIENT.txt: 1 lines repeat an image and are skipped" in problems
+
+
+def test_absolute_paths_that_lead_into_the_root(tmp_path: Path) -> None:
+    """By its name, by that of a link to it, and by links in it, which are the user's."""
+    root, place = tmp_path / "root", tmp_path / "big disk"
+    a, b = crops(root / "a", "aa", 0, 1)
+    (c,) = crops(place, "aa", 2)
+    (root / "b").symlink_to(place)
+    (tmp_path / "link").symlink_to(root)
+    write(root, TRAIN_CLIENT=[str(root / "a" / a), f"{tmp_path}/link/a/../a/{b}", f"b/{c}", f"{root}/b/{c}"])
+    for given in (root, tmp_path / "link"):
+        assert [path.name for path in CropLists().index(given).records[0].files] == [a, b, c]
+    write(root, TRAIN_CLIENT=[f"b/../{place.name}/{c}"])  # what .. is depends on where the link leads
+    with pytest.raises(LayoutError, match="not below"):
+        CropLists().index(root)
 
 
 def test_a_video_on_train_and_test_lists_is_two_records_of_one_person(tmp_path: Path) -> None:
@@ -77,7 +98,7 @@ def test_missing_strange_and_empty(tmp_path: Path) -> None:
 
 
 def test_list_without_any_existing_file(tmp_path: Path) -> None:
-    write(tmp_path, TRAIN_CLIENT=["/home/someone/else.mp4_face_0.jpg"])
+    write(tmp_path, TRAIN_CLIENT=["else.mp4_face_0.jpg"])
     with pytest.raises(LayoutError, match=r"TRAIN_CLIENT\.txt names 1 image .*relative to"):
         CropLists().index(tmp_path)
 
