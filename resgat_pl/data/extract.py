@@ -6,10 +6,10 @@ run therefore continues with the same command and ends with the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from resgat_pl.data.locations import (
 from resgat_pl.data.locking import at_work
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest import merge as merge_fragments
-from resgat_pl.data.output import check_replaceable, prepare_out, sweep
+from resgat_pl.data.output import check_replaceable, check_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
@@ -85,6 +85,7 @@ def extract(
     store: Store | None = None,
     shard_megabytes: float = 128,
     video_timeout: float = VIDEO_TIMEOUT,
+    replace: bool = False,
 ) -> Summary:
     """Cut the faces out of every video of a data set and write a manifest.
 
@@ -117,6 +118,7 @@ def extract(
         shard_megabytes: Size of a shard. Training needs at least one for each loading process of each device.
         video_timeout: Seconds that one video may take; give more for every frame of long videos. It does not change
             the crops.
+        replace: Let crops that were cut with other settings be replaced; else they are kept, and this is refused.
 
     Raises:
         DatasetNotFoundError: ``root`` is missing or has no known layout, or not one face was found.
@@ -144,6 +146,8 @@ def extract(
             requests = requests_of(records, extraction.spec)
             families = families_of(records)
             check_replaceable(root, out, records)
+            with storing(out):
+                check_settings(out, extraction.spec, replace)
             keys = list(records) if share is None else sorted(share_of(families, share))
             reports = dict(zip(keys, _reports(out, keys), strict=True))
             stored = Stored(out, store, requests)
@@ -290,7 +294,7 @@ def _finish(
     except SplitError as error:
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")
-    summary = replace(summary, splits=_count_splits(manifest))
+    summary = dataclasses.replace(summary, splits=_count_splits(manifest))
     if holds_shards(out):
         index_shards(manifest)
     manifest.write()

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from resgat_pl.data.fragments import fragment_path
-from resgat_pl.data.locations import is_remote, listing, make_folder, names_in, refresh, remove_tree
-from resgat_pl.data.manifest import refuse_newer
+from resgat_pl.data.locations import (
+    is_remote,
+    listing,
+    make_folder,
+    names_in,
+    read_bytes,
+    readable,
+    refresh,
+    remove_tree,
+    write_atomic,
+)
+from resgat_pl.data.manifest import MANIFEST_NAME, refuse_newer
 from resgat_pl.errors import ConfigError
+
+SETTINGS_NAME: Final = "extraction.json"
+"""What crops are cut with, written before the first of them."""
 
 
 def prepare_out(root: Path, out: Path) -> None:
@@ -41,6 +59,48 @@ def check_replaceable(root: Path, out: Path, keys: Iterable[str]) -> None:
             f"{out} holds the crops of {len(present):,} videos, none of which is asked for from {root}: they are of "
             "another data set or form of it, and nothing was changed. Name another folder for these crops."
         )
+
+
+def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
+    """Keep crops, which may be a day's work, from being replaced because an option was forgotten; note the settings.
+
+    Args:
+        out: The folder.
+        spec: ``Extraction.spec`` of what is to be cut.
+        replace: Crops of other settings may be replaced.
+
+    Raises:
+        ConfigError: The crops that are there were cut with other settings, which it names.
+        StorageError: The settings cannot be written.
+    """
+    spec = json.loads(json.dumps(spec))
+    there = _settings(out)
+    if there == spec:
+        return
+    if there is not None and not replace and names_in(out / "fragments", ".parquet"):
+        differ = [name for name in sorted(there.keys() | spec.keys()) if there.get(name) != spec.get(name)]
+        told = ", ".join(f"{name} {there.get(name)} there and {spec.get(name)} here" for name in differ)
+        raise ConfigError(
+            f"{out} holds crops that were cut with other settings ({told}), and nothing was changed. Give the same "
+            "ones as --extraction options, name another folder, or let resgat extract replace all crops with "
+            "--replace true."
+        )
+    write_atomic(out / SETTINGS_NAME, json.dumps(spec, indent=1, sort_keys=True).encode())
+
+
+def _settings(out: Path) -> dict[str, Any] | None:
+    """What the crops that are there were cut with; None where there are none, or nothing says so."""
+    try:
+        found = json.loads(read_bytes(out / SETTINGS_NAME))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):  # of before there was this file, or lost
+        try:
+            notes = pq.read_schema(readable(out / MANIFEST_NAME)).metadata or {}
+            found = json.loads(notes[b"resgat"])["extraction"]
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
 
 
 def sweep(out: Path) -> None:

@@ -21,8 +21,16 @@ def test_prepare_data_extracts_when_missing_or_stale(ffpp_root: Path, tmp_path: 
     written = (tmp_path / "crops" / "manifest.parquet").stat().st_mtime_ns
     data.prepare_data()
     assert (tmp_path / "crops" / "manifest.parquet").stat().st_mtime_ns == written
-    FaceDataModule(tmp_path / "crops", root=ffpp_root, extraction=Extraction(frames=1, size=64)).prepare_data()
-    assert len(Manifest.read(tmp_path / "crops")) == 42
+    other = FaceDataModule(tmp_path / "crops", root=ffpp_root, extraction=Extraction(frames=1, size=64))
+    with pytest.raises(ConfigError, match="cut with other settings"):
+        other.prepare_data()
+    victim = next((tmp_path / "crops" / "fragments").glob("*.parquet"))
+    whole = victim.read_bytes()
+    victim.unlink()
+    (tmp_path / "crops" / "manifest.parquet").unlink()
+    data.prepare_data()
+    assert victim.read_bytes() == whole
+    assert len(Manifest.read(tmp_path / "crops")) == 3 * 42
 
 
 def test_batches(ffpp_crops: Path) -> None:

@@ -154,10 +154,18 @@ def test_a_repaired_video_is_taken_in(root: Path, ffpp_crops: Path, tmp_path: Pa
     assert digest(tmp_path / "out") == digest(ffpp_crops)
 
 
-def test_other_settings_replace_the_crops(ffpp_root: Path, tmp_path: Path) -> None:
+def test_other_settings_replace_the_crops_only_if_told_to(ffpp_root: Path, tmp_path: Path) -> None:
     extract(ffpp_root, tmp_path, extraction=SMALL)
+    before = digest(tmp_path)
     other = Extraction(frames=2, size=48, image_format="jpg")
     assert not is_current(ffpp_root, tmp_path, None, other)
+    for has_settings in (True, False):  # before there was the file, the manifest said it alone
+        with pytest.raises(ConfigError, match=r"frames 3 there and 2 here, image png there and jpg-95 here, size 64"):
+            extract(ffpp_root, tmp_path, extraction=other)
+        if has_settings:
+            assert digest(tmp_path) == before
+            (tmp_path / "extraction.json").unlink()
+    extract(ffpp_root, tmp_path, extraction=other, replace=True)
     extract(ffpp_root, tmp_path, extraction=other)
     assert not [path for path in (tmp_path / "crops").rglob("*.png") if not path.stem.endswith("mask")]
     assert {len(v) for v in np.split(np.arange(len(Manifest.read(tmp_path))), 1)} == {2 * 42}
@@ -249,7 +257,7 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     assert all(len(side) == 1 for side in sides.values())
     assert set.union(*sides.values()) == {"train", "val", "test"}
     one = Extraction(frames=3, size=64, max_faces=1)
-    extract(tmp_path / "root", tmp_path / "out", extraction=one)
+    extract(tmp_path / "root", tmp_path / "out", extraction=one, replace=True)
     assert set(Manifest.read(tmp_path / "out").column("track")) == {0}
 
 

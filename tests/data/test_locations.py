@@ -157,7 +157,9 @@ def test_what_was_cut_is_not_cut_again_and_other_settings_replace_it(
     extract(ffpp_root, f"{bucket}/crops", extraction=SMALL)
     assert {name: fs.info(name)["created"] for name in first} == first
     other = Extraction(frames=2, size=48)
-    extract(ffpp_root, f"{bucket}/crops", extraction=other)
+    with pytest.raises(ConfigError, match="cut with other settings"):
+        extract(ffpp_root, f"{bucket}/crops", extraction=other)
+    extract(ffpp_root, f"{bucket}/crops", extraction=other, replace=True)
     extract(ffpp_root, tmp_path, extraction=other)
     assert contents(f"{bucket}/crops") == files(tmp_path)
 
