@@ -156,6 +156,16 @@ class Recovery(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the step's metrics are logged."""
         self._within = False
+        if trainer.state.fn != "fit":
+            self.on_test_start(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM from Lightning, whose handler waits for all ranks, which may be waiting for something else."""
+        before = trainer._signal_connector._original_handlers.get(signal.SIGTERM)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # type: ignore[arg-type]  # as Lightning got it from Python
+
+    on_predict_start = on_test_start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that ``last.ckpt`` is about to be written."""

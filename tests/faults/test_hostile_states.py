@@ -91,7 +91,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
         if key.startswith("ModelCheckpoint"):
             change(entry, home)
     places = [str(home / "id_rsa"), str(home / "metrics.csv")]
-    state["recovery"].update(csv=places[change is copies], rows=10**30 if change is copies else 100)
+    state["recovery"].update(csv=places[change is copies], rows=10**30 if change is removes else 100)
     hostile = tmp_path / "from" / "a_stranger" / "hostile.ckpt"
     hostile.parent.mkdir(parents=True)
     torch.save(state, hostile)
