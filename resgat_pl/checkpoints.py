@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -16,11 +18,16 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from resgat_pl.data.locations import is_remote, locate, make_folder, write_atomic
 from resgat_pl.data.room import is_refusal, not_stored
 from resgat_pl.errors import StorageError
+
+METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
+_UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""As ``write_atomic`` names what it has not finished."""
+_OLD: Final = 3600.0  # seconds
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -67,8 +74,9 @@ class CheckpointRoom(Callback):
             raise StorageError(problem)
         if trainer.is_global_zero and trainer.ckpt_path is not None:
             last = locate(str(trainer.ckpt_path))
-            for path in [] if is_remote(last) else last.parent.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+            own = {Path(callback.dirpath).absolute() for callback in _savers(trainer) if callback.dirpath}
+            if not is_remote(last):
+                _sweep(last.parent, 0.0 if last.parent.absolute() in own else _OLD)
 
 
 class WholeCSVLogger(CSVLogger):
@@ -97,23 +105,40 @@ class WholeCSVLogger(CSVLogger):
 
 
 class WholeWriter(ExperimentWriter):
-    """Writes the whole file each time: it is small, and saved every 100 steps."""
+    """Writes the whole file each time: it is small, and saved every 100 steps.
+
+    Rows that the file has already, since the logger's version is fixed, are kept: a training that goes on continues
+    after its checkpoint's, one that begins anew moves the file to ``metrics.1.csv`` (or the next number that is free),
+    and what is no training, such as a test, adds its own after them.
+    """
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
-        self._saved: list[dict[str, Any]] = []
+        self._saved: list[dict[str, Any]] | None = None
         self._names: list[str] = []
         self._text = ""
 
     def begin_with(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Put the rows of an earlier run before those of this one."""
-        self._saved = [*rows, *self._saved]
-        self._names = []
+        """Write the rows of an earlier run in the place of those that are there."""
+        self._saved, self._names = [], []
+        self.metrics = [*rows, *self.metrics]
+        self.save()
+
+    def begin_anew(self) -> None:
+        """Move the rows that are there out of the way."""
+        path = Path(self.metrics_file_path)
+        if path.exists():
+            number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.stem}.{n}.csv").exists())
+            path.rename(path.with_name(f"{path.stem}.{number}.csv"))
+            rank_zero_warn(f"{path} is of an earlier run: it is now {path.stem}.{number}.csv.")
+        self._saved, self._names = [], []
 
     def save(self) -> None:
         """Write all rows; those that cannot be written are kept for the next time."""
         if not self.metrics:
             return
+        if self._saved is None:
+            self._saved = self._there()
         names = sorted(set(self._names).union(*self.metrics, *([] if self._names else self._saved)))
         is_same = names == self._names  # else all rows get another form
         text = io.StringIO(newline="")
@@ -126,6 +151,24 @@ class WholeWriter(ExperimentWriter):
         write_atomic(locate(self.metrics_file_path), whole.encode())
         self._text, self._names = whole, names
         self._saved, self.metrics = [*self._saved, *self.metrics], []
+
+    def _check_log_dir_exists(self) -> None:
+        """Remove nothing, as Lightning does."""
+
+    def _there(self) -> list[dict[str, Any]]:
+        """The rows of the file; one that is no table is moved away."""
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return []
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
+        except (UnicodeDecodeError, csv.Error):
+            rows = [{}]
+        if all("step" in row and None not in row for row in rows):
+            return rows
+        self.begin_anew()
+        return []
 
 
 @contextmanager
@@ -154,6 +197,23 @@ def _last(trainer: Trainer) -> str | None:
     folders = [Path(callback.dirpath) for callback in _savers(trainer) if callback.dirpath]
     found = [folder / "last.ckpt" for folder in folders if (folder / "last.ckpt").is_file()]
     return str(found[0]) if found else (str(trainer.ckpt_path) if trainer.ckpt_path else None)
+
+
+def _sweep(folder: Path, age: float) -> None:
+    """Remove what killed runs left half-written; in the folder of another run, which may live, only what is old.
+
+    Args:
+        folder: A local folder.
+        age: Seconds.
+    """
+    for path in folder.glob(".*.tmp"):
+        if not _UNFINISHED.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            continue  # another program's
+        try:
+            if time.time() - path.stat().st_mtime >= age:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue
 
 
 def _savers(trainer: Trainer) -> list[ModelCheckpoint]:

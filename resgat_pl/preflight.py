@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _LASTING: Final = {
     "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
+_WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def require_groups(config: Namespace) -> None:
@@ -76,8 +78,11 @@ def same_wandb_run(config: Namespace, run: str | None) -> None:
 
     Args:
         config: The configuration.
-        run: Id of the W&B run; None where the checkpoint has none.
+        run: Id of the W&B run; None where the checkpoint has none. It becomes the name of a folder.
     """
+    if run is not None and not (isinstance(run, str) and _WANDB_ID.fullmatch(run)):
+        rank_zero_warn(f"The checkpoint names a W&B run {run!r:.100}, which is no id: a new run is started.")
+        return
     for logger in _wandb_loggers(config):
         arguments = logger.init_args
         if run is not None and arguments.get("id") is None and arguments.get("version") is None:

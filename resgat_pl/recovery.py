@@ -7,10 +7,8 @@ written between two optimiser steps only, and not right before a validation, whi
 
 from __future__ import annotations
 
-import csv
 import os
 import random
-import shutil
 import signal
 import subprocess
 import threading
@@ -24,11 +22,12 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.checkpoints import WholeWriter
-from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped
+from resgat_pl.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
 from resgat_pl.ranks import leaving
+from resgat_pl.resumed_files import checked, copy_whole, go_on_with_rows, remember, rows_written, take_along
 
 RECOVERY: Final = "recovery"
 """Key in a checkpoint."""
@@ -85,10 +84,32 @@ class Recovery(Callback):
         self._signal = 0
         self._heard_at = 0.0
         self._loaded: dict[str, Any] | None = None
+        self._loaded_step: int | None = None
+        self._remembered: dict[str, Any] = {}
         self._within = False
+        self._batches = 0
         self._before: dict[int, Any] = {}
         self._saved = time.monotonic()
+        self._saved_step = 0
         self._path = Path()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look whether all ranks go on from the same state: each has looked for it by itself.
+
+        Raises:
+            ConfigError: They do not; on all ranks.
+        """
+        if trainer.world_size == 1:
+            return
+        mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
+        found = [mine] * trainer.world_size
+        torch.distributed.all_gather_object(found, mine)
+        if different := next((rank for rank, other in enumerate(found) if other != found[0]), 0):
+            told = " and ".join(f"rank {rank} from {found[rank][0]} (step {found[rank][1]})" for rank in (0, different))
+            raise ConfigError(
+                f"The ranks do not go on from the same state: {told}. Keep runs on a disk that all machines see, wait "
+                "until it shows them the same, or name the checkpoint with --ckpt_path."
+            )
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, whose handlers save in the middle of a step or not at all."""
@@ -97,11 +118,24 @@ class Recovery(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where the checkpoint was written."""
         self._listen()
-        self._saved = time.monotonic()
+        self._note_saved(trainer)
         self._path = _last_path(trainer)
         state, self._loaded = self._loaded, None
+        if trainer.is_global_zero:
+            self._begin_rows(trainer, state)
+        if trainer.ckpt_path is not None:
+            self._remember(trainer)
         if state is None:
             return
+        try:
+            self._go_on(trainer, state)
+        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(
+                f"{trainer.ckpt_path} holds a state of a training that cannot be restored ({told}): take another one."
+            ) from error
+
+    def _go_on(self, trainer: Trainer, state: dict[str, Any]) -> None:
         if len(state["random"]) == trainer.world_size:
             set_random_states(state["random"][trainer.global_rank])
         else:
@@ -111,10 +145,6 @@ class Recovery(Callback):
             )
             torch.manual_seed(trainer.global_step * trainer.world_size + trainer.global_rank)
         trainer.callback_metrics.update(state["metrics"])
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, CSVLogger):
-                    _copy_rows(Path(str(trainer.ckpt_path)), state, logger)
         if state["row"] is not None:
             values, step = state["row"]
             trainer._logger_connector.log_metrics(values, step=step)
@@ -126,29 +156,41 @@ class Recovery(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the step's metrics are logged."""
         self._within = False
+        if trainer.state.fn != "fit":
+            self.on_test_start(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM from Lightning, whose handler waits for all ranks, which may be waiting for something else."""
+        before = trainer._signal_connector._original_handlers.get(signal.SIGTERM)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # type: ignore[arg-type]  # as Lightning got it from Python
+
+    on_predict_start = on_test_start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that ``last.ckpt`` is about to be written."""
         self._within = False
-        self._saved = time.monotonic()
+        self._note_saved(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time, and stop if a signal came."""
         self._within = True
+        self._batches += 1
         loop = trainer.fit_loop.epoch_loop
         fetcher = trainer.fit_loop._data_fetcher
         last = loop._num_ready_batches_reached()
         if trainer.fast_dev_run or last or loop._should_accumulate() or loop._should_check_val_fx(fetcher):  # type: ignore[arg-type,attr-defined]
             return
-        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu" and batch_idx % _GPU_BATCHES:
+        if self._batches < self._between(trainer):
             return
+        self._batches = 0
         asked, due = self._agree(trainer, self._due(trainer))
         if asked:
             self._stop(trainer, asked)
         if due:
-            self._saved = time.monotonic()
+            self._note_saved(trainer)
             trainer.save_checkpoint(self._path)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,16 +200,20 @@ class Recovery(Callback):
             self._stop(trainer, asked, saved=True)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what is restored when training starts; take the best checkpoints along into this run's folder."""
-        if trainer.state.fn != "fit":
-            return
-        self._loaded = checkpoint.get(RECOVERY)
-        states = checkpoint.get("callbacks", {})
+        """Keep what is restored when training starts, and leave Lightning nothing of it that names files.
+
+        Raises:
+            WeightsError: The state is not one that this class wrote.
+        """
+        states = checkpoint.get("callbacks")
+        self._remembered = {}
         for callback in trainer.checkpoint_callbacks:
-            state = states.get(callback.state_key)
-            if isinstance(callback, ModelCheckpoint) and state and callback.dirpath is not None:
-                callback.current_score = state.get("current_score")  # Lightning stores it and forgets to restore it
-                _bring_along(state, Path(callback.dirpath), Path(str(trainer.ckpt_path)).parent, trainer.is_global_zero)
+            if isinstance(callback, ModelCheckpoint) and isinstance(states, dict):
+                self._remembered[callback.state_key] = states.pop(callback.state_key, None)
+        if trainer.state.fn == "fit":
+            self._loaded = checked(checkpoint.get(RECOVERY), trainer.ckpt_path)
+            step = checkpoint.get("global_step")
+            self._loaded_step = step if isinstance(step, int) else None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let this rank end in its own time."""
@@ -197,7 +243,7 @@ class Recovery(Callback):
             "random": states,
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "row": row,
-            **(_rows(trainer) if trainer.is_global_zero else {}),
+            **(rows_written(trainer) if trainer.is_global_zero else {}),
         }
 
     def _listen(self) -> None:
@@ -218,7 +264,36 @@ class Recovery(Callback):
     def _due(self, trainer: Trainer) -> bool:
         old = time.monotonic() - self._saved
         by_time = self.every_minutes is not None and old >= 60 * self.every_minutes
-        return by_time or (self.every_steps is not None and trainer.global_step % self.every_steps == 0)
+        return by_time or (self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps)
+
+    def _note_saved(self, trainer: Trainer) -> None:
+        self._saved, self._saved_step = time.monotonic(), trainer.global_step
+
+    def _between(self, trainer: Trainer) -> int:
+        """After how many batches the ranks agree, at the next step that can be saved."""
+        several = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        return _GPU_BATCHES if several else 1
+
+    def _begin_rows(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                if state is not None:
+                    go_on_with_rows(Path(str(trainer.ckpt_path)), state, logger)
+                elif isinstance(logger.experiment, WholeWriter):
+                    logger.experiment.begin_anew()
+
+    def _remember(self, trainer: Trainer) -> None:
+        """Let checkpoints go on from the best so far; rank 0 decides, since others may see another disk."""
+        for callback in trainer.checkpoint_callbacks:
+            if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+                continue
+            found, folder = None, str(callback.dirpath)
+            if trainer.is_global_zero and "://" not in folder:
+                state = self._remembered.get(callback.state_key)
+                found = take_along(state, Path(folder), Path(str(trainer.ckpt_path)))
+            found = trainer.strategy.broadcast(found)
+            if found is not None:
+                remember(callback, found)
 
     def _agree(self, trainer: Trainer, due: bool) -> tuple[int, bool]:
         """The signal that any rank got (0 for none), and whether any rank's clock says that it is time to save."""
@@ -240,8 +315,9 @@ class Recovery(Callback):
             connector = trainer._checkpoint_connector
             target = connector.hpc_save_path(str(trainer.default_root_dir))
             if trainer.is_global_zero and self._path.is_file():
-                shutil.copyfile(self._path, f"{target}.part")
-                Path(f"{target}.part").replace(target)
+                copy_whole(self._path, Path(target))
+                made = self._path.stat()
+                os.utime(target, ns=(made.st_atime_ns, made.st_mtime_ns))  # no newer than last.ckpt
             trainer.strategy.barrier("recovery")
         name = signal.Signals(number).name
         state = str(self._path) if self._path.is_file() else trainer.ckpt_path
@@ -253,31 +329,6 @@ class Recovery(Callback):
         stop = (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
         stop.checkpoint = None if state is None else str(state)
         raise stop
-
-
-def newest(root: str | Path | None, command: str) -> str | None:
-    """The newest ``last.ckpt``, or checkpoint of a SLURM job, of the runs of a folder, for ``--ckpt_path last``.
-
-    Args:
-        root: ``trainer.default_root_dir``; None is the working folder.
-        command: ``fit`` begins anew where there is none, so that a job may always be given ``--ckpt_path last``.
-
-    Raises:
-        ConfigError: There is none and ``command`` needs one.
-    """
-    folder = Path(root or ".")
-    runs = ("", "version_*/", "lightning_logs/version_*/")
-    places = [f"{run}checkpoints/last.ckpt" for run in runs]
-    found = [path for place in (*places, "hpc_ckpt_*.ckpt") for path in folder.glob(place)]
-    if not found:
-        message = f"there is no last.ckpt in {folder}/checkpoints or {folder}/version_*/checkpoints"
-        if command != "fit":
-            raise ConfigError(f"--ckpt_path last: {message}. Check trainer.default_root_dir, or name the file.")
-        rank_zero_info(f"--ckpt_path last: {message}; training starts at the beginning.")
-        return None
-    path = max(found, key=lambda path: path.stat().st_mtime)
-    rank_zero_info(f"--ckpt_path last: going on from {path}")
-    return str(path)
 
 
 def _last_path(trainer: Trainer) -> Path:
@@ -297,59 +348,3 @@ def _requeue() -> bool:
         rank_zero_warn(f"scontrol requeue {job} failed ({error}): queue the job again yourself.")
         return False
     return True
-
-
-def _bring_along(state: dict[str, Any], folder: Path, beside: Path, write: bool) -> None:
-    """Copy the files that a ModelCheckpoint remembers into its new folder, and let its state say so."""
-    if Path(state["dirpath"]) == folder:
-        return
-    # where they were written, or, where the run was moved, beside the checkpoint
-    sources = {
-        path: next((place for place in (Path(path), beside / Path(path).name) if place.is_file()), None)
-        for path in state["best_k_models"]
-    }
-    if absent := [path for path, source in sources.items() if source is None]:
-        rank_zero_warn(f"{absent[0]} is not there any more: which checkpoint is best starts anew.")
-        return
-
-    def moved(path: str) -> str:
-        return str(folder / Path(path).name) if path else path
-
-    if write:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, source in sources.items():
-            if source is not None and Path(path).name != "last.ckpt":  # written anew at the next epoch's end
-                shutil.copyfile(source, folder / f"{Path(path).name}.part")
-                (folder / f"{Path(path).name}.part").replace(folder / Path(path).name)
-    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[name] = moved(state[name])
-    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
-    state["dirpath"] = str(folder)
-
-
-def _rows(trainer: Trainer) -> dict[str, Any]:
-    """Write ``metrics.csv`` out, and say where it is and how many rows it has."""
-    for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):
-            logger.experiment.save()
-            path = Path(logger.experiment.metrics_file_path)
-            if path.is_file():
-                with path.open("rb") as file:
-                    return {"csv": str(path), "rows": sum(1 for _ in file) - 1}
-    return {"csv": None, "rows": 0}
-
-
-def _copy_rows(checkpoint: Path, state: dict[str, Any], logger: CSVLogger) -> None:
-    """Begin ``metrics.csv`` with the rows that it had when the checkpoint was written."""
-    writer = logger.experiment
-    target = Path(writer.metrics_file_path)
-    beside = checkpoint.parent.parent / target.name  # where the run was moved to
-    source = beside if beside.is_file() else Path(state.get("csv") or target)
-    if not state.get("rows") or target.exists() or not source.is_file():
-        return
-    with source.open("rb") as file:
-        lines = [line for line, _ in zip(file, range(state["rows"] + 1), strict=False)]
-    target.write_bytes(b"".join(lines))
-    writer.metrics_keys = lines[0].decode().strip().split(",")
-    if isinstance(writer, WholeWriter):
-        writer.begin_with(csv.DictReader(line.decode() for line in lines))

@@ -30,11 +30,12 @@ from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
 from resgat_pl.module import ResGATModule
 from resgat_pl.monitors import MonitorFallback
+from resgat_pl.newest import newest, starts_again
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
 from resgat_pl.ranks import end_together, lost_rank, note_rank
-from resgat_pl.recovery import Recovery, newest
+from resgat_pl.recovery import Recovery
 from resgat_pl.safe_loading import SafeLoading
 
 
@@ -100,11 +101,14 @@ class ResGATCLI(LightningCLI):
         Raises:
             WeightsError: It does not exist, is damaged, or holds code.
         """
-        options = self.config[self.config.subcommand]
+        command, options = self._command, self._config
+        if command == "fit" and options.get("ckpt_path") is None and starts_again(options):
+            options.ckpt_path = (
+                "last"  # else Lightning would look by itself, for what may be older, and compare nothing
+            )
         if options.get("ckpt_path") == "last":
-            options.ckpt_path = newest(options.trainer.default_root_dir, self.config.subcommand)
-        path = self._ckpt_path()
-        if path is not None:
+            options.ckpt_path = newest(options, command)
+        elif (path := self._ckpt_path()) is not None:
             read_file(path)
 
     def before_instantiate_classes(self) -> None:
@@ -259,6 +263,7 @@ def _quiet() -> None:
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Whether a line of Lightning's is news: no advertisement, no absent TPU, no default that is not ours."""
+    """Whether a line of Lightning's is news: no advertisement, no absent TPU, no default of others, nothing twice."""
     said = record.getMessage()
-    return not any(part in said for part in ("litlogger", "TPU available: False", "`weights_only` was not set"))
+    told = ("litlogger", "TPU available: False", "`weights_only` was not set", "Detected KeyboardInterrupt")
+    return not any(part in said for part in told)

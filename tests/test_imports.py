@@ -29,7 +29,9 @@ ALLOWED = {
     "callbacks": BASE | {"data", "metrics", "module", "provenance"},
     "explained_faces": BASE | {"data", "nn", "explain", "metrics", "module"},
     "ranks": BASE,
-    "recovery": BASE | {"checkpoints", "ranks"},
+    "recovery": BASE | {"checkpoints", "ranks", "resumed_files"},
+    "resumed_files": BASE | {"checkpoints", "data"},
+    "newest": BASE | {"nn"},
     "checkpoints": BASE | {"data"},
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }

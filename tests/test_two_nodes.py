@@ -183,7 +183,11 @@ def test_slurm_requeues_and_continues(ffpp_crops: Path, tmp_path: Path, monkeypa
     saved = tmp_path / "run" / "hpc_ckpt_1.ckpt"
     assert torch.load(saved, weights_only=False)["global_step"] == 2
     printed = resgat(*command)  # what SLURM starts again is the same command
-    assert f"Restoring states from the checkpoint path at {saved}" in printed
+    last = tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt"  # the same state, beside the best checkpoint
+    assert f"Restoring states from the checkpoint path at {last}" in printed
+    saved.unlink()
+    saved.with_name(".0123456789abcdef.tmp").write_bytes(b"half")  # a copy that was killed is no job's state
+    assert "Restoring states" not in resgat(*command)
 
 
 def test_an_interactive_job_is_no_slurm(ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -305,6 +306,8 @@ def _write(contents: Mapping[Path, bytes]) -> None:
     try:
         for part, path in unfinished.items():
             part.write_bytes(contents[path])
+            with part.open("rb") as file:
+                os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
         for part, path in unfinished.items():
             part.replace(path)
     finally:

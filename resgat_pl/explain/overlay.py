@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,10 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
             bar.ax.tick_params(labelsize=7)
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(unfinished, dpi=110, format=path.suffix[1:])
+        with unfinished.open("wb") as file:
+            figure.savefig(file, dpi=110, format=path.suffix[1:])
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

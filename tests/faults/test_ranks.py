@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.nn.weights import read_file
+
 CONF = Path(__file__).parent.parent / "conf"
 FAULT = """
 import os, signal, time
@@ -67,3 +69,54 @@ def test_the_other_rank_ends_and_says_which(
         assert f"This happened on rank {rank}; all ranks end." in printed
     ledger({"kill": "one of two ranks killed", "raise": "exception on one of two ranks"}[fault],
            tries=1, lost=0, recovered=1)  # fmt: skip
+
+
+LATE = """
+import os
+from lightning.pytorch import Callback
+
+class Late(Callback):
+    def setup(self, trainer, module, stage):
+        if os.environ["LATE"] == "yes" and trainer.global_rank == 1:  # its disk does not show the checkpoint yet
+            trainer._checkpoint_connector._restore_modules_and_callbacks = lambda *a, **k: None
+            trainer._checkpoint_connector.restore_training_state = lambda *a, **k: None
+"""
+
+
+@pytest.mark.long
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_two_ranks_go_on_together_or_not_at_all(ffpp_crops: Path, tmp_path: Path, ledger: Any) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    environment.pop("LOCAL_RANK", None)
+
+    def fit(epochs: int, late: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "tiny.yaml"), "--data.crops",
+                   str(ffpp_crops), "--trainer.default_root_dir", str(tmp_path / "run"), "--heatmaps.faces", "2",
+                   "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir",
+                   str(tmp_path / "run"), "--trainer.callbacks+", "late.Late", "--trainer.strategy", "ddp",
+                   "--trainer.devices", "2", "--trainer.max_epochs", str(epochs), "--ckpt_path", "last"]  # fmt: skip
+        more = {**environment, "LATE": late}
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, env=more, check=False)
+
+    done = fit(1, "no")
+    assert done.returncode == 0, done.stderr
+    done = fit(2, "yes")
+    assert done.returncode != 0
+    assert "The ranks do not go on from the same state: rank 0 from " in done.stderr
+    assert "Traceback" not in done.stderr
+    done = fit(2, "no")
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stdout + done.stderr
+    last = max((tmp_path / "run").rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
+    state = read_file(last)
+    (best,) = [
+        entry["best_model_path"]
+        for key, entry in state["callbacks"].items()
+        if key.startswith("ModelCheckpoint") and "'val" in key
+    ]
+    assert Path(best).parent == last.parent
+    assert Path(best).is_file()
+    assert state["epoch"] == 1
+    ledger("one of two ranks sees no checkpoint", tries=1, lost=0, recovered=1)
