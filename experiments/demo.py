@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.portraits import list_images
-from resgat_pl.errors import ResGATError
+from resgat_pl.errors import ResGATError, Stopped
 from resgat_pl.reproduce import train_and_test
 
 CROPS = 1800  # genuine ones, so that training fits into three minutes
@@ -49,9 +49,12 @@ def main() -> int:
         options = ["--config", str(CONFIG), "--data.root", str(out / "videos"), "--data.crops", str(out / "crops")]
         options += ["--data.extraction.frames", str(frames)]
         result = train_and_test(out, options)
+    except Stopped as stop:
+        print("demo: stopped; make demo begins anew", file=sys.stderr)
+        return stop.status
     except ResGATError as error:
         print(f"demo: error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     sheet = sorted(out.glob("version_*/heatmaps/test.png"))[-1]
     shutil.copy(sheet, out / "heatmaps.png")
     lines = ["| metric (test split) | value in %, 95 % interval over videos |", "|---|---|"]

@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         told = f"stopped by {stop}" if isinstance(stop, _Terminated) else "interrupted"
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"resgat: {told}; the same command continues finished work where it can", file=sys.stderr)
+            print(f"resgat: {told}; what is finished is kept: give the same command again", file=sys.stderr)
         return Stopped.status if isinstance(stop, _Terminated) else 130
 
 

@@ -289,7 +289,9 @@ def _check(
     if kind not in SUFFIX:
         raise ConfigError(f"--format is {kind!r}; it must be {' or '.join(SUFFIX)}.")
     if out.suffix != SUFFIX[kind]:
-        raise ConfigError(f"{out}: a file of the format {kind} must end in {SUFFIX[kind]}.")
+        meant = next((name for name, suffix in SUFFIX.items() if out.suffix == suffix), None)
+        hint = f" Or say --format {meant}." if meant else ""
+        raise ConfigError(f"{out}: a file of the format {kind} must end in {SUFFIX[kind]}.{hint}")
     if int8 and kind != "onnx":
         raise ConfigError("--int8 is there for --format onnx only.")
     if calibration is not None and not int8:

@@ -63,6 +63,7 @@ def reproduce(
 
     Raises:
         SomeRunsError: Runs failed; the others are in the tables.
+        ConfigError: No row's data set is there, or a name is unknown.
         Stopped: It was told to stop.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
@@ -98,6 +99,13 @@ def reproduce(
         raise SomeRunsError(
             f"{failed} of {chosen.size} runs failed, see the notes in the table and the messages above. The same "
             "command tries them again and keeps the others."
+        )
+    if not any(cell.runs for cell in cells):
+        tqdm.write(text)
+        roots = " and ".join(dict.fromkeys(row.root for row in chosen.rows))
+        raise ConfigError(
+            f"Nothing was run, for want of {roots}: let it name the data set's folder. To see how everything works on "
+            "synthetic data: --data synthetic"
         )
     return text
 

@@ -42,7 +42,9 @@ def prepare_out(root: Path, out: Path) -> None:
     try:
         make_folder(out / "fragments")
     except OSError as error:
-        raise ConfigError(f"{out}: the folder for the crops cannot be made ({error.strerror})") from None
+        raise ConfigError(
+            f"{out}: the folder for the crops cannot be made ({error.strerror}): name another one."
+        ) from None
 
 
 def check_replaceable(root: Path, out: Path, keys: Iterable[str]) -> None:

@@ -341,7 +341,7 @@ def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path
         running.send_signal(getattr(signal, name))
         _, told = running.communicate(timeout=60)
     assert running.returncode == 75, told
-    assert f"resgat: stopped by {name}; the same command continues" in told
+    assert f"resgat: stopped by {name}; what is finished is kept: give the same command again" in told
     assert "Traceback" not in told
     extract(ffpp_root, tmp_path / "crops", extraction=Extraction(frames=3, size=64))
     assert digest(tmp_path / "crops") == digest(ffpp_crops)
