@@ -14,7 +14,7 @@ from resgat_pl.data.paths import require_files, require_folder
 from resgat_pl.errors import ConfigError
 from resgat_pl.hardware import advice
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.provenance import PROVENANCE
+from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import differences
 
 _LASTING: Final = {
@@ -137,7 +137,7 @@ def compare(command: str, config: Namespace, here: str, checkpoint: Mapping[str,
     entry = checkpoint.get("resgat")
     if isinstance(entry, dict) and isinstance(entry.get("net"), dict):
         check_compatible(config.net.as_dict(), entry["net"])
-    there = str((checkpoint.get(PROVENANCE) or {}).get("config", ""))
+    there = (stored_provenance(checkpoint, "The checkpoint") or {}).get("config", "")
     for line in differences(privacy.without_paths(here), privacy.without_paths(there), command):
         rank_zero_info(line)
 

@@ -28,7 +28,9 @@ CHECKPOINT_VERSION = 1
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
 _LARGEST = 2**16
-"""Of a checkpoint's heads × hidden (the paper's are 4608) and of its images' side in px."""
+"""Of a checkpoint's heads × hidden; the paper's are 4608."""
+_LARGEST_IMAGE = 2048
+"""Side of the images in px: 16,384 nodes at stage 3."""
 
 
 class ResGAT(nn.Module):
@@ -216,10 +218,10 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
 
 def _check_size(config: Mapping[str, Any]) -> None:
     """Refuse a file's description of a network that no memory holds, before it is built."""
-    for name in ("heads", "hidden", "image_size"):
+    for name, most in (("heads", _LARGEST), ("hidden", _LARGEST), ("image_size", _LARGEST_IMAGE)):
         value = config.get(name, 1)
-        if type(value) is not int or not 1 <= value <= _LARGEST:
-            raise ConfigError(f"{name} is {str(value)[:40]!r}; it must be a whole number from 1 to {_LARGEST:,}.")
+        if type(value) is not int or not 1 <= value <= most:
+            raise ConfigError(f"{name} is {str(value)[:40]!r}; it must be a whole number from 1 to {most:,}.")
     if config.get("heads", 1) * config.get("hidden", 1) > _LARGEST:
         raise ConfigError(f"heads × hidden is more than {_LARGEST:,}.")
 
@@ -239,5 +241,7 @@ def _check(config: Mapping[str, Any]) -> None:
     for name in ("heads", "hidden"):
         if config[name] < 1:
             raise ConfigError(f"{name} is {config[name]}; it must be at least 1.")
+    if config["image_size"] > _LARGEST_IMAGE:
+        raise ConfigError(f"image_size is {config['image_size']}; it must be at most {_LARGEST_IMAGE:,}.")
     if not 0 <= config["dropout"] < 1:
         raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")
