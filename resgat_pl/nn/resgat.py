@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
-from resgat_pl.types import AttentionVersion, ResGATOutput
+from resgat_pl.types import AttentionVersion, Level, ResGATOutput
 from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]
@@ -164,7 +165,8 @@ class ResGAT(nn.Module):
             model = cls(**{**stored["net"], "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
-        load_strictly(model, {key[4:]: value for key, value in state.items() if key.startswith("net.")}, checkpoint)
+        weights = {str(key)[4:]: value for key, value in state.items() if str(key).startswith("net.")}
+        load_strictly(model, weights, checkpoint)
         return model.eval()
 
     @classmethod
@@ -185,13 +187,23 @@ class ResGAT(nn.Module):
 
 
 def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
-    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint.
+    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint, and what it says.
 
     Raises:
         WeightsError: Names the file, its format, and the version to install or what else to do.
     """
     again = "Train again with this version, or install the version that wrote it."
     check_version(entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER))
+    thresholds, temperature = entry.get("thresholds"), entry.get("temperature")
+    levels = thresholds if isinstance(thresholds, dict) else {}
+    if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
+        raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
+    if temperature is not None and not (_is_number(temperature) and 0 < temperature < math.inf):
+        raise WeightsError(f"{what} has the temperature {str(temperature)[:60]!r}: it must be above 0. {again}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

@@ -127,16 +127,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load ``state`` into ``module`` if names and shapes all match.
+    """Load ``state`` into ``module`` if names and shapes all match, see ``check_state``."""
+    check_state(module, state, path)
+    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
+
+
+def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
+    """Make sure that weights are those of a module.
 
     Args:
-        module: Receives the values.
+        module: Is to receive the values.
         state: Tensors by the names of ``module.state_dict()``.
         path: Where ``state`` comes from, for the message.
 
     Raises:
-        WeightsError: Names the missing, unexpected and misshapen entries.
+        WeightsError: Names the missing, unexpected and misshapen entries, or what is no tensor.
     """
+    if others := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(f"{path} holds no weights: {listed('entries that are no tensors', others)}.")
     expected = module.state_dict()
     # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
     missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
@@ -150,7 +158,6 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Pa
     differences = "; ".join(group for group in groups if group)
     if differences:
         raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")
-    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
 
 
 def listed(what: str, names: list[str]) -> str:
