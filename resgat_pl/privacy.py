@@ -32,7 +32,8 @@ _PRIVATE: Final = {
 }
 _FORGOTTEN: Final = ("WANDB_NOTES", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE")
 _ABSOLUTE: Final = re.compile(
-    r"(?:file:/+|(?<![\w/])~?/(?!/)|(?<![\w:/])//|(?<![\w/])~\w+/|(?<!\w)[A-Za-z]:[\\/]+|\\\\)[^\s\"'\]\[{},;]+", re.IGNORECASE
+    r"(?:file:/+|(?<![\w/])~?/(?!/)|(?<![\w:/])//|(?<![\w/])~\w+/|(?<!\w)[A-Za-z]:[\\/]+|\\\\)[^\s\"'\]\[{},;]+",
+    re.IGNORECASE,
 )
 """An absolute path of Unix or Windows, one below a home folder, or a ``file:`` URL, in whatever text; of other URLs,
 which name no place of this machine, nothing."""
