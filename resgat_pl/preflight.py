@@ -29,6 +29,8 @@ _LASTING: Final = {
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
 _LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
+_NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+"""Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
 _NO_VALIDATION: Final = " To train without validation set trainer.limit_val_batches to 0."
 _WRITTEN_BY: Final = "pytorch-lightning_version"
 _STATE: Final = {"optimizer_states", "lr_schedulers", "loops"}
@@ -55,6 +57,11 @@ def check_trainer(config: Namespace) -> None:
         ConfigError: Names the option.
     """
     trainer = config.trainer
+    if trainer.precision in _NOT_TRAINED_IN:
+        raise ConfigError(
+            f"trainer.precision is {trainer.precision}, in which ResGAT does not train: set 32, or bf16-mixed, where "
+            "the weights stay in 32 bits."
+        )
     for name, value, least, remedy in (
         ("accumulate_grad_batches", trainer.accumulate_grad_batches, 1, ""),
         ("check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1, _NO_VALIDATION),

@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 from resgat_pl.cli import main
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.errors import ConfigError, WeightsError
-from resgat_pl.hardware import advice
+from resgat_pl.hardware import advice, has_bf16
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
@@ -118,6 +118,9 @@ NUMBERS = {
     ("--trainer.val_check_interval", 0.0): "set trainer.limit_val_batches to 0",
     ("--trainer.gradient_clip_val", -0.5): "trainer.gradient_clip_val is -0.5",
     ("--trainer.max_epochs", -7): "You passed in -7",
+    ("--trainer.precision", "bf16-true"): "set 32, or bf16-mixed",
+    ("--trainer.precision", "16-true"): "set 32, or bf16-mixed",
+    ("--trainer.precision", "transformer-engine"): "set 32, or bf16-mixed",
 }
 
 
@@ -320,8 +323,26 @@ def test_precision_that_would_crawl(flags: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     crawls = "avx512_bf16" not in flags
-    for precision in ("bf16-mixed", "16-mixed", "bf16-true"):
+    for precision in ("bf16-mixed", "16-mixed", "bf16", "16"):  # on a CPU Lightning makes bfloat16 of all of them
         assert any(precision in line for line in advice("cpu", precision, "resnet18", 64, "fit")) == crawls
-    assert advice("cpu", "32", "resnet50", 224, "fit") == advice("cpu", "32-true", "resnet50", 224, "fit") == []
+    for precision in ("32", "32-true", "64", "64-true"):
+        assert advice("cpu", precision, "resnet50", 224, "fit") == []
     assert "No GPU was found" in " ".join(advice("auto", "32", "resnet50", 224, "fit"))
     assert advice("auto", "32", "resnet50", 224, "test") == advice("gpu", "bf16-mixed", "resnet50", 224, "fit") == []
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "fast"),
+    [
+        ("flags\t\t: fpu avx2 fma", False),
+        ("flags\t\t: fpu avx2 avx512f avx512dq", True),
+        ("flags\t\t: fpu avx2 avx512f avx512dq avx512_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("Features\t: fp asimd", False),
+        ("nothing known", True),
+    ],
+)
+def test_processors_that_compute_in_bfloat16(cpuinfo: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
+    assert has_bf16() == fast
