@@ -29,7 +29,7 @@ CHECKPOINT_VERSION = 1
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
 _LARGEST = 2**16
-"""Of a checkpoint's heads × hidden; the paper's are 4608."""
+"""Of heads × hidden; the paper's are 4608."""
 _LARGEST_IMAGE = 2048
 """Side of the images in px: 16,384 nodes at stage 3."""
 
@@ -118,6 +118,7 @@ class ResGAT(nn.Module):
             ConfigError: The images are too small for a grid of 2×2 nodes.
         """
         self.grid.fit(*self.backbone.grid_shape(*images.shape[-2:]))
+        images = images.to(self.mean.dtype)  # 64 bits, if the network was made so
         if self.config["normalize"] == "imagenet":
             images = (images - self.mean) / self.std
         feature_map: Tensor = self.backbone(images)
@@ -161,7 +162,6 @@ class ResGAT(nn.Module):
             )
         check_checkpoint(stored, checkpoint)
         try:
-            _check_size(stored["net"])
             model = cls(**{**stored["net"], "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
@@ -229,12 +229,12 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
 
 
 def _check_size(config: Mapping[str, Any]) -> None:
-    """Refuse a file's description of a network that no memory holds, before it is built."""
+    """Refuse a network that no memory holds, before it is built."""
     for name, most in (("heads", _LARGEST), ("hidden", _LARGEST), ("image_size", _LARGEST_IMAGE)):
-        value = config.get(name, 1)
+        value = config[name]
         if type(value) is not int or not 1 <= value <= most:
-            raise ConfigError(f"{name} is {str(value)[:40]!r}; it must be a whole number from 1 to {most:,}.")
-    if config.get("heads", 1) * config.get("hidden", 1) > _LARGEST:
+            raise ConfigError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most:,}.")
+    if config["heads"] * config["hidden"] > _LARGEST:
         raise ConfigError(f"heads × hidden is more than {_LARGEST:,}.")
 
 
@@ -250,10 +250,6 @@ def _check(config: Mapping[str, Any]) -> None:
         if config[name] not in get_args(choice):
             allowed = " or ".join(str(value) for value in get_args(choice))
             raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
-    for name in ("heads", "hidden"):
-        if config[name] < 1:
-            raise ConfigError(f"{name} is {config[name]}; it must be at least 1.")
-    if config["image_size"] > _LARGEST_IMAGE:
-        raise ConfigError(f"image_size is {config['image_size']}; it must be at most {_LARGEST_IMAGE:,}.")
+    _check_size(config)
     if not 0 <= config["dropout"] < 1:
         raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")
