@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.errors import ConfigError
 from resgat_pl.explain.overlay import overlay, save_sheet, scales_of
 from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
@@ -29,13 +30,20 @@ class Heatmaps(Callback):
     for.
 
     Args:
-        faces: Size of the set, half real and half fake.
+        faces: Size of the set, half real and half fake; 0 for none.
         every_n_epochs: Explain after every n-th validation epoch.
         log_images: Also send the faces to W&B. They are faces of people: off unless the configuration says so.
+
+    Raises:
+        ConfigError: A number is out of range.
     """
 
     def __init__(self, faces: int = 16, every_n_epochs: int = 1, log_images: bool = False) -> None:
         super().__init__()
+        if faces < 0 or every_n_epochs < 1:
+            raise ConfigError(
+                f"heatmaps.faces is {faces} and heatmaps.every_n_epochs {every_n_epochs}: need at least 0 and 1."
+            )
         self.log_images = log_images
         self.faces = faces
         self.every_n_epochs = every_n_epochs
@@ -58,7 +66,10 @@ class Heatmaps(Callback):
             rank_zero_warn("Heatmaps needs a FaceDataModule and a ResGATModule; nothing is drawn.")
             return
         faces = data.faces(split)
-        seen = explain_faces(pl_module, faces, choose_faces(faces, self.faces))
+        chosen = choose_faces(faces, self.faces)
+        if not len(chosen):
+            return
+        seen = explain_faces(pl_module, faces, chosen)
         target = Path(folder) / "heatmaps" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(seen.sheet(), target, f"{split} faces" + ("" if name == split else f", {name}"))

@@ -20,10 +20,19 @@ from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, sq
 from resgat_pl.data.frames import DECODER_ERRORS, MOST_PIXELS, Frame, Media, read_image
 from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import DatasetNotFoundError, ManifestError, MediaError
+from resgat_pl.errors import DatasetNotFoundError, ManifestError, MediaError, WeightsError
 
 _IMAGES: Final = IMAGE_SUFFIXES
 _VIDEOS: Final = VIDEO_SUFFIXES | {"mpg", "mpeg", "wmv", "3gp", "ts", "flv", "ogv"}
+
+_RANGES: Final = {
+    "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
+    "margin": (0.5, 10.0),
+    "min_face": (0.0, 1.0),
+    "max_side": (1, 2**16),
+    "min_score": (0.0, 1.0),
+}
+"""Smallest and largest settings that a checkpoint can name."""
 
 
 class Medium(NamedTuple):
@@ -114,6 +123,9 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
     Returns:
         The settings that matter for a crop (size, margin, image format, face detector; the others are defaults), and
         in words what of them had to be assumed.
+
+    Raises:
+        WeightsError: The checkpoint names settings with which no crops can have been cut.
     """
     spec = _spec(provenance)
     default = Extraction()
@@ -122,9 +134,16 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
             f"The checkpoint does not say how its training crops were cut out: {default.size} px, margin "
             f"{default.margin} and the face detector MTCNN are assumed."
         ]
+    for key, (least, most) in _RANGES.items():
+        value = spec.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise WeightsError(
+                f"The checkpoint says that its crops were cut out with extraction.{key} = {str(value)[:40]!r}; it must "
+                f"be {least:g} to {most:g}. Take the checkpoint as resgat fit wrote it."
+            )
     assumed = []
     detector: FaceDetector | None = None
-    name = spec.get("detector")
+    name = str(spec.get("detector"))[:100]
     if name == "MTCNN":
         detector = MTCNN(**{key: spec[key] for key in ("min_face", "max_side", "min_score") if key in spec})
     elif name == "WholeFrame":
@@ -135,11 +154,12 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
             "boxes differ somewhat. Give --detector to use the same."
         )
     image = str(spec.get("image", "png"))
+    quality = image.partition("-")[2]
     settings = Extraction(
         size=int(spec.get("size", default.size)),
         margin=float(spec.get("margin", default.margin)),
         image_format="jpg" if image.startswith("jpg") else "png",
-        quality=int(image.partition("-")[2] or default.quality),
+        quality=int(quality) if re.fullmatch("[1-9][0-9]?|100", quality) else default.quality,
         detector=detector,
     )
     return settings, assumed
@@ -248,7 +268,10 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     data = (provenance or {}).get("data") or {}
     if data.get("extraction"):
         return dict(data["extraction"])
-    # Checkpoints from before the settings were kept still name their crops, which may be here.
+    # Checkpoints from before the settings were kept still name their crops, which may be here; a stranger's must not
+    # make this machine call a server.
+    if "://" in str(data.get("crops", "")):
+        return {}
     try:
         manifest = Manifest.read(data["crops"])
     except (KeyError, ManifestError):

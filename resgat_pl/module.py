@@ -21,6 +21,7 @@ from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible
+from resgat_pl.nn.weights import check_state
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 from resgat_pl.versions import WRITER
 
@@ -73,8 +74,10 @@ class ResGATModule(LightningModule):
         compile_net: bool = False,
     ) -> None:
         super().__init__()
-        if mask_loss_weight < 0:
+        if not 0 <= mask_loss_weight < math.inf:
             raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
+        if not 0 < pos_weight < math.inf:
+            raise ConfigError(f"model.pos_weight is {pos_weight}; it must be more than 0.")
         if lr_batch is not None and lr_batch < 1:
             raise ConfigError(f"model.lr_batch is {lr_batch}; it must be at least 1, or null.")
         self.net = net
@@ -203,13 +206,14 @@ class ResGATModule(LightningModule):
         """Refuse a checkpoint of another architecture: the configuration decides, the checkpoint must fit it.
 
         Raises:
-            WeightsError: Names each value that differs.
+            WeightsError: Names each value that differs, or the weights that do not fit.
         """
         entry = checkpoint.get("resgat")
         if not isinstance(entry, dict) or "net" not in entry:
             raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
         check_checkpoint(entry, "The checkpoint")
         check_compatible(self.net.config, entry["net"])
+        check_state(self, checkpoint["state_dict"], "The checkpoint")
         self.thresholds = entry.get("thresholds")
         self.temperature = entry.get("temperature")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -12,11 +13,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from resgat_pl import privacy
 from resgat_pl.data.layouts import check_root
 from resgat_pl.data.paths import require_files, require_folder
-from resgat_pl.errors import ConfigError
+from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.hardware import advice
+from resgat_pl.metrics.binary import METRICS
+from resgat_pl.mistakes import nearest
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.provenance import PROVENANCE
+from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import differences
+from resgat_pl.types import Level
 
 _LASTING: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
@@ -26,6 +30,13 @@ _LASTING: Final = {
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
 _WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
+_NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+"""Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
+_NO_VALIDATION: Final = " To train without validation set trainer.limit_val_batches to 0."
+_WRITTEN_BY: Final = "pytorch-lightning_version"
+_STATE: Final = {"optimizer_states", "lr_schedulers", "loops"}
+"""What Lightning needs of a checkpoint to go on."""
 
 
 def require_groups(config: Namespace) -> None:
@@ -39,6 +50,74 @@ def require_groups(config: Namespace) -> None:
             raise ConfigError(
                 f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."
             )
+
+
+def check_trainer(config: Namespace) -> None:
+    """Refuse numbers with which Lightning fails only in the first epoch, or does the opposite of training.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    trainer = config.trainer
+    if trainer.precision in _NOT_TRAINED_IN:
+        raise ConfigError(
+            f"trainer.precision is {trainer.precision}, in which ResGAT does not train: set 32, or bf16-mixed, where "
+            "the weights stay in 32 bits."
+        )
+    for name, value, least, remedy in (
+        ("accumulate_grad_batches", trainer.accumulate_grad_batches, 1, ""),
+        ("check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1, _NO_VALIDATION),
+        ("gradient_clip_val", trainer.gradient_clip_val, 0, " Less would turn gradients round."),
+    ):
+        if value is not None and not least <= value < math.inf:
+            raise ConfigError(f"trainer.{name} is {value}; it must be at least {least}, or null.{remedy}")
+    if trainer.val_check_interval == 0:
+        raise ConfigError(f"trainer.val_check_interval is 0; it must be more than 0, or null.{_NO_VALIDATION}")
+    if config.early_stopping.patience < 0:
+        raise ConfigError(f"early_stopping.patience is {config.early_stopping.patience}; it must be at least 0.")
+
+
+def check_callbacks(command: str, config: Namespace) -> None:
+    """Refuse what checkpoints and early stopping would only fail on after an epoch, or what would cost the best one.
+
+    Raises:
+        ConfigError: They go by a metric that there is not, or in its wrong direction, or write over other checkpoints.
+    """
+    checkpoint = config.checkpoint
+    if checkpoint.save_on_exception:
+        raise ConfigError(
+            "checkpoint.save_on_exception is true: a run that is stopped or fails would put its present weights in "
+            "the place of the best ones. Leave it out: recovery keeps last.ckpt, from which --ckpt_path last goes on."
+        )
+    if checkpoint.filename == "last":
+        raise ConfigError(
+            "checkpoint.filename is last, which is the name of the file that training goes on from: choose another, "
+            "such as best."
+        )
+    if command != "fit":
+        return
+    known = _logged(config)
+    for group in ("checkpoint", "early_stopping"):
+        monitor, mode = config[group].monitor, config[group].mode
+        # callbacks of the user's may log what they like
+        if monitor in {None, "epoch", "step"} or (monitor not in known and config.trainer.callbacks):
+            continue
+        if monitor not in known:
+            hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
+            raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
+        right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
+        if mode != right:
+            raise ConfigError(
+                f"{group}.monitor is {monitor} and {group}.mode is {mode}, so the worst epoch would count as the best: "
+                f"set --{group}.mode {right}."
+            )
+
+
+def _logged(config: Namespace) -> list[str]:
+    """What ``ResGATModule`` logs in training."""
+    guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
+    scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
+    return [*scores, "val/loss", "train/loss", *guided]
 
 
 def guard_loggers(config: Namespace) -> None:
@@ -137,12 +216,24 @@ def compare(command: str, config: Namespace, here: str, checkpoint: Mapping[str,
         checkpoint: The checkpoint's content.
 
     Raises:
-        WeightsError: The checkpoint holds another network, or the state of another optimiser.
+        WeightsError: It is no checkpoint of ``resgat fit``, or holds another network, the state of another optimiser,
+            or none where training is to go on.
     """
-    entry = checkpoint.get("resgat")
-    if isinstance(entry, dict) and isinstance(entry.get("net"), dict):
-        check_compatible(config.net.as_dict(), entry["net"])
-    there = str((checkpoint.get(PROVENANCE) or {}).get("config", ""))
+    path, entry = config.ckpt_path, checkpoint.get("resgat")
+    net = entry.get("net") if isinstance(entry, dict) else None
+    if not isinstance(net, dict) or not isinstance(checkpoint.get("state_dict"), dict) or _WRITTEN_BY not in checkpoint:
+        raise WeightsError(
+            f"{path} is no checkpoint of resgat fit: it lacks resgat.net, state_dict or {_WRITTEN_BY}. A state dict of "
+            "the encoder is given as --net.weights; a model_weights.pth of the paper's authors is read in Python by "
+            "ResGAT.from_published."
+        )
+    check_compatible(config.net.as_dict(), net)
+    if command == "fit" and not checkpoint.keys() >= _STATE:
+        raise WeightsError(
+            f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "
+            "testing (safetensors, or save_weights_only). Go on from last.ckpt of its run, or train anew."
+        )
+    there = (stored_provenance(checkpoint, "The checkpoint") or {}).get("config", "")
     for line in differences(privacy.without_paths(here), privacy.without_paths(there), command):
         rank_zero_info(line)
 

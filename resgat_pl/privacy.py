@@ -31,8 +31,14 @@ _PRIVATE: Final = {
     "WANDB_NAME": "private",
 }
 _FORGOTTEN: Final = ("WANDB_NOTES", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE")
-_ABSOLUTE: Final = re.compile(r"(?:(?<![\w:/])~?/|(?<!\w)[A-Za-z]:\\|\\\\)[^\s\"'\]\[{},;]+")
-"""An absolute path of Unix or Windows, or one below the home folder, in whatever text; not the slashes of a URL."""
+_ABSOLUTE: Final = re.compile(
+    r"(?:file:/+|(?<![\w/])~?/(?!/)|(?<![\w:/])//|(?<![\w/])~\w+/|(?<!\w)[A-Za-z]:[\\/]+|\\\\)[^\s\"'\]\[{},;]+",
+    re.IGNORECASE,
+)
+"""An absolute path of Unix or Windows, one below a home folder, or a ``file:`` URL, in whatever text; of other URLs,
+which name no place of this machine, nothing."""
+_USER: Final = re.compile(r"(?<=://)[^\s/\"']*@")
+"""Name and password in a URL."""
 
 
 def settings(private: bool, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -50,12 +56,14 @@ def settings(private: bool, environment: MutableMapping[str, str] = os.environ) 
 
 
 def without_paths(value: Any) -> Any:
-    """Plain values with absolute paths in any text cut down to their last names."""
+    """Plain values with absolute paths in any text cut down to their last names, and URLs without user and password."""
     if isinstance(value, Mapping):
         return {name: without_paths(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [without_paths(inner) for inner in value]
-    return value if value is None or isinstance(value, bool | int | float) else _ABSOLUTE.sub(_last, str(value))
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _ABSOLUTE.sub(_last, _USER.sub("", str(value)))
 
 
 def _last(found: re.Match[str]) -> str:

@@ -10,10 +10,10 @@ import hashlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,16 @@ from resgat_pl.nn.weights import listed, read_file
 
 PROVENANCE: Final = "provenance"
 """Key of the provenance in a checkpoint and in a results file."""
+_KINDS: Final[dict[str, type]] = {"config": str, "leaky": list, "train_videos": Tensor}
+_DATA_KINDS: Final[dict[str, type]] = {
+    "crops": str,
+    "manifest": str,
+    "splits": str,
+    "extraction": dict,
+    "protocol": dict,
+    "counts": dict,
+}
+"""Types of what is read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
     "torch",
     "torchvision",
@@ -102,6 +112,32 @@ def video_hashes(keys: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.sort(np.frombuffer(digests, "<i8").astype(np.int64)))
 
 
+def stored_provenance(content: Mapping[str, Any], what: object) -> dict[str, Any] | None:
+    """The provenance in the content of a checkpoint, which may be a stranger's; None where it has none.
+
+    Raises:
+        WeightsError: A part of it is of another type than ``RunProvenance`` writes.
+    """
+    stored = content.get(PROVENANCE)
+    if stored is None:
+        return None
+    data = stored.get("data") if isinstance(stored, dict) else None
+    parts: dict[str, tuple[Any, type]] = {
+        "provenance": (stored, dict),
+        "provenance.data": ({} if data is None else data, dict),
+    }
+    for tree, place, kinds in ((stored, "provenance", _KINDS), (data, "provenance.data", _DATA_KINDS)):
+        if isinstance(tree, dict):
+            parts |= {f"{place}.{name}": (tree[name], kind) for name, kind in kinds.items() if name in tree}
+    for place, (value, kind) in parts.items():
+        if not isinstance(value, kind) or (isinstance(value, Tensor) and (value.ndim, value.dtype) != (1, torch.int64)):
+            raise WeightsError(
+                f"{what} was not written by resgat fit: its {place} is a {type(value).__name__} of another kind. Take "
+                "the checkpoint as it was written."
+            )
+    return cast("dict[str, Any]", stored)
+
+
 def check_unseen(
     checkpoint: str | Path, stored: dict[str, Any] | None, manifest: Manifest, allow_leakage: bool = False
 ) -> list[str]:
@@ -130,8 +166,8 @@ def check_unseen(
             )
         rank_zero_warn(f"{message} Results are stamped as of unknown leakage.")
         return ["unknown"]
-    same_splits = stored["data"]["splits"] == manifest.split_fingerprint()
-    leaky = set(stored["leaky"]) if same_splits else set()
+    same_splits = (stored.get("data") or {}).get("splits") == manifest.split_fingerprint()
+    leaky = set(map(str, stored.get("leaky", ()))) if same_splits else set()
     tested = manifest.split_videos("test")
     known = set(stored["train_videos"].tolist())
     seen = [key for key in tested if int(video_hashes([key])[0]) in known]
@@ -183,7 +219,8 @@ class RunProvenance(SaveConfigCallback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """When training goes on, keep in mind what was trained on before: the split may have changed."""
-        self._earlier = (checkpoint.get(PROVENANCE) or {}).get("train_videos", self._earlier)
+        stored = stored_provenance(checkpoint, "The checkpoint") or {}
+        self._earlier = stored.get("train_videos", self._earlier)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the provenance and the hashes of the training videos."""
@@ -204,7 +241,7 @@ class RunProvenance(SaveConfigCallback):
         data, path = _data(trainer), trainer.ckpt_path
         if data is None or path is None:
             return
-        stored = read_file(path).get(PROVENANCE)
+        stored = stored_provenance(read_file(path), path)
         self.leaky = check_unseen(path, stored, data.manifest, data.allow_leakage)
         plain = {name: value for name, value in (stored or {}).items() if name != "train_videos"}
         self.tested = {"path": str(path), PROVENANCE: plain or None}

@@ -35,6 +35,10 @@ _OF_THE_MACHINE: Final = (
 )
 """Settings that may differ without a word."""
 _ABSENT: Final = "(not set)"
+_LONGEST: Final = 2**17
+"""Characters of a configuration; ours have some 7,000."""
+_LONGEST_KEY: Final = 200
+_DEEPEST: Final = 20
 
 
 def differences(here: str, there: str, command: str) -> list[str]:
@@ -52,7 +56,7 @@ def differences(here: str, there: str, command: str) -> list[str]:
         WeightsError: The classes of optimiser or schedule differ, so that training cannot go on from their state.
     """
     mine, theirs = dict(leaves(_parsed(here))), dict(leaves(_parsed(there)))
-    if not theirs:
+    if not mine or not theirs:
         return []
     lines = []
     for key in sorted(mine.keys() | theirs.keys()):
@@ -70,10 +74,35 @@ def differences(here: str, there: str, command: str) -> list[str]:
     return lines
 
 
+class _Loader(yaml.BaseLoader):
+    """Reads what a file of a stranger's calls its configuration: texts, lists and dictionaries, each said once.
+
+    All scalars are texts, which are compared and printed: what a number or a date must look like does not matter.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse what ours do not have: aliases, with which 600 bytes can mean a million values, and long paths."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+        long = (
+            isinstance(parent, yaml.MappingNode) and index is None and len(getattr(event, "value", "")) > _LONGEST_KEY
+        )
+        if isinstance(event, yaml.AliasEvent) or self._depth >= _DEEPEST or long:
+            raise yaml.YAMLError("no configuration of resgat")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def _parsed(text: str) -> Any:
+    """Nothing where it is no configuration."""
+    if len(text) > _LONGEST:
+        return None
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, AttributeError):
+        return _Loader(text).get_single_data()
+    except (yaml.YAMLError, ValueError):
         return None
 
 
@@ -87,5 +116,5 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    text = "null" if value is None else str(value)
+    text = str(value)
     return text if len(text) <= 60 else text[:60] + "…"

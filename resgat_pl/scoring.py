@@ -23,7 +23,7 @@ from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import Predictions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
-from resgat_pl.provenance import PROVENANCE, check_unseen
+from resgat_pl.provenance import check_unseen, stored_provenance
 from resgat_pl.types import Level
 
 
@@ -55,7 +55,7 @@ class Detector:
         content = read_file(path)
         net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
         entry = content["resgat"]
-        return cls(path, net, entry.get("thresholds"), content.get(PROVENANCE), entry.get("temperature"))
+        return cls(path, net, entry.get("thresholds"), stored_provenance(content, path), entry.get("temperature"))
 
     @property
     def data(self) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jsonargparse import ActionYesNo, Namespace, set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -37,6 +38,8 @@ from resgat_pl.provenance import RunProvenance
 from resgat_pl.ranks import end_together, lost_rank, note_rank
 from resgat_pl.recovery import Recovery
 from resgat_pl.safe_loading import SafeLoading
+
+_TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
 class ResGATCLI(LightningCLI):
@@ -111,12 +114,23 @@ class ResGATCLI(LightningCLI):
         elif (path := self._ckpt_path()) is not None:
             read_file(path)
 
+    def _set_seed(self) -> None:
+        """Seed all generators.
+
+        Raises:
+            ConfigError: A generator does not take such a number.
+        """
+        with values_refused("seed_everything"):
+            super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
         command, config = self._command, self._config
         preflight.require_groups(config)
         require_data(config.data.root, config.data.crops)
         preflight.guard_loggers(config)
+        preflight.check_trainer(config)
+        preflight.check_callbacks(command, config)
         preflight.without_validation(command, config)
         preflight.keep_private(config)
         path = self._ckpt_path()
@@ -218,6 +232,8 @@ def run(args: Sequence[str]) -> None:
         raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
+    except MisconfigurationException as error:  # what Lightning finds only when it begins
+        raise ConfigError(_misconfigured(str(error))) from error
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
     except RuntimeError as error:  # torch has no type of its own for a broken connection
@@ -232,6 +248,13 @@ def run(args: Sequence[str]) -> None:
     except Exception as error:
         note_rank(error)
         raise
+
+
+def _misconfigured(message: str) -> str:
+    told = " ".join(message.split())[:600]
+    if _TOO_FEW_EPOCHS in told:
+        return f"{told} Raise --trainer.max_epochs to train on, or train anew without --ckpt_path."
+    return f"The configuration cannot be used: {told}"
 
 
 def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:

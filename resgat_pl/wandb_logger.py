@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
@@ -29,7 +30,7 @@ _SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
 """How long to wait for the server, unless the configuration or WANDB_INIT_TIMEOUT says otherwise."""
 _ANSWER_SECONDS: Final = 10
 _LEAST: Final = 100_000
-"""Bytes of free room below which W&B's process, which says nothing about it, may have failed to write."""
+"""Bytes of free room below which W&B's process may have failed to write."""
 _REVIVALS: Final = 3
 """How often W&B's process is started anew; one that dies more often dies for a reason that will not go away."""
 
@@ -93,10 +94,13 @@ class LastingWandbLogger(WandbLogger):
         if run is not None and not getattr(run, "offline", True) and not _answers(run.settings.base_url):
             self._start_offline("W&B's server does not answer any more")
         folder = getattr(self._experiment, "dir", None)
-        if isinstance(folder, str) and Path(folder).is_dir() and shutil.disk_usage(folder).free < _LEAST:
-            rank_zero_warn(
-                f"{folder} has no room left: W&B's log ends before the run did. metrics.csv has all numbers."
-            )
+        if isinstance(folder, str) and Path(folder).is_dir() and (why := _cannot_be_written(folder)):
+            rank_zero_warn(f"{folder} {why}: W&B's log ends before the run did. metrics.csv has all numbers.")
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Log a checkpoint, with ``log_model``; one that W&B's process died of is logged with the next."""
+        self._send(lambda: super(LastingWandbLogger, self).after_save_checkpoint(checkpoint_callback))
 
     def _send(self, send: Callable[[], Any]) -> None:
         if self._given_up:
@@ -182,6 +186,13 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
             _forget()
 
 
+def _cannot_be_written(folder: str) -> str | None:
+    """Why W&B's process, which says nothing about it, may have failed to write; None where it could."""
+    if not os.access(folder, os.W_OK):  # also of root, if the disk has turned read-only
+        return "cannot be written any more"
+    return "has no room left" if shutil.disk_usage(folder).free < _LEAST else None
+
+
 def _answers(url: str) -> bool:
     """Whether a server answers, whatever it says; what it was sent may lie in a queue for hours if it does not."""
     try:
@@ -218,7 +229,8 @@ class _Forgiving:
 def _forgive_full_disk() -> None:
     """Keep W&B's own log from crying on a full disk: it logs what goes to stderr, which is where it cries."""
     for handler in logging.getLogger("wandb").handlers:
-        if isinstance(handler, logging.FileHandler) and not isinstance(handler.stream, _Forgiving):
+        # one that is closed, or not yet open, has no stream
+        if isinstance(handler, logging.FileHandler) and not isinstance(handler.stream, _Forgiving | None):
             handler.setStream(_Forgiving(handler.stream))  # type: ignore[arg-type]  # as much of a stream as it uses
 
 

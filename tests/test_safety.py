@@ -189,6 +189,11 @@ def test_escape_sequences_in_names_are_shown() -> None:
     [
         ("/home/ann/data/crops", "crops"), ("~/crops/", "crops"), ("C:\\Users\\ann\\crops", "crops"),
         ("root: /home/ann/a b", "root: a b"), ("s3://bucket/crops", "s3://bucket/crops"), ("runs/demo", "runs/demo"),
+        ("file:///home/ann/crops", "crops"), ("root: file:/home/ann/crops", "root: crops"), ("~ann/crops", "crops"),
+        ("C:/Users/ann/crops", "crops"), ("file://C:/Users/ann/crops", "crops"), ("//server/ann/crops", "crops"),
+        ("\\\\server\\ann\\crops", "crops"), ("a:/home/ann/crops:/home/ann/b", "b"), ("key:/home/ann/a", "key:a"),
+        ("https://ann:pass@word@host/crops", "https://host/crops"), ("s3://key:secret@bucket/a", "s3://bucket/a"),
+        ("http://host/~ann/a@b", "http://host/~ann/a@b"), ("gs://bucket:80/a", "gs://bucket:80/a"), ("1/2", "1/2"),
         (["/a/b", {"c": Path("/d/e")}], ["b", {"c": "e"}]), (3, 3), (None, None), (True, True),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import wandb
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl.wandb_logger import LastingWandbLogger, publish
 
@@ -159,3 +160,28 @@ def test_one_thing_is_published_offline_if_the_server_is_away(tmp_path: Path, mo
     while not (history := wandb_history(folder)) and time.monotonic() < end:
         time.sleep(0.2)
     assert [step["loss"] for step in history] == [3.0]
+
+
+def test_a_disk_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's process says nothing of it."""
+    logger = logger_in(tmp_path)
+    logger.log_metrics({"loss": 1.0}, 0)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.warns(UserWarning, match=r"cannot be written any more: W&B's log ends before the run did"):
+        logger.finalize("success")
+
+
+def test_checkpoints_do_not_end_training_when_the_process_died(tmp_path: Path) -> None:
+    checkpoints = ModelCheckpoint(dirpath=tmp_path, save_top_k=-1)
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / name).write_bytes(b"weights")
+    checkpoints.best_model_path = str(tmp_path / "a.ckpt")
+    logger = LastingWandbLogger(project="resgat-tests", save_dir=tmp_path, log_model="all")
+    logger.log_metrics({"loss": 1.0}, 0)
+    kill_service()
+    with pytest.warns(UserWarning, match="W&B stopped working"):
+        logger.after_save_checkpoint(checkpoints)
+    assert logger._logged_model_time == {}
+    logger.after_save_checkpoint(checkpoints)  # which the next checkpoint makes good
+    assert list(logger._logged_model_time) == [str(tmp_path / "a.ckpt")]
+    logger.finalize("success")

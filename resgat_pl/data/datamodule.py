@@ -107,11 +107,18 @@ class FaceDataModule(LightningDataModule):
         video_timeout: float = VIDEO_TIMEOUT,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or image_size < 32 or num_workers < 0:
-            raise ConfigError(
-                f"data.batch_size={batch_size}, image_size={image_size}, num_workers={num_workers}: "
-                "need at least 1, 32 and 0"
-            )
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("image_size", image_size, 32),
+            ("num_workers", num_workers, 0),
+            ("extract_jobs", extract_jobs, 1),
+            ("seed", seed, 0),
+            ("shuffle_buffer", shuffle_buffer, 1),
+        ):
+            if value < least:
+                raise ConfigError(f"data.{name} is {value}, must be at least {least}")
+        if not 0 < video_timeout < float("inf"):
+            raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds")
         self.crops = locate(crops)
         self.root = None if root is None else locate(root)
         self.layout = layout
@@ -128,8 +135,6 @@ class FaceDataModule(LightningDataModule):
         self.prepare_data_per_node = not shared_disk  # read by Lightning
         self.allow_leakage = allow_leakage
         self.seed = seed
-        if shuffle_buffer < 1:
-            raise ConfigError(f"data.shuffle_buffer is {shuffle_buffer}, must be at least 1")
         self.shuffle_buffer = shuffle_buffer
         self.video_timeout = video_timeout
         self.leaks: list[Leak] = []

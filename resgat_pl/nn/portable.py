@@ -71,7 +71,11 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
         raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({_first(error)}).") from None
     version, writer = metadata.get("version"), metadata.get(WRITER)
-    found = int(version) if version is not None and version.isascii() and version.isdigit() else version
+    found = (
+        int(version)
+        if version is not None and version.isascii() and version.isdigit() and len(version) < 10
+        else version
+    )
     check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=writer)
     try:
         content = json.loads(metadata["content"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
-from resgat_pl.types import AttentionVersion, ResGATOutput
+from resgat_pl.types import AttentionVersion, Level, ResGATOutput
 from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]
@@ -28,7 +29,9 @@ CHECKPOINT_VERSION = 1
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
 _LARGEST = 2**16
-"""Of a checkpoint's heads × hidden (the paper's are 4608) and of its images' side in px."""
+"""Of heads × hidden; the paper's are 4608."""
+_LARGEST_IMAGE = 2048
+"""Side of the images in px: 16,384 nodes at stage 3."""
 
 
 class ResGAT(nn.Module):
@@ -115,6 +118,7 @@ class ResGAT(nn.Module):
             ConfigError: The images are too small for a grid of 2×2 nodes.
         """
         self.grid.fit(*self.backbone.grid_shape(*images.shape[-2:]))
+        images = images.to(self.mean.dtype)  # 64 bits, if the network was made so
         if self.config["normalize"] == "imagenet":
             images = (images - self.mean) / self.std
         feature_map: Tensor = self.backbone(images)
@@ -158,11 +162,11 @@ class ResGAT(nn.Module):
             )
         check_checkpoint(stored, checkpoint)
         try:
-            _check_size(stored["net"])
             model = cls(**{**stored["net"], "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
-        load_strictly(model, {key[4:]: value for key, value in state.items() if key.startswith("net.")}, checkpoint)
+        weights = {str(key)[4:]: value for key, value in state.items() if str(key).startswith("net.")}
+        load_strictly(model, weights, checkpoint)
         return model.eval()
 
     @classmethod
@@ -183,13 +187,23 @@ class ResGAT(nn.Module):
 
 
 def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
-    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint.
+    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint, and what it says.
 
     Raises:
         WeightsError: Names the file, its format, and the version to install or what else to do.
     """
     again = "Train again with this version, or install the version that wrote it."
     check_version(entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER))
+    thresholds, temperature = entry.get("thresholds"), entry.get("temperature")
+    levels = thresholds if isinstance(thresholds, dict) else {}
+    if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
+        raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
+    if temperature is not None and not (_is_number(temperature) and 0 < temperature < math.inf):
+        raise WeightsError(f"{what} has the temperature {str(temperature)[:60]!r}: it must be above 0. {again}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -215,12 +229,12 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
 
 
 def _check_size(config: Mapping[str, Any]) -> None:
-    """Refuse a file's description of a network that no memory holds, before it is built."""
-    for name in ("heads", "hidden", "image_size"):
-        value = config.get(name, 1)
-        if type(value) is not int or not 1 <= value <= _LARGEST:
-            raise ConfigError(f"{name} is {str(value)[:40]!r}; it must be a whole number from 1 to {_LARGEST:,}.")
-    if config.get("heads", 1) * config.get("hidden", 1) > _LARGEST:
+    """Refuse a network that no memory holds, before it is built."""
+    for name, most in (("heads", _LARGEST), ("hidden", _LARGEST), ("image_size", _LARGEST_IMAGE)):
+        value = config[name]
+        if type(value) is not int or not 1 <= value <= most:
+            raise ConfigError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most:,}.")
+    if config["heads"] * config["hidden"] > _LARGEST:
         raise ConfigError(f"heads × hidden is more than {_LARGEST:,}.")
 
 
@@ -236,8 +250,6 @@ def _check(config: Mapping[str, Any]) -> None:
         if config[name] not in get_args(choice):
             allowed = " or ".join(str(value) for value in get_args(choice))
             raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
-    for name in ("heads", "hidden"):
-        if config[name] < 1:
-            raise ConfigError(f"{name} is {config[name]}; it must be at least 1.")
+    _check_size(config)
     if not 0 <= config["dropout"] < 1:
         raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")

@@ -14,6 +14,8 @@ from resgat_pl.errors import WeightsError
 from resgat_pl.nn.portable import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes
+_SPARE: Final = 2**20
+"""What a file's content may count beyond four times its bytes, see ``_check_extent``."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -39,7 +41,47 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")
+    _check_extent(content, path)
     return content
+
+
+def _check_extent(content: dict[Any, Any], path: str | Path) -> None:
+    """Refuse a small file whose content would become large as soon as it is copied, listed or printed.
+
+    A pickle can say once what it means many times: a list within a list within a list, each ten times, or a tensor of
+    one number that is repeated by a stride of 0. Everything is counted as often as it is met.
+
+    Raises:
+        WeightsError: There is more than four times the file's bytes, or a tensor that is none of plain numbers.
+    """
+    most = 4 * Path(path).stat().st_size + _SPARE
+    counted = 0
+    waiting: list[Any] = [content]
+    while waiting:
+        value = waiting.pop()
+        inner: list[Any] = []
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_nested or value.is_quantized:
+                raise WeightsError(
+                    f"Cannot read {path}: it holds a tensor without plain numbers. Save it as a dense one."
+                )
+            # of those without numbers the shape counts: (2**40, 0) is a list of that many empty ones
+            counted += max(value.numel() * value.element_size(), *value.shape, 0)
+        elif isinstance(value, str | bytes | bytearray):
+            counted += len(value)
+        elif isinstance(value, int):
+            counted += value.bit_length() // 8
+        elif isinstance(value, dict):
+            inner = [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            inner = list(value)
+        counted += 1 + len(inner)
+        if counted > most:
+            raise WeightsError(
+                f"Cannot read {path}: {Path(path).stat().st_size:,} bytes stand for more than {most:,}, which would "
+                "take all memory. No checkpoint of resgat does so: do not use it."
+            )
+        waiting += inner
 
 
 def _check_sums(path: str | Path) -> None:
@@ -85,16 +127,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load ``state`` into ``module`` if names and shapes all match.
+    """Load ``state`` into ``module`` if names and shapes all match, see ``check_state``."""
+    check_state(module, state, path)
+    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
+
+
+def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
+    """Make sure that weights are those of a module.
 
     Args:
-        module: Receives the values.
+        module: Is to receive the values.
         state: Tensors by the names of ``module.state_dict()``.
         path: Where ``state`` comes from, for the message.
 
     Raises:
-        WeightsError: Names the missing, unexpected and misshapen entries.
+        WeightsError: Names the missing, unexpected and misshapen entries, or what is no tensor.
     """
+    if others := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(f"{path} holds no weights: {listed('entries that are no tensors', others)}.")
     expected = module.state_dict()
     # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
     missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
@@ -108,7 +158,6 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Pa
     differences = "; ".join(group for group in groups if group)
     if differences:
         raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")
-    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
 
 
 def listed(what: str, names: list[str]) -> str:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import strategies as st
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import nn
 
+from resgat_pl.cli import main
+from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.errors import ResGATError
 from resgat_pl.experiment import Experiment
 from resgat_pl.figures import _read as read_figures
+from resgat_pl.heatmaps import Heatmaps
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.encoder import Encoder
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.recovery import Recovery
+from resgat_pl.training_cli import ResGATCLI
 
-from ..runs import CONF
+from ..runs import CONF, TINY
+from .conftest import Ledger
 from .fuzzing import JSON, Fuzz
 
 pytestmark = pytest.mark.timeout(3000)
@@ -68,34 +82,112 @@ def mutated(draw: Any, files: list[Path]) -> str:
         return repr(tree)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_configurations(fuzz: Fuzz, tmp_path: Path, ffpp_crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed, checked and instantiated as for training; the network itself is not built, which takes a second."""
-    from resgat_pl.cli import main
-    from resgat_pl.training_cli import ResGATCLI
+class _TinyEncoder(nn.Sequential):
+    """In the place of ``Encoder``, whose smallest takes a second to build: one convolution of the same stride."""
 
+    grid_shape = Encoder.grid_shape
+
+    def __init__(self, name: str, weights: str | Path | None = None, stage: int = 4) -> None:
+        self.stride, self.out_channels = 2 ** (stage + 1), 8
+        super().__init__(nn.AvgPool2d(self.stride, ceil_mode=True), nn.Conv2d(3, self.out_channels, 1))
+        self.mean, self.std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The shipped configurations and the tests', with which everything is built but the encoder."""
     monkeypatch.setenv("FFPP_ROOT", str(tmp_path))
+    monkeypatch.setenv("DFDC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("resgat_pl.nn.resgat.Encoder", _TinyEncoder)
+    return sorted((REPOSITORY / "configs").glob("*.yaml")) + sorted(CONF.glob("*.yaml"))
+
+
+def fitted(text: str, crops: Path, *more: object) -> int:
+    """Give the configuration to ``resgat fit``; what is refused is raised."""
+    file = Path("run.yaml")
+    file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    errors = io.StringIO()
+    fixed = ("--data.root", "null", "--data.crops", crops, "--trainer.accelerator", "cpu", "--trainer.logger", "false")
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        status = main(["fit", "--config", str(file), *map(str, (*fixed, *more))])
+    if status:
+        raise ResGATError(errors.getvalue())
+    return status
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_configurations(fuzz: Fuzz, files: list[Path], ffpp_crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed, checked and instantiated as for training."""
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)
-    monkeypatch.setattr("resgat_pl.nn.resgat.Encoder", _NoEncoder)
-    files = sorted((REPOSITORY / "configs").glob("*.yaml")) + sorted(CONF.glob("*.yaml"))
-    file = tmp_path / "run.yaml"
-
-    def check(text: str) -> None:
-        file.write_text(text, encoding="utf-8", errors="surrogatepass")
-        errors = io.StringIO()
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            status = main(["fit", "--config", str(file), "--data.root", "null", "--data.crops", str(ffpp_crops),
-                           "--trainer.accelerator", "cpu", "--trainer.logger", "false"])  # fmt: skip
-        if status:
-            raise ResGATError(errors.getvalue())
-
-    fuzz("a changed configuration", mutated(files), check, 12, 500)
+    built = []
+    fuzz("a changed configuration", mutated(files), lambda text: built.append(fitted(text, ffpp_crops)), 12, 500)
+    assert built
 
 
-class _NoEncoder:
-    def __new__(cls, *arguments: Any) -> Any:
-        raise ResGATError("the configuration was read, and the network would be built now")
+BOUNDS = {
+    "trainer": {"max_epochs": 2, "max_steps": 4, "limit_train_batches": 2, "limit_val_batches": 2, "num_nodes": 1},
+    "data": {"image_size": 70, "num_workers": 0},
+    "net": {"heads": 2, "hidden": 4},
+    "heatmaps": {"faces": 2, "log_images": False},
+}
+"""How much two epochs may train."""
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore")
+def test_configurations_in_training(fuzz: Fuzz, files: list[Path], ffpp_crops: Path) -> None:
+    """Some values are looked at in the first epoch only: two short ones are trained."""
+    bounds = [item for group, values in BOUNDS.items() for name, value in values.items()
+              for item in (f"--{group}.{name}", str(value).lower())]  # fmt: skip
+    quiet = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false")
+    alone = ("--trainer.devices", 1, "--trainer.strategy", "auto", *quiet)
+    trained = []
+    fuzz("a changed configuration, in training", mutated(files),
+         lambda text: trained.append(fitted(text, ffpp_crops, *bounds, *alone)), 3, 150)  # fmt: skip
+    assert trained
+
+
+PARTS: dict[str, Callable[..., object]] = {
+    "trainer": Trainer,
+    "checkpoint": ModelCheckpoint,
+    "early_stopping": EarlyStopping,
+    "recovery": Recovery,
+    "heatmaps": Heatmaps,
+    "model": ResGATModule,
+    "data": FaceDataModule,
+    "net": ResGAT,
+}
+NUMBERS = [
+    (group, name)
+    for group, part in PARTS.items()
+    for name, parameter in inspect.signature(part).parameters.items()
+    if re.search(r"\b(int|float)\b", str(parameter.annotation))
+]
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore")
+def test_each_number_in_training(ledger: Ledger, files: list[Path], ffpp_crops: Path) -> None:
+    """Every number of a configuration, as 0, as -1 and as NaN: refused in one message, or trained with."""
+    assert len(NUMBERS) > 30
+    refused = 0
+    for group, name in NUMBERS:
+        for value in (0, -1, float("nan")):
+            tree = yaml.safe_load(TINY.read_text())
+            for other, values in BOUNDS.items():
+                tree[other] = {**tree.get(other, {}), **values}
+            tree[group] = {**tree.get(group, {}), name: value}
+            try:
+                fitted(yaml.safe_dump(tree), ffpp_crops, "--trainer.default_root_dir", ".")
+            except ResGATError as error:
+                refused += 1
+                assert len(str(error)) > 10
+            except Exception as error:
+                pytest.fail(f"{group}.{name}: {value}: {type(error).__name__}: {error}")
+    tried = 3 * len(NUMBERS)
+    assert tried > refused > tried / 3
+    ledger("number out of range in a configuration", tries=tried, lost=0, recovered=tried)
 
 
 def test_tables_and_figures(fuzz: Fuzz, tmp_path: Path) -> None:

@@ -210,6 +210,7 @@ def hostile_safetensors(good: bytes) -> dict[str, bytes]:
         "cut off": good[:-100],
         "newer": with_metadata(version="99", resgat_pl="9.1.0"),
         "version is words": with_metadata(version="many"),
+        "version is endless": with_metadata(version="9" * 5000),
         "no version": with_metadata(version=None),
         "no content": with_metadata(content=None),
         "content is no JSON": with_metadata(content="{"),

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from jsonargparse import Namespace
 
 from resgat_pl.cli import main
-from resgat_pl.errors import WeightsError
-from resgat_pl.hardware import advice
+from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.hardware import advice, has_bf16
+from resgat_pl.heatmaps import Heatmaps
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.weights import read_file
+from resgat_pl.preflight import _logged
+from resgat_pl.recovery import Recovery
 from resgat_pl.resumed import differences
 
 from ..runs import CONF, TINY
@@ -84,6 +93,93 @@ def test_misspelt_keys_of_files(tmp_path: Path, ledger: Any, tries: Tries) -> No
         assert hint in told, told
         assert str(file) in told
     ledger("misspelt key or value in a file", tries=len(chosen), lost=0, recovered=len(chosen))
+
+
+NUMBERS = {
+    ("--checkpoint.monitor", "val/video_aurocc"): "which training does not log. Did you mean val/video_auroc?",
+    ("--early_stopping.monitor", "typo"): "There are: val/frame_auroc, ",
+    ("--checkpoint.monitor", "val/loss"): "set --checkpoint.mode min",
+    ("--early_stopping.monitor", "val/video_eer"): "set --early_stopping.mode min",
+    ("--checkpoint.monitor", "train/mask_loss"): "Did you mean train/loss?",
+    ("--checkpoint.save_on_exception", "true"): "in the place of the best ones",
+    ("--checkpoint.filename", "last"): "choose another",
+    ("--early_stopping.patience", -1): "early_stopping.patience is -1",
+    ("--heatmaps.every_n_epochs", 0): "heatmaps.every_n_epochs 0",
+    ("--heatmaps.faces", -2): "heatmaps.faces is -2",
+    ("--seed_everything", -1): "seed_everything cannot be used: -1 is not in bounds",
+    ("--data.seed", -1): "data.seed is -1",
+    ("--data.video_timeout", 0): "data.video_timeout is 0",
+    ("--data.extract_jobs", 0): "data.extract_jobs is 0",
+    ("--recovery.every_steps", 0): "every_steps 0",
+    ("--model.pos_weight", 0): "model.pos_weight is 0",
+    ("--model.lr_batch", 0): "model.lr_batch is 0",
+    ("--trainer.accumulate_grad_batches", 0): "trainer.accumulate_grad_batches is 0",
+    ("--trainer.check_val_every_n_epoch", 0): "set trainer.limit_val_batches to 0",
+    ("--trainer.val_check_interval", 0.0): "set trainer.limit_val_batches to 0",
+    ("--trainer.gradient_clip_val", -0.5): "trainer.gradient_clip_val is -0.5",
+    ("--trainer.max_epochs", -7): "You passed in -7",
+    ("--trainer.precision", "bf16-true"): "set 32, or bf16-mixed",
+    ("--trainer.precision", "16-true"): "set 32, or bf16-mixed",
+    ("--trainer.precision", "transformer-engine"): "set 32, or bf16-mixed",
+}
+
+
+def test_values_that_would_fail_late(
+    ffpp_crops: Path, tmp_path: Path, ledger: Any, tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is refused before training begins."""
+    monkeypatch.setattr("resgat_pl.training_cli.ResGATCLI._run_subcommand", _computes)
+    chosen = dict(list(NUMBERS.items())[:: tries(5, 1)])
+    fit = ("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path)
+    for option, hint in chosen.items():
+        told = refused(*fit, "--trainer.logger", "false", *option)
+        assert hint in told, (option, told)
+    ledger("value that would fail after hours", tries=len(chosen), lost=0, recovered=len(chosen))
+
+
+NAN = float("nan")
+OUT_OF_RANGE: list[tuple[Callable[..., object], dict[str, Any]]] = [
+    *[(Heatmaps, {name: value}) for name, value in (("faces", -1), ("every_n_epochs", 0), ("every_n_epochs", -1))],
+    *[(FaceDataModule, {name: value}) for name, value in (
+        ("batch_size", 0), ("image_size", 0), ("num_workers", -1), ("extract_jobs", 0), ("seed", -1),
+        ("shuffle_buffer", 0), ("video_timeout", 0), ("video_timeout", -1), ("video_timeout", NAN),
+        ("video_timeout", float("inf")),
+    )],
+    *[(ResGATModule, {name: value}) for name, value in (
+        ("lr_batch", 0), ("lr_batch", -1), ("pos_weight", 0), ("pos_weight", -1), ("pos_weight", NAN),
+        ("mask_loss_weight", -1), ("mask_loss_weight", NAN), ("mask_loss_weight", float("inf")),
+    )],
+    *[(ResGAT, {name: value}) for name, value in (
+        ("heads", 0), ("hidden", 0), ("dropout", -0.1), ("dropout", 1), ("dropout", NAN),
+        ("image_size", 10_000), ("encoder_stage", 5),
+    )],
+    *[(Recovery, {name: value}) for name, value in (
+        ("every_minutes", 0), ("every_minutes", -1), ("every_steps", 0), ("every_steps", -1),
+    )],
+]  # fmt: skip
+
+
+def test_numbers_that_the_parts_refuse(tmp_path: Path) -> None:
+    """Also in Python, where no parser looks at them first."""
+    needed = {FaceDataModule: {"crops": tmp_path}, ResGAT: {"encoder": "resnet18", "heads": 1, "hidden": 2}}
+    net = torch.nn.Identity()
+    for part, values in OUT_OF_RANGE:
+        given = {"net": net} if part is ResGATModule else needed.get(part, {})  # type: ignore[call-overload]
+        with pytest.raises(ConfigError, match=next(iter(values))):
+            pytest.fail(f"{part} took {values}: {part(**{**given, **values})}")
+
+
+def test_what_can_be_monitored_is_what_training_logs(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: set[str] = set()
+    config = Namespace(model=Namespace(mask_loss_weight=0.1))
+    monkeypatch.setattr(ResGATModule, "on_fit_end", lambda self: logged.update(self.trainer.callback_metrics))
+    short = ("--trainer.limit_train_batches", 1, "--model.mask_loss_weight", 0.1, "--heatmaps.faces", 0)
+    done = tiny("fit", tmp_path, ffpp_crops, *short)
+    assert done.status == 0, done.errors
+    assert logged == set(_logged(config))
+    assert not list(tmp_path.rglob("heatmaps"))
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +266,6 @@ def test_a_changed_configuration_says_which_value_counts(ffpp_crops: Path, tmp_p
     assert told in caplog.text
     assert "data.seed is 3 here and 0 in the checkpoint: the configuration's counts" in caplog.text
     assert "trainer.max_epochs is 2 here and 1 in the checkpoint: the configuration's counts" in caplog.text
-    from resgat_pl.nn.weights import read_file
-
     resumed = read_file(tmp_path / "b" / "checkpoints" / "last.ckpt")
     assert resumed["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001  # as it was said
     caplog.clear()
@@ -183,7 +277,33 @@ def test_a_changed_configuration_says_which_value_counts(ffpp_crops: Path, tmp_p
     done = tiny("fit", tmp_path / "e", ffpp_crops, *changed, "--model.optimizer", "torch.optim.SGD")
     assert done.status == 2
     assert "model.optimizer.class_path is torch.optim.SGD here and torch.optim.Adam in the checkpoint" in done.errors
-    ledger("changed configuration with an old checkpoint", tries=5, lost=0, recovered=5)
+    done = tiny("fit", tmp_path / "f", ffpp_crops, "--ckpt_path", tmp_path / "b" / "checkpoints" / "last.ckpt",
+                "--trainer.max_epochs", 0)  # fmt: skip
+    assert done.status == 2
+    assert "Raise --trainer.max_epochs" in done.errors
+    ledger("changed configuration with an old checkpoint", tries=6, lost=0, recovered=6)
+
+
+def test_weights_that_are_no_checkpoint(checkpoint: Path, ffpp_crops: Path, tmp_path: Path, ledger: Any) -> None:
+    content = read_file(checkpoint)
+    wrong = {
+        "ResGAT.from_published": {"conv.weight": torch.zeros(2)},
+        "no checkpoint of resgat fit": {name: content[name] for name in content if name != "pytorch-lightning_version"},
+        "83 missing": {**content, "state_dict": {}},
+        "entries that are no tensors": {**content, "state_dict": {**content["state_dict"], "net.a": 1}},
+        "has thresholds 'high'": {**content, "resgat": {**content["resgat"], "thresholds": "high"}},
+        "has the temperature 'nan'": {**content, "resgat": {**content["resgat"], "temperature": NAN}},
+    }
+    path = tmp_path / "model_weights.pth"
+    for hint, changed in wrong.items():
+        torch.save(changed, path)
+        done = tiny("test", tmp_path, ffpp_crops, "--ckpt_path", path)
+        assert done.status == 2
+        assert hint in done.errors, done.errors
+    done = tiny("fit", tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
+    assert done.status == 2
+    assert "no state of the optimiser" in done.errors
+    ledger("weights of something else as checkpoint", tries=len(wrong) + 1, lost=0, recovered=len(wrong) + 1)
 
 
 def test_what_differs_in_a_test() -> None:
@@ -203,8 +323,26 @@ def test_precision_that_would_crawl(flags: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     crawls = "avx512_bf16" not in flags
-    for precision in ("bf16-mixed", "16-mixed", "bf16-true"):
+    for precision in ("bf16-mixed", "16-mixed", "bf16", "16"):  # on a CPU Lightning makes bfloat16 of all of them
         assert any(precision in line for line in advice("cpu", precision, "resnet18", 64, "fit")) == crawls
-    assert advice("cpu", "32", "resnet50", 224, "fit") == advice("cpu", "32-true", "resnet50", 224, "fit") == []
+    for precision in ("32", "32-true", "64", "64-true"):
+        assert advice("cpu", precision, "resnet50", 224, "fit") == []
     assert "No GPU was found" in " ".join(advice("auto", "32", "resnet50", 224, "fit"))
     assert advice("auto", "32", "resnet50", 224, "test") == advice("gpu", "bf16-mixed", "resnet50", 224, "fit") == []
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "fast"),
+    [
+        ("flags\t\t: fpu avx2 fma", False),
+        ("flags\t\t: fpu avx2 avx512f avx512dq", True),
+        ("flags\t\t: fpu avx2 avx512f avx512dq avx512_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("Features\t: fp asimd", False),
+        ("nothing known", True),
+    ],
+)
+def test_processors_that_compute_in_bfloat16(cpuinfo: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
+    assert has_bf16() == fast

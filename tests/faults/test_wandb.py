@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import random
 import subprocess
@@ -198,3 +199,43 @@ def test_its_disk_is_full(
     end()
     assert len(capfd.readouterr().err.splitlines()) < 100  # its own log once cried two million lines
     ledger("full disk, W&B's log", tries=1, lost=0, recovered=1)
+
+
+def test_its_disk_is_read_only(
+    ffpp_crops: Path, tmp_path: Path, small_disk: Callable[[float], SmallDisk], ledger: Ledger
+) -> None:
+    disk = small_disk(2)
+    disk.remount("ro")
+    done = fit(tmp_path, ffpp_crops, disk.path)
+    assert done.status == 2
+    assert f"trainer.logger.init_args.save_dir is {disk.path}, which cannot be written" in done.errors
+    assert not list(tmp_path.rglob("*.ckpt"))
+    ledger("read-only disk, W&B's log", tries=1, lost=0, recovered=1)
+
+
+def test_its_disk_turns_read_only(
+    ffpp_crops: Path,
+    tmp_path: Path,
+    small_disk: Callable[[float], SmallDisk],
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
+) -> None:
+    """Linux lets no disk turn whose files are open for writing, as a broken one does: they are closed first."""
+    disk = small_disk(8)
+
+    def turn() -> None:
+        for process in services():
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        for handler in logging.getLogger("wandb").handlers:
+            if str(disk.path) in getattr(handler, "baseFilename", ""):
+                handler.close()
+        disk.remount("ro")
+
+    kill_at(3, monkeypatch, turn)
+    done = fit(tmp_path, ffpp_crops, disk.path)
+    disk.remount("rw")
+    assert done.status == 0, done.errors
+    assert len({step for step, name, _ in rows_of(tmp_path) if name == "train/loss"}) >= STEPS
+    assert told(done)
+    ledger("read-only disk, W&B's log", tries=1, lost=0, recovered=1)

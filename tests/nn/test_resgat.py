@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError, WeightsError
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_compatible
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, Normalization, ResGAT, check_compatible
 
 from .conftest import MakeNet
 
@@ -200,3 +200,9 @@ from resgat_pl.nn.resgat import ResGAT
 ResGAT(encoder="resnet18")
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("normalize", ["none", "imagenet"])
+def test_in_64_bits_images_are_too(normalize: Normalization) -> None:
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=1, hidden=2, normalize=normalize, image_size=64).double()
+    assert net(torch.rand(1, 3, 64, 64)).logit.dtype == torch.float64
