@@ -18,6 +18,7 @@ _ALWAYS: Final = {
     "WANDB_DISABLE_CODE": "true",
     "WANDB_CONSOLE": "off",  # messages name files
     "WANDB_PROGRAM": "resgat",
+    "WANDB_HOST": "private",
     "WANDB_X_EXECUTABLE": "python",
 }
 _PRIVATE: Final = {
@@ -26,7 +27,6 @@ _PRIVATE: Final = {
     "WANDB_X_DISABLE_MACHINE_INFO": "true",
     "WANDB_X_DISABLE_STATS": "true",
     "WANDB_X_SAVE_REQUIREMENTS": "false",
-    "WANDB_HOST": "private",
     "WANDB_USERNAME": "private",
     "WANDB_NAME": "private",
 }

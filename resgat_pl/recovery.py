@@ -75,7 +75,7 @@ class Recovery(Callback):
 
     def __init__(self, every_minutes: float | None = 15.0, every_steps: int | None = None) -> None:
         super().__init__()
-        if (every_minutes is not None and every_minutes <= 0) or (every_steps is not None and every_steps < 1):
+        if (every_minutes is not None and not every_minutes > 0) or (every_steps is not None and every_steps < 1):
             raise ConfigError(
                 f"recovery.every_minutes is {every_minutes} and every_steps {every_steps}: need more than 0, or null."
             )

@@ -256,8 +256,11 @@ class _Nobody:
 
 
 def _is_of_wandb(error: Exception) -> bool:
-    """Whether an error is W&B's affair; its process, being dead, raises a dozen classes without a common base."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
+    """Whether an error is W&B's affair: of a dozen classes without a common base, or whatever came out of its code."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] != "wandb":
+        trace = trace.tb_next
+    return trace is not None or isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
 
 
 def _reason(error: Exception) -> str:

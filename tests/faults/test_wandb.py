@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 from resgat_pl.module import ResGATModule
 
 from ..runs import wandb_history
-from ..test_wandb_logger import NOWHERE, end, kill_services
+from ..test_wandb_logger import NOWHERE, end, kill_service, kill_services
 from ..tiny import Done, tiny
 from .conftest import Ledger
 from .disk import SmallDisk
@@ -48,13 +49,13 @@ def _anew() -> None:
     end()
 
 
-def fit(root: Path, crops: Path, wandb_folder: Path | None = None) -> Done:
+def fit(root: Path, crops: Path, wandb_folder: Path | None = None, *more: object) -> Done:
     places = {
         "lightning.pytorch.loggers.CSVLogger": {"save_dir": str(root), "name": ""},
         "lightning.pytorch.loggers.WandbLogger": {"save_dir": str(wandb_folder or root), "project": "resgat-tests"},
     }
     loggers = [{"class_path": name, "init_args": arguments} for name, arguments in places.items()]
-    return tiny("fit", root, crops, "--trainer.max_epochs", 2, "--trainer.logger", json.dumps(loggers))
+    return tiny("fit", root, crops, "--trainer.max_epochs", 2, "--trainer.logger", json.dumps(loggers), *more)
 
 
 def rows_of(root: Path) -> list[tuple[int, str, float]]:
@@ -146,6 +147,41 @@ def test_the_server_goes_away(
     ledger("W&B's server dies in mid-run", tries=1, lost=0, recovered=1)
 
 
+# W&B's own threads go on for a while when it is let go of alive
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_that_talks_nonsense(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer, ledger: Ledger
+) -> None:
+    rude = WandbServer(talks_nonsense=True)
+    for name, value in rude.environment().items():
+        monkeypatch.setenv(name, value)
+    done = fit(tmp_path, ffpp_crops, None, "--heatmaps.log_images", "true")
+    assert done.status == 0, done.errors
+    assert any("W&B stopped working" in message for message in told(done))
+    end()
+    rude.close()
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    wanted = rows_of(tmp_path)
+    assert logged(wandb_history(folder)) == wanted
+    ledger("W&B's server talks nonsense", tries=1, lost=0, recovered=1)
+
+
+def test_what_a_server_is_sent(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: WandbServer
+) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    done = fit(tmp_path, ffpp_crops, None, "--heatmaps.log_images", "true")
+    assert done.status == 0, done.errors
+    assert told(done) == []
+    end()
+    sent = b"\0".join(server.received)
+    assert b"\x89PNG" in sent or b"\xff\xd8\xff" in sent  # pictures were asked for
+    names = (tmp_path, Path.home(), Path.cwd(), sys.prefix, f'"host":"{socket.gethostname()}"')
+    assert [name for name in names if str(name).encode() in sent] == []
+    assert b'"host":"private"' in sent
+
+
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_the_process_is_killed(
     ffpp_crops: Path,
@@ -224,9 +260,7 @@ def test_its_disk_turns_read_only(
     disk = small_disk(8)
 
     def turn() -> None:
-        for process in services():
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+        kill_service()  # and wait until its log says so, which would open the file again
         for handler in logging.getLogger("wandb").handlers:
             if str(disk.path) in getattr(handler, "baseFilename", ""):
                 handler.close()
