@@ -163,8 +163,13 @@ def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
 
         from resgat_pl.mistakes import explain_mistake
 
-        mistake = explain_mistake(str(error), [*signature(function).parameters, "config"], args)
-        raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
+        known = [*signature(function).parameters, "config"]
+        mistake = explain_mistake(str(error), known, args)
+        groups = (
+            word[2:].partition(".")[0] for word in args if word.startswith("--") and "." in word.partition("=")[0]
+        )
+        group = next((f"{group}." for group in groups if group in known and group in mistake), "")
+        raise ConfigError(f"{mistake} (resgat {name} --{group}help lists all options)") from None
     if result is not None:
         print(printable(str(result)))
     return 0

@@ -57,11 +57,11 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
         if match := pattern.search(message):
             groups = match.groupdict()
             return _unknown(groups.get("key") or groups["rest"], keys, arguments)
-    owners = [match["key"] for match in _PARSER_KEY.finditer(message)]
-    key = owners[0] if owners else ""
+    owners = list(_PARSER_KEY.finditer(message))
+    key = owners[0]["key"] if owners else ""
     if len(owners) > 1:  # of a class inside: what is told last is what is wrong
-        key = f"{key}.init_args.{owners[-1]}"
-        message = message[message.rindex(owners[-1]) :].split("\n  - ")[0]
+        key = f"{key}.init_args.{owners[-1]['key']}"
+        message = _below(message, owners[-1])
     tellers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
         (_NOT_ACCEPTED, lambda match: _bad_option(key, match["name"], message, arguments)),
         (_NO_ATTRIBUTE, lambda match: _bad_class(key, f"{match['module']}.{match['name']}", arguments)),
@@ -73,6 +73,19 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
         if match := pattern.search(message):
             return tell(match)
     return _bad_value(key, message, arguments) if key else " ".join(message.split())[: 2 * _LONGEST]
+
+
+def _below(message: str, owner: re.Match[str]) -> str:
+    """What a message tells of a key: the lines that are further in than the key's own."""
+    start = message.rfind("\n", 0, owner.start()) + 1
+    depth = len(message[start : owner.start()]) - len(message[start : owner.start()].lstrip(" "))
+    first, *rest = message[owner.end() :].split("\n")
+    told = [first]
+    for line in rest:
+        if len(line) - len(line.lstrip(" ")) <= depth:
+            break
+        told.append(line)
+    return "\n".join(told)
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
@@ -206,8 +219,10 @@ def _cut(value: str) -> str:
 
 def _place(key: str, arguments: Sequence[str]) -> str:
     """The key, and the configuration file that sets it unless the command line does."""
-    if any(argument.partition("=")[0].lstrip("-").startswith(key) for argument in arguments if argument[:2] == "--"):
-        return f"--{key}"
+    given = [argument.partition("=")[0][2:] for argument in arguments if argument[:2] == "--"]
+    for name in (key, key.replace(".init_args", "")):  # which may be left out
+        if any(word.startswith(name) for word in given):
+            return f"--{name}"
     where = _file_of(key, arguments)
     return f"{where}: {key}" if where else key
 

@@ -56,3 +56,20 @@ def test_values_and_unions_are_short() -> None:
 
 def test_what_is_not_understood_is_passed_on() -> None:
     assert explain_mistake("something\n  quite   else", KEYS) == "something quite else"
+
+
+def test_a_value_within_a_class_that_is_a_default() -> None:
+    message = """Parser key "extraction":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Problem with given class_path 'resgat_pl.data.cutting.Extraction':
+        Parser key "frames":
+          Does not validate against any of the Union subtypes
+          Errors:
+            - Expected a <class 'int'>
+            - Expected a typing.Literal['all']
+          Given value: eight
+    - Expected a <class 'NoneType'>
+  Given value: NestedArg(key='frames', val='eight')"""
+    told = explain_mistake(message, [*KEYS, "extraction"], ["--extraction.frames", "eight"])
+    assert told == "--extraction.frames cannot be 'eight'. It must be a whole number or all."
