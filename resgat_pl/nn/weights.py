@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ from resgat_pl.errors import WeightsError
 from resgat_pl.nn.portable import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes
+_OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
+"""What torch says that it refused; the rest of its text is advice to load it all the same."""
 _SPARE: Final = 2**20
 """What a file's content may count beyond four times its bytes, see ``_check_extent``."""
 
@@ -30,14 +34,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"There is no weights file {path}: check the path.")
     if Path(path).suffix == SUFFIX:
         return from_safetensors(path)
+    if Path(path).suffix in {".onnx", ".pt2"}:
+        raise WeightsError(f"{path} was exported, to be run without training: give the checkpoint that it was made of.")
     _check_sums(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle's protocol, to those who wrote it
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen different types on files it cannot read or refuses
+        found = _OBJECT.search(str(error))
         raise WeightsError(
-            f"Cannot read {path}: it is damaged or holds pickled objects other than tensors and plain values, which "
-            "are refused because loading them can run code. Ask for it as safetensors, or as a state dict. "
-            f"({_first_line(error)})"
+            f"Cannot read {path}: it is damaged or no checkpoint, or it holds pickled objects other than tensors and "
+            f"plain values{f' ({found[1][:100]})' if found else ''}, which are refused because loading them can run "
+            "code. Ask for it as safetensors, or as a state dict."
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")

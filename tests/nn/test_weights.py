@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,19 @@ def test_files_older_than_the_batch_counters_load() -> None:
     target = nn.Sequential(nn.BatchNorm2d(3))
     load_strictly(target, {f"0.{key}": value for key, value in state.items()}, "old.pth")
     assert torch.equal(target.state_dict()["0.running_mean"], source.running_mean)
+
+
+def test_what_is_refused_is_named_without_advice_to_load_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"a": Path("b")}, path)
+    with pytest.raises(WeightsError, match=r"a\.ckpt: .*plain values \(pathlib\.\w+\), which are refused") as caught:
+        read_file(path)
+    assert "weights_only" not in str(caught.value)
+    with path.open("wb") as file:
+        pickle.dump({"a": 1}, file, protocol=4)  # no warning of torch's either: warnings are errors here
+    with pytest.raises(WeightsError, match="no checkpoint"):
+        read_file(path)
+    exported = tmp_path / "detector.onnx"
+    exported.write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"was exported.* give the checkpoint"):
+        read_file(exported)
