@@ -48,7 +48,7 @@ from resgat_pl.data.locations import (
 from resgat_pl.data.locking import at_work
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest import merge as merge_fragments
-from resgat_pl.data.output import check_replaceable, check_settings, prepare_out, sweep
+from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
@@ -146,8 +146,10 @@ def extract(
             requests = requests_of(records, extraction.spec)
             families = families_of(records)
             check_replaceable(root, out, records)
-            with storing(out):
-                check_settings(out, extraction.spec, replace)
+            check_settings(out, extraction.spec, replace and not merge)
+            if not merge:
+                with storing(out):
+                    note_settings(out, extraction.spec)
             keys = list(records) if share is None else sorted(share_of(families, share))
             reports = dict(zip(keys, _reports(out, keys), strict=True))
             stored = Stored(out, store, requests)

@@ -64,7 +64,7 @@ def check_replaceable(root: Path, out: Path, keys: Iterable[str]) -> None:
 
 
 def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
-    """Keep crops, which may be a day's work, from being replaced because an option was forgotten; note the settings.
+    """Keep crops, which may be a day's work, from being replaced because an option was forgotten.
 
     Args:
         out: The folder.
@@ -73,13 +73,9 @@ def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
 
     Raises:
         ConfigError: The crops that are there were cut with other settings, which it names.
-        StorageError: The settings cannot be written.
     """
-    spec = json.loads(json.dumps(spec))
-    there = _settings(out)
-    if there == spec:
-        return
-    if there is not None and not replace and names_in(out / "fragments", ".parquet"):
+    spec, there = _plain(spec), _settings(out)
+    if there not in (None, spec) and not replace and names_in(out / "fragments", ".parquet"):
         differ = [name for name in sorted(there.keys() | spec.keys()) if there.get(name) != spec.get(name)]
         told = ", ".join(f"{name} {there.get(name)} there and {spec.get(name)} here" for name in differ)
         raise ConfigError(
@@ -87,7 +83,21 @@ def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
             "ones as --extraction options, name another folder, or let resgat extract replace all crops with "
             "--replace true."
         )
-    write_atomic(out / SETTINGS_NAME, json.dumps(spec, indent=1, sort_keys=True).encode())
+
+
+def note_settings(out: Path, spec: Mapping[str, Any]) -> None:
+    """Write down what crops are about to be cut with.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if _settings(out) != _plain(spec):
+        write_atomic(out / SETTINGS_NAME, json.dumps(spec, indent=1, sort_keys=True).encode())
+
+
+def _plain(spec: Mapping[str, Any]) -> Any:
+    """As it is read back."""
+    return json.loads(json.dumps(spec))
 
 
 def _settings(out: Path) -> dict[str, Any] | None:

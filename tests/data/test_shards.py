@@ -239,9 +239,13 @@ def test_batch_jobs_and_a_merge_give_the_bytes_of_one_run(ffpp_root: Path, shard
 
 
 def test_a_merge_with_other_settings_removes_nothing(ffpp_root: Path, crops: Path) -> None:
+    for replace in (False, True):
+        with pytest.raises(ConfigError, match="size 64 there and 48 here"):
+            extract(ffpp_root, crops, extraction=Extraction(frames=3, size=48), merge=True, replace=replace)
+    next((crops / "fragments").glob("*.parquet")).unlink()
     before = digest(crops)
     with pytest.raises(ManifestError, match="not cut yet, or with other settings"):
-        extract(ffpp_root, crops, extraction=Extraction(frames=3, size=48), merge=True)
+        extract(ffpp_root, crops, extraction=SMALL, merge=True)
     assert digest(crops) == before
 
 
@@ -356,8 +360,13 @@ def test_a_listing_that_must_not_be_replaced(crops: Path, tmp_path: Path) -> Non
 def test_a_conversion_that_was_not_begun_leaves_files(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
     (out / FOLDER).mkdir()  # as earlier versions left it
+    (out / "manifest.parquet").rename(tmp_path / "manifest")
+    victim = next((out / "fragments").glob("*.parquet"))
+    victim.rename(tmp_path / "victim")
     with pytest.raises(ManifestError, match="not cut yet"):
-        extract(ffpp_root, out, extraction=Extraction(frames=2, size=64), store="shards", merge=True)
+        extract(ffpp_root, out, extraction=SMALL, store="shards", merge=True)
+    (tmp_path / "manifest").rename(out / "manifest.parquet")
+    (tmp_path / "victim").rename(victim)
     manifest = Manifest.read(out)
     assert shards_of(manifest) is None
     assert crop_of(manifest, 0) == manifest.crop(0)
@@ -417,7 +426,7 @@ def test_a_changed_video_leaves_no_old_crop_in_a_shard(
 
 def test_other_settings_replace_all_shards(ffpp_root: Path, crops: Path) -> None:
     before = {path.name for path in tars(crops)}
-    extract(ffpp_root, crops, extraction=Extraction(frames=1, size=64), shard_megabytes=MEGABYTES)
+    extract(ffpp_root, crops, extraction=Extraction(frames=1, size=64), shard_megabytes=MEGABYTES, replace=True)
     manifest = Manifest.read(crops)
     members = names_in(crops)
     assert {name for name in members if ".mask." not in name and name.endswith("png")} == {

@@ -135,7 +135,7 @@ def test_the_metric_fits_it_on_frames_however_they_were_divided() -> None:
 def test_training_that_goes_on_keeps_it() -> None:
     module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
     module.temperature = 1.5
-    content: dict[str, Any] = {}
+    content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     again = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
     again.on_load_checkpoint(content)
