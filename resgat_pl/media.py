@@ -135,6 +135,8 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
             f"{default.margin} and the face detector MTCNN are assumed."
         ]
     for key, (least, most) in _RANGES.items():
+        if key not in {"size", "margin"} and spec.get("detector") != "MTCNN":
+            continue  # what another detector calls so is not used here
         value = spec.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise WeightsError(

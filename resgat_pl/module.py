@@ -213,7 +213,8 @@ class ResGATModule(LightningModule):
             raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
         check_checkpoint(entry, "The checkpoint")
         check_compatible(self.net.config, entry["net"])
-        check_state(self, checkpoint["state_dict"], "The checkpoint")
+        if self.strict_loading:
+            check_state(self, checkpoint["state_dict"], "The checkpoint")
         self.thresholds = entry.get("thresholds")
         self.temperature = entry.get("temperature")
 

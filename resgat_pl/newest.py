@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.nn.weights import read_file
+from resgat_pl.provenance import stored_provenance
+from resgat_pl.resumed import leaves, parsed
 
 _LAST: Final = "checkpoints/last.ckpt"
 _JOB: Final = "hpc_ckpt_*.ckpt"
@@ -23,8 +25,9 @@ _JOB: Final = "hpc_ckpt_*.ckpt"
 def newest(config: Namespace, command: str) -> str | None:
     """The newest ``last.ckpt``, or checkpoint of a SLURM job, that can be read, of the runs of a configuration.
 
-    They are looked for where its loggers, or none, put runs: not everywhere below a folder, which could hold the runs
-    of others.
+    They are looked for where its first logger, or none, puts runs: not everywhere below a folder, which could hold the
+    runs of others. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
+    run that the logger names.
 
     Args:
         config: The configuration of the command.
@@ -44,16 +47,28 @@ def newest(config: Namespace, command: str) -> str | None:
         rank_zero_info(f"--ckpt_path last: {message}; training starts at the beginning.")
         return None
     problem: WeightsError | None = None
+    others = []
     for path in sorted(found, key=lambda path: found[path], reverse=True):  # of two that are as new, the last.ckpt
         try:
-            read_file(path)
+            content = read_file(path)
         except WeightsError as error:
             problem = problem or error
             rank_zero_warn(f"--ckpt_path last: {error} Looking for the one before it.")
             continue
+        if not _is_of(path, content, root, config.trainer.logger):
+            others.append(path)
+            continue
         rank_zero_info(f"--ckpt_path last: going on from {path}")
         return str(path)
-    raise problem or ConfigError("--ckpt_path last: nothing can be read")
+    if problem is not None:
+        raise problem
+    message = (
+        f"{others[0]} is of a run with another trainer.default_root_dir, so it is not taken. If it is the one, name it"
+    )
+    if command != "fit":
+        raise ConfigError(f"--ckpt_path last: {message}.")
+    rank_zero_warn(f"--ckpt_path last: {message}; training starts at the beginning.")
+    return None
 
 
 def starts_again(config: Namespace) -> bool:
@@ -66,20 +81,39 @@ def _files(pattern: str) -> Iterator[Path]:
     return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - of any folder
 
 
+def _is_of(path: Path, content: Mapping[str, Any], root: Path, loggers: Any) -> bool:
+    """Whether a state is of this configuration's runs, or of others whose logger puts them in the same place."""
+    if path.absolute().is_relative_to(root.absolute()) or _run(_first(loggers)[1]) is not None:
+        return True
+    trained = (stored_provenance(content, path) or {}).get("config", "")
+    there = dict(leaves(parsed(trained))).get("trainer.default_root_dir")
+    return isinstance(there, str) and there != "null" and Path(there).absolute() == root.absolute()
+
+
+def _first(loggers: Any) -> tuple[str | None, dict[str, Any]]:
+    """Class and options of the logger by which Lightning places checkpoints, if there is one."""
+    logger = next(iter(loggers), None) if isinstance(loggers, list) else loggers
+    if not isinstance(logger, Namespace):
+        return None, {}
+    arguments = logger.get("init_args")
+    return str(logger.get("class_path")), {} if arguments is None else arguments.as_dict()
+
+
+def _run(options: Mapping[str, Any]) -> Any:
+    """The run that a logger's options name, None if they leave it open."""
+    return options.get("id") if options.get("version") is None else options["version"]
+
+
 def _patterns(root: Path, loggers: Any) -> Iterator[str]:
-    """Where runs leave their states: without a logger, with Lightning's default, and with each that is configured."""
+    """Where runs leave their states: without a logger, with Lightning's default, and with the one configured."""
     base = glob.escape(str(root))
     for run in ("", "version_*/", "lightning_logs/version_*/"):
         yield f"{base}/{run}{_LAST}"
-    for logger in loggers if isinstance(loggers, list) else [loggers]:
-        if not isinstance(logger, Namespace):
-            continue
-        arguments = logger.get("init_args")
-        options = {} if arguments is None else arguments.as_dict()
-        place, fixed = options.get("save_dir") or root, options.get("version")
-        if str(logger.get("class_path")).endswith("WandbLogger"):
+    logger, options = _first(loggers)
+    if logger is not None:
+        place, fixed = options.get("save_dir") or root, _run(options)
+        if logger.endswith("WandbLogger"):
             name, run = options.get("project") or os.environ.get("WANDB_PROJECT", "lightning_logs"), "*"
-            fixed = fixed or options.get("id")
         else:  # Lightning's own for files
             name, run = options.get("name", "lightning_logs") or "", "version_*"
         if fixed is not None:

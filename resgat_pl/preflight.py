@@ -52,7 +52,7 @@ def require_groups(config: Namespace) -> None:
             )
 
 
-def check_trainer(config: Namespace) -> None:
+def check_trainer(command: str, config: Namespace) -> None:
     """Refuse numbers with which Lightning fails only in the first epoch, or does the opposite of training.
 
     Raises:
@@ -64,6 +64,8 @@ def check_trainer(config: Namespace) -> None:
             f"trainer.precision is {trainer.precision}, in which ResGAT does not train: set 32, or bf16-mixed, where "
             "the weights stay in 32 bits."
         )
+    if command != "fit":
+        return
     for name, value, least, remedy in (
         ("accumulate_grad_batches", trainer.accumulate_grad_batches, 1, ""),
         ("check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1, _NO_VALIDATION),
@@ -83,6 +85,8 @@ def check_callbacks(command: str, config: Namespace) -> None:
     Raises:
         ConfigError: They go by a metric that there is not, or in its wrong direction, or write over other checkpoints.
     """
+    if command != "fit":
+        return
     checkpoint = config.checkpoint
     if checkpoint.save_on_exception:
         raise ConfigError(
@@ -94,8 +98,6 @@ def check_callbacks(command: str, config: Namespace) -> None:
             "checkpoint.filename is last, which is the name of the file that training goes on from: choose another, "
             "such as best."
         )
-    if command != "fit":
-        return
     known = _logged(config)
     for group in ("checkpoint", "early_stopping"):
         monitor, mode = config[group].monitor, config[group].mode

@@ -94,13 +94,17 @@ class Recovery(Callback):
         self._path = Path()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look whether all ranks go on from the same state: each has looked for it by itself.
+        """Look whether all ranks go on from the same state: each has looked for it by itself; take the best along.
 
         Raises:
             ConfigError: They do not; on all ranks.
         """
-        if trainer.world_size == 1:
-            return
+        if trainer.world_size > 1:
+            self._compare(trainer)
+        if trainer.ckpt_path is not None:
+            self._remember(trainer)  # here, for a training that is over already does not start
+
+    def _compare(self, trainer: Trainer) -> None:
         mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
         found = [mine] * trainer.world_size
         torch.distributed.all_gather_object(found, mine)
@@ -123,8 +127,6 @@ class Recovery(Callback):
         state, self._loaded = self._loaded, None
         if trainer.is_global_zero:
             self._begin_rows(trainer, state)
-        if trainer.ckpt_path is not None:
-            self._remember(trainer)
         if state is None:
             return
         try:

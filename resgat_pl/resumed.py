@@ -55,7 +55,7 @@ def differences(here: str, there: str, command: str) -> list[str]:
     Raises:
         WeightsError: The classes of optimiser or schedule differ, so that training cannot go on from their state.
     """
-    mine, theirs = dict(leaves(_parsed(here))), dict(leaves(_parsed(there)))
+    mine, theirs = dict(leaves(parsed(here))), dict(leaves(parsed(there)))
     if not mine or not theirs:
         return []
     lines = []
@@ -96,8 +96,8 @@ class _Loader(yaml.BaseLoader):
         return node
 
 
-def _parsed(text: str) -> Any:
-    """Nothing where it is no configuration."""
+def parsed(text: str) -> Any:
+    """A configuration in a file of a stranger's, all values as text; nothing where it is no configuration."""
     if len(text) > _LONGEST:
         return None
     try:

@@ -51,6 +51,7 @@ def take_along(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | N
     Returns:
         What it is to remember in this run; None for nothing, so that Lightning begins anew and has nothing to remove.
     """
+    checkpoint = checkpoint.resolve()  # the user may have named a link
     problem = _problem(state)
     if problem is not None:
         rank_zero_warn(f"{checkpoint} {problem}: which checkpoint is best starts anew.")
@@ -77,6 +78,7 @@ def take_along(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | N
         return str(folder / Path(path).name) if path and (same or path in models) else ""
 
     return {
+        **{name: value for name, value in state.items() if name not in {*_PATHS, *_SCORES}},  # of a class of the user's
         "dirpath": str(folder),
         "best_k_models": {moved(path): score for path, score in models.items()},
         **{name: moved(state.get(name)) for name in _PATHS},
@@ -114,7 +116,7 @@ def go_on_with_rows(checkpoint: Path, state: Mapping[str, Any], logger: CSVLogge
     writer = logger.experiment
     count, named = state.get("rows"), state.get("csv")
     target = Path(writer.metrics_file_path)
-    places = [checkpoint.absolute().parent.parent / METRICS, target]
+    places = [checkpoint.resolve().parent.parent / METRICS, target]
     if isinstance(named, str) and _is_of(named, Path(logger.root_dir)):
         places.insert(1, Path(named))
     found = None

@@ -129,7 +129,7 @@ class ResGATCLI(LightningCLI):
         preflight.require_groups(config)
         require_data(config.data.root, config.data.crops)
         preflight.guard_loggers(config)
-        preflight.check_trainer(config)
+        preflight.check_trainer(command, config)
         preflight.check_callbacks(command, config)
         preflight.without_validation(command, config)
         preflight.keep_private(config)

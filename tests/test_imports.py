@@ -31,7 +31,7 @@ ALLOWED = {
     "ranks": BASE,
     "recovery": BASE | {"checkpoints", "ranks", "resumed_files"},
     "resumed_files": BASE | {"checkpoints", "data"},
-    "newest": BASE | {"nn"},
+    "newest": BASE | {"nn", "provenance", "resumed"},
     "checkpoints": BASE | {"data"},
     "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
 }

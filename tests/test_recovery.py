@@ -26,6 +26,8 @@ from resgat_pl.errors import ConfigError, Stopped, WeightsError
 from resgat_pl.newest import newest, starts_again
 from resgat_pl.recovery import Recovery
 
+from .tiny import tiny
+
 QUIET = pytest.mark.filterwarnings("ignore")
 """Lightning advises on settings that a test has on purpose."""
 
@@ -117,16 +119,17 @@ def test_ranks_that_see_different_states_stop_alike(other: Any, monkeypatch: pyt
         found[:] = ranks
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    running: Any = SimpleNamespace(world_size=2, ckpt_path="runs/a/last.ckpt")
+    running: Any = SimpleNamespace(world_size=2, ckpt_path="runs/a/last.ckpt", checkpoint_callbacks=[])
     Recovery().on_fit_start(running, BoringModel())
     ranks[1] = other
     with pytest.raises(ConfigError, match=r"rank 0 from runs/a/last\.ckpt \(step 40\) and rank 1 from"):
         Recovery().on_fit_start(running, BoringModel())
 
 
-def state(path: Path, age: float) -> Path:
+def state(path: Path, age: float, root: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"a": torch.zeros(1)}, path)
+    config = f"trainer:\n  default_root_dir: {root}\n"
+    torch.save({"a": torch.zeros(1), "provenance": {"config": config, "data": {}}}, path)
     os.utime(path, (time.time() - age,) * 2)
     return path
 
@@ -161,8 +164,23 @@ def test_the_newest_state_is_where_the_logger_puts_it(
         newest(config, "test")
     state(root / "checkpoints" / "last.ckpt", 60)
     state(tmp_path / "root" / "of" / "another" / "checkpoints" / "last.ckpt", 0)
-    path = state(logs / place / "checkpoints" / "last.ckpt", 30)
+    path = state(logs / place / "checkpoints" / "last.ckpt", 30, root)
     assert newest(config, "fit") == str(path)
+
+
+def test_runs_that_share_a_folder_of_logs_do_not_go_on_from_each_other(tmp_path: Path) -> None:
+    """W&B's logger writes to the working folder unless told otherwise, whatever the run's own folder is."""
+    logs, mine = tmp_path / "logs", tmp_path / "seed_1"
+    config = configured(mine, ("WandbLogger", {"project": "faces", "save_dir": str(logs)}))
+    other = state(logs / "faces" / "a" / "checkpoints" / "last.ckpt", 0, tmp_path / "seed_0")
+    with pytest.warns(UserWarning, match=r"a/checkpoints/last\.ckpt is of a run with another"):
+        assert newest(config, "fit") is None
+    with pytest.raises(ConfigError, match="name it"):
+        newest(config, "test")
+    own = state(logs / "faces" / "b" / "checkpoints" / "last.ckpt", 60, mine)
+    assert newest(config, "fit") == str(own)
+    named = configured(mine, ("WandbLogger", {"project": "faces", "id": "a", "save_dir": str(logs)}))
+    assert newest(named, "fit") == str(other)
 
 
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
@@ -292,3 +310,14 @@ def test_outside_training_lightning_answers_no_signal(command: str, tmp_path: Pa
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_training_that_is_over_brings_its_best_along_also_through_a_link(ffpp_crops: Path, tmp_path: Path) -> None:
+    loggers = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", tmp_path)
+    fit = ("fit", tmp_path, ffpp_crops, *loggers, "--trainer.logger.name", "", "--trainer.max_epochs", 1)
+    assert tiny(*fit).status == 0
+    (tmp_path / "latest.ckpt").symlink_to(tmp_path / "version_0" / "checkpoints" / "last.ckpt")
+    done = tiny(*fit, "--ckpt_path", tmp_path / "latest.ckpt")
+    assert done.status == 0, done.errors
+    first, second = ((tmp_path / f"version_{n}" / "checkpoints" / "best.ckpt").read_bytes() for n in (0, 1))
+    assert first == second

@@ -117,8 +117,8 @@ class FaceDataModule(LightningDataModule):
         ):
             if value < least:
                 raise ConfigError(f"data.{name} is {value}, must be at least {least}")
-        if not 0 < video_timeout < float("inf"):
-            raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds")
+        if not video_timeout > 0:
+            raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds; inf is no limit")
         self.crops = locate(crops)
         self.root = None if root is None else locate(root)
         self.layout = layout

@@ -205,6 +205,22 @@ def local_file(path: Path) -> IO[bytes] | None:
     return copy
 
 
+def write_changed(path: Path, data: bytes) -> bool:
+    """Write a file like ``write_atomic``, unless it has this content already: others may be using it.
+
+    Returns:
+        Whether it was written.
+    """
+    if not is_remote(path):
+        try:
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
+                return False
+        except OSError:
+            pass
+    write_atomic(path, data)
+    return True
+
+
 def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Write a file so that a reader sees the old one, the new one or none, never half of one.
 

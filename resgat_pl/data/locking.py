@@ -6,6 +6,7 @@ file that a killed command leaves locks nothing; the next command takes it over 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -19,6 +20,8 @@ from resgat_pl.data.room import not_stored
 from resgat_pl.errors import ConfigError
 from resgat_pl.terminal import printable
 
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
+"""What some network disks say."""
 LOCK_NAME: Final = ".lock"
 """There while a command is at work; no part of the results."""
 
@@ -50,7 +53,7 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            handle = _open(path)
         except OSError as error:
             raise not_stored(error, path) from None
         try:
@@ -60,15 +63,26 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
         except ConfigError:
             os.close(handle)
             raise
-        except OSError:  # ENOLCK, ENOTSUP, ENOSYS: some network disks
+        except OSError as error:
+            os.close(handle)
+            if error.errno == errno.ESTALE:  # removed by another machine while this one waited
+                continue
+            if error.errno not in _NO_LOCKS:
+                raise not_stored(error, path) from None
             with suppress(OSError):
                 path.unlink()
-            os.close(handle)
             return None
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)  # removed by the one that we waited for, so that it locks nothing: once more
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:  # a file that another user's killed command left: to lock it, reading is enough
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _lock(path: Path, handle: int, kind: int, wait: bool) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from resgat_pl import __version__
 from resgat_pl.data import mapped
 from resgat_pl.data.counts import SPLITS, ClassCounts
-from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic
+from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic, write_changed
 from resgat_pl.data.mapped import Mapped
 from resgat_pl.data.rooted import check_inside, inside
 from resgat_pl.data.validity import checked_rows, read_info
@@ -272,10 +272,10 @@ class Manifest:
         return self._hash([*mapped.KEY, "track", "frame_index", "split"])
 
     def write(self) -> Path:
-        """Write ``manifest.parquet`` into ``folder``, all or nothing."""
+        """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone, with its map."""
         path = self.folder / MANIFEST_NAME
-        write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
-        if not is_remote(path):
+        changed = write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
+        if changed and not is_remote(path):
             mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
         return path
 
@@ -352,9 +352,13 @@ def merge(folder: Path, tables: Sequence[pa.Table], info: dict[str, Any]) -> Man
     return Manifest(folder, table.sort_by(_ORDER).combine_chunks(), info)
 
 
-def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> None:
-    """Write a table with ``info`` as its metadata; a reader sees the old file or the new one, never half of one."""
+def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> bool:
+    """Write a table with ``info`` as its metadata; a reader sees the old file or the new one, never half of one.
+
+    Returns:
+        Whether the file is another one now: one of the same bytes stays, since a training may have begun on it.
+    """
     table = table.replace_schema_metadata({"resgat": json.dumps(info, sort_keys=True)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_atomic(path, sink.getvalue().to_pybytes(), durable=True)
+    return write_changed(path, sink.getvalue().to_pybytes())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from resgat_pl import __version__
 from resgat_pl.data.frames import decode_image
 from resgat_pl.data.intact import problem_of
-from resgat_pl.data.locations import names_in, read_bytes, write_atomic
+from resgat_pl.data.locations import names_in, read_bytes, write_changed
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.rooted import inside, is_plain_name
 from resgat_pl.errors import ManifestError, MediaError
@@ -259,7 +259,7 @@ def write_index(manifest: Manifest, shards: list[Shard], places: pa.Table) -> No
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
-    write_atomic(manifest.folder / INDEX_NAME, sink.getvalue().to_pybytes(), durable=True)
+    write_changed(manifest.folder / INDEX_NAME, sink.getvalue().to_pybytes())
 
 
 def _read_index(path: Path) -> tuple[pa.Table, dict[str, Any]]:

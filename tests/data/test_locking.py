@@ -125,3 +125,19 @@ def test_a_link_is_not_followed_and_a_store_not_locked(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
     with at_work(locate("memory://crops")), at_work(locate("memory://crops")):
         pass
+
+
+def test_a_lock_that_cannot_be_had_is_an_error_and_one_that_the_disk_does_not_know_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter([errno.ESTALE, errno.ENOTSUP, errno.EIO])
+
+    def flock(handle: int, kind: int) -> None:
+        raise OSError(code := next(codes), os.strerror(code))
+
+    monkeypatch.setattr("resgat_pl.data.locking.fcntl.flock", flock)
+    with at_work(tmp_path):  # once more after the file was removed elsewhere; then without
+        assert not (tmp_path / LOCK_NAME).exists()
+    with pytest.raises(StorageError, match="cannot be written"), at_work(tmp_path):
+        pytest.fail("without a lock")
+    assert (tmp_path / LOCK_NAME).exists()  # which may be another's

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.data.manifest import SCHEMA, Manifest, merge, rows_to_table, write_atomic
+from resgat_pl.data.mapped import map_path
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import IdentitySplit
 from resgat_pl.errors import ManifestError
@@ -230,3 +231,18 @@ def test_leaving_a_split_changes_the_fingerprint_of_the_split_only(tmp_path: Pat
     assert same.split_fingerprint() == whole.split_fingerprint()
     assert fewer.split_fingerprint() != whole.split_fingerprint()
     assert fewer.fingerprint() == whole.fingerprint()
+
+
+def test_the_same_manifest_again_is_left_alone(ffpp_crops: Path, tmp_path: Path) -> None:
+    """A second command that waited for the first would else pull it from under the training that has begun."""
+    manifest = Manifest(tmp_path, Manifest.read(ffpp_crops).table, {})
+    path = manifest.write()
+    map_path(path).write_bytes(b"a map")
+    before = path.stat()
+    manifest.write()
+    after = path.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert map_path(path).exists()
+    Manifest(tmp_path, manifest.table, {"request": "another"}).write()
+    assert path.stat().st_ino != before.st_ino
+    assert not map_path(path).exists()

@@ -143,7 +143,6 @@ OUT_OF_RANGE: list[tuple[Callable[..., object], dict[str, Any]]] = [
     *[(FaceDataModule, {name: value}) for name, value in (
         ("batch_size", 0), ("image_size", 0), ("num_workers", -1), ("extract_jobs", 0), ("seed", -1),
         ("shuffle_buffer", 0), ("video_timeout", 0), ("video_timeout", -1), ("video_timeout", NAN),
-        ("video_timeout", float("inf")),
     )],
     *[(ResGATModule, {name: value}) for name, value in (
         ("lr_batch", 0), ("lr_batch", -1), ("pos_weight", 0), ("pos_weight", -1), ("pos_weight", NAN),
