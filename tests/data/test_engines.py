@@ -389,15 +389,16 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
 def test_a_disk_that_is_full_at_the_end(
     name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resgat_pl.data import manifest
+    from resgat_pl.data import locations
 
     shutil.copytree(ffpp_crops, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
 
     def write(path: Path, data: bytes, durable: bool = False) -> None:
         if path.name == name:
             raise OSError(28, "No space left on device", str(path))
         write_atomic(path, data, durable)
 
-    for module in (extracting, manifest):
+    for module in (extracting, locations):
         monkeypatch.setattr(module, "write_atomic", write)
     assert main(["extract", str(ffpp_root), str(tmp_path), *OPTIONS]) == 2
