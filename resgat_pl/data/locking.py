@@ -17,7 +17,7 @@ from typing import Final
 
 from resgat_pl.data.locations import is_remote
 from resgat_pl.data.room import not_stored
-from resgat_pl.errors import ConfigError
+from resgat_pl.errors import ConfigError, StorageError
 from resgat_pl.terminal import printable
 
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
@@ -55,7 +55,7 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = _open(path)
         except OSError as error:
-            raise not_stored(error, path) from None
+            raise _no_lock(error, path) from None
         try:
             _lock(path, handle, kind, wait)
             if _is_at(path, handle):
@@ -68,7 +68,7 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
             if error.errno == errno.ESTALE:  # removed by another machine while this one waited
                 continue
             if error.errno not in _NO_LOCKS:
-                raise not_stored(error, path) from None
+                raise _no_lock(error, path) from None
             with suppress(OSError):
                 path.unlink()
             return None
@@ -76,6 +76,10 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
             os.close(handle)
             raise
         os.close(handle)  # removed by the one that we waited for, so that it locks nothing: once more
+
+
+def _no_lock(error: OSError, path: Path) -> StorageError:
+    return StorageError(f"{not_stored(error, path)} Once that is mended, the same command continues.")
 
 
 def _open(path: Path) -> int:
