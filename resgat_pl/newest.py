@@ -78,7 +78,7 @@ def starts_again(config: Namespace) -> bool:
 
 
 def _files(pattern: str) -> Iterator[Path]:
-    return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - of any folder
+    return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - Path.glob takes no pattern of a whole path
 
 
 def _is_of(path: Path, content: Mapping[str, Any], root: Path, loggers: Any) -> bool:

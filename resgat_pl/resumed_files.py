@@ -63,10 +63,9 @@ def take_along(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | N
         target, beside = folder / Path(path).name, checkpoint.parent / Path(path).name
         if (same and is_own(target)) or _are_one(beside, target):
             continue  # it is where it was written
-        problem = "is there already, of another run" if target.exists() else "is not there"
+        told = f"{target} is there already, of another run" if target.exists() else f"{beside} is not there"
         if target.exists() or not is_own(beside):
-            told = target if target.exists() else beside
-            rank_zero_warn(f"{told} {problem}: which checkpoint is best starts anew.")
+            rank_zero_warn(f"{told}: which checkpoint is best starts anew.")
             return None
         sources[target] = beside
     folder.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ class Noted(Recovery):
 def test_several_gpus_agree_within_an_epoch(accumulated: int, tmp_path: Path) -> None:
     """However many batches are accumulated, and however many steps lie between two questions."""
     noted = Noted(every_steps=3, every_minutes=None)
-    data = DataLoader(torch.zeros(203, 32))  # type: ignore[arg-type]
+    data = DataLoader(torch.zeros(203, 32))
     trainer(tmp_path, noted, accumulate_grad_batches=accumulated).fit(Logging(), data)
     within = noted.asked[1:]  # without the start of the epoch
     assert len(within) >= 203 // (20 + accumulated)
@@ -85,7 +85,7 @@ def test_several_gpus_agree_within_an_epoch(accumulated: int, tmp_path: Path) ->
 @QUIET
 def test_saved_by_the_clock(tmp_path: Path) -> None:
     noted = Noted(every_minutes=1e-9)
-    trainer(tmp_path, noted).fit(Logging(), DataLoader(torch.zeros(50, 32)))  # type: ignore[arg-type]
+    trainer(tmp_path, noted).fit(Logging(), DataLoader(torch.zeros(50, 32)))
     assert noted.saved_at == [20, 40]
 
 
@@ -283,7 +283,7 @@ def test_a_signal_within_an_epoch_of_several_gpus(tmp_path: Path) -> None:
             return super().training_step(batch, batch_idx)
 
     with pytest.raises(Stopped, match="stopped by SIGTERM; the state of step 20 is in"):
-        trainer(tmp_path, noted).fit(Told(), DataLoader(torch.zeros(50, 32)))  # type: ignore[arg-type]
+        trainer(tmp_path, noted).fit(Told(), DataLoader(torch.zeros(50, 32)))
 
 
 @QUIET

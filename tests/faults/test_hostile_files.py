@@ -28,7 +28,7 @@ from resgat_pl.nn.portable import from_safetensors
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 
-from ..tiny import tiny, untrained, variant
+from ..tiny import tiny, untrained
 from .conftest import Ledger
 from .test_resuming import differences, plain
 
@@ -296,25 +296,6 @@ def test_names_in_a_manifest_stay_in_its_folder(
             assert Manifest.read(_manifest(tmp_path / "m", ffpp_crops, column, name)).column(column)[5] == name
     tries = 2 * len(OUTSIDE)
     ledger("path that leaves its folder, in a manifest", tries=tries, lost=tries - refused, recovered=refused)
-
-
-def test_a_link_out_of_the_folder_is_not_followed(ffpp_crops: Path, tmp_path: Path, ledger: Ledger) -> None:
-    (tmp_path / "secret.png").write_bytes(b"secret")
-    crops = variant(ffpp_crops, tmp_path / "crops")
-    manifest = Manifest.read(crops)
-    crop, mask = manifest.crop(0), next(m for row in range(len(manifest)) if (m := manifest.mask(row)))
-    for path in (crop, mask):
-        path.unlink()
-        secret = tmp_path / "secret.png"
-        path.symlink_to(os.path.relpath(secret, path.parent) if path == crop else secret)
-    row = next(row for row, name in enumerate(manifest.column("mask_path")) if name and crops / name == mask)
-    with pytest.raises(ManifestError, match="leads out of"):
-        manifest.crop(0)
-    with pytest.raises(ManifestError, match="leads out of"):
-        manifest.mask(row)
-    (tmp_path / "linked").symlink_to(crops)  # the whole folder may be a link
-    assert Manifest.read(tmp_path / "linked").crop(1).is_file()
-    ledger("link that leaves its folder", tries=2, lost=0, recovered=2)
 
 
 def test_an_index_of_shards_stays_in_its_folder(shard_crops: Path, tmp_path: Path, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from resgat_pl.exported import ExportedDetector
 from resgat_pl.figures import figures
 
 from ..test_figures import planned
-from ..tiny import untrained
+from ..tiny import untrained, variant
 from .conftest import Ledger
 from .test_hostile_files import OUTSIDE
 from .test_killed_extraction import tree
@@ -224,3 +225,22 @@ def test_names_in_plans_become_no_folders_elsewhere(tmp_path: Path, ledger: Ledg
         with pytest.raises(ConfigError, match="expected a name for a file"):
             figures(planned(tmp_path / "plan.yaml", {"name": name}), out=tmp_path / "figures")
     ledger("path that leaves its folder, in a plan", tries=len(changed) + 5, lost=0, recovered=len(changed) + 5)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(ffpp_crops: Path, tmp_path: Path, ledger: Ledger) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    crops = variant(ffpp_crops, tmp_path / "crops")
+    manifest = Manifest.read(crops)
+    crop, mask = manifest.crop(0), next(m for row in range(len(manifest)) if (m := manifest.mask(row)))
+    for path in (crop, mask):
+        path.unlink()
+        secret = tmp_path / "secret.png"
+        path.symlink_to(os.path.relpath(secret, path.parent) if path == crop else secret)
+    row = next(row for row, name in enumerate(manifest.column("mask_path")) if name and crops / name == mask)
+    with pytest.raises(ManifestError, match="leads out of"):
+        manifest.crop(0)
+    with pytest.raises(ManifestError, match="leads out of"):
+        manifest.mask(row)
+    (tmp_path / "linked").symlink_to(crops)  # the whole folder may be a link
+    assert Manifest.read(tmp_path / "linked").crop(1).is_file()
+    ledger("link that leaves its folder", tries=2, lost=0, recovered=2)

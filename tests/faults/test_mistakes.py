@@ -163,7 +163,7 @@ def test_numbers_that_the_parts_refuse(tmp_path: Path) -> None:
     needed = {FaceDataModule: {"crops": tmp_path}, ResGAT: {"encoder": "resnet18", "heads": 1, "hidden": 2}}
     net = torch.nn.Identity()
     for part, values in OUT_OF_RANGE:
-        given = {"net": net} if part is ResGATModule else needed.get(part, {})  # type: ignore[call-overload]
+        given = {"net": net} if part is ResGATModule else needed.get(part, {})
         with pytest.raises(ConfigError, match=next(iter(values))):
             pytest.fail(f"{part} took {values}: {part(**{**given, **values})}")
 
