@@ -84,10 +84,10 @@ class Epoch:
     def stream(self) -> None:
         """Every crop as it is streamed, bytes only."""
         if isinstance(self.loader, ShardLoader):
-            wanted = self.loader.stream.wanted
-            for number, shard in enumerate(wanted.shards):
-                for _ in read_members(shard, wanted.place[slice(*wanted.starts[number : number + 2])][:, :2]):
-                    pass
+            for wanted in self.loader.stream.wanted:
+                for number, shard in enumerate(wanted.shards):
+                    for _ in read_members(shard, wanted.place[slice(*wanted.starts[number : number + 2])][:, :2]):
+                        pass
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -181,10 +181,31 @@ often, repeating the rarer class. ``paired``: each fake followed by the same fra
 augmentation, so that a batch differs in the forgery and in nothing else."""
 
 
-class TrainSampler(DistributedSampler[Draw]):
-    """Shuffled draws with a seed each; every rank gets the same number.
+def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
+    """Deal a sequence out so that ranks get equally many of each class: batch norm sees one rank's crops only.
 
-    The order and the seeds depend on (seed, epoch) alone, not on the number of workers.
+    Args:
+        labels: ``(n,)`` int64, 0 or 1.
+        ranks: Number of ranks.
+
+    Returns:
+        ``(n,)`` int64, the rank of each. Of each class, and of both together, no rank gets two more than another.
+    """
+    dealt = np.zeros(len(labels), np.int64)
+    first = 0  # where one class stops the next goes on, or the same ranks would get one more of each
+    for label in (1, 0):
+        members = np.flatnonzero(labels == label)
+        dealt[members] = (first + np.arange(len(members))) % ranks
+        first = (first + len(members)) % ranks
+    return dealt
+
+
+class TrainSampler(DistributedSampler[Draw]):
+    """Shuffled draws with a seed each; every rank gets the same number, and the same share of fakes.
+
+    The order and the seeds depend on (seed, epoch, ranks) alone, not on the number of workers. Within a rank real and
+    fake alternate if the order is ``balanced`` or ``paired``; every other rank begins with the other class, so that
+    batches of an odd size, too, hold as many of both over all ranks.
 
     Args:
         dataset: What is drawn from.
@@ -213,24 +234,33 @@ class TrainSampler(DistributedSampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        if self.order == "paired":
-            blocks = rng.permutation(self.pairs)
-        else:
-            blocks = (self._balanced(rng) if self.order == "balanced" else rng.permutation(len(self.faces)))[:, None]
-        count = self.total_size // blocks.shape[1]
-        blocks = np.resize(blocks, (count, blocks.shape[1]))  # ranks must take equally many steps
-        seeds = np.broadcast_to(rng.integers(2**31, size=(count, 1)), blocks.shape)  # a pair is augmented alike
+        if self.order == "shuffled":
+            return self._shuffled(rng)
+        blocks = rng.permutation(self.pairs) if self.order == "paired" else self._balanced(rng)
+        count = -(-self.num_samples // 2) * self.num_replicas
+        blocks = np.resize(blocks, (count, 2))  # ranks must take equally many steps
+        seeds = rng.integers(2**31, size=(count, 1 if self.order == "paired" else 2))  # a pair is augmented alike
+        seeds = np.broadcast_to(seeds, blocks.shape)
         mine = slice(self.rank, None, self.num_replicas)
-        return _draws(blocks[mine].ravel(), seeds[mine].ravel())
+        turn = slice(None, None, -1 if self.rank % 2 else 1)
+        positions, own = (of[mine, turn].ravel()[: self.num_samples] for of in (blocks, seeds))
+        return _draws(positions, own)
+
+    def _shuffled(self, rng: np.random.Generator) -> Iterator[Draw]:
+        positions = np.resize(rng.permutation(len(self.faces)), self.total_size)
+        seeds = rng.integers(2**31, size=self.total_size)
+        mine = deal(self.faces.labels[positions], self.num_replicas) == self.rank
+        return _draws(positions[mine], seeds[mine])
 
     def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        half = -(-len(self.faces) // 2)
+        """Pairs ``(n, 2)`` of a real and a fake crop, as many as all ranks need."""
+        half = -(-self.num_samples // 2) * self.num_replicas
         parts = []
         for label in (0, 1):
             members = np.flatnonzero(self.faces.labels == label)
             rounds = -(-half // len(members))
             parts.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:half])
-        return np.stack(parts, axis=1).ravel()[: len(self.faces)]
+        return np.stack(parts, axis=1)
 
 
 def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[Draw]:

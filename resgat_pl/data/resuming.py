@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from resgat_pl.data.dataset import Draw, FaceCrops, TrainSampler, loading
 from resgat_pl.errors import ConfigError
+
+DEALT: Final = "classes"
+"""Key of an order in which real and fake are dealt evenly over ranks or streams."""
 
 
 class ResumableLoader(ABC):
@@ -71,6 +74,8 @@ class ResumableLoader(ABC):
         mine, theirs = self._order(), state["order"]
         if mine["store"] != theirs.get("store", mine["store"]):
             theirs, mine = ({"store": order["store"]} for order in (theirs, mine))
+        elif DEALT in mine and DEALT not in theirs and mine["devices"] == theirs.get("devices"):
+            theirs, mine = {DEALT: "left to chance, by an older version"}, {DEALT: mine[DEALT]}
         if changed := [
             f"{name}: {theirs.get(name)} then, {mine[name]} now"
             for name in mine
@@ -144,9 +149,11 @@ class FileLoader(ResumableLoader):
         return hashlib.sha256(self.faces.manifest.fingerprint().encode() + rows).hexdigest()[:16]
 
     def _order(self) -> dict[str, Any]:
+        ranks = self.sampler.num_replicas
         return {
             "store": "files",
-            "devices": self.sampler.num_replicas,
+            "devices": ranks,
+            **({DEALT: "dealt evenly"} if ranks > 1 else {}),
             "data.batch_size": self.batch_size,
             "data.order": self.sampler.order,
             "data.seed": self.sampler.seed,

@@ -1,16 +1,20 @@
-"""Training and testing from shards: each is read from its begin to its end, by one process, once an epoch.
+"""Training and testing from shards: each is read from its begin to its end, once an epoch.
 
 Which crop comes when is planned from the index before a byte is read, and is a pure function of (seed, epoch, ranks,
 workers, batch and buffer size). An epoch lays the shards in a new order, joins the crops wanted of them, and cuts this
 sequence into equally long stretches, one for each loading process of each rank: no crop is seen twice or left out, and
 all ranks take the same number of steps. A shard at a cut is read by two. Within a stretch crops are drawn from a buffer
 as WebDataset does; since that, too, is planned, a run resumes at the very batch.
+
+Shards are written video by video, so that a whole one can be of one class. For training there is therefore a sequence
+of the real and one of the fake crops: each is cut into stretches, and a process reads one stretch of either, in
+proportion. All ranks, processes and batches so get the same share of fakes; bytes of the other class are skipped.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast
@@ -21,9 +25,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from resgat_pl.data.dataset import FaceCrops, FaceSample, loading
-from resgat_pl.data.resuming import ResumableLoader
+from resgat_pl.data.resuming import DEALT, ResumableLoader
 from resgat_pl.data.shards import Shard, Shards, crop_of, stored_picture
 from resgat_pl.errors import ConfigError
+from resgat_pl.types import FAKE, REAL
 
 GAP = 1 << 16
 """Bytes between two wanted members that are read rather than skipped: a seek costs as much as reading them."""
@@ -51,23 +56,43 @@ class Streams(NamedTuple):
         """Streams a rank."""
         return max(1, self.workers)
 
-    def bounds(self, total: int) -> NDArray[np.int64]:
-        """Where the sequence of ``total`` crops is cut, ``(streams + 1,)`` int64; lengths differ by one at most."""
-        count = self.ranks * self.each
-        return np.arange(count + 1, dtype=np.int64) * total // count
+    def lengths(self, counts: Sequence[int]) -> NDArray[np.int64]:
+        """How many crops of each kind every stream gets, ``(kinds, streams)`` int64, from how many there are of each.
 
-    def batches(self, total: int, stream: int) -> NDArray[np.int64]:
-        """Where a stream is cut into batches, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be."""
-        lengths = np.diff(self.bounds(total))
+        Of each kind, and of all together, no stream and no rank gets two more than another.
+        """
+        count = self.ranks * self.each
+        number = np.arange(count)
+        place = number % self.each * self.ranks + number // self.each  # of what is left over, ranks get one in turn
+        found, first = [], 0
+        for total in counts:
+            found.append(total // count + ((place - first) % count < total % count))
+            first = (first + total) % count  # where one kind stops the next goes on
+        return np.stack(found).astype(np.int64)
+
+    def batches(self, lengths: NDArray[np.int64], stream: int) -> NDArray[np.int64]:
+        """Where a stream is cut into batches, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be.
+
+        Args:
+            lengths: ``(streams,)`` int64, crops of each stream.
+            stream: Which one.
+        """
         longest, shortest = (int(lengths.max()), int(lengths.min())) if self.even else (int(lengths[stream]),) * 2
         # No batch may be empty: single crops in streams of different lengths leave one batch of two.
         count = min(-(-longest // self.batch_size), shortest)
         return np.arange(count + 1, dtype=np.int64) * int(lengths[stream]) // max(1, count)
 
-    def steps(self, total: int, rank: int) -> int:
-        """Batches of a rank."""
+    def steps(self, lengths: NDArray[np.int64], rank: int) -> int:
+        """Batches of a rank, from the crops of each stream."""
         mine = range(rank * self.each, (rank + 1) * self.each)
-        return sum(len(self.batches(total, stream)) - 1 for stream in mine)
+        return sum(len(self.batches(lengths, stream)) - 1 for stream in mine)
+
+
+def spread(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A sequence of kinds ``(sum of counts,)`` int64 with so many of each, every kind evenly spread over it."""
+    kinds = np.repeat(np.arange(len(counts)), counts)
+    places = np.concatenate([(np.arange(count) + 0.5) / max(1, count) for count in counts.tolist()])
+    return kinds[np.argsort(places, kind="stable")]
 
 
 def draw(count: int, buffer: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -91,7 +116,12 @@ def draw(count: int, buffer: int, rng: np.random.Generator) -> NDArray[np.int64]
 
 
 class Wanted:
-    """The crops of a data set in the order in which they lie in the shards.
+    """Crops of a data set in the order in which they lie in the shards.
+
+    Args:
+        faces: The data set.
+        shards: Where its crops lie.
+        members: Positions in the data set of those that are meant, ``(crops,)`` int64.
 
     Attributes:
         shards: Those that hold at least one.
@@ -101,17 +131,18 @@ class Wanted:
         place: ``(crops, 4)`` int64: offset and size in bytes of the crop, and of its mask (-1 where there is none).
     """
 
-    def __init__(self, faces: FaceCrops, shards: Shards) -> None:
-        number, offset = shards.shard[faces.rows], shards.offset[faces.rows]
+    def __init__(self, faces: FaceCrops, shards: Shards, members: NDArray[np.int64]) -> None:
+        rows = faces.rows[members]
+        number, offset = shards.shard[rows], shards.offset[rows]
         order = np.lexsort((offset, number))
         used, starts = np.unique(number[order], return_index=True)
         self.shards = [shards.shards[shard] for shard in used.tolist()]
         self.starts = np.append(starts, len(order)).astype(np.int64)
-        rows = faces.rows[order]
+        rows = rows[order]
         columns = (shards.offset, shards.size, shards.mask_offset, shards.mask_size)
         place = np.stack([column[rows].astype(np.int64) for column in columns], axis=1)
         # Tensors in shared memory: the loading processes map them instead of holding a copy each.
-        self._position = _shared(order.astype(np.int64))
+        self._position = _shared(members[order].astype(np.int64))
         self._place = _shared(place)
         self.digest = hashlib.sha256(self.starts.tobytes() + place.tobytes()).hexdigest()[:16]
 
@@ -159,7 +190,10 @@ class FaceStream(IterableDataset[dict[str, Any]]):
         self.rank = rank
         self.seed = seed
         self.buffer = buffer
-        self.wanted = Wanted(faces, shards)
+        everything = [np.arange(len(faces))]
+        kinds = [np.flatnonzero(faces.labels == label) for label in (REAL, FAKE)] if buffer else everything
+        self.wanted = [Wanted(faces, shards, members) for members in kinds]
+        self.lengths = streams.lengths([len(members) for members in kinds])
         # Epoch, and batches of it that were taken before a restart. Shared memory: it must reach workers that live on.
         self.start = _shared(np.zeros(2, np.int64))
 
@@ -173,48 +207,47 @@ class FaceStream(IterableDataset[dict[str, Any]]):
     def batches(self, epoch: int, worker: int, skipped: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of one worker in an epoch, without the first ``skipped``."""
         stream = self.rank * self.streams.each + worker
-        total = len(self.faces)
-        begin, end = self.streams.bounds(total)[stream : stream + 2].tolist()
-        cuts = self.streams.batches(total, stream)[skipped:].tolist()
-        shards = np.arange(len(self.wanted.shards))
-        order = np.arange(end - begin)
+        cuts = self.streams.batches(self.lengths.sum(axis=0), stream)[skipped:].tolist()
+        order = np.arange(self.lengths[:, stream].sum())
         if self.buffer:
-            shards = np.random.default_rng([self.seed, epoch]).permutation(shards)
-            order = draw(end - begin, self.buffer, np.random.default_rng([self.seed, epoch, stream]))
-        parts = list(self.wanted.stretch(shards, begin, end))
-        samples = self._samples(epoch, parts, order, cuts[0] if cuts else 0)
+            order = draw(len(order), self.buffer, np.random.default_rng([self.seed, epoch, stream]))
+        samples = self._samples(epoch, stream, order, cuts[0] if cuts else 0)
         for one, other in pairwise(cuts):
             yield default_collate([next(samples) for _ in range(other - one)])
 
-    def _samples(
-        self, epoch: int, parts: list[tuple[Shard, slice]], order: NDArray[np.int64], first: int
-    ) -> Iterator[FaceSample]:
+    def _samples(self, epoch: int, stream: int, order: NDArray[np.int64], first: int) -> Iterator[FaceSample]:
         """The samples of a stream in the order of drawing, without the first ``first``."""
         left = np.ones(len(order), bool)
         left[order[:first]] = False
-        ahead = self._read(parts, left)
+        kinds = spread(self.lengths[:, stream])
+        ahead = [self._read(epoch, stream, kind, left[kinds == kind]) for kind in range(len(self.wanted))]
+        coming = iter(np.flatnonzero(left).tolist())
         held: dict[int, tuple[int, bytes, bytes | None]] = {}
         for place in order[first:].tolist():
             while place not in held:
-                number, coming = next(ahead)
-                held[number] = coming
+                number = next(coming)
+                held[number] = next(ahead[kinds[number]])
             index, crop, mask = held.pop(place)
             yield self._sample(epoch, index, crop, mask)
 
     def _read(
-        self, parts: list[tuple[Shard, slice]], left: NDArray[np.bool_]
-    ) -> Iterator[tuple[int, tuple[int, bytes, bytes | None]]]:
-        """Number in the stream, and position in the data set, crop and mask of those that are left, shard by shard."""
+        self, epoch: int, stream: int, kind: int, left: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """Position in the data set, crop and mask of those of a stream's crops of a kind that are left, in turn."""
+        wanted = self.wanted[kind]
+        shards = np.arange(len(wanted.shards))
+        if self.buffer:
+            shards = np.random.default_rng([self.seed, epoch, kind]).permutation(shards)
+        first = int(self.lengths[kind, :stream].sum())
         begin = 0
-        for shard, part in parts:
+        for shard, part in wanted.stretch(shards, first, first + len(left)):
             chosen = np.flatnonzero(left[begin : begin + part.stop - part.start])
-            place, position = self.wanted.place[part][chosen], self.wanted.position[part][chosen]
-            numbers = (begin + chosen).tolist()
+            place, position = wanted.place[part][chosen], wanted.position[part][chosen]
             begin += part.stop - part.start
             if len(chosen):
                 pairs = read_members(shard, place if self.faces.masks else place[:, :2])
-                for number, index, (crop, mask) in zip(numbers, position.tolist(), pairs, strict=True):
-                    yield number, (index, crop, mask)
+                for index, (crop, mask) in zip(position.tolist(), pairs, strict=True):
+                    yield index, crop, mask
 
     def _sample(self, epoch: int, index: int, crop: bytes, mask: bytes | None) -> FaceSample:
         row = int(self.faces.rows[index])
@@ -286,7 +319,8 @@ class ShardLoader(ResumableLoader):
     """
 
     def __init__(self, stream: FaceStream) -> None:
-        streams, shards = stream.streams, stream.wanted.shards
+        streams = stream.streams
+        shards = {shard.path: shard for wanted in stream.wanted for shard in wanted.shards}
         count = streams.ranks * streams.each
         if streams.even and len(shards) < count:
             raise ConfigError(
@@ -294,7 +328,7 @@ class ShardLoader(ResumableLoader):
                 f"({streams.ranks} processes × {streams.each} loading). Load with fewer (--data.num_workers), or make "
                 "smaller shards: resgat extract ROOT OTHER_FOLDER --store shards --shard_megabytes N"
             )
-        for shard in shards:
+        for shard in shards.values():
             shard.check()
         super().__init__()
         self.stream = stream
@@ -310,7 +344,7 @@ class ShardLoader(ResumableLoader):
         )
 
     def __len__(self) -> int:
-        return self.stream.streams.steps(len(self.stream.faces), self.stream.rank)
+        return self.stream.streams.steps(self.stream.lengths.sum(axis=0), self.stream.rank)
 
     def _next_epoch(self) -> int:
         return self.epoch
@@ -337,5 +371,6 @@ class ShardLoader(ResumableLoader):
             "data.batch_size": streams.batch_size,
             "data.shuffle_buffer": self.stream.buffer,
             "data.seed": self.stream.seed,
-            "crops": self.stream.wanted.digest,
+            "crops": "-".join(wanted.digest for wanted in self.stream.wanted),
+            DEALT: "dealt evenly",
         }

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resgat_pl.data.dataset import Draw, EvalSampler, FaceCrops, Order, TrainSampler
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
 from resgat_pl.errors import SplitError
+
+EARLIER = {
+    "shuffled": [(4, 1821912379), (2, 1753501242), (0, 1751142125), (6, 1155210758), (5, 1224559477),
+                 (3, 1110885179), (1, 1269733365)],
+    "balanced": [(0, 1751142125), (4, 1155210758), (2, 1224559477), (6, 1110885179), (1, 1269733365),
+                 (5, 451446471), (2, 1917679421)],
+    "paired": [(5, 1494391660), (2, 1494391660), (3, 1821912379), (0, 1821912379), (6, 1753501242),
+               (0, 1753501242), (4, 1751142125), (1, 1751142125)],
+}  # fmt: skip
+"""Draws that version 0.1.0 made of 3 real and 4 fake crops on one rank, with seed 5, in epoch 1."""
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +74,55 @@ def test_ranks_share_an_epoch(faces: FaceCrops, order: Order, ranks: int) -> Non
     if order == "paired":
         pairs = {tuple(pair) for pair in faces.pairs().tolist()}
         for draws in drawn:
-            for fake, real in zip(draws[::2], draws[1::2], strict=True):
+            for two in zip(draws[::2], draws[1::2], strict=True):
+                fake, real = sorted(two, key=lambda draw: -faces.labels[draw.position])
                 assert (fake.position, real.position) in pairs
                 assert fake.seed == real.seed
+
+
+class _Labels:
+    """As much of ``FaceCrops`` as a sampler looks at."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pairs(self) -> np.ndarray:
+        real, fake = (np.flatnonzero(self.labels == label) for label in (0, 1))
+        return np.stack([fake, np.resize(real, len(fake))], axis=1)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "balanced", "paired"])
+@given(real=st.integers(1, 60), fake=st.integers(1, 120), ranks=st.integers(1, 8), epoch=st.integers(0, 3))
+def test_every_rank_gets_the_same_share_of_fakes(order: Order, real: int, fake: int, ranks: int, epoch: int) -> None:
+    faces: Any = _Labels(np.repeat([0, 1], [real, fake]))
+    drawn = []
+    for rank in range(ranks):
+        sampler = TrainSampler(faces, ranks, rank, seed=5, order=order)
+        sampler.set_epoch(epoch)
+        drawn.append(faces.labels[[draw.position for draw in sampler]])
+        assert len(drawn[-1]) == len(sampler)
+    fakes = np.array([labels.sum() for labels in drawn])
+    assert fakes.max() - fakes.min() <= 1
+    if order != "shuffled":
+        for size in (1, 2, 5, 8):  # every batch of a rank, and every step of all ranks, as far as parity allows
+            for start in range(0, len(drawn[0]), size):
+                batches = np.stack([labels[start : start + size] for labels in drawn])
+                assert (np.abs(2 * batches.sum(axis=1) - batches.shape[1]) <= 1).all()
+                assert abs(2 * batches.sum() - batches.size) <= 1
+
+
+def test_orders_of_one_rank_are_those_of_earlier_versions() -> None:
+    """A run on one rank that an earlier version began goes on at the very batch."""
+    faces: Any = _Labels(np.repeat([0, 1], [3, 4]))
+    found = {}
+    for order in get_args(Order):
+        sampler = TrainSampler(faces, 1, 0, seed=5, order=order)
+        sampler.set_epoch(1)
+        found[order] = [tuple(draw) for draw in sampler]
+    assert found == EARLIER
 
 
 @pytest.mark.parametrize("order", ["shuffled", "balanced", "paired"])

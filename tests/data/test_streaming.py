@@ -18,7 +18,7 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.shards import FOLDER, shards_of
-from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, draw, read_members
+from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, draw, read_members, spread
 from resgat_pl.data.transforms import FlipAugmentation
 from resgat_pl.errors import ConfigError, MediaError
 
@@ -73,22 +73,36 @@ def wanted(crops: Path, split: str = "train") -> list[int]:
 )
 def test_streams_share_an_epoch(total: int, ranks: int, workers: int, batch_size: int, even: bool) -> None:
     streams = Streams(ranks, workers, batch_size, even)
-    bounds = streams.bounds(total)
-    assert (bounds[0], bounds[-1]) == (0, total)
-    lengths = np.diff(bounds)
+    lengths = streams.lengths([total])[0]
+    assert lengths.sum() == total
     assert lengths.max() - lengths.min() <= 1
-    sizes = [np.diff(streams.batches(total, stream)) for stream in range(len(lengths))]
+    sizes = [np.diff(streams.batches(lengths, stream)) for stream in range(len(lengths))]
     if even and total < len(lengths):
         return  # refused before: fewer crops than streams
     assert [size.sum() for size in sizes] == lengths.tolist()
     assert all((size > 0).all() and (size <= max(batch_size, 2 if even else 0)).all() for size in sizes)
     assert all(size.max() - size.min() <= 1 for size in sizes if len(size))
-    steps = [streams.steps(total, rank) for rank in range(ranks)]
+    steps = [streams.steps(lengths, rank) for rank in range(ranks)]
     assert sum(steps) == sum(map(len, sizes))
     if even:
         assert len({len(size) for size in sizes}) == 1
     if total >= ranks:
         assert min(steps) >= 1
+
+
+@given(real=st.integers(0, 200), fake=st.integers(0, 200), ranks=st.integers(1, 8), workers=st.integers(0, 4))
+def test_streams_and_ranks_get_the_same_share_of_fakes(real: int, fake: int, ranks: int, workers: int) -> None:
+    lengths = Streams(ranks, workers, 8, even=True).lengths([real, fake])
+    assert lengths.sum(axis=1).tolist() == [real, fake]
+    by_rank = lengths.reshape(2, ranks, -1).sum(axis=2)
+    for dealt in (lengths, by_rank):
+        for counts in (*dealt, dealt.sum(axis=0)):
+            assert counts.max() - counts.min() <= 1
+    for stream in lengths.T:
+        kinds = spread(stream)
+        assert np.bincount(kinds, minlength=2).tolist() == stream.tolist()
+        due = np.arange(1, len(kinds) + 1) * stream[1] / max(1, stream.sum())
+        assert (np.abs(np.cumsum(kinds) - due) <= 1).all()  # at any time
 
 
 @given(count=st.integers(0, 300), buffer=st.integers(1, 350), seed=st.integers(0, 9))
@@ -112,7 +126,9 @@ def real(shard_crops: Path) -> list[tuple[int, int, list[Batches]]]:
     found = []
     for rank in range(2):
         of = loader(shard_crops, ranks=2, rank=rank, workers=2)
-        found.append((len(of), of.stream.streams.steps(len(of.stream.faces), rank), [epoch(of, n) for n in (0, 1, 0)]))
+        found.append(
+            (len(of), of.stream.streams.steps(of.stream.lengths.sum(axis=0), rank), [epoch(of, n) for n in (0, 1, 0)])
+        )
         del of
     return found
 
@@ -137,6 +153,28 @@ def test_order_depends_on_seed_and_epoch_only(real: list[tuple[int, int, list[Ba
         of = loader(shard_crops, ranks=2, rank=rank, workers=2)
         turns = zip(of.stream.batches(1, 0), of.stream.batches(1, 1), strict=True)
         assert same(second, [batch for pair in turns for batch in pair])
+
+
+@pytest.mark.parametrize("ranks", range(1, 9))
+def test_every_rank_and_batch_gets_the_same_share_of_fakes(shard_crops: Path, ranks: int) -> None:
+    """Whole shards are of one class, as where a data set lists its originals first."""
+    manifest = Manifest.read(shard_crops)
+    shards = shards_of(manifest)
+    assert shards is not None
+    fake = np.asarray(shards.shard >= 3).astype(np.int64)
+    fakes, sizes, mixed = [], [], []
+    for rank in range(ranks):
+        faces = FaceCrops(manifest, np.arange(len(manifest)), 48)
+        faces.labels = fake
+        of = FaceStream(faces, shards, Streams(ranks, 0, 8, even=True), rank, 3, buffer=6)
+        batches = [fake[rows([batch])] for batch in of.batches(2, 0)]
+        mixed += [0 < labels.mean() < 1 for labels in batches]
+        fakes.append(int(np.concatenate(batches).sum()))
+        sizes.append(sum(map(len, batches)))
+    assert np.mean(mixed) > 0.8
+    assert (sum(fakes), sum(sizes)) == (fake.sum(), len(fake))
+    assert max(fakes) - min(fakes) <= 1
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_an_epoch_mixes_shards_and_classes(shard_crops: Path) -> None:
@@ -206,7 +244,8 @@ def test_shards_without_a_wanted_crop_are_not_opened(
     )
     of = ShardLoader(FaceStream(faces, shards, Streams(1, 0, 8, even=True), 0, 0, 16))
     assert sorted(rows(list(of))) == use.tolist()
-    assert sorted(opened) == ["crops-000002.tar", "crops-000005.tar"]
+    assert set(opened) == {"crops-000002.tar", "crops-000005.tar"}
+    assert len(opened) <= 4  # once for each class
 
 
 @pytest.mark.parametrize(("gap", "run"), [(0, 1), (1 << 16, 1 << 22), (1, 30_000), (1 << 30, 1 << 30)])
@@ -215,7 +254,7 @@ def test_however_reads_are_joined_the_bytes_are_the_same(
 ) -> None:
     monkeypatch.setattr(streaming, "GAP", gap)
     monkeypatch.setattr(streaming, "RUN", run)
-    held = loader(shard_crops, "val", buffer=0).stream.wanted
+    (held,) = loader(shard_crops, "val", buffer=0).stream.wanted
     for number, shard in enumerate(held.shards):
         part = slice(*held.starts[number : number + 2].tolist())
         tar = shard.path.read_bytes()
@@ -284,6 +323,12 @@ def test_a_resumed_epoch_needs_the_settings_it_began_with(shard_crops: Path) -> 
         next(iter(other))
     other.load_state_dict(of.state_dict())
     assert epoch(other, 1)
+    older = of.state_dict()
+    del older["order"]["classes"]
+    other = loader(shard_crops)
+    other.load_state_dict(older)
+    with pytest.raises(ConfigError, match=r"\(classes: left to chance, by an older version then, dealt evenly now\)"):
+        next(iter(other))
 
 
 def test_fewer_shards_than_streams(shard_crops: Path) -> None:
