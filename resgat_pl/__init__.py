@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -39,6 +41,9 @@ def _refuse_malicious() -> None:
 
 
 _refuse_malicious()
+os.environ.setdefault(
+    "NO_ALBUMENTATIONS_UPDATE", "1"
+)  # else it asks a package index for its newest version when imported
 
 _LAZY = {
     "FaceDataModule": "resgat_pl.data.datamodule",

@@ -119,6 +119,10 @@ def _dispatch(argv: list[str]) -> int:
         print(f"resgat {__version__}")
         return 0
     privacy.settings(private=False)
+    if name in TOOLS or name in TRAINER:
+        from resgat_pl import opencv
+
+        opencv.require()  # in one message, before any option is looked at
     if name in TOOLS:
         module, function, _ = TOOLS[name]
         tool = import_module(module)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "resgat_pl"
-BASE = {"errors", "types", "versions", "terminal", ""}
+BASE = {"errors", "types", "versions", "terminal", "opencv", ""}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "versions": {"errors", ""},
     "terminal": set(),
     "privacy": set(),
+    "opencv": {"errors"},
     "safe_loading": BASE | {"nn"},
     "data": BASE | {"data"},
     "nn": BASE | {"nn"},

@@ -1,1 +1,5 @@
 """From videos on disk to batches: index, extract, manifest, split, transform."""
+
+from resgat_pl import opencv
+
+opencv.require()

@@ -20,6 +20,7 @@ from resgat_pl.data.dataset import (
     Order,
     TrainSampler,
     loading,
+    share_imports,
 )
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.fragments import VIDEO_TIMEOUT
@@ -206,6 +207,8 @@ class FaceDataModule(LightningDataModule):
             self.leaks = manifest_leaks(self.manifest)
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
+            if self.num_workers and self.augmentation is not None:  # before validation starts the first processes
+                share_imports("resgat_pl.data.steps")
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
             counts = describe_counts(self.manifest.counts())
             raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {counts}.")

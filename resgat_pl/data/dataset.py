@@ -288,12 +288,19 @@ class EvalSampler(DistributedSampler[Draw]):
         return len(range(self.rank, self.size, self.num_replicas))
 
 
-def share_imports() -> None:
+_shared_imports: Final = ["resgat_pl.data.fork_server", __name__]
+
+
+def share_imports(*more: str) -> None:
     """Let the process that loading processes are forked from import what they need, once for all of them.
 
     It has an effect before the first loading process is started.
+
+    Args:
+        *more: Modules besides those that every loading process needs.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["resgat_pl.data.fork_server", __name__])
+    _shared_imports.extend(name for name in more if name not in _shared_imports)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_shared_imports)
 
 
 def _start_tracker() -> None:
