@@ -41,9 +41,19 @@ def _refuse_malicious() -> None:
 
 
 _refuse_malicious()
-os.environ.setdefault(
-    "NO_ALBUMENTATIONS_UPDATE", "1"
-)  # else it asks a package index for its newest version when imported
+# Else it asks a package index for its newest version when it is imported.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def _concerns_drawing(record: logging.LogRecord) -> bool:
+    """Whether a line of matplotlib's is no news of its cache: torchmetrics imports it, also where nothing is drawn."""
+    return record.levelno > logging.WARNING or not any(
+        part in str(record.msg) for part in ("cache", "mkdir -p failed", "not a writable directory")
+    )
+
+
+for _name in ("matplotlib", "matplotlib.font_manager"):  # a service's account has no home that it could write to
+    logging.getLogger(_name).addFilter(_concerns_drawing)
 
 _LAZY = {
     "FaceDataModule": "resgat_pl.data.datamodule",

@@ -18,15 +18,11 @@ sys.addaudithook(watch)
 """
 EVERY_MODULE = """
 import importlib, pkgutil, resgat_pl
+import resgat_pl.explaining  # judges what is confidential, and augments nothing
+assert not {"albumentations", "wandb"} & set(sys.modules)
 for module in pkgutil.walk_packages(resgat_pl.__path__, "resgat_pl."):
     if module.name not in {"resgat_pl.__main__", "resgat_pl.data.fork_server"}:
         importlib.import_module(module.name)
-"""
-AUGMENTING = """
-from resgat_pl.data.transforms import DFDCAugmentation
-import numpy
-DFDCAugmentation()(numpy.zeros((32, 32, 3), numpy.uint8), 3)
-assert "albumentations" in sys.modules
 """
 WORKER = """
 import torch
@@ -45,12 +41,9 @@ class Pictures(torch.utils.data.Dataset):
 if __name__ == "__main__":
     assert [batch for batch in DataLoader(Pictures(), 4, **loading(1))] == [["1"] * 4]
 """
-EXPLAINING = "import resgat_pl.explaining; assert not {'albumentations', 'wandb'} & set(sys.modules)"
 
 
-@pytest.mark.parametrize(
-    "code", [EVERY_MODULE, AUGMENTING, WORKER, EXPLAINING], ids=["all", "augment", "worker", "explain"]
-)
+@pytest.mark.parametrize("code", [EVERY_MODULE, WORKER], ids=["every module", "loading process"])
 def test_nothing_is_asked_for_and_nothing_said(code: str, tmp_path: Path) -> None:
     script = tmp_path / "start.py"  # loading processes import the main module again
     script.write_text(WATCH + code)
