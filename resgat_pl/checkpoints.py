@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from resgat_pl.data.locations import is_remote, locate, make_folder, write_atomic
-from resgat_pl.data.room import is_refusal, not_stored
+from resgat_pl.data.room import is_refusal, no_shared_memory, not_stored
 from resgat_pl.errors import StorageError
 
 METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
@@ -181,7 +181,7 @@ def storing_run(trainer: Trainer) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_refusal(error):
+        if not is_refusal(error) or no_shared_memory(error) is not None:
             raise
         last = _last(trainer)
         remedy = (

@@ -21,6 +21,8 @@ from resgat_pl import __version__, privacy
 from resgat_pl.errors import ConfigError, ResGATError, Stopped, StorageError
 from resgat_pl.terminal import printable
 
+SWEEP = "WANDB_SWEEP_ID"
+"""Set by ``wandb agent`` in the environment of the runs that it starts."""
 TOOLS: dict[str, tuple[str, str, str]] = {
     "synth": (
         "resgat_pl.data.synth",
@@ -72,10 +74,13 @@ def main(argv: Sequence[str]) -> int:
     except ResGATError as error:
         print(f"resgat: error: {printable(str(error))}", file=sys.stderr)
         return error.status
-    except OSError as error:
-        from resgat_pl.data.room import is_refusal, not_stored
+    except (OSError, RuntimeError) as error:
+        from resgat_pl.data.room import is_refusal, no_shared_memory, not_stored
 
-        if not is_refusal(error):
+        if (told := no_shared_memory(error)) is not None:
+            print(f"resgat: error: {told}", file=sys.stderr)
+            return StorageError.status
+        if not isinstance(error, OSError) or not is_refusal(error):
             raise
         message = f"{not_stored(error)} What was written before is intact: make room, and give the same command again."
         print(f"resgat: error: {message}", file=sys.stderr)
@@ -180,7 +185,8 @@ def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
 
 
 def _run_trainer(argv: list[str]) -> None:
-    os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
+    if not os.environ.get(SWEEP):  # an agent's runs are asked for: a sweep goes by their numbers
+        os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     from resgat_pl.training_cli import run
 
     run(argv)

@@ -133,7 +133,7 @@ class ResGATModule(LightningModule):
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
-        return {"row": batch["row"], "logit": self(batch["image"]).logit.float()}
+        return {"row": batch["row"], "logit": self._score(batch["image"])}
 
     def on_validation_start(self) -> None:
         """Let ranks evaluate independently: see ``_free_ranks``."""
@@ -251,10 +251,20 @@ class ResGATModule(LightningModule):
         return F.binary_cross_entropy_with_logits(logit, label, pos_weight=weight, reduction="none")
 
     def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
-        logit: Tensor = self(batch["image"]).logit.float()
+        logit = self._score(batch["image"])
         mean_loss.update(self._losses(logit, batch["label"]))
         metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"])
         return logit
+
+    def _score(self, images: Tensor) -> Tensor:
+        """Logits ``(B,)`` float32 of images, computed in 32 bits whatever ``trainer.precision`` trains in.
+
+        ``explain``, ``cross`` and ``robustness`` compute so, and go by the threshold and temperature found here. In
+        bfloat16 a logit has three digits.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            logit: Tensor = self(images).logit
+        return logit.float()
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.

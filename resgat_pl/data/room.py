@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,42 @@ from typing import Any, Final
 from resgat_pl.data.locations import is_remote
 from resgat_pl.errors import StorageError
 
+_SHARED: Final = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
+_SHARED_WORDS: Final = re.compile(
+    r"unable to (?:allocate|open|resize|mmap|write to)[^\n]*(?:shared memory|shm|torch_)[^\n]*No space left"
+    r"|killed by signal: Bus error|out of shared memory|insufficient shared memory"
+)
+"""Of torch, in this process or in one that loads for it, and of Python."""
+_LEAST_SHARED: Final = 1 << 20
+"""Bytes below which what failed for want of space, on a file without a name, failed there."""
 _REFUSED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
 def is_refusal(error: BaseException | None) -> bool:
     """Whether an error says that nothing more can be stored: a disk or quota that is full, or a read-only one."""
     return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _REFUSED)
+
+
+def no_shared_memory(error: BaseException) -> str | None:
+    """What is to be done where an error says that shared memory is full; None if it says something else.
+
+    Batches go from loading processes to the training through ``/dev/shm``, of which a container has 64 MB unless it is
+    started with more.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        is_full = error.errno == errno.ENOSPC and error.filename is None and (_free(_SHARED) or 0) < _LEAST_SHARED
+        is_full = (is_full or str(error.filename).startswith(f"{_SHARED}/")) and _SHARED.is_dir()
+    else:
+        is_full = isinstance(error, RuntimeError) and _SHARED_WORDS.search(str(error)) is not None
+    if not is_full:
+        return None
+    size = shutil.disk_usage(_SHARED).total if _SHARED.is_dir() else 0
+    return (
+        f"Shared memory ({_SHARED}, {_megabytes(size)} in all) is full: batches go through it from loading processes "
+        "to the training. Start the container with more (docker run --shm-size 2g, or --ipc host; in Kubernetes an "
+        f"emptyDir of medium Memory on {_SHARED}), or load in the training's own process (--data.num_workers 0, or "
+        "fewer or a smaller --data.batch_size)."
+    )
 
 
 @contextmanager
