@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -22,6 +22,7 @@ from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible
 from resgat_pl.nn.weights import check_state
+from resgat_pl.schedules import expected_steps, rehearse, schedule
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 from resgat_pl.versions import WRITER
 
@@ -95,6 +96,7 @@ class ResGATModule(LightningModule):
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
         self.temperature: float | None = None
+        self._warned_of_undefined = False
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -162,7 +164,7 @@ class ResGATModule(LightningModule):
         Raises:
             ConfigError: ``lr_batch`` is set and the data do not say their batch size, or gradients are to be clipped
                 in mixed precision and the optimiser is fused, which Lightning cannot do; or the optimiser or the
-                schedule refuses a value, or the rate is beyond float32.
+                schedule refuses a value or would not last, or the rate is beyond float32.
         """
         with values_refused("model.optimizer"):
             optimizer = self.optimizer(self.parameters())
@@ -184,13 +186,14 @@ class ResGATModule(LightningModule):
             return optimizer
         with values_refused("model.lr_scheduler"):
             scheduler = self.lr_scheduler(optimizer)
-        return cast(
-            "OptimizerLRScheduler",
-            {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": scheduler, "interval": self.lr_interval, "monitor": "val/loss"},
-            },
-        )
+        entry = schedule(scheduler, self.lr_interval, self.trainer)
+        rehearse(self.optimizer, self.lr_scheduler, expected_steps(self.lr_interval, self.trainer))
+        return cast("OptimizerLRScheduler", {"optimizer": optimizer, "lr_scheduler": entry})
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Advance a schedule; one that goes by a metric waits while that is undefined."""
+        if metric is None or not torch.as_tensor(metric).isnan():
+            super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave."""
@@ -269,14 +272,28 @@ class ResGATModule(LightningModule):
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.
         values = {name: mean_loss.compute(), **metrics.compute()}
-        callbacks = [*self.trainer.checkpoint_callbacks, *self.trainer.early_stopping_callbacks]
-        monitored = {getattr(callback, "monitor", None) for callback in callbacks}
+        deciding = [
+            *self.trainer.checkpoint_callbacks,
+            *self.trainer.early_stopping_callbacks,
+            *self.trainer.lr_scheduler_configs,
+        ]
+        monitored = {getattr(one, "monitor", None) for one in deciding}
+        self._warn_of_undefined([key for key in sorted(values) if key in monitored and values[key].isnan()])
         for key, value in values.items():
             # Undefined metrics stay out of tables and dashboards, but callbacks fail without what they go by.
             if not value.isnan() or key in monitored:
                 self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
         metrics.reset()
         mean_loss.reset()
+
+    def _warn_of_undefined(self, names: list[str]) -> None:
+        """Say once that what a run decides by has no value."""
+        if names and not self._warned_of_undefined and not self.trainer.sanity_checking:
+            self._warned_of_undefined = True
+            rank_zero_warn(
+                f"{' and '.join(names)} is undefined (NaN): the crops that were validated are of one class, and "
+                "nothing can be chosen by it. Validate more of them (trainer.limit_val_batches), or go by val/loss."
+            )
 
     def _wrapped(self) -> DistributedDataParallel | None:
         model = self.trainer.model

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from resgat_pl.data.counts import only_class
 from resgat_pl.data.datamodule import FaceDataModule
@@ -15,20 +16,33 @@ _UNDEFINED = ("_auroc", "_ap", "_eer", "_balanced_accuracy")
 
 
 class MonitorFallback(Callback):
-    """Lets ``ModelCheckpoint`` and ``EarlyStopping`` go by ``val/loss`` where the validation split has one class.
+    """Lets what goes by a metric go by ``val/loss`` where the validation split has one class.
 
-    AUROC is undefined there: no epoch would ever be better than the first one.
+    That is checkpoints, early stopping and ``ReduceLROnPlateau``. AUROC is undefined there: no epoch would ever be
+    better than the first one.
     """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Change what a schedule goes by, before its state is restored."""
+        lone = _only_class(trainer)
+        for config in trainer.lr_scheduler_configs if lone else []:
+            monitored, plateau = str(config.monitor), config.scheduler
+            if not isinstance(plateau, ReduceLROnPlateau) or not monitored.endswith(_UNDEFINED):
+                continue
+            config.monitor = "val/loss"
+            plateau._init_is_better("min", plateau.threshold, plateau.threshold_mode)
+            plateau._reset()
+            rank_zero_warn(
+                f"{type(plateau).__name__} goes by val/loss: {monitored} is undefined, since the validation split "
+                f"holds only {lone} faces."
+            )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Change what is monitored, before a checkpoint's state is restored: it is kept under the metric's name.
 
         In a test as well, so that the state of a checkpoint finds its callback.
         """
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, FaceDataModule) or trainer.limit_val_batches == 0:
-            return
-        lone = only_class(data.manifest.counts()["val"])
+        lone = _only_class(trainer)
         if lone is None:
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
@@ -44,6 +58,14 @@ class MonitorFallback(Callback):
                 f"{type(callback).__name__} goes by val/loss: {monitored} is undefined, since the validation split "
                 f"holds only {lone} faces. For AUROC choose a split with both classes."
             )
+
+
+def _only_class(trainer: Trainer) -> str | None:
+    """The class that the validation split holds alone; None if both, or if it is not what is validated."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, FaceDataModule) or trainer.limit_val_batches == 0 or data.overfits:
+        return None
+    return only_class(data.manifest.counts()["val"])
 
 
 def _go_by_loss(callback: ModelCheckpoint | EarlyStopping) -> None:

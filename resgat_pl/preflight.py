@@ -98,21 +98,44 @@ def check_callbacks(command: str, config: Namespace) -> None:
             "checkpoint.filename is last, which is the name of the file that training goes on from: choose another, "
             "such as best."
         )
-    known = _logged(config)
     for group in ("checkpoint", "early_stopping"):
         monitor, mode = config[group].monitor, config[group].mode
-        # callbacks of the user's may log what they like
-        if monitor in {None, "epoch", "step"} or (monitor not in known and config.trainer.callbacks):
-            continue
-        if monitor not in known:
-            hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
-            raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
-        right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
-        if mode != right:
-            raise ConfigError(
-                f"{group}.monitor is {monitor} and {group}.mode is {mode}, so the worst epoch would count as the best: "
-                f"set --{group}.mode {right}."
-            )
+        if monitor not in {None, "epoch", "step"}:
+            _check_monitor(config, group, monitor, mode, "the worst epoch would count as the best")
+
+
+def check_schedule(command: str, config: Namespace) -> None:
+    """Refuse a schedule that would only fail after an epoch, or lower the rate while the metric gets better.
+
+    Raises:
+        ConfigError: It goes by a metric that there is not, or that no validation gives, or in its wrong direction.
+    """
+    scheduler = config.model.lr_scheduler
+    options = scheduler.get("init_args") if isinstance(scheduler, Namespace) else None
+    if command != "fit" or options is None or "monitor" not in options:
+        return
+    group = "model.lr_scheduler"
+    mode = options.get("mode", "min")
+    _check_monitor(config, group, options.monitor, mode, "the rate would fall while the metric gets better")
+    if str(options.monitor).startswith("val/") and config.trainer.limit_val_batches == 0:
+        raise ConfigError(
+            f"{group}.monitor is {options.monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
+            "go by train/loss, or validate."
+        )
+
+
+def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm: str) -> None:
+    known = _logged(config)
+    if monitor not in known:
+        if config.trainer.callbacks:  # those of the user's may log what they like
+            return
+        hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
+        raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
+    right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
+    if mode != right:
+        raise ConfigError(
+            f"{group}.monitor is {monitor} and {group}.mode is {mode}, so {harm}: set --{group}.mode {right}."
+        )
 
 
 def _logged(config: Namespace) -> list[str]:

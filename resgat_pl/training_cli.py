@@ -131,6 +131,7 @@ class ResGATCLI(LightningCLI):
         preflight.guard_loggers(config)
         preflight.check_trainer(command, config)
         preflight.check_callbacks(command, config)
+        preflight.check_schedule(command, config)
         preflight.without_validation(command, config)
         preflight.keep_private(config)
         path = self._ckpt_path()

@@ -28,7 +28,7 @@ from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
-from resgat_pl.data.resuming import FileLoader
+from resgat_pl.data.resuming import FileLoader, SameSampler
 from resgat_pl.data.shards import Shards, shards_of
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
@@ -200,8 +200,13 @@ class FaceDataModule(LightningDataModule):
 
     def _set_up(self, stage: str) -> None:
         needed: dict[str, list[Split]] = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"]}
-        if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
+        if self.overfits or (self.trainer is not None and self.trainer.limit_val_batches == 0):
             needed["fit"] = ["train"]
+        if stage == "fit" and self.overfits:
+            rank_zero_warn(
+                "trainer.overfit_batches is set: every epoch trains on the same batches of the training split, not "
+                "augmented, and validates on the same ones. Nothing that this run measures holds for other faces."
+            )
         self._check(needed.get(stage, []))
         if stage == "fit":
             self.leaks = manifest_leaks(self.manifest)
@@ -218,6 +223,12 @@ class FaceDataModule(LightningDataModule):
         """Number of ranks, 1 outside a Trainer."""
         return self.trainer.world_size if self.trainer is not None else 1
 
+    @property
+    def overfits(self) -> bool:
+        """Whether a few batches are trained on, again and again, to see whether the network can learn at all."""
+        trainer = self.trainer
+        return trainer is not None and trainer.state.fn == "fit" and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
         """The crops of a split."""
         rows = np.arange(len(self.manifest)) if split == "all" else self.manifest.rows_of(split)
@@ -226,15 +237,17 @@ class FaceDataModule(LightningDataModule):
 
     def train_dataloader(self) -> FileLoader | ShardLoader:
         """Shuffled, augmented; goes on in the middle of an epoch."""
+        if self.overfits:
+            return self._same_batches()
         faces = self.faces("train", augmented=True)
         if (shards := shards_of(self.manifest)) is not None:
             return self._stream(faces, shards, training=True)
         sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.order)
         return FileLoader(faces, sampler, self.batch_size, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
-        """Each crop once, in order."""
-        return self._eval_loader("val")
+    def val_dataloader(self) -> DataLoader[FaceSample] | FileLoader | ShardLoader:
+        """Each crop once, in order; what is trained on where that is to be overfitted."""
+        return self._same_batches() if self.overfits else self._eval_loader("val")
 
     def test_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Each crop once, in order."""
@@ -261,6 +274,12 @@ class FaceDataModule(LightningDataModule):
         if (shards := shards_of(self.manifest)) is not None:
             return self._stream(faces, shards, training=False)
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
+
+    def _same_batches(self) -> FileLoader:
+        """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
+        faces = FaceCrops(self.manifest, self.manifest.rows_of("train"), self.image_size, None, self.masks)
+        sampler = SameSampler(TrainSampler(faces, self.world_size, self._rank, self.seed, self.order))
+        return FileLoader(faces, sampler, self.batch_size, self.num_workers)
 
     def _stream(self, faces: FaceCrops, shards: Shards, training: bool) -> ShardLoader:
         if training and self.order != "shuffled":

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
 
 from resgat_pl.data.dataset import Draw, FaceCrops, TrainSampler, loading
 from resgat_pl.errors import ConfigError
@@ -89,10 +89,37 @@ class ResumableLoader(ABC):
         return int(state["batches"])
 
 
+class SameSampler(SequentialSampler):
+    """The draws of a training's first epoch in every epoch, not augmented: for ``trainer.overfit_batches``.
+
+    Being a ``SequentialSampler``, it is left alone by Lightning.
+
+    Args:
+        sampler: Draws for the training.
+    """
+
+    def __init__(self, sampler: TrainSampler) -> None:
+        super().__init__(sampler.faces)
+        self.first = sampler
+        self.num_replicas, self.seed, self.order = sampler.num_replicas, sampler.seed, sampler.order
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Note the epoch, which changes nothing."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]  # typed for int alone
+        self.first.set_epoch(0)
+        return (Draw(draw.position) for draw in self.first)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
 class _Rest(Sampler[list[Draw]]):
     """Batches of a sampler after the first ``skip``."""
 
-    def __init__(self, sampler: TrainSampler, batch_size: int, drop_last: bool) -> None:
+    def __init__(self, sampler: TrainSampler | SameSampler, batch_size: int, drop_last: bool) -> None:
         self.whole = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]  # typed for int alone
         self.skip = 0
 
@@ -116,7 +143,7 @@ class FileLoader(ResumableLoader):
         workers: Loading processes; 0 loads in the caller's own.
     """
 
-    def __init__(self, faces: FaceCrops, sampler: TrainSampler, batch_size: int, workers: int) -> None:
+    def __init__(self, faces: FaceCrops, sampler: TrainSampler | SameSampler, batch_size: int, workers: int) -> None:
         super().__init__()
         self.faces = faces
         self.sampler = sampler  # Lightning tells it the epoch

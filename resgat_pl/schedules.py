@@ -1,0 +1,130 @@
+"""Learning-rate schedules: what they go by, and whether they last for the whole training."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from typing import Any, Final, Literal
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from resgat_pl.errors import ConfigError
+
+_REHEARSED: Final = 1000
+"""Steps of a schedule that are tried before the training: a moment's work."""
+
+
+def schedule(scheduler: Any, interval: Literal["epoch", "step"], trainer: Trainer) -> dict[str, Any]:
+    """What Lightning needs to know of a scheduler.
+
+    Args:
+        scheduler: The scheduler.
+        interval: When it advances.
+        trainer: Trains with it.
+
+    Raises:
+        ConfigError: It would fail, or do nothing, after the first epoch or step, or at its own end.
+    """
+    entry = {"scheduler": scheduler, "interval": interval}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return {**entry, **_plateau(scheduler, interval, trainer)}
+    if isinstance(scheduler, OneCycleLR):
+        expected = expected_steps(interval, trainer)
+        if expected > scheduler.total_steps:
+            unit = "epochs" if interval == "epoch" else "steps"
+            advice = (
+                f"Set --model.lr_scheduler.total_steps {expected:.0f}"
+                if math.isfinite(expected)
+                else "Set trainer.max_epochs, and total_steps to the steps that these take"
+            )
+            other = " It is meant to advance every step: --model.lr_interval step." if interval == "epoch" else ""
+            raise ConfigError(
+                f"model.lr_scheduler is OneCycleLR with {scheduler.total_steps} steps in all, and training takes "
+                f"{expected:.0f} {unit}: it would fail after {scheduler.total_steps}. {advice}.{other}"
+            )
+    return entry
+
+
+def _plateau(scheduler: ReduceLROnPlateau, interval: str, trainer: Trainer) -> dict[str, Any]:
+    monitor = getattr(scheduler, "monitor", None)
+    if monitor is None:  # torch's own
+        if scheduler.mode == "max":
+            raise ConfigError(
+                "model.lr_scheduler is torch's ReduceLROnPlateau with mode max, which names no metric, and val/loss "
+                "falls. Name one: --model.lr_scheduler lightning.pytorch.cli.ReduceLROnPlateau "
+                "--model.lr_scheduler.monitor val/video_auroc --model.lr_scheduler.mode max"
+            )
+        monitor = "val/loss"
+        rank_zero_info(
+            "torch's ReduceLROnPlateau names no metric: the learning rate goes by val/loss. For another, take "
+            "lightning.pytorch.cli.ReduceLROnPlateau with its monitor."
+        )
+    validated = str(monitor).startswith("val/")
+    if validated and trainer.limit_val_batches == 0:
+        raise ConfigError(
+            f"model.lr_scheduler goes by {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
+            "go by train/loss, or validate."
+        )
+    if validated and interval == "step":
+        raise ConfigError(
+            f"model.lr_scheduler goes by {monitor} and model.lr_interval is step, but validation is not made every "
+            "step: set --model.lr_interval epoch."
+        )
+    every = trainer.check_val_every_n_epoch
+    return {
+        "monitor": monitor,
+        "frequency": (every or 1) if validated else 1,  # in the epochs that are validated
+        # validated every so many steps, the first epochs may be over before
+        "strict": not (validated and every is None),
+    }
+
+
+def expected_steps(interval: str, trainer: Trainer) -> float:
+    """How often a schedule advances in a training; infinite where that has no end of its own."""
+    if interval == "epoch":
+        epochs = trainer.max_epochs
+        return math.inf if epochs is None or epochs < 0 else float(epochs)
+    return float(trainer.estimated_stepping_batches)
+
+
+def rehearse(optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expected: float) -> None:
+    """Let a schedule run on weights of no account, so that what fails in it fails before the training.
+
+    Args:
+        optimizer: Makes the optimiser.
+        scheduler: Makes the scheduler.
+        expected: How often it will advance.
+
+    Raises:
+        ConfigError: It fails.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            trial = optimizer([torch.nn.Parameter(torch.zeros(2, 2))])
+            schedule = scheduler(trial)
+        except Exception:  # optimisers for certain weights only refuse others
+            return
+        for step in range(int(min(expected, _REHEARSED))):
+            try:
+                with contextlib.suppress(AttributeError):
+                    trial.step()
+                _advance(schedule)
+            except Exception as error:
+                told = " ".join(str(error).split())[:300] or type(error).__name__
+                raise ConfigError(
+                    f"model.lr_scheduler ({type(schedule).__name__}) fails when it advances for the "
+                    f"{step + 1}. time: {told}"
+                ) from error
+
+
+def _advance(scheduler: LRScheduler | ReduceLROnPlateau) -> None:
+    if isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step(1.0)
+    else:
+        scheduler.step()
