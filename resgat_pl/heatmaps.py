@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from resgat_pl.averaging import validated_weights
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.overlay import overlay, save_sheet, scales_of
@@ -69,7 +70,8 @@ class Heatmaps(Callback):
         chosen = choose_faces(faces, self.faces)
         if not len(chosen):
             return
-        seen = explain_faces(pl_module, faces, chosen)
+        with validated_weights(trainer, pl_module):
+            seen = explain_faces(pl_module, faces, chosen)
         target = Path(folder) / "heatmaps" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(seen.sheet(), target, f"{split} faces" + ("" if name == split else f", {name}"))

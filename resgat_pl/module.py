@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
+from resgat_pl.averaging import check_averaging, check_same, fingerprint
 from resgat_pl.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
@@ -97,6 +98,7 @@ class ResGATModule(LightningModule):
         self.thresholds: dict[Level, float] | None = None
         self.temperature: float | None = None
         self._warned_of_undefined = False
+        self._validated: tuple[int, dict[str, Tensor]] | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -127,6 +129,8 @@ class ResGATModule(LightningModule):
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Collect predictions, from which metrics are computed over all processes; returns as ``predict_step``."""
+        if batch_idx == 0 and not self.trainer.sanity_checking:
+            self._validated = self.trainer.global_step, fingerprint(dict(self.named_parameters()))
         return {"row": batch["row"], "logit": self._evaluate(batch, self.val_metrics, self.val_loss)}
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -137,8 +141,16 @@ class ResGATModule(LightningModule):
         """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
         return {"row": batch["row"], "logit": self._score(batch["image"])}
 
-    def on_validation_start(self) -> None:
-        """Let ranks evaluate independently: see ``_free_ranks``."""
+    def on_fit_start(self) -> None:
+        """Look whether what is validated will be what is kept.
+
+        Raises:
+            ConfigError: See ``averaging.check_averaging``.
+        """
+        check_averaging(self.trainer)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let ranks evaluate independently, after a callback has put averaged weights in place: see ``_free_ranks``."""
         self._free_ranks()
 
     def on_validation_epoch_end(self) -> None:
@@ -149,7 +161,7 @@ class ResGATModule(LightningModule):
         self.temperature = next(metric.temperature for metric in levels if metric.level == "frame")
 
     def on_validation_end(self) -> None:
-        """Undo ``on_validation_start``."""
+        """Undo ``on_validation_epoch_start``."""
         wrapped = self._wrapped()
         if wrapped is not None:
             wrapped.broadcast_buffers = True
@@ -196,7 +208,13 @@ class ResGATModule(LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave."""
+        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave.
+
+        Raises:
+            ConfigError: The checkpoint holds other weights than were validated at this step.
+        """
+        if self._validated is not None and self._validated[0] == checkpoint.get("global_step"):
+            check_same(self._validated[1], checkpoint["state_dict"], self.trainer)
         checkpoint["resgat"] = {
             "version": CHECKPOINT_VERSION,
             WRITER: __version__,

@@ -162,6 +162,22 @@ def without_validation(command: str, config: Namespace) -> None:
         config.early_stopping.check_on_train_epoch_end = False
 
 
+def keep_what_is_validated(command: str, config: Namespace) -> None:
+    """Let ``best.ckpt`` be written right after a validation where epochs go on after it.
+
+    Also gives callbacks back the device that they find by themselves, which a configuration cannot express.
+    """
+    trainer, checkpoint = config.trainer, config.checkpoint
+    within = trainer.val_check_interval not in {None, 1.0} or trainer.check_val_every_n_epoch is None
+    if command == "fit" and within and str(checkpoint.monitor).startswith("val/"):
+        checkpoint.save_on_train_epoch_end = False
+    callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+    for callback in callbacks:
+        options = callback.get("init_args") if isinstance(callback, Namespace) else None
+        if options is not None and str(options.get("device")).startswith("Unable to serialize"):
+            options.device = None
+
+
 def keep_private(config: Namespace) -> None:
     """Decide what W&B gets, before it is started."""
     privacy.settings(config.private)

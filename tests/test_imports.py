@@ -24,7 +24,8 @@ ALLOWED = {
     "explain": BASE | {"nn", "explain"},
     "metrics": BASE | {"explain", "metrics"},
     "schedules": BASE,
-    "module": BASE | {"nn", "metrics", "schedules"},
+    "averaging": BASE,
+    "module": BASE | {"nn", "metrics", "schedules", "averaging"},
     "provenance": BASE | {"data", "nn"},
     "finite": BASE | {"data"},
     "monitors": BASE | {"data"},
@@ -35,7 +36,7 @@ ALLOWED = {
     "resumed_files": BASE | {"checkpoints", "data"},
     "newest": BASE | {"nn", "provenance", "resumed"},
     "checkpoints": BASE | {"data"},
-    "heatmaps": BASE | {"data", "explain", "explained_faces", "module"},
+    "heatmaps": BASE | {"averaging", "data", "explain", "explained_faces", "module"},
 }
 """Part of the package → parts it may import; "" is ``resgat_pl`` itself. What is not named here may import anything."""
 
