@@ -44,6 +44,8 @@ class VideoRecord:
         part: DFDC part folder (``dfdc_train_part_0``), else ``""``.
         official_split: The split the data set itself prescribes for this video, or None.
         mask: Mask video of the manipulated pixels, or None.
+        pairing: How the original is known. ``given`` by the data set, or ``asked`` for by the user; with ``name`` it
+            and the identities are taken from the file's name alone, and hold only if the pixels agree.
     """
 
     dataset: str
@@ -58,6 +60,7 @@ class VideoRecord:
     part: str = ""
     official_split: Split | None = None
     mask: Path | None = None
+    pairing: Literal["given", "asked", "name"] = "given"
 
     @property
     def key(self) -> str:

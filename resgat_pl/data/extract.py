@@ -256,7 +256,7 @@ class _Worker:
         if is_there and is_done(report, job.request) and not (report.get("orphan") and _has_crops(reference)):
             return int(pq.read_metadata(readable(path)).num_rows)
         try:
-            return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store)
+            return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store, job.original)
         except OSError as error:  # what cannot be read is told otherwise, so this could not be written
             raise not_stored(error, self.out) from None
 

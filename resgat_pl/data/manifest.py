@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
         pa.field("official_split", pa.string()),  # what the data set prescribes
         pa.field("split", pa.string()),  # what the split protocol at extraction gave
         pa.field("label", pa.int8(), nullable=False),  # 1 = fake
-        pa.field("track", pa.int16(), nullable=False),  # 0 = largest face
+        pa.field("track", pa.int16(), nullable=False),  # 0 = largest face; a fake's are its original's
         pa.field("frame_index", pa.int32(), nullable=False),
         pa.field("time", pa.float32()),  # seconds
         pa.field("box", pa.list_(pa.int32(), 4), nullable=False),  # the square cut out, px of the frame
@@ -64,6 +64,7 @@ SCHEMA = pa.schema(
         pa.field("sharpness", pa.float32(), nullable=False),
         pa.field("crop_path", pa.string(), nullable=False),  # relative to the manifest's folder
         pa.field("mask_path", pa.string()),
+        pa.field("altered", pa.bool_()),  # whether this very face was; null where that is not known
     ]
 )
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
