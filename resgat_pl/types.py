@@ -99,6 +99,8 @@ class FaceBatch(TypedDict):
         row: ``(B,)`` int64, row of the crop in the data module's manifest table.
         video: ``(B,)`` int64, code of (dataset, method, compression, video).
         track: ``(B,)`` int64, code of (video, track): one face over time.
+        untouched: ``(B,)`` bool, true for a face of a fake that is known not to have been altered: it counts for its
+            video and not as a crop.
         mask: ``(B, H, W)`` float32 in [0, 1], what was manipulated; all zero for genuine faces. Only in training with
             masks, like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask.
@@ -109,5 +111,6 @@ class FaceBatch(TypedDict):
     row: Tensor
     video: Tensor
     track: Tensor
+    untouched: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     mask_known: NotRequired[Tensor]

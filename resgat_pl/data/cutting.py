@@ -42,6 +42,7 @@ from resgat_pl.data.faces import (
     track_faces,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.witness import Picture, Witness, add_note
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import REAL, VideoRecord
@@ -190,22 +191,27 @@ def _aligned(
         return None
     is_count = extraction.frames != "all" and extraction.every is None
     plan, frames = read_ahead(planned(original, media, fill=is_count), media)
-    if not frames:
-        return None
-    found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
-    is_crop = record.kind == "crops"  # cut out by others, each by its own box
+    reason = "has none of its frames"
+    if frames:
+        found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
+        reason = _misfit(record, frames[0], original, found, report)
+    if reason and report.get("kin", "pair") == "pair":  # what only a name suggests is counted, and is no fault
+        add_note(report, f"not aligned with its original: {reason}")
+    return None if reason else plan
+
+
+def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreement, report: dict[str, Any]) -> str:
+    """Why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
     if record.pairing == "name":
         report["kin"] = found.kinship
         if found.kinship != "pair":
-            add_note(report, f"not paired with the genuine one of its name: {found}")
-            return None
-    if list(frames[0].image.shape[1::-1]) != original.size:
-        add_note(report, f"not aligned with its original, which has frames of {original.size} px")
-        return None
-    if record.pairing == "given" and found.refuted and not is_crop:
-        add_note(report, f"not aligned with its original: {found}")
-        return None
-    return plan
+            return str(found)
+    if list(frame.image.shape[1::-1]) != original.size:
+        return f"it has frames of {original.size} px"
+    # Crops were cut out by others, each by its own box.
+    if record.pairing == "given" and record.kind != "crops" and found.refuted:
+        return str(found)
+    return ""
 
 
 def _name_kin(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
 from resgat_pl.data.locations import is_remote, names_in, readable
-from resgat_pl.data.manifest import SCHEMA, rows_to_table, write_table
+from resgat_pl.data.manifest import SCHEMA, completed, rows_to_table, write_table
 from resgat_pl.data.mapped import PATHS
 from resgat_pl.data.rooted import check_inside
 from resgat_pl.data.validity import checked_rows
@@ -156,7 +156,7 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
     """
     again = "Remove it, and give the same command again."
     try:
-        table = pq.read_table(source).select(SCHEMA.names)
+        table = completed(pq.read_table(source)).select(SCHEMA.names)
     except (pa.ArrowException, KeyError, OSError) as error:
         if is_of_disk(error):
             raise

@@ -21,9 +21,9 @@ _SIDE: Final = 48
 _SAME: Final = 20
 """Difference of a cell, of 255 and in the colour that differs most, up to which it shows the same."""
 _CONTENT: Final = 6
-"""Cells that differ from their neighbours by no more than that in both pictures, as in a plain wall, prove nothing."""
+"""Cells that show the same and differ from their neighbours by no more than that, as of a plain wall, prove nothing."""
 _LEAST: Final = 12
-"""Cells with content that it takes to say anything."""
+"""Other cells that it takes to say anything."""
 _PAIR: Final = 0.75
 """Share of the cells outside the faces that show the same from which two pictures are a pair …"""
 _STRANGERS: Final = 0.4
@@ -38,7 +38,7 @@ class Agreement(NamedTuple):
     """How far a fake and its original show the same outside the faces.
 
     Attributes:
-        share: Of the cells with content, those that show the same, in [0, 1]; NaN where there are too few of them.
+        share: Of the cells that are not plain, those that show the same, in [0, 1]; NaN where these are too few.
         faces: Whether there can be a face where the original has one.
     """
 
@@ -75,7 +75,7 @@ def agreement(frames: Iterable[tuple[Picture, Picture, Sequence[Box]]], margin: 
             ``(4,)`` of the original's faces, in pixels of the original.
         margin: Side of a box as a multiple of the face's.
     """
-    same = content = 0
+    same = counted = 0
     contrasts: dict[int, list[tuple[float, float]]] = {}
     for fake, original, boxes in frames:
         small, shown = _small(fake, original), _small(original, original)
@@ -87,15 +87,15 @@ def agreement(frames: Iterable[tuple[Picture, Picture, Sequence[Box]]], margin: 
             inside = [picture[y0:y1, x0:x1].astype(np.float32) for picture in (small, shown)]
             if inside[0].size:
                 contrasts.setdefault(number, []).append((float(inside[0].std()), float(inside[1].std())))
-        has_content = outside & (np.maximum(_contrast(small), _contrast(shown)) > _CONTENT)
         agree = cv2.absdiff(small, shown).max(axis=2) <= _SAME
-        content += int(np.count_nonzero(has_content))
-        same += int(np.count_nonzero(has_content & agree))
+        counts = outside & ((np.maximum(_contrast(small), _contrast(shown)) > _CONTENT) | ~agree)
+        counted += int(np.count_nonzero(counts))
+        same += int(np.count_nonzero(counts & agree))
     faces = all(
         np.mean([fake for fake, _ in found]) >= _FACE * np.mean([real for _, real in found])
         for found in contrasts.values()
     )
-    return Agreement(same / content if content >= _LEAST else float("nan"), faces)
+    return Agreement(same / counted if counted >= _LEAST else float("nan"), faces)
 
 
 def _small(image: Picture, like: Picture) -> Picture:
