@@ -38,8 +38,8 @@ class FaceCounts(NamedTuple):
         if not self.altered and not self.untouched:
             return f"faces of fakes: of none of the {self.unknown:,} crops is it known whether this face was altered"
         return (
-            f"faces of fakes: {self.altered:,} crops altered, {self.untouched:,} untouched (left out of training and of "
-            f"the scores of frames), {self.unknown:,} unknown (count as fake)"
+            f"faces of fakes: {self.altered:,} crops altered, {self.untouched:,} untouched (not trained on, not in the "
+            f"scores of frames), {self.unknown:,} unknown (count as fake)"
         )
 
 
@@ -65,7 +65,7 @@ class NameCounts(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{sum(self):,} fakes have the name of a genuine one: {self.pair:,} are paired with it by their pixels, "
-            f"{self.strangers:,} show something else, {self.doubt:,} are in doubt; the last two are cut by their own faces"
+            f"{self.strangers:,} show something else, {self.doubt:,} are in doubt; these are cut by their own faces"
         )
 
 

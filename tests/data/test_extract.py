@@ -258,7 +258,12 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     assert set.union(*sides.values()) == {"train", "val", "test"}
     one = Extraction(frames=3, size=64, max_faces=1)
     extract(tmp_path / "root", tmp_path / "out", extraction=one, replace=True)
-    assert set(Manifest.read(tmp_path / "out").column("track")) == {0}
+    manifest = Manifest.read(tmp_path / "out")
+    rows = manifest.table.to_pylist()
+    assert len({(row["method"], row["video"], row["track"]) for row in rows}) == len(manifest.videos())
+    # Of a genuine clip it is the larger face, of a fake the one that was altered.
+    assert {row["track"] for row in rows if not row["label"]} == {0}
+    assert not manifest.untouched.any()
 
 
 def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
