@@ -232,7 +232,7 @@ def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -
     """Where the faces are in a frame between two that were sampled, by face; those that hardly move in between."""
     place = int(np.searchsorted(sampled, number))
     before, after = sampled[max(0, place - 1)], sampled[min(place, len(sampled) - 1)]
-    if max(abs(number - before), abs(after - number)) > _FAR:
+    if max(after - before, number - before, after - number) > _FAR:
         return {}
     share = (number - before) / (after - before) if after > before else 0.0
     found: Track = {}

@@ -48,11 +48,11 @@ class Agreement(NamedTuple):
     @property
     def kinship(self) -> Kinship:
         """What that means for two pictures that nothing but their name makes a pair."""
+        if not self.faces:
+            return "doubt" if self.share >= _PAIR else "strangers"
         if np.isnan(self.share):
-            return "doubt" if self.faces else "strangers"
-        if self.share >= _PAIR and self.faces:
-            return "pair"
-        return "strangers" if self.share <= _STRANGERS else "doubt"
+            return "doubt"
+        return "pair" if self.share >= _PAIR else "strangers" if self.share <= _STRANGERS else "doubt"
 
     @property
     def refuted(self) -> bool:
