@@ -103,7 +103,7 @@ class FaceBatch(TypedDict):
             video and not as a crop.
         mask: ``(B, H, W)`` float32 in [0, 1], what was manipulated; all zero for genuine faces. Only in training with
             masks, like the next.
-        mask_known: ``(B,)`` bool, false for a fake without a mask.
+        mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 
     image: Tensor

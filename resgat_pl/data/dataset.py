@@ -133,7 +133,8 @@ class FaceCrops(Dataset[FaceSample]):
         }
         if self.masks:
             sample["mask"] = torch.from_numpy(self._resize(mask))
-            sample["mask_known"] = known_mask is not None or label == REAL
+            # An empty mask of a fake would call every node clean of a face whose label is fake.
+            sample["mask_known"] = label == REAL or (known_mask is not None and bool(known_mask.any()))
         return sample
 
     @cached_property

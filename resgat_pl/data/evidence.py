@@ -98,7 +98,7 @@ class Difference:
             mine = self._cells.setdefault(face, {})
             if len(mine) % _EVERY == 0:
                 self._texture.setdefault(face, []).append(_by_cell(_texture(theirs)))
-            mine[number] = _by_cell(_apart(ours, theirs)) / 3
+            mine[number] = np.asarray(_by_cell(_apart(ours, theirs)) / 3, np.float32)
         if self._frames % _EVERY == 0:
             self._around.append(_surroundings(fake, original, list(boxes.values())))
         self._frames += 1

@@ -43,7 +43,7 @@ def film(seed: int, count: int = 16, faces: tuple[tuple[int, ...], ...] = (LARGE
 
 
 def altered(frames: Frames, box: tuple[int, ...], seed: int = 5) -> Frames:
-    x0, y0, x1, y1 = np.array(box) + (10, 10, -10, -10)
+    x0, y0, x1, y1 = np.array(box) + np.array([10, 10, -10, -10])
     fake = frames.copy()
     fake[:, y0:y1, x0:x1] = film(seed)[0, y0:y1, x0:x1]
     return fake
@@ -120,7 +120,7 @@ def test_where_one_face_is_kept_it_is_the_altered_one(tmp_path: Path) -> None:
 
 def square(box: tuple[int, ...], size: tuple[int, int] = (128, 208)) -> NDArray[np.bool_]:
     mask = np.zeros((16, *size), bool)
-    x0, y0, x1, y1 = np.array(box) + (8, 8, -8, -8)
+    x0, y0, x1, y1 = np.array(box) + np.array([8, 8, -8, -8])
     mask[:, y0:y1, x0:x1] = True
     return mask
 

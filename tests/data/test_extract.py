@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from resgat_pl import FaceDataModule
 from resgat_pl.data.crop_writer import CropWriter
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
@@ -169,6 +170,22 @@ def test_other_settings_replace_the_crops_only_if_told_to(ffpp_root: Path, tmp_p
     extract(ffpp_root, tmp_path, extraction=other)
     assert not [path for path in (tmp_path / "crops").rglob("*.png") if not path.stem.endswith("mask")]
     assert {len(v) for v in np.split(np.arange(len(Manifest.read(tmp_path))), 1)} == {2 * 42}
+
+
+def test_crops_of_an_earlier_version_are_kept_and_can_be_trained_on(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    settings = json.loads((out / "extraction.json").read_text())
+    (out / "extraction.json").write_text(json.dumps({**settings, "version": 1}))
+    before = digest(out)
+    told = r"another version of resgat-pl cut \(version 1 there and 2 here;.*--replace true; or .* --data\.root null"
+    with pytest.raises(ConfigError, match=told):
+        extract(ffpp_root, out, extraction=SMALL)
+    assert digest(out) == before
+    FaceDataModule(out).prepare_data()  # without the data set nothing is asked
+    extract(ffpp_root, out, extraction=SMALL, replace=True)
+    assert digest(out) == digest(ffpp_crops)
 
 
 def test_a_shorter_fake_takes_the_common_frames(root: Path, tmp_path: Path) -> None:
