@@ -221,8 +221,8 @@ class _Bench:
             **pooled,
             "scores": [row.plain() for row in scores],
             "threshold": self.key["threshold"],
-            "detected": int((self.detected & (self.crops.labels == 1)).sum()),
-            "fakes": int(self.crops.labels.sum()),
+            "detected": int((self.detected & (self.crops.labels == 1) & ~self.crops.untouched).sum()),
+            "fakes": int(((self.crops.labels == 1) & ~self.crops.untouched).sum()),
             "faces": len(self.faces),
             "turned": float(turned),
             "rows": self.faces.rows.tolist(),
@@ -294,7 +294,8 @@ class _Bench:
         labels = self.manifest.column("label")[train]
         masked = np.array([path is not None for path in self.manifest.column("mask_path")[train]], bool)
         rng = np.random.default_rng(self.seed)
-        fakes = rng.permutation(train[(labels == 1) & masked])[:_TRAIN_MASKS]
+        known = ~self.manifest.untouched[train]
+        fakes = rng.permutation(train[(labels == 1) & masked & known])[:_TRAIN_MASKS]
         reals = rng.permutation(train[labels == 0])[:_REFERENCES]
 
         def mean() -> dict[str, NDArray[Any]]:

@@ -32,8 +32,9 @@ class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
     ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces). After a test ``results.json`` holds every metric per level and manipulation method with
-    its interval, the leaks the scores suffer from, and their provenance.
+    (maximum over its faces). Whether its face was ``altered`` is said of each crop, as far as that is known; a fake's
+    of which it is false does not count in the scores of frames. After a test ``results.json`` holds every metric per
+    level and manipulation method with its interval, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -135,7 +136,7 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
         write_atomic(folder / name, file.getvalue().to_pybytes())
 
     everything = np.arange(len(index), dtype=np.int64)
-    frame_columns = ["track", "frame_index", "time", "crop_path"]
+    frame_columns = ["track", "frame_index", "time", "crop_path", "altered"]
     save("frames.csv", everything, frame_columns, probability, logit=logits)
     save("tracks.csv", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
     save("videos.csv", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)

@@ -97,7 +97,7 @@ def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
     videos = faces.manifest.video_codes[faces.rows]
     chosen: list[int] = []
     for label in (0, 1):
-        members = np.flatnonzero(faces.labels == label)
+        members = np.flatnonzero((faces.labels == label) & ~faces.untouched)
         by_method: dict[str, list[int]] = {}
         for video in np.unique(videos[members]):
             frames = members[videos[members] == video]

@@ -273,8 +273,10 @@ class ResGATModule(LightningModule):
 
     def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
         logit = self._score(batch["image"])
-        mean_loss.update(self._losses(logit, batch["label"]))
-        metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"])
+        untouched = batch.get("untouched")
+        losses = self._losses(logit, batch["label"])
+        mean_loss.update(losses if untouched is None else losses[~untouched])
+        metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"], untouched)
         return logit
 
     def _score(self, images: Tensor) -> Tensor:

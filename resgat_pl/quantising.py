@@ -167,7 +167,7 @@ def _choose(manifest: Manifest, split: Split, count: int) -> NDArray[np.int64]:
     members = manifest.column("split") == split
     parts = []
     for label in (REAL, FAKE):
-        rows = np.flatnonzero(members & (manifest.column("label") == label))
+        rows = np.flatnonzero(members & (manifest.column("label") == label) & ~manifest.untouched)
         wanted = min(-(-count // 2), len(rows))
         parts.append(rows[np.linspace(0, len(rows) - 1, wanted).astype(np.int64)])
     return np.sort(np.concatenate(parts)).astype(np.int64)

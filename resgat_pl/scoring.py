@@ -125,7 +125,10 @@ def score(
 def predictions(
     manifest: Manifest, rows: np.ndarray[Any, np.dtype[np.int64]], logits: Tensor
 ) -> dict[Level, Predictions]:
-    """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest."""
+    """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest.
+
+    Faces of fakes that are known not to have been altered count for their video and not as frames.
+    """
     probability = logits.double().sigmoid()
     label = manifest.column("label")[rows].astype(np.int64)
     method = manifest.column("method")[rows]
@@ -134,8 +137,9 @@ def predictions(
         probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
     )
     first = np.unique(video, return_index=True)[1]
+    frames = ~manifest.untouched[rows]
     return {
-        "frame": Predictions(probability.numpy(), label, method, video),
+        "frame": Predictions(probability.numpy()[frames], label[frames], method[frames], video[frames]),
         "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy()),
     }
 

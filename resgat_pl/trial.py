@@ -122,7 +122,7 @@ def choose(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int)
         SplitError: No fake is detected.
     """
     manifest = faces.manifest
-    right = (faces.labels == 1) & detected
+    right = (faces.labels == 1) & detected & ~faces.untouched
     if not right.any():
         raise SplitError("The detector calls no fake of the test split fake: there is no right answer to explain.")
     masked = np.array([path is not None for path in manifest.column("mask_path")[faces.rows]])

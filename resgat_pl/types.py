@@ -44,6 +44,8 @@ class VideoRecord:
         part: DFDC part folder (``dfdc_train_part_0``), else ``""``.
         official_split: The split the data set itself prescribes for this video, or None.
         mask: Mask video of the manipulated pixels, or None.
+        pairing: How the original is known. ``given`` by the data set, or ``asked`` for by the user; with ``name`` it
+            and the identities are taken from the file's name alone, and hold only if the pixels agree.
     """
 
     dataset: str
@@ -58,6 +60,7 @@ class VideoRecord:
     part: str = ""
     official_split: Split | None = None
     mask: Path | None = None
+    pairing: Literal["given", "asked", "name"] = "given"
 
     @property
     def key(self) -> str:
@@ -96,9 +99,11 @@ class FaceBatch(TypedDict):
         row: ``(B,)`` int64, row of the crop in the data module's manifest table.
         video: ``(B,)`` int64, code of (dataset, method, compression, video).
         track: ``(B,)`` int64, code of (video, track): one face over time.
+        untouched: ``(B,)`` bool, true for a face of a fake that is known not to have been altered: it counts for its
+            video and not as a crop.
         mask: ``(B, H, W)`` float32 in [0, 1], what was manipulated; all zero for genuine faces. Only in training with
             masks, like the next.
-        mask_known: ``(B,)`` bool, false for a fake without a mask.
+        mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 
     image: Tensor
@@ -106,5 +111,6 @@ class FaceBatch(TypedDict):
     row: Tensor
     video: Tensor
     track: Tensor
+    untouched: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     mask_known: NotRequired[Tensor]

@@ -25,6 +25,7 @@ from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.paths import require_out_file
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.summary import FaceCounts
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.terminal import printable
 from resgat_pl.types import MediaKind, Split, VideoRecord
@@ -41,12 +42,13 @@ class Report:
         target: The manifest or the data set.
         protocol: Name of the split protocol.
         counts: Videos found and published, by method and compression.
-        balance: Crops (of a manifest) or videos (of a data set) of each class by split.
+        balance: Crops of a manifest, without untouched faces of fakes, or videos of a data set, of each class by split.
         files: Files that were looked at.
         unreadable: Reason by file, of those that cannot be read.
         leaks: What splits share.
         declared: Kinds of leak that the protocol declares.
         problems: Contradictions in the data set's own files.
+        faces: Of a manifest, what is known of the faces of fakes.
     """
 
     target: str
@@ -58,6 +60,7 @@ class Report:
     leaks: list[Leak] = field(default_factory=list)
     declared: frozenset[str] = frozenset()
     problems: list[str] = field(default_factory=list)
+    faces: FaceCounts | None = None
 
     @property
     def undeclared(self) -> list[Leak]:
@@ -72,6 +75,7 @@ class Report:
             "declared": sorted(self.declared),
             "counts": [row._asdict() for row in self.counts],
             "balance": {split: count._asdict() for split, count in self.balance.items()},
+            "faces_of_fakes": None if self.faces is None else self.faces._asdict(),
             "files": self.files,
             "unreadable": self.unreadable,
             "leaks": [{**leak._asdict(), "declared": leak.kind in self.declared} for leak in self.leaks],
@@ -94,6 +98,8 @@ class Report:
             share = f"{fake / (real + fake):.0%}" if real + fake else ""
             lacks = "" if bool(real) == bool(fake) else "  ← a class is missing"
             lines.append(f"| {split} | {real:,} | {fake:,} | {share}{lacks} |")
+        if self.faces is not None and sum(self.faces):
+            lines += ["", str(self.faces)]
         lines += ["", f"{self.files:,} files looked at, {len(self.unreadable):,} cannot be read"]
         lines += [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:10]]
         lines += ["", "no leak between the splits" if not self.leaks else "leaks between the splits:"]
@@ -162,12 +168,13 @@ def _check_manifest(
     manifest = Manifest.read(target)
     if split is not None:
         manifest = divide(manifest, split)
-    videos, row_split = manifest.videos(), manifest.column("split")
+    videos, row_split, known = manifest.videos(), manifest.column("split"), ~manifest.untouched
     report = Report(
         target=str(target),
         protocol=manifest.info.get("protocol", {}).get("name", "unknown"),
         counts=_compare(videos),
-        balance=class_counts(manifest.column("label"), row_split),
+        balance=class_counts(manifest.column("label")[known], row_split[known]),
+        faces=FaceCounts.of(manifest),
         leaks=find_leaks(videos, manifest.video_codes, row_split),
         declared=declared(manifest),
     )

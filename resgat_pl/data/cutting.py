@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.aligning import (
+    MOST_BYTES,
+    MOST_FRAMES,
+    Cut,
+    Original,
+    Plan,
+    Recent,
+    Track,
+    compare,
+    planned,
+    read_ahead,
+    rows_of,
+)
 from resgat_pl.data.faces import (
     MTCNN,
     Face,
@@ -29,11 +42,17 @@ from resgat_pl.data.faces import (
     track_faces,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.pairing import Agreement
+from resgat_pl.data.witness import Picture, Witness, add_note
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
-from resgat_pl.types import VideoRecord
+from resgat_pl.types import REAL, VideoRecord
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Raised whenever the same settings would give other pixels or rows."""
+_ALL: Final = 2**15 - 1
+"""More faces than a video is taken to have; the manifest's numbers go so far."""
+_OTHERS: Final = 8
+"""Faces of an original that are remembered beyond those that are cut out."""
 
 
 @dataclass(frozen=True)
@@ -86,63 +105,22 @@ class Extraction:
         return {"version": EXTRACTION_VERSION, **values, **self.face_detector.spec}
 
 
-class Cut(NamedTuple):
-    """Where to cut one frame.
-
-    Attributes:
-        box: ``(4,)`` int32 x0, y0, x1, y1 in px of the frame; may reach beyond it.
-        landmarks: ``(5, 2)`` float32 in px of the frame; NaN where unknown.
-    """
-
-    box: NDArray[np.int32]
-    landmarks: NDArray[np.float32]
-
-
-Track = dict[int, Cut]
-"""One face over time: frame number → where to cut."""
-
-_FRAMES_IN_MEMORY = 64
-_BYTES_IN_MEMORY = 2**30
-"""Up to so much is kept between detection and cutting (400 MB at 1080p); of more, all is decoded a second time."""
-
-
-class _Plan(NamedTuple):
-    """Tracks, the frame size (w, h) in px, and the decoded frames where they were kept."""
-
-    tracks: list[Track]
-    size: list[int]
-    frames: list[Frame] | None
-
-
-class Picture(NamedTuple):
-    """An encoded crop or mask; its name is relative to the folder of the data set's crops."""
-
-    name: str
-    data: bytes
-
-
 class Outcome(NamedTuple):
     """What came of a video.
 
     Attributes:
         rows: The manifest's rows, one a crop.
-        report: frame_size in px, and where something is amiss a note, or skipped with the reason; orphan if it could
-            not be aligned because its original gave no face.
+        report: frame_size in px, and where something is wrong a note, or skipped with the reason; orphan if it could
+            not be aligned because its original gave no face; kin, what a fake is to the genuine one of its name (see
+            ``pairing.Kinship``); others, the faces of an original that were not cut out.
     """
 
     rows: list[dict[str, Any]]
     report: dict[str, Any]
 
 
-class Original(NamedTuple):
-    """What a fake takes of its original: rows of the manifest, and the frame size (w, h) in px."""
-
-    rows: list[dict[str, Any]]
-    size: list[int] | None
-
-
 def cut_video(
-    record: VideoRecord, extraction: Extraction, original: Original | None = None
+    record: VideoRecord, extraction: Extraction, original: Original | None = None, recent: Recent | None = None
 ) -> Iterator[Picture | Outcome]:
     """Cut the faces out of one video.
 
@@ -151,37 +129,40 @@ def cut_video(
         extraction: Settings.
         original: The original, whose frame numbers and boxes a fake takes, so that real and fake crops are aligned
             pixel for pixel.
+        recent: Where an original's frames are kept for its fakes; it changes nothing but the time that they take.
 
     Yields:
         The crops and masks, and last the outcome. Where that says ``skipped`` the pictures do not count: a video that
         cannot be read to the end that was asked for gives none.
     """
-    folder = crops_folder(record)
+    recent = recent if recent is not None else Recent()
     report: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
         media = Media(record.files, record.kind)
-        plan = _aligned(media, original, report) or _detected(record, media, extraction)
+        plan = _aligned(record, media, extraction, original, recent, report)
+        aligned = original if plan is not None else None
+        plan = plan or _detected(record, media, extraction, recent)
         report["frame_size"] = plan.size
-        wanted = sorted({number for track in plan.tracks for number in track})
+        witness = Witness(record, plan, aligned, recent, extraction.margin)
+        kept = _kept(record, media, plan, extraction, witness, report)
         got = set()
-        for frame in plan.frames if plan.frames is not None else media.read(wanted):
-            for number, track in enumerate(plan.tracks):
+        for frame in plan.read(media):
+            witness.see(frame)
+            for number, track in kept.items():
                 if frame.number in track:
                     got.add(frame.number)
-                    name = f"{folder}/{number}_{frame.number:06d}.{extraction.image_format}"
+                    name = f"{crops_folder(record)}/{number}_{frame.number:06d}.{extraction.image_format}"
                     row, picture = _save(record, number, frame, track[frame.number], extraction, name)
                     rows.append(row)
                     yield picture
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
-        asked = (
-            len(wanted) if original else len(sample_indices(len(media.indices), extraction.frames, extraction.every))
-        )
-        if len(got) < asked:
-            report.setdefault("note", f"faces in {len(got)} of {asked} frames")
-        if record.mask is not None:
-            yield from _masks(record.mask, rows, plan.size, extraction.size, report)
+        if len(got) < plan.asked:
+            add_note(report, f"faces in {len(got)} of {plan.asked} frames")
+        yield from witness.masks(rows, extraction.size, report)
+        witness.testify(rows, report)
+        _name_kin(record, rows, report)
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []
@@ -193,37 +174,77 @@ def crops_folder(record: VideoRecord) -> str:
     return f"crops/{_safe_path(record).as_posix()}"
 
 
-def _aligned(media: Media, original: Original | None, report: dict[str, Any]) -> _Plan | None:
-    """The boxes of the original, for the frames that this video has too; None if they do not fit it."""
+def _aligned(
+    record: VideoRecord,
+    media: Media,
+    extraction: Extraction,
+    original: Original | None,
+    recent: Recent,
+    report: dict[str, Any],
+) -> Plan | None:
+    """The boxes of the original, for the frames of this video; None if they do not fit it."""
     if original is None:
         return None
-    first = next(iter(media.read(media.indices[:1])), None)
-    if not original.rows or first is None or list(first.image.shape[1::-1]) != original.size:
-        reason = f"has frames of {original.size} px" if original.rows else "gave no face"
-        report["note"] = f"not aligned with its original, which {reason}"
-        if not original.rows:
-            report["orphan"] = True
+    if not original.rows:
+        add_note(report, "not aligned with its original, which gave no face")
+        report["orphan"] = True
         return None
-    size = original.size
-    available = set(media.indices.tolist())
-    tracks: dict[int, Track] = {}
-    for row in original.rows:
-        if row["frame_index"] not in available:
-            continue
-        box = np.array(row["box"], np.int32)
-        points: NDArray[np.float32] = np.full((5, 2), np.nan, np.float32)
-        if row["landmarks"] is not None:
-            relative = np.array(row["landmarks"], np.float32).reshape(5, 2)
-            points = (relative * (box[2:] - box[:2]) + box[:2]).astype(np.float32)
-        tracks.setdefault(row["track"], {})[row["frame_index"]] = Cut(box, points)
-    return _Plan([tracks[number] for number in sorted(tracks)], size, None)
+    is_count = extraction.frames != "all" and extraction.every is None
+    plan, frames = read_ahead(planned(original, media, fill=is_count), media)
+    reason = "has none of its frames"
+    if frames:
+        found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
+        reason = _misfit(record, frames[0], original, found, report)
+    if reason and report.get("kin", "pair") == "pair":  # what only a name suggests is counted, and is no fault
+        add_note(report, f"not aligned with its original: {reason}")
+    return None if reason else plan
 
 
-def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Plan:
+def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreement, report: dict[str, Any]) -> str:
+    """Why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
+    if record.pairing == "name":
+        report["kin"] = found.kinship
+        if found.kinship != "pair":
+            return str(found)
+    if list(frame.image.shape[1::-1]) != original.size:
+        return f"it has frames of {original.size} px"
+    # Crops were cut out by others, each by its own box.
+    if record.pairing == "given" and record.kind != "crops" and found.refuted:
+        return str(found)
+    return ""
+
+
+def _name_kin(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
+    """Take back what only the name had suggested: an original, and a person."""
+    if record.pairing != "name" or report.get("kin", "doubt") == "pair":
+        return
+    for row in rows:
+        row["source_video"] = None
+        if report.get("kin") == "strangers":
+            row["identities"] = [f"{record.method}/{name}" for name in record.identities]
+
+
+def _kept(
+    record: VideoRecord, media: Media, plan: Plan, extraction: Extraction, witness: Witness, report: dict[str, Any]
+) -> dict[int, Track]:
+    """The faces to cut out: of a fake those that were altered first, and then the largest."""
+    most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
+    if len(plan.tracks) <= most:
+        return plan.tracks
+    if record.label == REAL:
+        order = list(plan.tracks)
+        others = {number: plan.tracks[number] for number in order[most : most + _OTHERS]}
+        report["others"] = rows_of(others)  # a fake of it may have altered one of them
+    else:
+        order = witness.order(media)
+    return {number: plan.tracks[number] for number in sorted(order[:most])}
+
+
+def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent: Recent) -> Plan:
     """Find faces in the sampled frames and follow them through the video."""
     detector = WholeFrame() if record.kind == "crops" else extraction.face_detector
     wanted = extraction.sample(media)
-    keep = len(wanted) <= _FRAMES_IN_MEMORY
+    keep = len(wanted) <= MOST_FRAMES
     kept: list[Frame] = []
     numbers: list[int] = []
     found: list[list[Face]] = []
@@ -233,19 +254,20 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
         size = list(frame.image.shape[1::-1])
         faces = _detect(detector, frame, record)
         found.append([f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)])
-        keep = keep and len(wanted) * frame.image.nbytes <= _BYTES_IN_MEMORY
+        keep = keep and len(wanted) * frame.image.nbytes <= MOST_BYTES
         if keep:
             kept.append(frame)
         else:
             kept.clear()
-    most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
-    tracks = [
-        {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
-        for track in track_faces(found, most)
-    ]
+    tracks = {
+        place: {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
+        for place, track in enumerate(track_faces(found, _ALL))
+    }
     if not tracks:
         raise MediaError(f"{record.files[0]}: no face found in {len(numbers)} frames of {size[0]}x{size[1]} px")
-    return _Plan(tracks, size, kept if keep else None)
+    if record.label == REAL:
+        recent.keep(record, kept if keep else None)
+    return Plan(tracks, size, kept if keep else None, [], len(wanted))
 
 
 def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[Face]:
@@ -279,7 +301,6 @@ def _save(
         else [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
     )
     data = cv2.imencode(f".{extraction.image_format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
-    points = ((cut.landmarks - cut.box[:2]) / (cut.box[2:] - cut.box[:2])).astype(np.float32)
     row = {
         "dataset": record.dataset,
         "method": record.method,
@@ -294,39 +315,11 @@ def _save(
         "frame_index": frame.number,
         "time": None if np.isnan(frame.time) else frame.time,
         "box": cut.box.tolist(),
-        "landmarks": None if np.isnan(points).any() else points.ravel().tolist(),
+        "landmarks": cut.relative,
         "sharpness": sharpness(image),
         "crop_path": name,
     }
     return row, Picture(name, data)
-
-
-def _masks(
-    path: Path, rows: Sequence[dict[str, Any]], size: Sequence[int], side: int, report: dict[str, Any]
-) -> Iterator[Picture]:
-    """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255."""
-    try:
-        masks = Media([path], "video").read([row["frame_index"] for row in rows])
-        frames = {frame.number: _brightest(frame.image) for frame in masks}
-    except MediaError as error:
-        report["note"] = f"mask not used: {error}"
-        return
-    for row in rows:
-        mask = frames.get(row["frame_index"])
-        if mask is None:
-            report["note"] = f"mask video {path.name} is shorter than the video"
-            continue
-        scale = np.array([mask.shape[1] / size[0], mask.shape[0] / size[1]] * 2)
-        covered = np.where(mask > 1, 255, 0).astype(np.uint8)  # > 1 is manipulated, as FF++ users hold
-        image = crop(covered, np.round(np.array(row["box"]) * scale).astype(np.int32), side)
-        name = PurePosixPath(row["crop_path"])
-        row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-        yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
-
-
-def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Largest channel of each pixel; along the last axis ``max`` takes ten times as long."""
-    return np.maximum(np.maximum(image[:, :, 0], image[:, :, 1]), image[:, :, 2])
 
 
 def _safe_path(record: VideoRecord) -> Path:

@@ -230,8 +230,11 @@ class FaceDataModule(LightningDataModule):
         return trainer is not None and trainer.state.fn == "fit" and trainer.overfit_batches > 0  # type: ignore[attr-defined]
 
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
-        """The crops of a split."""
-        rows = np.arange(len(self.manifest)) if split == "all" else self.manifest.rows_of(split)
+        """The crops of a split; for training without the faces of fakes that were not altered."""
+        if split == "all":
+            rows = np.arange(len(self.manifest))
+        else:
+            rows = self.manifest.examples_of(split) if augmented else self.manifest.rows_of(split)
         augmentation = self.augmentation if augmented else None
         return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
@@ -303,7 +306,7 @@ class FaceDataModule(LightningDataModule):
         )
 
     def _has_masks(self) -> bool:
-        rows = self.manifest.rows_of("train")
+        rows = self.manifest.examples_of("train")
         masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
         return bool(masks.null_count < len(masks))
 

@@ -51,6 +51,7 @@ class FaceSample(TypedDict):
     row: int
     video: int
     track: int
+    untouched: bool
     mask: NotRequired[Tensor]
     mask_known: NotRequired[bool]
 
@@ -83,11 +84,8 @@ class FaceCrops(Dataset[FaceSample]):
     def __getstate__(self) -> dict[str, Any]:
         # Loading processes look labels up in the manifest, which they map; rows are all that each has for itself.
         small = len(self.manifest) <= np.iinfo(np.int32).max
-        return {**vars(self), "rows": self.rows.astype(np.int32) if small else self.rows, "labels": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        del state["labels"]
-        vars(self).update(state)
+        kept = {name: value for name, value in vars(self).items() if name not in {"labels", "untouched"}}
+        return {**kept, "rows": self.rows.astype(np.int32) if small else self.rows}
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -131,14 +129,25 @@ class FaceCrops(Dataset[FaceSample]):
             "row": row,
             "video": video,
             "track": track,
+            "untouched": self.manifest.is_untouched(row),
         }
         if self.masks:
             sample["mask"] = torch.from_numpy(self._resize(mask))
-            sample["mask_known"] = known_mask is not None or label == REAL
+            # An empty mask of a fake would call every node clean of a face whose label is fake.
+            sample["mask_known"] = label == REAL or (known_mask is not None and bool(known_mask.any()))
         return sample
 
+    @cached_property
+    def untouched(self) -> NDArray[np.bool_]:
+        """``(n,)``, see ``Manifest.untouched``."""
+        untouched: NDArray[np.bool_] = self.manifest.untouched[self.rows]
+        return untouched
+
     def pairs(self) -> NDArray[np.int64]:
-        """Positions ``(P, 2)`` of each fake crop and the same face and frame of its original, where that is here."""
+        """Positions ``(P, 2)`` of each fake crop and the same square of the same frame of its original, if it is here.
+
+        Faces that were not altered have no part in it: there is nothing by which the two would differ.
+        """
         table = self.manifest.take(self.rows, ["source_video", "track", "frame_index"])
         keys = {video.key: code for code, video in enumerate(self.manifest.videos())}
         names = table.column("source_video").combine_chunks().dictionary_encode()
@@ -153,13 +162,18 @@ class FaceCrops(Dataset[FaceSample]):
             return number
 
         is_original = np.asarray(table.column("source_video").is_null())
-        originals, fakes = np.flatnonzero(is_original), np.flatnonzero(~is_original & (source >= 0))
+        originals = np.flatnonzero(is_original)
+        fakes = np.flatnonzero(~is_original & (source >= 0) & ~self.untouched)
         here, wanted = place(self.manifest.video_codes[self.rows])[originals], place(source)[fakes]
         order = np.argsort(here, kind="stable")
         after = np.searchsorted(here, wanted, side="right", sorter=order)
         found = order[np.maximum(after - 1, 0)] if len(order) else np.zeros(len(wanted), np.int64)
         same = (after > 0) & (here[found] == wanted) if len(order) else np.zeros(len(wanted), bool)
-        return np.stack([fakes[same], originals[found[same]]], axis=1)
+        pairs = np.stack([fakes[same], originals[found[same]]], axis=1)
+        # A fake that does not fit its original was cut by boxes of its own.
+        boxes = [self.manifest.take(self.rows[places], ["box"]).column("box") for places in pairs.T]
+        fake, real = (np.asarray(box.combine_chunks().flatten()).reshape(-1, 4) for box in boxes)
+        return pairs[(fake == real).all(axis=1)]
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""

@@ -53,7 +53,7 @@ from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
-from resgat_pl.data.summary import Summary
+from resgat_pl.data.summary import FaceCounts, NameCounts, Summary
 from resgat_pl.data.work import (
     Family,
     Job,
@@ -256,7 +256,7 @@ class _Worker:
         if is_there and is_done(report, job.request) and not (report.get("orphan") and _has_crops(reference)):
             return int(pq.read_metadata(readable(path)).num_rows)
         try:
-            return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store)
+            return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store, job.original)
         except OSError as error:  # what cannot be read is told otherwise, so this could not be written
             raise not_stored(error, self.out) from None
 
@@ -287,6 +287,8 @@ def _finish(
         skipped={k: r["skipped"] for k, r in zip(keys, reports, strict=True) if "skipped" in r},
         notes={k: r["note"] for k, r in zip(keys, reports, strict=True) if "note" in r},
         problems=list(problems),
+        faces=FaceCounts.of(manifest),
+        names=NameCounts.of(reports),
     )
     if not len(manifest):
         first = next(iter(summary.skipped.items()), ("", "no videos"))
@@ -305,6 +307,8 @@ def _finish(
         "videos": summary.videos,
         "crops": summary.crops,
         "splits": summary.splits,
+        "faces_of_fakes": FaceCounts.of(manifest)._asdict(),
+        "fakes_named_like_a_real_one": summary.names._asdict(),
         "skipped": summary.skipped,
         "notes": summary.notes,
         "problems": summary.problems,
@@ -315,7 +319,9 @@ def _finish(
 
 
 def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
-    counts = Counter(zip(manifest.column("split").tolist(), manifest.column("label").tolist(), strict=True))
+    examples = ~manifest.untouched
+    columns = (manifest.column(name)[examples].tolist() for name in ("split", "label"))
+    counts = Counter(zip(*columns, strict=True))
     names = [name for name in ("train", "val", "test", None) if (name, 0) in counts or (name, 1) in counts]
     return {name or "unassigned": {"real": counts[name, 0], "fake": counts[name, 1]} for name in names}
 

@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resgat_pl.data.aligning import Original, Recent
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
-from resgat_pl.data.cutting import Extraction, Original, Outcome, Picture, crops_folder, cut_video
+from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
 from resgat_pl.data.locations import is_remote, names_in, readable
-from resgat_pl.data.manifest import SCHEMA, rows_to_table, write_table
+from resgat_pl.data.manifest import SCHEMA, completed, rows_to_table, write_table
 from resgat_pl.data.mapped import PATHS
 from resgat_pl.data.rooted import check_inside
 from resgat_pl.data.validity import checked_rows
+from resgat_pl.data.witness import Picture
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import VideoRecord
 
@@ -74,9 +76,10 @@ class Cutter:
 class _Cut:
     def __init__(self, extraction: Extraction) -> None:
         self.extraction = extraction
+        self.recent = Recent()
 
     def __call__(self, task: Task) -> Iterator[Picture | Outcome]:
-        return cut_video(task.record, self.extraction, task.original)
+        return cut_video(task.record, self.extraction, task.original, self.recent)
 
 
 def extract_video(
@@ -86,6 +89,7 @@ def extract_video(
     request: str,
     reference: Path | None = None,
     store: Store = "files",
+    original: VideoRecord | None = None,
 ) -> int:
     """Cut the faces out of one video; write its crops, then its fragment.
 
@@ -96,12 +100,13 @@ def extract_video(
         request: Hash that marks the fragment as up to date.
         reference: Fragment of the original, with which a fake is aligned.
         store: Where the crops go; it does not change them.
+        original: The original itself.
 
     Returns:
         Number of crops written. A video that cannot be read gives 0; its fragment says why.
     """
     crops = CropWriter(out, record.key, crops_folder(record), store)
-    rows, report = _cut(Task(record, _original(reference)), cutter, crops)
+    rows, report = _cut(Task(record, _original(reference, original)), cutter, crops)
     if "skipped" in report:
         crops.discard()
     crops.finish()
@@ -131,11 +136,12 @@ def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
     return Outcome([], {"skipped": reason})
 
 
-def _original(reference: Path | None) -> Original | None:
+def _original(reference: Path | None, record: VideoRecord | None) -> Original | None:
     if reference is None:
         return None
     table = read_fragment(readable(reference), reference)
-    return Original(table.to_pylist(), read_report(table.schema.metadata).get("frame_size"))
+    report = read_report(table.schema.metadata)
+    return Original(table.to_pylist(), report.get("frame_size"), report.get("others", ()), record)
 
 
 def read_fragment(source: Any, path: Path) -> pa.Table:
@@ -150,7 +156,7 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
     """
     again = "Remove it, and give the same command again."
     try:
-        table = pq.read_table(source).select(SCHEMA.names)
+        table = completed(pq.read_table(source)).select(SCHEMA.names)
     except (pa.ArrowException, KeyError, OSError) as error:
         if is_of_disk(error):
             raise

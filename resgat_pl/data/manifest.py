@@ -27,7 +27,7 @@ from resgat_pl.data.mapped import Mapped
 from resgat_pl.data.rooted import check_inside, inside
 from resgat_pl.data.validity import checked_rows, read_info
 from resgat_pl.errors import ManifestError
-from resgat_pl.types import Split, VideoRecord, video_key
+from resgat_pl.types import FAKE, Split, VideoRecord, video_key
 from resgat_pl.versions import WRITER, check_version
 
 __all__ = [
@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
         pa.field("official_split", pa.string()),  # what the data set prescribes
         pa.field("split", pa.string()),  # what the split protocol at extraction gave
         pa.field("label", pa.int8(), nullable=False),  # 1 = fake
-        pa.field("track", pa.int16(), nullable=False),  # 0 = largest face
+        pa.field("track", pa.int16(), nullable=False),  # 0 = largest face; a fake's are its original's
         pa.field("frame_index", pa.int32(), nullable=False),
         pa.field("time", pa.float32()),  # seconds
         pa.field("box", pa.list_(pa.int32(), 4), nullable=False),  # the square cut out, px of the frame
@@ -64,8 +64,11 @@ SCHEMA = pa.schema(
         pa.field("sharpness", pa.float32(), nullable=False),
         pa.field("crop_path", pa.string(), nullable=False),  # relative to the manifest's folder
         pa.field("mask_path", pa.string()),
+        pa.field("altered", pa.bool_()),  # whether this very face was; null where that is not known
     ]
 )
+OPTIONAL = ("altered",)
+"""Columns that older manifests lack: nothing of it is known there."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 """What Arrow raises on damaged files."""
 _ORDER = [(name, "ascending") for name in (*mapped.KEY, "track", "frame_index")]
@@ -109,11 +112,11 @@ class Manifest:
         except _UNREADABLE as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
         info = read_info(path, schema.metadata, SCHEMA_VERSION)
-        missing = [name for name in SCHEMA.names if name not in schema.names]
+        missing = [name for name in SCHEMA.names if name not in (*schema.names, *OPTIONAL)]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
         if table is not None:
-            table = checked_rows(path, table.select(SCHEMA.names), SCHEMA)
+            table = checked_rows(path, completed(table).select(SCHEMA.names), SCHEMA)
         manifest = cls(path.parent, table, info)
         if table is None:
             try:
@@ -164,13 +167,29 @@ class Manifest:
         codes = [SPLITS.index(name) if name in SPLITS else -1 for name in cast("list[Split]", names)]
         return np.array([*codes, -1], np.int8)[places]
 
+    @cached_property
+    def untouched(self) -> NDArray[np.bool_]:
+        """``(rows,)``, crops of fakes whose face is known not to have been altered: they are no examples of a fake."""
+        genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False)
+        return np.asarray(genuine.to_numpy(zero_copy_only=False), bool) & (self.column("label") == FAKE)
+
+    def is_untouched(self, row: int) -> bool:
+        """A row's element of ``untouched``, without all of a mapped manifest's in memory."""
+        return self.label(row) == FAKE and self.arrow("altered")[row].as_py() is False
+
     def rows_of(self, split: Split) -> NDArray[np.int64]:
         """``(n,)``, the rows of a split, in order."""
         return np.flatnonzero(self.split_codes == SPLITS.index(split))
 
+    def examples_of(self, split: Split) -> NDArray[np.int64]:
+        """``(n,)``, the rows of a split whose label is true of the crop as far as is known: without ``untouched``."""
+        return np.flatnonzero((self.split_codes == SPLITS.index(split)) & ~self.untouched)
+
     def counts(self) -> dict[Split, ClassCounts]:
-        """Number of crops of each class in each split."""
-        kinds = np.bincount(2 * (self.split_codes + 1) + self.column("label"), minlength=2 * len(SPLITS) + 2).tolist()
+        """Number of crops of each class in each split, without ``untouched``."""
+        examples = ~self.untouched
+        codes, labels = self.split_codes[examples], self.column("label")[examples]
+        kinds = np.bincount(2 * (codes + 1) + labels, minlength=2 * len(SPLITS) + 2).tolist()
         return {split: ClassCounts(*kinds[2 * place : 2 * place + 2]) for place, split in enumerate(SPLITS, start=1)}
 
     def column(self, name: str) -> NDArray[Any]:
@@ -264,8 +283,12 @@ class Manifest:
         return [video_key(*names) for names in zip(*columns.values(), strict=True)]
 
     def fingerprint(self) -> str:
-        """SHA-256 of all columns but ``split``: the same wherever and whenever the same crops were made."""
-        return self._hash(name for name in SCHEMA.names if name != "split")
+        """SHA-256 of all columns but ``split``: the same wherever and whenever the same crops were made.
+
+        A column that older manifests lack only counts where something is in it.
+        """
+        empty = [name for name in OPTIONAL if self.arrow(name).null_count == len(self)]
+        return self._hash(name for name in SCHEMA.names if name not in {"split", *empty})
 
     def split_fingerprint(self) -> str:
         """SHA-256 of which crop is in which split."""
@@ -305,6 +328,14 @@ class Manifest:
                 stream.write_batch(pa.record_batch([copied], [name]))
             digest.update(sink.getvalue())
         return digest.hexdigest()
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """A table with the columns that older manifests lack, without values."""
+    for name in OPTIONAL:
+        if name not in table.column_names:
+            table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+    return table
 
 
 def refuse_newer(folder: Path) -> None:

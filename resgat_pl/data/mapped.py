@@ -31,10 +31,12 @@ KEY: Final = ("dataset", "method", "compression", "video")
 PATHS: Final = ("crop_path", "mask_path")
 """Columns of names of files."""
 
-_LAYOUT: Final = 1  # of the file; files of another layout are made again
+_LAYOUT: Final = 2  # of the file; files of another layout are made again
 _WORDS: Final = (*KEY, "source_video", "part", "official_split", "split")  # few different values in many rows
 _NUMBERS: Final = ("label", "track", "frame_index")
 _MAPPED: Final = (*_WORDS, *_NUMBERS, "identities", *PATHS)
+ALTERED: Final = "altered"
+"""Mapped too; manifests of before there was such a column have no value in it."""
 
 
 class Mapped:
@@ -65,7 +67,7 @@ class Mapped:
         Raises:
             ManifestError: It would have to be read, and the file has been replaced.
         """
-        return self.table.column(name) if name in {*_MAPPED, *CODES} else self.read([name]).column(name)
+        return self.table.column(name) if name in {*_MAPPED, ALTERED, *CODES} else self.read([name]).column(name)
 
     def read(self, columns: list[str]) -> pa.Table:
         """Columns from the Parquet file into memory.
@@ -75,7 +77,10 @@ class Mapped:
         """
         if key_of(self.parquet) != self.key:
             raise ManifestError(f"{self.parquet} was replaced while it was in use. Start again.")
-        return pq.read_table(self.parquet, columns=columns).replace_schema_metadata(None)
+        table = pq.read_table(self.parquet, columns=[name for name in columns if name != ALTERED])
+        if ALTERED in columns:
+            table = table.append_column(ALTERED, self.table.column(ALTERED)).select(columns)
+        return table.replace_schema_metadata(None)
 
 
 def key_of(parquet: Path) -> str:
@@ -124,7 +129,7 @@ def _open(path: Path, key: str, rows: int) -> pa.Table | None:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         table.validate(full=True)  # text or words that lie elsewhere in memory would end the process
         fits = (table.schema.metadata or {}).get(b"of") == key.encode() and len(table) == rows
-        fits = fits and sorted(table.column_names) == sorted((*_MAPPED, *CODES))
+        fits = fits and sorted(table.column_names) == sorted((*_MAPPED, ALTERED, *CODES))
     except (OSError, pa.ArrowException, ValueError):
         return None
     return table if fits and all(_counts(table.column(name)) for name in CODES) else None
@@ -140,7 +145,11 @@ def _counts(codes: pa.ChunkedArray) -> bool:
 
 def _table(parquet: Path) -> pa.Table:
     """The columns of a map in memory."""
-    table = pq.ParquetFile(parquet, read_dictionary=list(_WORDS)).read(columns=list(_MAPPED)).unify_dictionaries()
+    file = pq.ParquetFile(parquet, read_dictionary=list(_WORDS))
+    has_altered = ALTERED in file.schema_arrow.names
+    table = file.read(columns=[*_MAPPED, *([ALTERED] if has_altered else [])]).unify_dictionaries()
+    if not has_altered:
+        table = table.append_column(ALTERED, pa.nulls(len(table), pa.bool_()))
     keys = [
         pa.chunked_array([chunk.indices for chunk in table.column(name).chunks], pa.int32()).to_numpy() for name in KEY
     ]

@@ -78,6 +78,13 @@ def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
     if there not in (None, spec) and not replace and names_in(out / "fragments", ".parquet"):
         differ = [name for name in sorted(there.keys() | spec.keys()) if there.get(name) != spec.get(name)]
         told = ", ".join(f"{name} {there.get(name)} there and {spec.get(name)} here" for name in differ)
+        if differ == ["version"]:
+            raise ConfigError(
+                f"{out} holds crops that another version of resgat-pl cut ({told}; since 2 frames and faces are chosen "
+                "otherwise, and it is known which face of a fake was altered), and nothing was changed. Cut them again "
+                f"with resgat extract ROOT {out} and the same options and --replace true; or train on them as they "
+                "are, with --data.root null."
+            )
         raise ConfigError(
             f"{out} holds crops that were cut with other settings ({told}), and nothing was changed. Give the same "
             "ones as --extraction options, name another folder, or let resgat extract replace all crops with "

@@ -1,9 +1,72 @@
-"""What is told at the end of an extraction."""
+"""What is said at the end of an extraction."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.types import FAKE
+
+
+class FaceCounts(NamedTuple):
+    """Crops of fakes by what is known of their face.
+
+    Attributes:
+        altered: It was altered.
+        untouched: It was not: another face of the video was. Left out of training and of the scores of frames.
+        unknown: Nothing is known, so that it counts as fake, as its video does.
+    """
+
+    altered: int
+    untouched: int
+    unknown: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> FaceCounts:
+        """Count them in a manifest."""
+        fakes = manifest.column("label") == FAKE
+        untouched = int(np.count_nonzero(manifest.untouched))
+        altered = int(np.count_nonzero(np.equal(manifest.column("altered"), True) & fakes))
+        return cls(altered, untouched, int(np.count_nonzero(fakes)) - altered - untouched)
+
+    def __str__(self) -> str:
+        if not self.altered and not self.untouched:
+            return f"faces of fakes: of none of the {self.unknown:,} crops is it known whether this face was altered"
+        return (
+            f"faces of fakes: {self.altered:,} crops altered, {self.untouched:,} untouched (not trained on, not in the "
+            f"scores of frames), {self.unknown:,} unknown (count as fake)"
+        )
+
+
+class NameCounts(NamedTuple):
+    """Fakes that have the name of a genuine video and nothing else that says they belong together.
+
+    Attributes:
+        pair: The pixels around the faces agree: it is taken for the original.
+        doubt: They agree in part, or cannot be compared: cut by its own faces, but kept in the same split.
+        strangers: They show something else: cut by its own faces, an identity of its own.
+    """
+
+    pair: int = 0
+    doubt: int = 0
+    strangers: int = 0
+
+    @classmethod
+    def of(cls, reports: Iterable[Mapping[str, Any]]) -> NameCounts:
+        """Count them in the reports of videos."""
+        kin = [report.get("kin") for report in reports]
+        return cls(*(kin.count(name) for name in cls._fields))
+
+    def __str__(self) -> str:
+        return (
+            f"{sum(self):,} fakes have the name of a genuine one: {self.pair:,} are paired with it by their pixels, "
+            f"{self.strangers:,} show something else, {self.doubt:,} are in doubt; these are cut by their own faces"
+        )
 
 
 @dataclass(frozen=True)
@@ -19,6 +82,8 @@ class Summary:
         problems: Contradictions found in the data set's own files.
         splits: Crops by split and label, e.g. ``{"train": {"real": 10, "fake": 10}}``.
         remark: What comes next.
+        faces: What is known of the faces of fakes; None without a manifest.
+        names: What came of fakes that have the name of a genuine video.
     """
 
     manifest: Path | None
@@ -29,11 +94,17 @@ class Summary:
     problems: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     remark: str = ""
+    faces: FaceCounts | None = None
+    names: NameCounts = field(default_factory=NameCounts)
 
     def __str__(self) -> str:
         lines = [f"{self.videos - len(self.skipped)} of {self.videos} videos read, {self.crops} face crops"]
         for split, counts in self.splits.items():
             lines.append(f"  {split}: {counts['real']} real, {counts['fake']} fake crops")
+        if self.faces is not None and sum(self.faces):
+            lines.append(str(self.faces))
+        if any(self.names):
+            lines.append(str(self.names))
         for title, entries in (
             ("skipped", [f"{key}: {reason}" for key, reason in self.skipped.items()]),
             ("incomplete", [f"{key}: {note}" for key, note in self.notes.items()]),

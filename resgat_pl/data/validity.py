@@ -62,7 +62,7 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema, again: str = "E
             continue
         column = table.column(field.name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if _holds(kind) != _holds(field.type):
+        if not pa.types.is_null(kind) and _holds(kind) != _holds(field.type):  # without any value it has no type
             raise ManifestError(f"{path}, column {field.name}: holds {kind}, not {field.type}. {again}")
         try:
             column.validate(full=True)
@@ -85,8 +85,8 @@ def _holds(kind: pa.DataType) -> str:
     """What a type holds, whatever its width: other programs that rewrite a manifest choose their own."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return f"list of {_holds(kind.value_type)}"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-        return "text"  # a column without any value has no type of its own
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
     return "integer" if pa.types.is_integer(kind) else "float" if pa.types.is_floating(kind) else str(kind)
 
 

@@ -18,11 +18,16 @@ from resgat_pl.types import VideoRecord
 
 
 class Job(NamedTuple):
-    """One video, the hash of what is asked of it, and the key of its original."""
+    """One video, the hash of what is asked of it, and its original."""
 
     record: VideoRecord
     request: str
-    reference: str | None
+    original: VideoRecord | None
+
+    @property
+    def reference(self) -> str | None:
+        """The original's key."""
+        return None if self.original is None else self.original.key
 
 
 Family = tuple[Job, ...]
@@ -98,7 +103,9 @@ def jobs_of(
     wanted = set(todo)
     jobs = [
         tuple(
-            Job(records[key], requests[key], reference_key(records, records[key])) for key in members if key in wanted
+            Job(records[key], requests[key], records.get(reference_key(records, records[key]) or ""))
+            for key in members
+            if key in wanted
         )
         for members in families.values()
     ]
@@ -120,7 +127,7 @@ def requests_of(records: Mapping[str, VideoRecord], spec: Mapping[str, Any]) -> 
             reference = reference_key(records, record)
             files = [[path.name, _size(path)] for path in record.files]
             mask = None if record.mask is None else _size(record.mask)
-            names = [record.official_split, record.part, list(record.identities), record.label]
+            names = [record.official_split, record.part, list(record.identities), record.label, record.pairing]
             origin = None if reference is None else request(reference)
             requests[key] = digest([spec, key, record.kind, files, mask, names, origin])
         return requests[key]

@@ -25,7 +25,9 @@ class DetectionMetrics(Metric):
     Every sample is kept with its row number and duplicates are dropped, so that the result is the same however the
     samples were divided over processes, and in which order they came.
 
-    ``update`` takes ``logit (B,)`` float, and ``label``, ``row``, ``video``, ``track`` ``(B,)`` as in
+    Faces of fakes that are known not to have been altered count for their video and not as crops.
+
+    ``update`` takes ``logit (B,)`` float, and ``label``, ``row``, ``video``, ``track``, ``untouched`` ``(B,)`` as in
     ``types.FaceBatch``. ``compute`` returns ``{level}_<name>`` for each of ``metrics.binary.METRICS``; AUROC and its
     like are NaN (undefined) while only one class was seen.
 
@@ -41,6 +43,7 @@ class DetectionMetrics(Metric):
     row: list[Tensor]
     video: list[Tensor]
     track: list[Tensor]
+    untouched: list[Tensor]
 
     def __init__(self, level: Level, threshold: float = 0.5) -> None:
         super().__init__()
@@ -48,16 +51,25 @@ class DetectionMetrics(Metric):
         self.threshold = threshold
         self.best_threshold = 0.5
         self.temperature: float | None = None
-        for name in ("logit", "label", "row", "video", "track"):
+        for name in ("logit", "label", "row", "video", "track", "untouched"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, logit: Tensor, label: Tensor, row: Tensor, video: Tensor, track: Tensor) -> None:
+    def update(
+        self,
+        logit: Tensor,
+        label: Tensor,
+        row: Tensor,
+        video: Tensor,
+        track: Tensor,
+        untouched: Tensor | None = None,
+    ) -> None:
         """Add a batch."""
         self.logit.append(logit.detach().float())
         self.label.append(label.long())
         self.row.append(row)
         self.video.append(video)
         self.track.append(track)
+        self.untouched.append(torch.zeros_like(row, dtype=torch.bool) if untouched is None else untouched)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of everything seen, float64; empty before the first update.
@@ -69,6 +81,10 @@ class DetectionMetrics(Metric):
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
         first = _unique_first(dim_zero_cat(self.row))[1]
+        if self.level == "frame":
+            first = first[~dim_zero_cat(self.untouched)[first]]
+            if not len(first):
+                return {}
         # float64, so that confident predictions do not become certain ones, whose log-loss has no end
         logit = dim_zero_cat(self.logit)[first].cpu().double()
         probability = logit.sigmoid()

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
@@ -117,10 +118,14 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
                 **dict.fromkeys((*VIDEO_KEY, "split"), pa.string()),
                 "probability": pa.float64(),
                 "label": pa.int64(),
+                "altered": pa.bool_(),
             }
             table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types))
             if table.column("probability").null_count or table.column("label").null_count:
                 raise pa.ArrowInvalid("a probability or label is missing")
+            if "altered" in table.column_names:  # of the face, which is not always that of the video
+                known = pc.if_else(pc.equal(table.column("label"), 1), table.column("altered"), None)
+                table = table.filter(pc.not_equal(known, pa.scalar(False)).fill_null(True))
             keys = zip(*(table.column(name).to_pylist() for name in VIDEO_KEY), strict=True)
             found[level] = Predictions(
                 table.column("probability").to_numpy().astype(np.float64),

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from resgat_pl import FaceDataModule
 from resgat_pl.data.crop_writer import CropWriter
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
@@ -171,6 +172,22 @@ def test_other_settings_replace_the_crops_only_if_told_to(ffpp_root: Path, tmp_p
     assert {len(v) for v in np.split(np.arange(len(Manifest.read(tmp_path))), 1)} == {2 * 42}
 
 
+def test_crops_of_an_earlier_version_are_kept_and_can_be_trained_on(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
+    settings = json.loads((out / "extraction.json").read_text())
+    (out / "extraction.json").write_text(json.dumps({**settings, "version": 1}))
+    before = digest(out)
+    told = r"another version of resgat-pl cut \(version 1 there and 2 here;.*--replace true; or .* --data\.root null"
+    with pytest.raises(ConfigError, match=told):
+        extract(ffpp_root, out, extraction=SMALL)
+    assert digest(out) == before
+    FaceDataModule(out).prepare_data()  # without the data set nothing is asked
+    extract(ffpp_root, out, extraction=SMALL, replace=True)
+    assert digest(out) == digest(ffpp_crops)
+
+
 def test_a_shorter_fake_takes_the_common_frames(root: Path, tmp_path: Path) -> None:
     fake = next((root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos").glob("*.mp4"))
     copy_frames(fake, 2)
@@ -258,7 +275,12 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     assert set.union(*sides.values()) == {"train", "val", "test"}
     one = Extraction(frames=3, size=64, max_faces=1)
     extract(tmp_path / "root", tmp_path / "out", extraction=one, replace=True)
-    assert set(Manifest.read(tmp_path / "out").column("track")) == {0}
+    manifest = Manifest.read(tmp_path / "out")
+    rows = manifest.table.to_pylist()
+    assert len({(row["method"], row["video"], row["track"]) for row in rows}) == len(manifest.videos())
+    # Of a genuine clip it is the larger face, of a fake the one that was altered.
+    assert {row["track"] for row in rows if not row["label"]} == {0}
+    assert not manifest.untouched.any()
 
 
 def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def written(folder: Path, videos: int = 12, group: int = 7) -> Manifest:
             "sharpness": n / 3,
             "crop_path": f"crops/{n}/{track}_{frame}.png",
             "mask_path": f"masks/{n}/{track}_{frame}.png" if n % 3 == 1 else None,
+            "altered": (None, True, False)[(n + track) % 3],
         }
         for n, track, frame in product(range(videos), range(2), range(3))
     ]

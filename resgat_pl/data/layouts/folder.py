@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from resgat_pl.data.layouts.base import Entries, Layout, entries, images_in, is_image, is_video, split_name, tally
+from resgat_pl.errors import ConfigError
 from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord
 
 _LABELS: Final = {"real": REAL, "fake": FAKE}
@@ -43,13 +44,26 @@ class Folder(Layout):
     ``real`` holds single images too: then it is a method of single images. Fakes outside a method folder have the
     method ``fake``.
 
-    Videos with the same name are taken for the same person: they share an identity, and the original of a fake is the
-    real one of its name in the same split. Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test``
-    prescribe the split, and the video is then called ``<name>@<split>``, as the same name may stand in several.
+    A fake may have been made from the real one of its name in the same split. With ``pairs`` ``auto`` it counts as its
+    original, whose frames and boxes it is cut with, where the pixels agree outside the faces; ``resgat extract`` says
+    how many do. Names that collections merely count up mean nothing: such a fake is cut by its own faces, and is an
+    identity of its own. Apart from that, videos with the same name share an identity.
+
+    Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test`` prescribe the split, and the video is then
+    called ``<name>@<split>``, as the same name may stand in several.
+
+    Args:
+        pairs: Whether names pair fakes with originals: ``auto``, where the pixels agree; ``names``, always; ``none``,
+            never, and then no fake shares an identity with a real one.
     """
 
     name = "folder"
     expected = "real/ and fake/, or train/, val/, test/ with these in them"
+
+    def __init__(self, pairs: Literal["auto", "names", "none"] = "auto") -> None:
+        if pairs not in {"auto", "names", "none"}:
+            raise ConfigError(f"layout.pairs is {pairs!r}; it must be auto, names or none.")
+        self.pairs = pairs
 
     def matches(self, root: Path) -> bool:
         """See base class."""
@@ -68,6 +82,9 @@ class Folder(Layout):
         for place in sorted(classes, key=lambda place: place.label):  # real first, so that fakes find their original
             for clip in _clips(place, single_images, problems):
                 video = f"{clip.stem}@{place.split}" if place.split else clip.stem
+                original = originals.get(video) if place.label == FAKE and self.pairs != "none" else None
+                is_apart = place.label == FAKE and self.pairs == "none"
+                identity = f"{clip.method}/{clip.stem}" if is_apart else clip.stem
                 record = VideoRecord(
                     dataset=self.name,
                     method=clip.method,
@@ -76,13 +93,14 @@ class Folder(Layout):
                     label=place.label,
                     kind=clip.kind,
                     files=clip.files,
-                    identities=(clip.stem,),
-                    original=originals.get(video) if place.label == FAKE else None,
+                    identities=(identity,),
+                    original=original,
                     official_split=place.split,
+                    pairing="given" if original is None else "asked" if self.pairs == "names" else "name",
                 )
                 if place.label == REAL:
                     originals[video] = record.key
-                if split_of.setdefault(clip.stem, place.split) != place.split:
+                if split_of.setdefault(identity, place.split) != place.split:
                     shared.add(clip.stem)
                 records.append(record)
         if shared:

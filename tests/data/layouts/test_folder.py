@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resgat_pl.data.layouts import Folder
-from resgat_pl.errors import DatasetNotFoundError
+from resgat_pl.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.types import FAKE, REAL
 
 
@@ -28,6 +28,30 @@ def test_videos(tmp_path: Path, suffix: str, real: str, fake: str) -> None:
         ("folder/fake/-/b.c", FAKE, "video", ("b.c",), None),
         ("folder/original/-/a", REAL, "video", ("a",), None),
     ]
+
+
+def test_names_suggest_pairs_or_are_asked_for_or_mean_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "real/00001.png", "fake/gan/00001.png", "fake/gan/00002.png")
+    told = {}
+    for pairs in ("auto", "names", "none"):
+        records = {record.key: record for record in Folder(pairs=pairs).index(tmp_path).records}
+        fake, alone = records["folder/gan/-/00001"], records["folder/gan/-/00002"]
+        told[pairs] = fake.original, fake.identities, fake.pairing
+        assert (alone.original, alone.pairing) == (None, "given")
+        assert records["folder/original/-/00001"].identities == ("00001",)
+    assert told == {
+        "auto": ("folder/original/-/00001", ("00001",), "name"),
+        "names": ("folder/original/-/00001", ("00001",), "asked"),
+        "none": (None, ("gan/00001",), "given"),
+    }
+    with pytest.raises(ConfigError, match="auto, names or none"):
+        Folder(pairs="some")  # type: ignore[arg-type]  # as a program may
+
+
+def test_numbers_in_several_splits_are_no_shared_names_unless_they_mean_something(tmp_path: Path) -> None:
+    touch(tmp_path, "train/real/1.png", "test/fake/1.png")
+    assert Folder().index(tmp_path).problems
+    assert Folder(pairs="none").index(tmp_path).problems == ()
 
 
 def test_single_images_and_folders_of_frames(tmp_path: Path) -> None:

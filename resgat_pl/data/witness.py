@@ -1,0 +1,173 @@
+"""What is seen of a fake while it is cut: which of its faces were altered, by its original and by its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.data.aligning import Beside, Original, Plan, Recent
+from resgat_pl.data.evidence import Box, Covered, Difference, agreed
+from resgat_pl.data.faces import crop
+from resgat_pl.data.frames import Frame, Media
+from resgat_pl.errors import MediaError
+from resgat_pl.types import REAL, VideoRecord
+
+
+class Picture(NamedTuple):
+    """An encoded crop or mask; its name is relative to the folder of the data set's crops."""
+
+    name: str
+    data: bytes
+
+
+_GLANCE: Final = 32
+"""Frames by which the faces to cut out are chosen."""
+_SHAPE: Final = 0.02
+"""The aspect ratio of a mask may differ from its video's by so much: both are rounded to even sides."""
+
+
+class Witness:
+    """Gathers the evidence on one video, and writes it into its rows.
+
+    Args:
+        record: The video.
+        plan: All its faces.
+        original: What the plan was taken from; None for a video that is not aligned.
+        recent: Where the original's frames are had from.
+        margin: Side of a crop as a multiple of the face's.
+    """
+
+    def __init__(
+        self, record: VideoRecord, plan: Plan, original: Original | None, recent: Recent, margin: float
+    ) -> None:
+        self.record = record
+        self.plan = plan
+        self.margin = margin
+        self._recent = recent
+        # Crops made elsewhere were cut by boxes of their own, so their pixels do not correspond.
+        self._original = None if original is None or record.kind == "crops" else original
+        self._difference = Difference(margin)
+        self._covered = Covered(margin)
+        self._beside = self._open()
+
+    def see(self, frame: Frame) -> None:
+        """Look at a frame that is cut; in ascending order."""
+        self._compare(self._difference, frame)
+
+    def order(self, media: Media) -> list[int]:
+        """The faces, those that were altered first, and then the largest: by a few frames."""
+        wanted = self.plan.wanted
+        few = [wanted[place] for place in np.unique(np.linspace(0, len(wanted) - 1, _GLANCE).round().astype(int))]
+        difference, covered = Difference(self.margin), Covered(self.margin)
+        if self._original is not None:
+            for frame in self.plan.frames if self.plan.frames is not None else media.read(few):
+                self._compare(difference, frame)
+            self._beside = self._open()  # from the start again
+        if self.record.mask is not None:
+            with suppress(MediaError):  # told when its crops are cut
+                for number, mask in self._read_masks(self.record.mask, few):
+                    covered.add(number, mask, self._boxes(number, mask))
+        found = agreed(covered.found(), difference.found())
+        rank = {True: 0, None: 1, False: 2}
+
+        def key(face: int) -> tuple[int, float, int]:
+            altered = found.faces.get(face)
+            return rank[altered], -found.strength.get(face, 0.0) if altered else 0.0, face
+
+        return sorted(self.plan.tracks, key=key)
+
+    def masks(self, rows: Sequence[dict[str, Any]], side: int, report: dict[str, Any]) -> Iterator[Picture]:
+        """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255.
+
+        Args:
+            rows: Of the manifest; they are given the names of their masks.
+            side: Of a crop in px.
+            report: Is given a note where something is wrong.
+        """
+        path = self.record.mask
+        if path is None:
+            return
+        by_frame: dict[int, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_frame.setdefault(row["frame_index"], []).append(row)
+        try:
+            for number, mask in self._read_masks(path, sorted(by_frame)):
+                self._covered.add(number, mask, self._boxes(number, mask))
+                for row in by_frame.pop(number):
+                    image = crop(mask, self._scaled(np.array(row["box"]), mask), side)
+                    name = PurePosixPath(row["crop_path"])
+                    row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
+                    yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+        except MediaError as error:
+            add_note(report, f"mask not used: {error}")
+            return
+        if by_frame:
+            add_note(report, f"mask video {path.name} is shorter than the video")
+
+    def testify(self, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
+        """Write into each row whether its face was altered; None where that is not known.
+
+        A fake has an altered face: where none is found, or none that was cut out, nothing is known of any.
+        """
+        if self.record.label == REAL:
+            for row in rows:
+                row["altered"] = False
+            return
+        mask, difference = self._covered.found(), self._difference.found()
+        found = agreed(mask, difference)
+        if any(mask.faces.values()) and not any(found.faces.values()):
+            add_note(report, "its mask lies on a face that is as in the original, so it is not known which was altered")
+        elif mask.crops and not any(mask.faces.values()):
+            add_note(report, "its mask covers no face")
+        altered = [found.crops.get((row["track"], row["frame_index"]), found.faces.get(row["track"])) for row in rows]
+        for row, answer in zip(rows, altered, strict=True):
+            row["altered"] = answer if any(altered) else None
+
+    def _open(self) -> Beside:
+        original = self._original
+        return Beside(()) if original is None else self._recent.beside(original.record, original.sampled)
+
+    def _compare(self, difference: Difference, frame: Frame) -> None:
+        boxes = {face: track[frame.number].box for face, track in self.plan.tracks.items() if frame.number in track}
+        original = self._beside.get(frame.number) if boxes else None
+        if original is not None:
+            difference.add(frame.number, frame.image, original, boxes)
+
+    def _boxes(self, number: int, mask: NDArray[np.uint8]) -> dict[int, Box]:
+        tracks = self.plan.tracks.items()
+        return {face: self._scaled(track[number].box, mask) for face, track in tracks if number in track}
+
+    def _scaled(self, box: NDArray[Any], mask: NDArray[np.uint8]) -> Box:
+        """A box in pixels of a mask, which may be smaller than the video."""
+        scale = np.array([mask.shape[1] / self.plan.size[0], mask.shape[0] / self.plan.size[1]] * 2)
+        return np.round(box * scale).astype(np.int32)
+
+    def _read_masks(self, path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Number and mask ``(h, w)``, 0 or 255, of each frame.
+
+        Raises:
+            MediaError: It cannot be read, or has another shape than the video.
+        """
+        width, height = self.plan.size
+        for frame in Media([path], "video").read(numbers):
+            rows, columns = frame.image.shape[:2]
+            if abs(columns * height / (rows * width) - 1) > _SHAPE:
+                raise MediaError(f"{path}: is of another video: {columns}x{rows} px, the video {width}x{height} px")
+            # > 1 is manipulated, as FF++ users hold
+            yield frame.number, np.where(_brightest(frame.image) > 1, 255, 0).astype(np.uint8)
+
+
+def add_note(report: dict[str, Any], note: str) -> None:
+    """Add a note to a video's report, which may have one."""
+    report["note"] = f"{report['note']}; {note}" if "note" in report else note
+
+
+def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Largest channel of each pixel; along the last axis ``max`` takes ten times as long."""
+    return np.maximum(np.maximum(image[:, :, 0], image[:, :, 1]), image[:, :, 2])
