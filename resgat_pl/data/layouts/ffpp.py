@@ -62,6 +62,8 @@ class FFPP(Layout):
     """
 
     name = "ffpp"
+    people = True
+    people_note = ""
     expected = f"{_ORIGINALS}/ or {_FAKES}/ with {{raw,c23,c40}}/videos/*.mp4 two levels below"
     # 1000 YouTube clips and as many fakes of each method: dataset/README.md of the authors' repository (FaceShifter was
     # added in 2020). 363 clips of actors and 3068 fakes of them: Table 1 of the Celeb-DF paper (Li et al., 2020); the
