@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
@@ -39,13 +40,10 @@ SAME_SOURCE: Final[tuple[tuple[str, ...], ...]] = (
     ("993", "994"),
 )
 """All FaceForensics++ clips that were cut from one YouTube video, so that they show one person: 977 videos make the
-1,000 clips. Computed from ``dataset/conversion_dict.json`` of the FaceForensics repository (ondyari/FaceForensics, MIT).
-Seven of the groups cross the official splits (605/606, 639/640, 755/756, 837/838, 875/876, 954/955 and 982/983);
-755/756 and 954/955 stand in train and test."""
+1,000 clips. Computed from ``dataset/conversion_dict.json`` of the repository ondyari/FaceForensics (MIT). Seven of the
+groups cross the official splits (605/606, 639/640, 755/756, 837/838, 875/876, 954/955 and 982/983); 755/756 and 954/955
+stand in train and test."""
 _SOURCE_OF: Final = {name: "+".join(group) for group in SAME_SOURCE for name in group}
-
-SAME_FILE: Final = "same file "
-"""What an identity starts with that is no person but the content of a file that stands in several splits."""
 
 
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:

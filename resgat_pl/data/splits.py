@@ -23,7 +23,6 @@ from resgat_pl.data.people import declared_of
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
-
 Declared = LeakKind | Literal["people unknown"]
 
 
@@ -185,10 +184,10 @@ class OfficialSplit(SplitProtocol):
         chosen = {video.key: video.official_split for video in videos if video.official_split}
         if not chosen:
             msg = (
-                "No video has an official split. That of FaceForensics++ comes with this program, and is not taken for "
-                "clips and fakes that it does not fit (the summary of the extraction says why): name a folder with "
-                "train.json, val.json and test.json with `splits` of the FFPP layout, and extract again. Crops of an "
-                "older version lack it: extract again. Otherwise choose IdentitySplit."
+                "No video has an official split. That of FaceForensics++ comes with this program, but is not taken for "
+                "clips and fakes that it does not fit (the summary of the extraction says why): put train.json, "
+                "val.json and test.json that fit into ROOT/splits, or name their folder with `splits` of the FFPP "
+                "layout, and extract again, as crops of an older version need too. Otherwise choose IdentitySplit."
             )
             raise SplitError(msg)
         lost = [video.key for video in videos if not video.official_split]

@@ -46,9 +46,10 @@ class DFDC(Layout):
                                                               folder or in one above it
 
     The root may also be one such folder itself. A video is known by its own name and by its original's, and these
-    names are its identities, which are clips and not people (``people_note``); the original need not be on disk. Videos labelled by ``labels.csv`` or by ``is_fake``
-    are the official test set. Videos without a label are left out with a problem line. ``part`` is the folder's name
-    without zero-padding. A video of the sample that is also in a part is taken from the part.
+    names are its identities, which are clips and not people (``people_note``); the original need not be on disk. Videos
+    labelled by ``labels.csv`` or by ``is_fake`` are the official test set. Videos without a label are left out with a
+    problem line. ``part`` is the folder's name without zero-padding. A video of the sample that is also in a part is
+    taken from the part.
     """
 
     name = "dfdc"
