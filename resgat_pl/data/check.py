@@ -126,10 +126,9 @@ class Report:
         lines = []
         if self.leaks:
             lines.append("leaks between the splits:")
-        elif self.people:
-            lines.append("nothing is known to stand in two splits, but people are unknown:")
         elif not self.prescribed:
-            lines.append("no leak between the splits")
+            unknown = "nothing is known to stand in two splits, but people are unknown:"
+            lines.append(unknown if self.people else "no leak between the splits")
         declared = " (declared by the protocol)"
         lines += [f"  {leak}{declared if leak.kind in self.declared else ''}" for leak in self.leaks]
         if self.prescribed:
