@@ -35,6 +35,7 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps
+from resgat_pl.unseen import describe, people_unknown
 from resgat_pl.versions import stamp
 
 _VERSION: Final = 1
@@ -106,7 +107,7 @@ def benchmark_explainers(
         for label, detector, divided, leaky in tests:
             bench = _Bench(detector, divided, _Kept(out / "cache"), faces, seed, batch_size, workers)
             about = bench.about(label)
-            about["notes"] += [f"LEAKY: scores suffer from leaks between splits ({', '.join(leaky)})"] if leaky else []
+            about["notes"] += describe(leaky, people_unknown(detector.provenance, divided))
             detectors.append(about)
             for name, method in classes.items():
                 bar.set_postfix_str(f"{label}: {name}")

@@ -22,6 +22,7 @@ from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, describe, evaluate, read_predictions
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
+from resgat_pl.unseen import describe as describe_leaks
 from resgat_pl.versions import stamp
 
 WANDB_ID = "wandb_run_id"
@@ -81,8 +82,9 @@ class PredictionWriter(Callback):
         for logger in trainer.loggers if by_method else []:
             logger.log_metrics(by_method)
         rank_zero_info(describe(scores))
-        if document.get("leaky"):
-            rank_zero_warn(f"LEAKY: these scores suffer from leaks between splits ({', '.join(document['leaky'])}).")
+        stamps = describe_leaks(document.get("leaky", ()), document.get("people_unknown", ()))
+        for line in stamps:
+            (rank_zero_warn if line.startswith("LEAK") else rank_zero_info)(f"{line}.")
         rank_zero_info(f"Everything, with intervals and provenance: {base / RESULTS_NAME}")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

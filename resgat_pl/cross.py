@@ -17,6 +17,7 @@ from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
+from resgat_pl.unseen import mark, people_unknown
 from resgat_pl.versions import stamp
 
 
@@ -32,7 +33,8 @@ def cross(
     """Test every checkpoint on every data set: a train × test matrix of video AUCs with 95 % intervals.
 
     On the crops it was trained on, a checkpoint is tested under the protocol it was trained under; on others, under
-    the splits of their manifest. A cell whose test videos the checkpoint was trained on is not computed.
+    the splits of their manifest. A cell whose test videos the checkpoint was trained or validated on, or
+    which share originals or people with such, is not computed.
 
     Args:
         checkpoints: Checkpoints of ``resgat fit``, separated by commas; NAME=PATH gives one a name.
@@ -60,6 +62,7 @@ def cross(
                 try:
                     manifest = detector.manifest(folder, split)
                     cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
+                    cell["people_unknown"] = people_unknown(detector.provenance, manifest)
                     found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
                 except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled
                     cell["refused"] = str(error)
@@ -116,8 +119,8 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
         for column in columns:
             cell = by_place[row, column]
             if "shown" in cell:
-                mark = f" (leaky: {', '.join(cell['leaky'])})" if cell["leaky"] else ""
-                line.append(f"{cell['shown']}{mark}")
+                line.append(f"{cell['shown']}{mark(cell['leaky'], cell['people_unknown'])}")
+                notes += [f"- {said}" for said in cell["people_unknown"] if f"- {said}" not in notes]
             else:
                 line.append("refused")
                 notes.append(f"- {row} on {column}: {cell['refused']}")
@@ -129,10 +132,11 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
 def _csv(cells: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["train", "test", "level", "method", "metric", "value", "low", "high", "leaky"])
+    writer.writerow(["train", "test", "level", "method", "metric", "value", "low", "high", "leaky", "people_unknown"])
     for cell in cells:
         for row in cell.get("scores", []):
             for metric, values in row["values"].items():
                 place = [cell["train"], cell["test"], row["level"], row["method"], metric]
-                writer.writerow([*place, *("" if v is None else f"{v:.6f}" for v in values), " ".join(cell["leaky"])])
+                stamps = [" ".join(cell["leaky"]), "; ".join(cell["people_unknown"])]
+                writer.writerow([*place, *("" if v is None else f"{v:.6f}" for v in values), *stamps])
     return text.getvalue()

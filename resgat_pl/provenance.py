@@ -1,37 +1,35 @@
 """Where a number comes from: written into every checkpoint and results file, and checked before a test.
 
-A checkpoint also remembers the videos it was trained on, as 8 bytes each, so that a test on them is refused whatever
-manifest they come in.
+A checkpoint also remembers what it has seen, so that a test on it is refused whatever manifest it comes in: ``unseen``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from resgat_pl import __version__
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.leakage import declared
-from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import LeakageError, WeightsError
-from resgat_pl.nn.weights import listed, read_file
+from resgat_pl.data.people import unknown_in
+from resgat_pl.errors import WeightsError
+from resgat_pl.nn.weights import read_file
+from resgat_pl.unseen import REMEMBERED, check_unseen, joined, people_unknown, remembered, video_hashes
+
+__all__ = ["PROVENANCE", "RunProvenance", "check_unseen", "environment", "of_data", "provenance_of", "video_hashes"]
 
 PROVENANCE: Final = "provenance"
 """Key of the provenance in a checkpoint and in a results file."""
-_KINDS: Final[dict[str, type]] = {"config": str, "leaky": list, "train_videos": Tensor}
+_KINDS: Final[dict[str, type]] = {"config": str, "leaky": list, "incomplete": bool, **dict.fromkeys(REMEMBERED, Tensor)}
 _DATA_KINDS: Final[dict[str, type]] = {
     "crops": str,
     "manifest": str,
@@ -39,6 +37,7 @@ _DATA_KINDS: Final[dict[str, type]] = {
     "extraction": dict,
     "protocol": dict,
     "counts": dict,
+    "people_unknown": dict,
 }
 """Types of what is read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
@@ -99,17 +98,8 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
         "extraction": manifest.info.get("extraction", {}),
         "protocol": manifest.info.get("protocol", {}),
         "counts": {split: count._asdict() for split, count in counts.items()},
+        "people_unknown": unknown_in(manifest),
     }
-
-
-def video_hashes(keys: Sequence[str]) -> Tensor:
-    """``(n,)`` int64, sorted: hashes of videos by data set, method and name.
-
-    The compression is left out: a video in c40 is no unseen video to a detector that was trained on it in c23.
-    """
-    names = ["/".join(part for place, part in enumerate(key.split("/", 3)) if place != 2) for key in keys]
-    digests = b"".join(hashlib.sha256(name.encode()).digest()[:8] for name in names)
-    return torch.from_numpy(np.sort(np.frombuffer(digests, "<i8").astype(np.int64)))
 
 
 def stored_provenance(content: Mapping[str, Any], what: object) -> dict[str, Any] | None:
@@ -138,57 +128,12 @@ def stored_provenance(content: Mapping[str, Any], what: object) -> dict[str, Any
     return cast("dict[str, Any]", stored)
 
 
-def check_unseen(
-    checkpoint: str | Path, stored: dict[str, Any] | None, manifest: Manifest, allow_leakage: bool = False
-) -> list[str]:
-    """Make sure that no test video of a manifest was in the training split of a checkpoint.
-
-    Args:
-        checkpoint: Path, for messages.
-        stored: The checkpoint's provenance; None where it has none.
-        manifest: The manifest to be tested on, with its splits.
-        allow_leakage: Warn instead of refusing.
-
-    Returns:
-        Kinds of leak to stamp the results with: those of the checkpoint's own splits if these are tested on, ``video``
-        for test videos that were trained on, ``unknown`` for a checkpoint without provenance.
-
-    Raises:
-        LeakageError: Names the videos.
-        WeightsError: The checkpoint carries no provenance.
-    """
-    if stored is None or not isinstance(stored.get("train_videos"), Tensor):
-        message = f"The checkpoint {checkpoint} does not say what it was trained on: it carries no provenance."
-        if not allow_leakage:
-            raise WeightsError(
-                f"{message} Train again with this version, or test it nevertheless with --data.allow_leakage true: "
-                "results are then stamped as of unknown leakage."
-            )
-        rank_zero_warn(f"{message} Results are stamped as of unknown leakage.")
-        return ["unknown"]
-    same_splits = (stored.get("data") or {}).get("splits") == manifest.split_fingerprint()
-    leaky = set(map(str, stored.get("leaky", ()))) if same_splits else set()
-    tested = manifest.split_videos("test")
-    known = set(stored["train_videos"].tolist())
-    seen = [key for key in tested if int(video_hashes([key])[0]) in known]
-    if seen:
-        what = listed("test videos were in its training split", seen)
-        if "video" not in declared(manifest) and not allow_leakage:
-            raise LeakageError(
-                f"{checkpoint} cannot be tested on {manifest.folder}: {what}. Test under the split it was trained "
-                "under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: results are "
-                "then stamped as leaky."
-            )
-        rank_zero_warn(f"{checkpoint}: {what}. Results are stamped as leaky.")
-        leaky.add("video")
-    return sorted(leaky)
-
-
 class RunProvenance(SaveConfigCallback):
     """Saves the resolved configuration beside a run and the provenance in its checkpoints; checks before a test.
 
     Attributes:
         leaky: Kinds of leak that results are stamped with, known once training or testing starts.
+        people_unknown: What results say of people who are unknown, one line a data set, known likewise.
         tested: Path and provenance of the checkpoint under test, None in training.
     """
 
@@ -196,43 +141,49 @@ class RunProvenance(SaveConfigCallback):
         super().__init__(*args, **kwargs)
         self.leaky: list[str] = []
         self.tested: dict[str, Any] | None = None
-        self._earlier = torch.zeros(0, dtype=torch.int64)
+        self.people_unknown: list[str] = []
+        self._earlier: dict[str, Any] | None = None
         self._document: dict[str, Any] | None = None
-        self._videos: Tensor | None = None
+        self._remembered: dict[str, Tensor] | None = None
 
     def document(self, trainer: Trainer) -> dict[str, Any]:
         """The provenance of this run as plain values; computed once."""
         if self._document is None:
             data = _data(trainer)
+            about = None if data is None else of_data(data)
+            if about is not None and self._earlier:
+                before = (self._earlier.get("data") or {}).get("people_unknown", {})
+                about["people_unknown"] = {**before, **about["people_unknown"]}
             self._document = {
                 **environment(),
                 "seed": self.config.get("seed_everything"),
                 "config": self.parser.dump(self.config, skip_none=False),
-                "data": None if data is None else of_data(data),
+                "data": about,
             }
-        return {**self._document, "leaky": self.leaky}
+        return {**self._document, "leaky": self.leaky, "people_unknown": self.people_unknown}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the leaks that ``FaceDataModule.setup`` let pass."""
         data = _data(trainer)
         self.leaky = [] if data is None else list(dict.fromkeys(leak.kind for leak in data.leaks))
+        self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """When training goes on, keep in mind what was trained on before: the split may have changed."""
-        stored = stored_provenance(checkpoint, "The checkpoint") or {}
-        self._earlier = stored.get("train_videos", self._earlier)
+        self._earlier = stored_provenance(checkpoint, "The checkpoint") or {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the provenance and the hashes of the training videos."""
+        """Add the provenance and the hashes of the training and validation videos."""
         data = _data(trainer)
         if data is None:
             return
-        if self._videos is None:
-            self._videos = torch.unique(torch.cat([self._earlier, video_hashes(data.manifest.split_videos("train"))]))
-        checkpoint[PROVENANCE] = {**self.document(trainer), "train_videos": self._videos}
+        if self._remembered is None:
+            self._remembered = joined(self._earlier, remembered(data.manifest))
+        incomplete = len(self._remembered) < len(REMEMBERED)  # what it went on from does not say what it has seen
+        checkpoint[PROVENANCE] = {**self.document(trainer), **self._remembered, "incomplete": incomplete}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to test on videos that the checkpoint was trained on.
+        """Refuse to test on what the checkpoint was trained on, see ``check_unseen``.
 
         Raises:
             LeakageError: Names the videos.
@@ -243,7 +194,8 @@ class RunProvenance(SaveConfigCallback):
             return
         stored = stored_provenance(read_file(path), path)
         self.leaky = check_unseen(path, stored, data.manifest, data.allow_leakage)
-        plain = {name: value for name, value in (stored or {}).items() if name != "train_videos"}
+        self.people_unknown = people_unknown(stored, data.manifest)
+        plain = {name: value for name, value in (stored or {}).items() if name not in REMEMBERED}
         self.tested = {"path": str(path), PROVENANCE: plain or None}
 
 
@@ -252,7 +204,8 @@ def provenance_of(trainer: Trainer) -> dict[str, Any]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
         if isinstance(callback, RunProvenance):
             document = callback.document(trainer)
-            return {"leaky": document.pop("leaky"), "checkpoint": callback.tested, PROVENANCE: document}
+            stamps = {name: document.pop(name) for name in ("leaky", "people_unknown")}
+            return {**stamps, "checkpoint": callback.tested, PROVENANCE: document}
     return {}
 
 

@@ -25,6 +25,7 @@ from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
+from resgat_pl.unseen import describe, people_unknown
 from resgat_pl.versions import stamp
 
 
@@ -87,6 +88,7 @@ def robustness(
     detector = Detector.load(checkpoint)
     manifest = detector.manifest(crops or detector.data["crops"], split)
     leaky = leaks_of(detector, manifest, allow_leakage)
+    people = people_unknown(detector.provenance, manifest)
 
     def measure(corruption: Corruption | None, title: str) -> dict[str, NDArray[np.float64]]:
         found = score(detector, manifest, corruption, batch_size, workers, title)
@@ -104,7 +106,7 @@ def robustness(
                 loss = interval(clean["video"] - found["video"])
                 points.append(Point(kind, strength, label, interval(found["frame"]), interval(found["video"]), loss))
                 bar.update()
-    text = _markdown(points, leaky)
+    text = _markdown(points, describe(leaky, people))
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "robustness.md", (text + "\n").encode())
     write_atomic(out / "robustness.csv", _csv(points).encode())
@@ -115,6 +117,7 @@ def robustness(
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,
+        "people_unknown": people,
         "points": [vars(point) for point in points],
     }
     write_atomic(out / "robustness.json", json.dumps(document, indent=2).encode())
@@ -122,7 +125,7 @@ def robustness(
     return text
 
 
-def _markdown(points: list[Point], leaky: list[str]) -> str:
+def _markdown(points: list[Point], stamps: list[str]) -> str:
     lines = [
         "| damage | strength | AUC, frames | AUC, videos | loss against undamaged, videos |",
         "|---|---|---|---|---|",
@@ -131,7 +134,7 @@ def _markdown(points: list[Point], leaky: list[str]) -> str:
         cells = [point.kind or "none", point.label, str(point.frame), str(point.video)]
         lines.append("| " + " | ".join([*cells, str(point.loss) if point.strength else ""]) + " |")
     lines += ["", "In %, with 95 % bootstrap intervals over videos; the loss is taken resample by resample."]
-    lines += [f"LEAKY: these scores suffer from leaks between splits ({', '.join(leaky)})."] if leaky else []
+    lines += [f"{line}." for line in stamps]
     return "\n".join(lines)
 
 

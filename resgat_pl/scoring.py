@@ -23,8 +23,9 @@ from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import Predictions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
-from resgat_pl.provenance import check_unseen, stored_provenance
+from resgat_pl.provenance import stored_provenance
 from resgat_pl.types import Level
+from resgat_pl.unseen import check_unseen
 
 
 @dataclass
@@ -81,6 +82,8 @@ class Detector:
         """
         manifest = Manifest.read(crops)
         if split is None and self.provenance and self.data["manifest"] == manifest.fingerprint():
+            if self.data["splits"] == manifest.split_fingerprint():
+                return manifest  # as it was; an older version's protocol may have divided otherwise than this one's
             spec = self.data["protocol"]
             split = from_spec(spec) if spec else None
         return manifest if split is None else divide(manifest, split)
@@ -145,7 +148,7 @@ def predictions(
 
 
 def leaks_of(detector: Detector, manifest: Manifest, allow_leakage: bool) -> list[str]:
-    """See ``provenance.check_unseen``."""
+    """See ``unseen.check_unseen``."""
     return check_unseen(detector.path, detector.provenance, manifest, allow_leakage)
 
 

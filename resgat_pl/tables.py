@@ -26,6 +26,7 @@ from resgat_pl.metrics.evaluation import (
     read_predictions,
 )
 from resgat_pl.metrics.intervals import Interval, interval
+from resgat_pl.unseen import mark
 from resgat_pl.versions import WRITER, check_version
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
@@ -87,6 +88,11 @@ class Run:
     def leaky(self) -> list[str]:
         """Kinds of leak the scores suffer from."""
         return list(self.results.get("leaky") or [])
+
+    @property
+    def people_unknown(self) -> list[str]:
+        """What is not known of the people in the test, one line a data set."""
+        return list(self.results.get("people_unknown") or [])
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -163,6 +169,7 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, p
             _markdown(*counts),
             *_choices(cells),
             *_notes(cells),
+            *dict.fromkeys(f"- {line}" for cell in cells for run in cell.runs for line in run.people_unknown),
         ]
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -176,12 +183,13 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, p
 
 def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    leaky = {
-        name: sorted({kind for cell in cells if cell.protocol == name for run in cell.runs for kind in run.leaky})
-        for name in protocols
+    runs = {name: [run for cell in cells if cell.protocol == name for run in cell.runs] for name in protocols}
+    marks = {
+        name: mark(sorted({k for run in mine for k in run.leaky}), [k for run in mine for k in run.people_unknown])
+        for name, mine in runs.items()
     }
     header = ["row", "preset", "level", "metric", "paper"]
-    header += [f"ours, {name}" + (f" (leaky: {', '.join(leaky[name])})" if leaky[name] else "") for name in protocols]
+    header += [f"ours, {name}{marks[name]}" for name in protocols]
     header += [f"{protocols[0]} − {protocols[-1]}"] if len(protocols) > 1 else []
     body = []
     for row, preset, by_protocol in _grouped(cells):

@@ -31,21 +31,24 @@ class VideoRecord:
     """One video of a data set as it lies on disk, before any pixel is read.
 
     Attributes:
-        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``celebdf``, ``folder`` or ``crop_lists``.
+        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``dfdc_preview``, ``celebdf``, ``folder`` or ``crop_lists``.
         method: Manipulation method, ``original`` for genuine videos.
         compression: ``raw``, ``c23``, ``c40``, or ``""`` where the data set has no such notion.
         video: Name that is unique within (dataset, method, compression), without the file's suffix.
         label: ``FAKE`` or ``REAL``.
         kind: What ``files`` holds.
         files: Absolute paths: the one video, or the image files of the video in frame order.
-        identities: Names of the source clips (people) whose pixels are in the video. Videos that share one must
-            not stand on both sides of a split. Never empty; a video known by nothing else has its own name here.
+        identities: Names of the people, or of the source clips where people are unknown (``Layout.people``), whose
+            pixels are in the video. Videos that share one must not stand on both sides of a split. Never empty; a
+            video known by nothing else has its own name here.
         original: ``key`` of the genuine video this fake was made from, or None. It need not be in the index.
         part: DFDC part folder (``dfdc_train_part_0``), else ``""``.
         official_split: The split the data set itself prescribes for this video, or None.
         mask: Mask video of the manipulated pixels, or None.
         pairing: How the original is known. ``given`` by the data set, or ``asked`` for by the user; with ``name`` it
             and the identities are taken from the file's name alone, and hold only if the pixels agree.
+        people: Whether ``identities`` name people, where that is other than what the data set's layout says; None goes
+            by the layout (``data.people``).
     """
 
     dataset: str
@@ -61,6 +64,7 @@ class VideoRecord:
     official_split: Split | None = None
     mask: Path | None = None
     pairing: Literal["given", "asked", "name"] = "given"
+    people: bool | None = None
 
     @property
     def key(self) -> str:

@@ -27,6 +27,7 @@ from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import PROVENANCE, check_unseen, environment, video_hashes
 from resgat_pl.scoring import Detector, score
 from resgat_pl.types import video_key
+from resgat_pl.unseen import REMEMBERED
 
 from .tiny import tiny, untrained, variant
 
@@ -107,7 +108,8 @@ def test_results_carry_both_provenances(fitted: Path, tested: Path, ffpp_crops: 
     found = results(tested)
     stored = read_file(best(fitted))[PROVENANCE]
     assert found["checkpoint"]["path"] == str(best(fitted))
-    assert found["checkpoint"][PROVENANCE] == {name: v for name, v in stored.items() if name != "train_videos"}
+    assert found["checkpoint"][PROVENANCE] == {name: v for name, v in stored.items() if name not in REMEMBERED}
+    assert found["people_unknown"] == []
     assert found["leaky"] == []
     same = ("resgat_pl", "git", "python", "packages", "seed", "data")
     assert {name: found[PROVENANCE][name] for name in same} == {name: stored[name] for name in same}
@@ -264,7 +266,7 @@ def test_a_declared_video_leak_warns_and_stamps(ffpp_crops: Path, tmp_path: Path
     with pytest.warns(UserWarning, match="PaperSplit"):
         divided = divide(Manifest.read(ffpp_crops), PaperSplit())
     with pytest.warns(UserWarning, match="stamped as leaky"):
-        assert check_unseen("a.ckpt", stored, divided) == ["video"]
+        assert check_unseen("a.ckpt", stored, divided) == ["validation", "video"]
 
 
 @pytest.mark.parametrize("stored", [None, {}, {"data": {}, "leaky": []}])

@@ -164,8 +164,8 @@ def test_seen_videos(damages: list[Corruption | None], done: Finished, tmp_path:
     with pytest.warns(UserWarning, match="stamped as leaky"):
         text = robustness(done.checkpoint, crops, kinds="jpeg", out=tmp_path / "out", allow_leakage=True)
     assert "LEAKY" in text
-    assert "(video)" in text
-    assert json.loads((tmp_path / "out" / "robustness.json").read_text())["leaky"] == ["video"]
+    assert "(validation, video)" in text
+    assert json.loads((tmp_path / "out" / "robustness.json").read_text())["leaky"] == ["validation", "video"]
 
 
 def test_a_checkpoint_that_does_not_name_its_crops(done: Finished, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.metrics.evaluation import RESULTS_VERSION
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.provenance import PROVENANCE, environment, of_data, video_hashes
+from resgat_pl.provenance import PROVENANCE, environment, of_data
+from resgat_pl.unseen import remembered
 from resgat_pl.versions import stamp
 
 from .runs import TINY
@@ -53,7 +54,12 @@ def variant(crops: Path, folder: Path, splits: Sequence[Any] | None = None, **co
         for name in filter(None, manifest.column(kind)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(crops / name, folder / name)
-    columns = {name: [value] * len(table) for name, value in constant.items()}
+    columns: dict[str, list[Any]] = {name: [value] * len(table) for name, value in constant.items()}
+    if places := {place: constant[name] for place, name in ((0, "dataset"), (2, "compression")) if name in constant}:
+        columns["source_video"] = [  # the original's key goes with the fake's
+            key and "/".join(places.get(place, part) for place, part in enumerate(key.split("/", 3)))
+            for key in manifest.column("source_video")
+        ]
     for name, values in columns.items():
         field = SCHEMA.field(name)
         table = table.set_column(SCHEMA.get_field_index(name), field, pa.array(values, field.type))
@@ -90,7 +96,7 @@ def untrained(
         "config": "",
         "data": of_data(data),
         "leaky": [],
-        "train_videos": video_hashes(data.manifest.split_videos("train")),
+        **remembered(data.manifest),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)

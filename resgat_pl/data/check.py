@@ -23,9 +23,19 @@ from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.paths import require_out_file
+from resgat_pl.data.people import statements, unknown_people
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
-from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits import (
+    IdentitySplit,
+    OfficialSplit,
+    PaperSplit,
+    PartSplit,
+    SplitProtocol,
+    StrictSplit,
+    divide,
+)
 from resgat_pl.data.summary import FaceCounts
+from resgat_pl.data.unassigned import unassigned, why_unassigned
 from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.terminal import printable
 from resgat_pl.types import MediaKind, Split, VideoRecord
@@ -47,6 +57,10 @@ class Report:
         unreadable: Reason by file, of those that cannot be read.
         leaks: What splits share.
         declared: Kinds of leak that the protocol declares.
+        prescribed: What the splits share that the data set itself prescribes, where the protocol goes by them: such a
+            set leaks, also where the protocol leaves out what is shared.
+        unassigned: How much is in no split, and why; empty if all is in one.
+        people: Data sets of which it is unknown who is in which video, and why; no leak can be ruled out there.
         problems: Contradictions in the data set's own files.
         faces: Of a manifest, what is known of the faces of fakes.
     """
@@ -59,13 +73,16 @@ class Report:
     unreadable: dict[str, str] = field(default_factory=dict)
     leaks: list[Leak] = field(default_factory=list)
     declared: frozenset[str] = frozenset()
+    prescribed: list[Leak] = field(default_factory=list)
+    unassigned: str = ""
+    people: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     faces: FaceCounts | None = None
 
     @property
     def undeclared(self) -> list[Leak]:
         """The leaks that are not in the protocol's nature."""
-        return [leak for leak in self.leaks if leak.kind not in self.declared]
+        return [leak for leak in (*self.leaks, *self.prescribed) if leak.kind not in self.declared]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -79,6 +96,9 @@ class Report:
             "files": self.files,
             "unreadable": self.unreadable,
             "leaks": [{**leak._asdict(), "declared": leak.kind in self.declared} for leak in self.leaks],
+            "prescribed_leaks": [leak._asdict() for leak in self.prescribed],
+            "unassigned": self.unassigned,
+            "people_unknown": self.people,
             "problems": self.problems,
         }
 
@@ -100,13 +120,26 @@ class Report:
             lines.append(f"| {split} | {real:,} | {fake:,} | {share}{lacks} |")
         if self.faces is not None and sum(self.faces):
             lines += ["", str(self.faces)]
+        lines += ["", self.unassigned] if self.unassigned else []
         lines += ["", f"{self.files:,} files looked at, {len(self.unreadable):,} cannot be read"]
         lines += [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:10]]
-        lines += ["", "no leak between the splits" if not self.leaks else "leaks between the splits:"]
-        for leak in self.leaks:
-            lines.append(f"  {leak}" + (" (declared by the protocol)" if leak.kind in self.declared else ""))
+        lines += ["", *self._found(), *statements(self.people)]
         lines += [f"problem: {line}" for line in self.problems]
         return "\n".join(lines)
+
+    def _found(self) -> list[str]:
+        """What is shared; that nothing is can only be said of people who are known."""
+        lines = []
+        if self.leaks:
+            lines.append("leaks between the splits:")
+        elif not self.prescribed:
+            unknown = "nothing is known to stand in two splits, but people are unknown:"
+            lines.append(unknown if self.people else "no leak between the splits")
+        declared = " (declared by the protocol)"
+        lines += [f"  {leak}{declared if leak.kind in self.declared else ''}" for leak in self.leaks]
+        if self.prescribed:
+            lines += ["the data set's own splits leak:", *(f"  {leak}" for leak in self.prescribed)]
+        return lines
 
 
 def check(
@@ -121,8 +154,9 @@ def check(
     """Audit a data set before hours are spent: files, counts, balance, and leaks between the splits.
 
     Looks for the same video, original, person or FaceForensics++ source clip in two splits, and for pictures that look
-    the same. Exits with status 1 if there is a leak that the split protocol does not declare, with 2 if a file cannot
-    be read.
+    the same. Exits with status 1 if there is a leak that the split protocol does not declare, or if the splits that the
+    data set prescribes hold the same file or person, with 2 if a file cannot be read. Where nothing says who is in
+    which video (DFDC), it says so: that is no leak, and not the absence of one either.
 
     Args:
         target: A manifest (or its folder), or a data set as it was downloaded; a folder or a URL.
@@ -154,10 +188,13 @@ def check(
             raise ConfigError(f"{json}: the report cannot be written ({error.strerror})") from None
     if report.undeclared:
         kinds = ", ".join(dict.fromkeys(leak.kind for leak in report.undeclared))
-        raise LeakageError(
-            f"{target}: the splits leak ({kinds}), see above. Choose another protocol with --split, such as "
-            "StrictSplit or IdentitySplit."
-        )
+        remedy = "Choose another protocol with --split, such as StrictSplit or IdentitySplit."
+        if report.prescribed:
+            remedy = (
+                "The data set's own folders or lists do: keep each file in one of them, or divide it anew with --split "
+                "IdentitySplit."
+            )
+        raise LeakageError(f"{target}: the splits leak ({kinds}), see above. {remedy}")
     if report.unreadable:
         raise MediaError(f"{target}: {len(report.unreadable):,} files cannot be read, see above: restore them.")
 
@@ -177,7 +214,10 @@ def _check_manifest(
         faces=FaceCounts.of(manifest),
         leaks=find_leaks(videos, manifest.video_codes, row_split),
         declared=declared(manifest),
+        unassigned=unassigned(manifest),
+        people=unknown_people(videos),
     )
+    report.prescribed = _prescribed(videos, report.protocol)
     shown = _one_row_each(manifest.video_codes, row_split)
     rows = np.arange(len(manifest)) if read == "all" else shown
     paths = [crop_of(manifest, row) for row in rows.tolist()]
@@ -216,6 +256,9 @@ def _check_root(
         balance=class_counts(labels, sides),
         leaks=find_leaks(index.records, np.arange(len(sides)), sides),
         declared=protocol.declares,
+        prescribed=_prescribed(index.records, protocol.name),
+        unassigned=why_unassigned(index.records, np.arange(len(sides)), sides != "", "video"),
+        people=unknown_people(index.records),
         problems=list(index.problems),
     )
     pictures = _read([_Job(video.files, video.kind) for video in index.records], jobs, "read videos", "video")
@@ -225,6 +268,15 @@ def _check_root(
     if duplicates:
         report.leaks += _duplicates([(video.key, side, found) for video, side, found in named])
     return report
+
+
+def _prescribed(videos: Sequence[VideoRecord], protocol: str) -> list[Leak]:
+    """What splits of the data set's own share, but for the source clips, which ``OfficialSplit`` declares."""
+    if protocol in {kind.name for kind in (PaperSplit, IdentitySplit, PartSplit)}:  # they take no notice of it
+        return []
+    sides = np.array([video.official_split or "" for video in videos], "U5")
+    leaks = find_leaks(videos, np.arange(len(videos)), sides)
+    return [leak for leak in leaks if leak.kind not in OfficialSplit.declares]
 
 
 def _compare(videos: Sequence[VideoRecord]) -> list[CountRow]:

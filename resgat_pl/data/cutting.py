@@ -42,6 +42,7 @@ from resgat_pl.data.faces import (
     track_faces,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.witness import Picture, Witness, add_note
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
@@ -220,8 +221,10 @@ def _name_kin(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[
         return
     for row in rows:
         row["source_video"] = None
-        if report.get("kin") == "strangers":
-            row["identities"] = [f"{record.method}/{name}" for name in record.identities]
+        if report.get("kin") == "strangers" and not record.people:
+            row["identities"] = [
+                name if name.startswith(SAME_FILE) else f"{record.method}/{name}" for name in record.identities
+            ]
 
 
 def _kept(

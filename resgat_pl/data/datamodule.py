@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from resgat_pl.data.counts import check_splits, describe_counts, only_class
@@ -28,11 +28,13 @@ from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.resuming import FileLoader, SameSampler
 from resgat_pl.data.shards import Shards, shards_of
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
+from resgat_pl.data.unassigned import unassigned
 from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.terminal import printable
 from resgat_pl.types import FAKE, FaceBatch, Split
@@ -209,6 +211,8 @@ class FaceDataModule(LightningDataModule):
             )
         self._check(needed.get(stage, []))
         if stage == "fit":
+            for line in filter(None, [unassigned(self.manifest), *statements(unknown_in(self.manifest))]):
+                rank_zero_info(f"{self.crops}: {line}.")
             self.leaks = manifest_leaks(self.manifest)
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
@@ -329,7 +333,8 @@ class FaceDataModule(LightningDataModule):
         try:
             check_splits(counts, [split for split in needed if split not in lone])
         except SplitError as error:
-            raise SplitError(f"{self.crops}: {error}") from None
+            left_out = unassigned(self.manifest)
+            raise SplitError(f"{self.crops}: {error}" + (f" Note: {left_out}." if left_out else "")) from None
         for split in needed:
             if sum(counts[split]) < self.world_size:
                 raise SplitError(

@@ -6,9 +6,7 @@ run therefore continues with the same command and ends with the same bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,10 +48,11 @@ from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest import merge as merge_fragments
 from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
+from resgat_pl.data.people import noted
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
-from resgat_pl.data.summary import FaceCounts, NameCounts, Summary
+from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits
 from resgat_pl.data.work import (
     Family,
     Job,
@@ -185,7 +184,8 @@ def extract(
                 sweep(out)  # what a killed worker of a cluster left
                 if stored.store == "shards":
                     pack(out, requests, shard_megabytes)
-                return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
+                notes = {"people": noted(chosen)}
+                return _finish(out, list(records), requests, extraction, notes, index.problems, split or StrictSplit())
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -209,8 +209,11 @@ def is_current(root: str | Path, out: str | Path, layout: Layout | None, extract
     except ManifestError:
         refuse_newer(out)
         return False
-    records = {record.key: record for record in (layout or detect_layout(root)).index(root).records}
-    return bool(manifest.info.get("request") == digest(sorted(requests_of(records, extraction.spec).items())))
+    layout = layout or detect_layout(root)
+    records = {record.key: record for record in layout.index(root).records}
+    requests = requests_of(records, extraction.spec)
+    same_people = manifest.info.get("people", {}) == noted(layout)
+    return same_people and bool(manifest.info.get("request") == digest(sorted(requests.items())))
 
 
 def _todo(
@@ -270,6 +273,7 @@ def _finish(
     keys: Sequence[str],
     requests: dict[str, str],
     extraction: Extraction,
+    notes: dict[str, Any],
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
@@ -278,7 +282,7 @@ def _finish(
         read_fragment(pa.BufferReader(_data(found)), path) for found, path in zip(read_many(paths), paths, strict=True)
     ]
     reports = [read_report(table.schema.metadata) for table in tables]
-    info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec}
+    info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec, **notes}
     manifest = merge_fragments(out, tables, info)
     summary = Summary(
         manifest=out / MANIFEST_NAME,
@@ -298,7 +302,7 @@ def _finish(
     except SplitError as error:
         # The crops are good; which video goes where can still be decided when they are read.
         summary.problems.append(f"no split: {error}")
-    summary = dataclasses.replace(summary, splits=_count_splits(manifest))
+    summary = with_splits(summary, manifest)
     if holds_shards(out):
         index_shards(manifest)
     manifest.write()
@@ -309,6 +313,7 @@ def _finish(
         "splits": summary.splits,
         "faces_of_fakes": FaceCounts.of(manifest)._asdict(),
         "fakes_named_like_a_real_one": summary.names._asdict(),
+        "people_unknown": summary.people,
         "skipped": summary.skipped,
         "notes": summary.notes,
         "problems": summary.problems,
@@ -316,14 +321,6 @@ def _finish(
     }
     write_atomic(out / "summary.json", json.dumps(document, indent=2, ensure_ascii=False).encode())
     return summary
-
-
-def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
-    examples = ~manifest.untouched
-    columns = (manifest.column(name)[examples].tolist() for name in ("split", "label"))
-    counts = Counter(zip(*columns, strict=True))
-    names = [name for name in ("train", "val", "test", None) if (name, 0) in counts or (name, 1) in counts]
-    return {name or "unassigned": {"real": counts[name, 0], "fake": counts[name, 1]} for name in names}
 
 
 def _reports(out: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -7,34 +7,55 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
 """What stands on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made
-from it, or two fakes made from it. ``identity``: a person. ``source``: one of the FaceForensics++ clips that come from
-one YouTube video (``SAME_SOURCE``). ``duplicate``: crops that look the same."""
+from it, or two fakes made from it. ``identity``: a person. ``source``: FaceForensics++ clips that come from one YouTube
+video (``SAME_SOURCE``). ``duplicate``: one file under two names, or crops that look the same."""
 
-SAME_SOURCE: Final = (
+SAME_SOURCE: Final[tuple[tuple[str, ...], ...]] = (
+    ("331", "332"),
+    ("524", "525"),
+    ("566", "567"),
     ("605", "606"),
+    ("614", "615"),
+    ("618", "619"),
     ("639", "640"),
+    ("685", "686", "687"),
     ("755", "756"),
+    ("766", "767"),
+    ("769", "770"),
+    ("787", "788"),
     ("837", "838"),
     ("875", "876"),
+    ("883", "884"),
+    ("937", "938"),
+    ("942", "943"),
     ("954", "955"),
+    ("967", "968"),
+    ("973", "974"),
     ("982", "983"),
+    ("993", "994"),
 )
-"""FaceForensics++ clips that were cut from the same YouTube video, so that they show one person, and that stand in
-different official splits; 755/756 and 954/955 stand in train and test. Found by comparing the sources that come with
-the data set: 977 YouTube videos make the 1,000 clips."""
-_SOURCE_OF: Final = {name: "+".join(pair) for pair in SAME_SOURCE for name in pair}
+"""All FaceForensics++ clips that were cut from one YouTube video, so that they show one person: 977 videos make the
+1,000 clips. Computed from ``dataset/conversion_dict.json`` of the repository ondyari/FaceForensics (MIT). Seven of the
+groups cross the official splits (605/606, 639/640, 755/756, 837/838, 875/876, 954/955 and 982/983); 755/756 and 954/955
+stand in train and test."""
+_SOURCE_OF: Final = {name: "+".join(group) for group in SAME_SOURCE for name in group}
 
 
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:
     """Name what ties a video to others: ``<kind> <name>`` of its key, its original, its people and their source clip.
 
-    The kinds are ``video`` (its own key and its original's), ``person``, ``source`` and, if asked for, ``part``.
+    The kinds are ``video`` (its own key and its original's), ``person``, ``source``, ``file`` (the same content under
+    another name) and, if asked for, ``part``.
     """
-    names = [f"video {video.key}", *(f"person {video.dataset}/{name}" for name in video.identities)]
+    names = [f"video {video.key}"]
+    for name in video.identities:
+        kind = "file" if name.startswith(SAME_FILE) else "person"
+        names.append(f"{kind} {video.dataset}/{name.removeprefix(SAME_FILE)}")
     if video.original is not None:
         names.append(f"video {video.original}")
     if video.dataset == "ffpp":

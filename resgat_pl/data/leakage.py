@@ -17,7 +17,12 @@ from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import LeakageError
 from resgat_pl.types import Split, VideoRecord
 
-_KINDS: Final[dict[str, LeakKind]] = {"video": "original", "person": "identity", "source": "source"}
+KIND_OF_LINK: Final[dict[str, LeakKind]] = {
+    "video": "original",
+    "person": "identity",
+    "source": "source",
+    "file": "duplicate",
+}
 """The kind of leak that a link of ``groups.links`` makes, by the kind of link."""
 
 
@@ -80,17 +85,17 @@ def _shared(videos: Sequence[VideoRecord], rows: Mapping[Split, NDArray[np.int64
             if left and right and (len(left) > 1 or left != right):
                 if kind == "source" and not _is_between_clips(videos, value, left, right):
                     continue
-                shared[_KINDS[kind], one, other].append(value)
-    order = {kind: place for place, kind in enumerate(("video", *_KINDS.values()))}
+                shared[KIND_OF_LINK[kind], one, other].append(value)
+    order = {kind: place for place, kind in enumerate(("video", *KIND_OF_LINK.values()))}
     keys = sorted(shared, key=lambda key: (order[key[0]], SPLITS.index(key[1]), SPLITS.index(key[2])))
     return [Leak(kind, (one, other), tuple(sorted(shared[kind, one, other]))) for kind, one, other in keys]
 
 
 def _is_between_clips(videos: Sequence[VideoRecord], source: str, left: Iterable[int], right: Iterable[int]) -> bool:
-    """Whether a source's two clips, not one of them twice, stand on the two sides."""
+    """Whether different clips of a source, not one of them twice, stand on the two sides."""
     clips = set(source.rpartition("/")[2].split("+"))
     sides = [{name for place in side for name in videos[place].identities} & clips for side in (left, right)]
-    return all(sides) and sides[0] | sides[1] == clips
+    return all(sides) and len(sides[0] | sides[1]) > 1
 
 
 def manifest_leaks(manifest: Manifest) -> list[Leak]:

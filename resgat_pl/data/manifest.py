@@ -79,7 +79,8 @@ class Manifest:
 
     Attributes:
         folder: Where crop and mask paths are relative to.
-        info: What ``extract`` noted: the request's hash, the extraction's settings.
+        info: What ``extract`` noted: the request's hash, the extraction's settings, and under ``people`` the data sets
+            whose identities are people because the user says so.
     """
 
     def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
@@ -238,6 +239,8 @@ class Manifest:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
         names = [*mapped.KEY, "label", "identities", "source_video", "part", "official_split"]
         columns = self.take(self._first(), names).to_pydict()
+        noted = self.info.get("people")
+        people = {name: True for name, known in noted.items() if known is True} if isinstance(noted, dict) else {}
         return [
             VideoRecord(
                 dataset=dataset,
@@ -251,6 +254,7 @@ class Manifest:
                 original=original,
                 part=part,
                 official_split=official,
+                people=people.get(dataset),
             )
             for dataset, method, compression, video, label, identities, original, part, official in zip(
                 *(columns[name] for name in names), strict=True

@@ -11,7 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from resgat_pl.data.counts import ClassCounts
 from resgat_pl.data.groups import LeakKind, by_original, components, links, share_out
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.people import declared_of
 from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.types import FAKE, REAL, Split, VideoRecord
+
+Declared = LeakKind | Literal["people unknown"]
 
 
 class SplitProtocol(ABC):
@@ -29,11 +32,12 @@ class SplitProtocol(ABC):
     Attributes:
         name: Name of the protocol, for reports.
         declares: Kinds of leak that are in the protocol's nature, so that scores are too good. They are printed and
-            stamped on every result; any other leak is an error.
+            stamped on every result; any other leak is an error. After assigning, ``people unknown`` stands beside
+            them where nothing says who is in the videos (``data.people``): that is no leak, and no promise either.
     """
 
     name: ClassVar[str]
-    declares: frozenset[LeakKind] = frozenset()
+    declares: frozenset[Declared] = frozenset()
 
     @abstractmethod
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
@@ -91,7 +95,7 @@ class IdentitySplit(SplitProtocol):
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
-        self.declares = frozenset()
+        self.declares = declared_of(videos)
         return self.assign_some(videos, len(videos))
 
     def assign_some(self, videos: Sequence[VideoRecord], total: int) -> dict[str, Split]:
@@ -105,7 +109,7 @@ class IdentitySplit(SplitProtocol):
             if total - len(group) >= (1 - self.shares["train"]) / 2 * total or len(pieces) == 1:
                 groups.append(group)
                 continue
-            self.declares = frozenset({"identity", "source"})
+            self.declares |= frozenset({"identity", "source"})
             people = {name for video in group for name in video.identities}
             warnings.warn(
                 f"{len(group):,} of {total:,} videos hang together through {len(people):,} people, so no split keeps "
@@ -137,6 +141,7 @@ class PartSplit(SplitProtocol):
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
+        self.declares = declared_of(videos)
         parts = {video.part for video in videos if video.part}
         groups = components(videos, by_part=True)
         wanted = [split for split, share in self.shares.items() if share]
@@ -179,9 +184,10 @@ class OfficialSplit(SplitProtocol):
         chosen = {video.key: video.official_split for video in videos if video.official_split}
         if not chosen:
             msg = (
-                "No video has an official split. For FaceForensics++ put train.json, val.json and test.json (folder "
-                "dataset/splits of its official repository) into ROOT/splits or ROOT, or name their folder with "
-                "`splits` of the FFPP layout, and index or extract again. Otherwise choose IdentitySplit."
+                "No video has an official split. That of FaceForensics++ comes with this program, but is not taken for "
+                "clips and fakes that it does not fit (the summary of the extraction says why): put train.json, "
+                "val.json and test.json that fit into ROOT/splits, or name their folder with `splits` of the FFPP "
+                "layout, and extract again, as crops of an older version need too. Otherwise choose IdentitySplit."
             )
             raise SplitError(msg)
         lost = [video.key for video in videos if not video.official_split]
@@ -195,7 +201,7 @@ class OfficialSplit(SplitProtocol):
             raise SplitError(msg)
         if "val" not in chosen.values():
             chosen |= self._hold_out.assign([video for video in videos if chosen[video.key] == "train"])
-        self.declares = OfficialSplit.declares | self._hold_out.declares
+        self.declares = OfficialSplit.declares | self._hold_out.declares | declared_of(videos)
         return chosen
 
 
@@ -226,7 +232,7 @@ class StrictSplit(SplitProtocol):
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
-        self.declares = frozenset()
+        self.declares = declared_of(videos)
         by_dataset: dict[str, list[VideoRecord]] = defaultdict(list)
         for video in videos:
             by_dataset[video.dataset].append(video)
@@ -320,6 +326,7 @@ class PaperSplit(SplitProtocol):
 
     def assign_rows(self, videos: Sequence[VideoRecord], row_video: NDArray[np.int64]) -> NDArray[np.str_]:
         """See base class; a crop is known by its video's key and its place among the rows of that video."""
+        self.declares = PaperSplit.declares | declared_of(videos)
         warnings.warn(
             "PaperSplit puts frames of one video into train and test: the scores say nothing about unseen videos.",
             UserWarning,

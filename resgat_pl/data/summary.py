@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.people import statements, unknown_in
+from resgat_pl.data.unassigned import unassigned
 from resgat_pl.types import FAKE
 
 
@@ -81,6 +84,7 @@ class Summary:
         notes: Remark by video key, for videos that gave less than asked for.
         problems: Contradictions found in the data set's own files.
         splits: Crops by split and label, e.g. ``{"train": {"real": 10, "fake": 10}}``.
+        people: One line a data set of which it is unknown who is in which video.
         remark: What comes next.
         faces: What is known of the faces of fakes; None without a manifest.
         names: What came of fakes that have the name of a genuine video.
@@ -93,6 +97,7 @@ class Summary:
     notes: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    people: list[str] = field(default_factory=list)
     remark: str = ""
     faces: FaceCounts | None = None
     names: NameCounts = field(default_factory=NameCounts)
@@ -105,6 +110,7 @@ class Summary:
             lines.append(str(self.faces))
         if any(self.names):
             lines.append(str(self.names))
+        lines += [f"  {line}" for line in self.people]
         for title, entries in (
             ("skipped", [f"{key}: {reason}" for key, reason in self.skipped.items()]),
             ("incomplete", [f"{key}: {note}" for key, note in self.notes.items()]),
@@ -116,3 +122,18 @@ class Summary:
                     lines.append(f"  … and {len(entries) - 10} more, see summary.json")
         lines.append(self.remark or f"manifest: {self.manifest}")
         return "\n".join(lines)
+
+
+def with_splits(summary: Summary, manifest: Manifest) -> Summary:
+    """The summary with the crops of each split, why others are in none, and whose people are unknown."""
+    examples = ~manifest.untouched
+    columns = (manifest.column(name)[examples].tolist() for name in ("split", "label"))
+    counts = Counter(zip(*columns, strict=True))
+    names = [name for name in ("train", "val", "test", None) if (name, 0) in counts or (name, 1) in counts]
+    left_out = [line for line in [unassigned(manifest)] if line]
+    return replace(
+        summary,
+        splits={name or "unassigned": {"real": counts[name, 0], "fake": counts[name, 1]} for name in names},
+        people=statements(unknown_in(manifest)),
+        problems=[*left_out, *summary.problems],
+    )

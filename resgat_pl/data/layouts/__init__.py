@@ -9,8 +9,10 @@ from resgat_pl.data.layouts.base import CountRow, Index, Layout, check_root, con
 from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.crop_lists import CropLists
 from resgat_pl.data.layouts.dfdc import DFDC
+from resgat_pl.data.layouts.dfdc_preview import DFDCPreview
 from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
+from resgat_pl.data.layouts.lookalike import advice
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "CelebDF",
     "CountRow",
     "CropLists",
+    "DFDCPreview",
     "Folder",
     "Index",
     "Layout",
@@ -27,7 +30,7 @@ __all__ = [
     "detect_layout",
 ]
 
-LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, CelebDF, CropLists, Folder)
+LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, DFDCPreview, CelebDF, CropLists, Folder)
 """The layouts that are detected; any other subclass of ``Layout`` can be given by its class path."""
 
 
@@ -49,9 +52,13 @@ def detect_layout(root: str | Path) -> Layout:
         raise LayoutError(msg)
     looked_for = "; ".join(f"{layout.name}: {layout.expected}" for layout in LAYOUTS)
     msg = f"No known data set layout in {root}. Looked for {looked_for}. Found {contents(root)}."
-    nearby = next((folder for folder in (*_children(root), root.parent) if _fitting(folder)), None)
+    children = _children(root)
+    nearby = next((folder for folder in (*children, root.parent) if _fitting(folder)), None)
+    nearby = nearby or next((folder for child in children for folder in _children(child) if _fitting(folder)), None)
     if nearby is not None:
         msg += f" Did you mean {nearby}?"
+    elif found := advice(root):
+        msg += f" {found}"
     raise DatasetNotFoundError(msg)
 
 

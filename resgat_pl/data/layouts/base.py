@@ -57,11 +57,17 @@ class Layout(ABC):
         expected: What the layout looks for in the root, for messages.
         published: Number of videos of the complete data set in one compression, by method (see ``counted_as``), as its
             authors give it; empty where there is no such number.
+        people: Whether the identities of its records are people, so that videos can be divided by person. Where they
+            are clips or names of files, it is not known who stands on both sides of a split, and everything that is
+            said about leaks says so.
+        people_note: Why they are not, for messages; empty if they are.
     """
 
     name: ClassVar[str]
     expected: ClassVar[str]
     published: ClassVar[Mapping[str, int]] = {}
+    people: bool = False
+    people_note: ClassVar[str] = "nothing says which videos show the same person"
 
     @abstractmethod
     def matches(self, root: Path) -> bool:
@@ -113,6 +119,10 @@ class Layout(ABC):
             f"no {word} video found" for label, word in ((REAL, "real"), (FAKE, "fake")) if label not in labels
         ]
         return Index(tuple(unique[key] for key in sorted(unique)), tuple(problems))
+
+    def knows_people(self, video: VideoRecord) -> bool:
+        """Whether the identities of a record of this layout are people."""
+        return self.people
 
     def counted_as(self, video: VideoRecord) -> str | None:
         """Return the name in ``published`` that counts a video, or None if it belongs to none of what is published."""

@@ -22,6 +22,8 @@ _NAMES: Final = {
 _SPELLED: Final = {name.lower(): name for name in _NAMES}  # some write Youtube-real
 _LIST: Final = "List_of_testing_videos.txt"
 _LINE: Final = re.compile(r"([01])\s+([^/]+)/(?:videos/)?([^/]+)\.mp4")
+_UNKNOWN: Final = "youtube "
+"""What the identity of a video starts with of whose person nothing is known."""
 _FORMS: Final = ("videos", "frames", "landmarks", "masks")  # beside frames/, DeepfakeBench writes the last two
 
 
@@ -54,6 +56,12 @@ class CelebDF(Layout):
     expected = f"{_CELEB}/, {_YOUTUBE}/ or {_FAKES}/ with *.mp4"
     # README.md of Celeb-DF-v2 in the authors' repository: 590 in Celeb-real and 300 in YouTube-real; 5639 fakes.
     published: ClassVar[Mapping[str, int]] = {"original": 590 + 300, _FAKES: 5639}
+    people = True
+    people_note = f"nothing says who is in the videos of {_YOUTUBE}; those of {_CELEB} and the fakes are known"
+
+    def knows_people(self, video: VideoRecord) -> bool:
+        """See base class; those of YouTube-real are unknown."""
+        return not any(name.startswith(_UNKNOWN) for name in video.identities)
 
     def matches(self, root: Path) -> bool:
         """See base class."""
@@ -135,7 +143,7 @@ def _records(folder: str, path: Path, listed: set[str], problems: list[str]) -> 
             label=FAKE if fake else REAL,
             kind=kind,
             files=files,
-            identities=match.group(1, 2) if fake else (match[1] if folder == _CELEB else f"youtube {video}",),
+            identities=match.group(1, 2) if fake else (match[1] if folder == _CELEB else f"{_UNKNOWN}{video}",),
             original=_key(_CELEB, f"{match[1]}_{match[3]}") if fake else None,
             official_split="test" if _key(folder, video) in listed else None,
         )

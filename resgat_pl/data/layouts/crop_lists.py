@@ -49,6 +49,7 @@ class CropLists(Layout):
 
     name = "crop_lists"
     expected = f"at least one of {', '.join(_LISTS)}"
+    people_note = "its identities are names of videos; the lists do not say who is in which"
 
     def __init__(self, allow_outside: bool = False) -> None:
         self.allow_outside = allow_outside

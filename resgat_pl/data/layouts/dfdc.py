@@ -46,15 +46,21 @@ class DFDC(Layout):
                                                               folder or in one above it
 
     The root may also be one such folder itself. A video is known by its own name and by its original's, and these
-    names are its identities; the original need not be on disk. Videos labelled by ``labels.csv`` or by ``is_fake``
-    are the official test set. Videos without a label are left out with a problem line. ``part`` is the folder's name
-    without zero-padding. A video of the sample that is also in a part is taken from the part.
+    names are its identities, which are clips and not people (``people_note``); the original need not be on disk. Videos
+    labelled by ``labels.csv`` or by ``is_fake`` are the official test set. Videos without a label are left out with a
+    problem line. ``part`` is the folder's name without zero-padding. A video of the sample that is also in a part is
+    taken from the part.
     """
 
     name = "dfdc"
     expected = "dfdc_train_part_<n>/, train_sample_videos/ or test_videos/, or *.mp4 with metadata.json or labels.csv"
     # Dolhansky et al. (2020), on the training set, which is the 50 parts together: 119,154 clips, 100,000 of them fake.
     published: ClassVar[Mapping[str, int]] = {"original": 119_154 - 100_000, "dfdc": 100_000}
+    # Dolhansky et al. (2020): 486 people in the training set, 260 in the test set, half of whom are in training too.
+    people_note = (
+        "its identities are clips, about 39 of each of 486 people; who is in which clip is not published, and half of "
+        "the people of the official test set are in the training parts"
+    )
 
     def matches(self, root: Path) -> bool:
         """See base class."""

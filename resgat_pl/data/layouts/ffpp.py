@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
-from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, read_json, tally, videos_in
-from resgat_pl.data.locations import absolute, locate
-from resgat_pl.errors import LayoutError, SplitError
-from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord, video_key
+from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, tally, videos_in
+from resgat_pl.data.layouts.ffpp_official import official_split
+from resgat_pl.data.locations import locate
+from resgat_pl.errors import LayoutError
+from resgat_pl.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 
 _ORIGINALS: Final = "original_sequences"
 _FAKES: Final = "manipulated_sequences"
 _DFD: Final = "DeepFakeDetection"
+_METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter", _DFD)
 _COMPRESSIONS: Final = {"raw": "raw", "c0": "raw", "c23": "c23", "c40": "c40"}  # folder name to recorded name
-_SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 _FRAMES: Final[tuple[tuple[str, MediaKind], ...]] = (("images", "frames"), ("frames", "crops"))
+_FLAT: Final = {re.sub(r"\W|_", "", name).lower(): name for name in _METHODS}
+_FLAT_ORIGINALS: Final = ("original", "originals", "youtube", "actors")
+_BESIDE: Final = ("csv", "splits", "masks")
+"""Folders of mirrors beside those of the methods."""
 
 _REAL: Final = re.compile(r"\d{3}|\d\d__.+")
-_ID: Final = re.compile(r"\d{3}")
 _YOUTUBE_FAKE: Final = re.compile(r"(\d{3})_(\d{3})")
 _ACTOR_FAKE: Final = re.compile(r"(\d\d)_(\d\d)__(.+)__[A-Z0-9]{8}")
 
 
 class _Source(NamedTuple):
-    """A folder of the data set with compression folders in it."""
+    """A folder of a method's videos: in compression folders, or as they are."""
 
     method: str
     folder: Path
 
 
+class _Place(NamedTuple):
+    """Where the videos of a source in one compression are."""
+
+    compression: str
+    folder: Path
+
+
 class FFPP(Layout):
-    """FaceForensics++ as its download script leaves it.
+    """FaceForensics++ as its download script leaves it, or flat, as mirrors hand it out.
 
     ::
 
@@ -41,6 +53,14 @@ class FFPP(Layout):
         manipulated_sequences/<Method>/{raw|c0,c23,c40}/videos/*.mp4
         manipulated_sequences/<Method>/masks/videos/*.mp4
         splits/{train,val,test}.json                                       (optional)
+
+    ::
+
+        {original,youtube,actors}/*.mp4                   also with {raw|c0,c23,c40}/videos/ or videos/ between
+        {Deepfakes,Face2Face,FaceSwap,NeuralTextures,FaceShifter,DeepFakeDetection}/*.mp4      in any spelling
+
+    Nothing says which compression flat files have (mirrors mostly hand out c23): it stays empty unless ``compressions``
+    names one.
 
     Beside ``videos/`` there may be ``images/<video>/0000.png`` (full frames, written by the official script) or
     ``frames/<video>/000.png`` (face crops, written by DeepfakeBench). Where the same video exists in several of these
@@ -50,19 +70,26 @@ class FFPP(Layout):
     A fake is named ``<target>_<source>`` and has both as identities; its original is the target in the same
     compression. In DeepFakeDetection the identities are the actors, and the original is ``<target>__<scene>``.
 
-    The official split (``[["071", "054"], …]`` in each of three JSON files) does not come with the videos. Without
-    it ``official_split`` stays None.
+    The official split (``[["071", "054"], …]`` in each of three JSON files) does not come with the videos. The user's
+    files win; else the official ones, which come with this program, are taken where they fit what is on the disk
+    (``ffpp_official``). Otherwise ``official_split`` stays None, and a problem line says why.
 
     Args:
         methods: Manipulation methods to take, by folder name; None takes all there are. Originals always come along:
             the actors for DeepFakeDetection, the YouTube clips for every other method.
-        compressions: Compressions to take, of ``raw``, ``c23`` and ``c40``; None takes the only one there is.
+        compressions: Compressions to take, of ``raw``, ``c23`` and ``c40``; None takes the only one there is. Of a
+            flat copy: the one that it has.
         splits: Folder that holds ``train.json``, ``val.json`` and ``test.json``; None looks in the ``splits`` folder
-            of the root and then in the root itself.
+            of the root, then in the root itself, and then takes the official ones.
     """
 
     name = "ffpp"
-    expected = f"{_ORIGINALS}/ or {_FAKES}/ with {{raw,c23,c40}}/videos/*.mp4 two levels below"
+    people = True
+    people_note = ""
+    expected = (
+        f"{_ORIGINALS}/ or {_FAKES}/ with {{raw,c23,c40}}/videos/*.mp4 two levels below, or original/ and "
+        f"{', '.join(f'{name}/' for name in _METHODS[:2])} … with *.mp4"
+    )
     # 1000 YouTube clips and as many fakes of each method: dataset/README.md of the authors' repository (FaceShifter was
     # added in 2020). 363 clips of actors and 3068 fakes of them: Table 1 of the Celeb-DF paper (Li et al., 2020); the
     # repository says "over 363" and "over 3000".
@@ -90,7 +117,10 @@ class FFPP(Layout):
 
     def matches(self, root: Path) -> bool:
         """See base class."""
-        return not {_ORIGINALS, _FAKES}.isdisjoint(entries(root).folders)
+        folders = entries(root).folders
+        if not {_ORIGINALS, _FAKES}.isdisjoint(map(str.lower, folders)):
+            return True
+        return root.name.lower() != _FAKES and any(_flat_method(name) for name in folders)
 
     def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
         """See base class.
@@ -99,14 +129,21 @@ class FFPP(Layout):
             SplitError: An id stands in two of the official split files, or is none of FaceForensics++.
         """
         problems: list[str] = []
-        official = self._official(root, problems)
         sources = self._sources(root, problems)
         chosen = self._chosen_compressions(sources)
-        records = [record for source in sources for record in _records(source, chosen, official, problems)]
-        youtube = {name for record in records for name in record.identities if len(name) == 3}
-        if youtube and (absent := sorted(official.keys() - youtube)):
-            problems.append(f"{tally(absent, 'id')} of the official split not on disk")
-        return records, problems
+        records = [record for source in sources for record in self._records(source, chosen, problems)]
+        official = official_split(root, self.splits, records, problems)
+        if not official:
+            return records, problems
+        divided, crossing = [], []
+        for record in records:
+            splits = {official.get(name) for name in record.identities}
+            if len(splits) > 1:
+                crossing.append(record.key)
+            divided.append(replace(record, official_split=splits.pop() if len(splits) == 1 else None))
+        if crossing:
+            problems.append(f"{tally(crossing, 'video')} without an official split: its ids are not in one split")
+        return divided, problems
 
     def counted_as(self, video: VideoRecord) -> str | None:
         """Tell the two kinds of originals apart, which come in other numbers, by the scene in an actor's name."""
@@ -119,144 +156,144 @@ class FFPP(Layout):
         return [row for row in super().compare_counts(videos) if row.found or self.methods is None]
 
     def _sources(self, root: Path, problems: list[str]) -> list[_Source]:
-        fakes = {name: root / _FAKES / name for name in entries(root / _FAKES).folders}
-        methods = list(fakes) if self.methods is None else self.methods
-        if unknown := [name for name in methods if name not in fakes]:
+        tops = {name.lower(): root / name for name in entries(root).folders}
+        nested = tops.get(_FAKES, root / _FAKES)
+        fakes = [_Source(name, nested / name) for name in entries(nested).folders]
+        flat = {name: _flat_method(name) for name in entries(root).folders}
+        fakes += [_Source(method, root / name) for name, method in flat.items() if method]
+        there = list(dict.fromkeys(source.method for source in fakes))
+        methods = there if self.methods is None else self.methods
+        if unknown := [name for name in methods if name not in there]:
             msg = (
-                f"No method {', '.join(unknown)} in {root / _FAKES}: there are {', '.join(fakes) or 'none'}. "
-                "Correct `methods` (originals come along without being named) or download what is missing."
+                f"No method {', '.join(unknown)} in {nested if nested.name in entries(root).folders else root}: there "
+                f"are {', '.join(there) or 'none'}. Correct `methods` (originals come along without being named) or "
+                "download what is missing."
             )
             raise LayoutError(msg)
         wanted = {"actors" if method == _DFD else "youtube" for method in methods}
         if self.methods is None:
             wanted = {"actors", "youtube"}
-        present = entries(root / _ORIGINALS).folders
-        if strange := [name for name in present if name not in ("actors", "youtube")]:
-            problems.append(f"{tally(strange, 'folder')} of {_ORIGINALS}/ unknown: only youtube and actors are taken")
-        originals = [_Source("original", root / _ORIGINALS / name) for name in present if name in wanted]
-        return [*originals, *(_Source(method, fakes[method]) for method in dict.fromkeys(methods))]
+        originals = _originals(tops, wanted, problems)
+        strange = [name for name in flat if not flat[name] and name.lower() not in (*_FLAT_ORIGINALS, *_BESIDE)]
+        strange = [name for name in strange if name.lower() not in (_ORIGINALS, _FAKES)]
+        if strange and any(flat.values()):
+            problems.append(f"{tally(strange, 'folder')} of {root.name}/ unknown and not taken")
+        return [*originals, *(source for source in fakes if source.method in methods)]
 
     def _chosen_compressions(self, sources: Sequence[_Source]) -> list[str]:
-        present = sorted({_COMPRESSIONS[name] for source in sources for name in _compression_folders(source.folder)})
+        present = sorted({place.compression for source in sources for place in self._places(source)})
         if self.compressions is None:
             if len(present) > 1:
+                names = [name or "one that is not known (videos outside raw/, c23/ and c40/)" for name in present]
                 msg = (
-                    f"FaceForensics++ is there in {len(present)} compressions, {', '.join(present)}: choose with "
-                    f"`compressions` of the FFPP layout, for example `compressions: [{present[0]}]`."
+                    f"FaceForensics++ is there in {len(present)} compressions, {', '.join(names)}: choose with "
+                    f"`compressions` of the FFPP layout, for example `compressions: [{present[-1]}]`."
                 )
                 raise LayoutError(msg)
             return present
         chosen = [_COMPRESSIONS.get(name, name) for name in self.compressions]
+        if strange := [name for name in chosen if name not in _COMPRESSIONS.values()]:
+            msg = f"No compression {', '.join(strange)}: `compressions` of the FFPP layout knows raw, c23 and c40."
+            raise LayoutError(msg)
         if absent := [name for name in chosen if name not in present]:
+            named = ", ".join(name or "one that is not known: name one alone, to say which it is" for name in present)
             msg = (
-                f"No videos in compression {', '.join(absent)}: there are {', '.join(present) or 'none'}. "
+                f"No videos in compression {', '.join(absent)}: there are {named or 'none'}. "
                 "Correct `compressions` or download what is missing."
             )
             raise LayoutError(msg)
         return sorted(set(chosen))
 
-    def _official(self, root: Path, problems: list[str]) -> dict[str, Split]:
-        """Read which split each YouTube id belongs to; empty where the files are missing."""
-        folder = absolute(self.splits) if self.splits else root / "splits"
-        files = {split: folder / f"{split}.json" for split in _SPLITS if f"{split}.json" in entries(folder).files}
-        if not files and self.splits is not None:
-            msg = f"None of train.json, val.json and test.json in {folder}: correct `splits` of the FFPP layout."
-            raise LayoutError(msg)
-        if not files:
-            files = {split: root / f"{split}.json" for split in _SPLITS if f"{split}.json" in entries(root).files}
-        if files and (missing := [f"{split}.json" for split in _SPLITS if split not in files]):
+    def _places(self, source: _Source) -> list[_Place]:
+        """The folders of a source that hold anything, by compression."""
+        folder = source.folder
+        found = [
+            _Place(_COMPRESSIONS[name], folder / name)
+            for name in entries(folder).folders
+            if name in _COMPRESSIONS and _holds_media(folder / name)
+        ]
+        if videos_in(folder) or _holds_media(folder):
+            told = self.compressions if self.compressions is not None and len(self.compressions) == 1 else [""]
+            found.append(_Place(_COMPRESSIONS.get(told[0], told[0]), folder))
+        return found
+
+    def _records(self, source: _Source, chosen: Sequence[str], problems: list[str]) -> Iterator[VideoRecord]:
+        where = f"{source.folder.parent.name}/{source.folder.name}"
+        masks = dict(videos_in(source.folder / "masks" / "videos")) if source.method != "original" else {}
+        places = self._places(source)
+        there = {place.compression for place in places}
+        problems += [f"{where} has nothing in compression {name}" for name in chosen if name not in there]
+        if beside := [name for name in entries(source.folder).folders if not places and _parse(source.method, name)]:
             problems.append(
-                f"{', '.join(missing)} missing beside the other split files: its ids have no official split"
+                f"{where}: {tally(beside, 'folder')} not taken: put them into {source.folder.name}/images/ if they "
+                "hold full frames, or into frames/ if they hold cut out faces"
             )
-        official: dict[str, Split] = {}
-        for split, path in files.items():
-            for name in _read_ids(path):
-                if not _ID.fullmatch(name):
-                    msg = (
-                        f"{path} names the id {name!r}, which FaceForensics++ does not have: its ids are 000 to 999. "
-                        "Restore the official files."
-                    )
-                    raise SplitError(msg)
-                if official.setdefault(name, split) != split:
-                    msg = f"The id {name} is in both {official[name]}.json and {path}: restore the official files."
-                    raise SplitError(msg)
-        return official
-
-
-def _read_ids(path: Path) -> list[str]:
-    expected = 'a list of pairs of ids such as [["071", "054"], ["087", "081"]]'
-    pairs = read_json(path, expected)
-    if not isinstance(pairs, list):
-        msg = f"{path} holds a {type(pairs).__name__}: expected {expected}."
-        raise LayoutError(msg)
-    for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)):
-            msg = f"{path} holds {pair!r}: expected {expected}."
-            raise LayoutError(msg)
-    return [name for pair in pairs for name in pair]
-
-
-def _compression_folders(folder: Path) -> list[str]:
-    """Name the compression folders that hold anything."""
-    forms = ("videos", *(form for form, _ in _FRAMES))
-    return [
-        name
-        for name in entries(folder).folders
-        if name in _COMPRESSIONS and any(any(entries(folder / name / form)) for form in forms)
-    ]
-
-
-def _records(
-    source: _Source, chosen: Sequence[str], official: dict[str, Split], problems: list[str]
-) -> Iterator[VideoRecord]:
-    where = f"{source.folder.parent.name}/{source.folder.name}"
-    masks = dict(videos_in(source.folder / "masks" / "videos")) if source.method != "original" else {}
-    compressions = {name: _COMPRESSIONS[name] for name in _compression_folders(source.folder)}
-    problems += [f"{where} has nothing in compression {name}" for name in chosen if name not in compressions.values()]
-    strange, empty, crossing, seen = [], [], [], set()
-    for folder, compression in compressions.items():
-        if compression not in chosen:
-            continue
-        for video, kind, files in _media(source.folder / folder):
-            parsed = _parse(source.method, video)
-            if parsed is None:
-                strange.append(f"{folder}/{video}")
+        strange, empty, seen = [], [], set()
+        for place in places:
+            if place.compression not in chosen:
                 continue
-            if not files:
-                empty.append(f"{folder}/{video}")
-                continue
-            identities, target = parsed
-            splits = {official.get(name) for name in identities}
-            if len(splits) > 1:
-                crossing.append(video)
-            seen.add(video)
-            yield VideoRecord(
-                dataset=FFPP.name,
-                method=source.method,
-                compression=compression,
-                video=video,
-                label=REAL if target is None else FAKE,
-                kind=kind,
-                files=files,
-                identities=identities,
-                original=None if target is None else video_key(FFPP.name, "original", compression, target),
-                official_split=splits.pop() if len(splits) == 1 else None,
-                mask=None if kind == "crops" else masks.get(video),
-            )
-    if strange:
-        problems.append(f"{where}: {tally(strange, 'video')} skipped, named unlike FaceForensics++")
-    if empty:
-        problems.append(f"{where}: {tally(empty, 'folder')} skipped, without an image")
-    if crossing:
-        problems.append(f"{where}: {tally(crossing, 'video')} without an official split: its ids are not in one split")
-    if orphans := sorted(masks.keys() - seen):
-        problems.append(f"{where}: {tally(orphans, 'mask')} without a video")
+            inside = "" if place.folder == source.folder else f"{place.folder.name}/"
+            for video, kind, files in _media(place.folder):
+                parsed = _parse(source.method, video)
+                if parsed is None:
+                    strange.append(f"{inside}{video}")
+                    continue
+                if not files:
+                    empty.append(f"{inside}{video}")
+                    continue
+                identities, target = parsed
+                seen.add(video)
+                yield VideoRecord(
+                    dataset=FFPP.name,
+                    method=source.method,
+                    compression=place.compression,
+                    video=video,
+                    label=REAL if target is None else FAKE,
+                    kind=kind,
+                    files=files,
+                    identities=identities,
+                    original=None if target is None else video_key(FFPP.name, "original", place.compression, target),
+                    mask=None if kind == "crops" else masks.get(video),
+                )
+        if strange:
+            problems.append(f"{where}: {tally(strange, 'video')} skipped, named unlike FaceForensics++")
+        if empty:
+            problems.append(f"{where}: {tally(empty, 'folder')} skipped, without an image")
+        if orphans := sorted(masks.keys() - seen):
+            problems.append(f"{where}: {tally(orphans, 'mask')} without a video")
+
+
+def _flat_method(folder: str) -> str | None:
+    """The method whose videos a folder holds by its name, in whatever spelling: ``neural_textures``."""
+    return _FLAT.get(re.sub(r"\W|_", "", folder).lower())
+
+
+def _originals(tops: Mapping[str, Path], wanted: set[str], problems: list[str]) -> list[_Source]:
+    """Folders of genuine videos: below ``original_sequences/``, in it, or beside the methods."""
+    found = []
+    if _ORIGINALS in tops:
+        top = tops[_ORIGINALS]
+        names = entries(top).folders
+        found = [_Source("original", top / name) for name in names if name in wanted]
+        if videos_in(top) or any(name in (*_COMPRESSIONS, "videos") for name in names):
+            found.append(_Source("original", top))
+        known = ("actors", "youtube", "videos", *_COMPRESSIONS, *(form for form, _ in _FRAMES))
+        if strange := [name for name in names if name not in known]:
+            problems.append(f"{tally(strange, 'folder')} of {_ORIGINALS}/ unknown: only youtube and actors are taken")
+    for name in _FLAT_ORIGINALS:
+        if name in tops and wanted & ({name} if name in ("youtube", "actors") else {"youtube", "actors"}):
+            found.append(_Source("original", tops[name]))
+    return found
+
+
+def _holds_media(folder: Path) -> bool:
+    return any(any(entries(folder / form)) for form in ("videos", *(form for form, _ in _FRAMES)))
 
 
 def _media(folder: Path) -> Iterator[tuple[str, MediaKind, tuple[Path, ...]]]:
     """Yield (video, kind, files) of one compression folder, each video in its best form only."""
     seen = set()
-    for video, path in videos_in(folder / "videos"):
+    for video, path in (*videos_in(folder / "videos"), *videos_in(folder)):
         seen.add(video)
         yield video, "video", (path,)
     for form, kind in _FRAMES:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from resgat_pl.data.layouts.base import Entries, Layout, entries, images_in, is_image, is_video, split_name, tally
+from resgat_pl.data.layouts.same_files import SAME_FILE, same_files
 from resgat_pl.errors import ConfigError
 from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord
 
@@ -47,20 +50,26 @@ class Folder(Layout):
     A fake may have been made from the real one of its name in the same split. With ``pairs`` ``auto`` it counts as its
     original, whose frames and boxes it is cut with, where the pixels agree outside the faces; ``resgat extract`` says
     how many do. Names that collections merely count up mean nothing: such a fake is cut by its own faces, and is an
-    identity of its own. Apart from that, videos with the same name share an identity.
+    identity of its own. Apart from that, videos with the same name in the same split share an identity.
 
     Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test`` prescribe the split, and the video is then
-    called ``<name>@<split>``, as the same name may stand in several.
+    called ``<name>@<split>``, as the same name may stand in several. Whether such files are the same is read from
+    them: those of one content share an identity, so that they count as a leak, and others do not.
 
     Args:
+        people: Whether the names are those of people, so that one name is one person in all splits, and different
+            names are different people. Else it is unknown who is in a file.
         pairs: Whether names pair fakes with originals: ``auto``, where the pixels agree; ``names``, always; ``none``,
-            never, and then no fake shares an identity with a real one.
+            never, and then, unless names are people, no fake shares an identity with a real one.
     """
 
     name = "folder"
     expected = "real/ and fake/, or train/, val/, test/ with these in them"
+    people_note = "names of files say nothing about who is in them; if yours name people: --layout.people true"
 
-    def __init__(self, pairs: Literal["auto", "names", "none"] = "auto") -> None:
+    def __init__(self, people: bool = False, pairs: Literal["auto", "names", "none"] = "auto") -> None:
+        self.people = people
+
         if pairs not in {"auto", "names", "none"}:
             raise ConfigError(f"layout.pairs is {pairs!r}; it must be auto, names or none.")
         self.pairs = pairs
@@ -74,8 +83,6 @@ class Folder(Layout):
         problems: list[str] = []
         records: list[VideoRecord] = []
         originals: dict[str, str] = {}
-        split_of: dict[str, Split | None] = {}
-        shared: set[str] = set()
         classes = _classes(root)
         reals = [place.path for place in classes if place.label == REAL]
         single_images = any(is_image(name) for path in reals for name in entries(path).files)
@@ -83,8 +90,8 @@ class Folder(Layout):
             for clip in _clips(place, single_images, problems):
                 video = f"{clip.stem}@{place.split}" if place.split else clip.stem
                 original = originals.get(video) if place.label == FAKE and self.pairs != "none" else None
-                is_apart = place.label == FAKE and self.pairs == "none"
-                identity = f"{clip.method}/{clip.stem}" if is_apart else clip.stem
+                is_apart = place.label == FAKE and self.pairs == "none" and not self.people
+                name = clip.stem if self.people else video
                 record = VideoRecord(
                     dataset=self.name,
                     method=clip.method,
@@ -93,19 +100,44 @@ class Folder(Layout):
                     label=place.label,
                     kind=clip.kind,
                     files=clip.files,
-                    identities=(identity,),
+                    identities=(f"{clip.method}/{name}" if is_apart else name,),
                     original=original,
                     official_split=place.split,
                     pairing="given" if original is None else "asked" if self.pairs == "names" else "name",
                 )
                 if place.label == REAL:
                     originals[video] = record.key
-                if split_of.setdefault(identity, place.split) != place.split:
-                    shared.add(clip.stem)
                 records.append(record)
-        if shared:
-            problems.append(f"{tally(sorted(shared), 'name')} in more than one split: if these are the same, it leaks")
-        return records, problems
+        return _tie_same_files(records, problems), problems
+
+
+def _tie_same_files(records: list[VideoRecord], problems: list[str]) -> list[VideoRecord]:
+    """Give files of one name and content in several splits an identity in common."""
+    by_name: dict[str, list[VideoRecord]] = defaultdict(list)
+    for record in records:
+        by_name[record.video.rpartition("@")[0]].append(record)
+    shared = {name: alike for name, alike in by_name.items() if len({record.official_split for record in alike}) > 1}
+    ties: dict[Path, str] = {}
+    same, called_both = [], []
+    for name, alike in shared.items():
+        for digest, copies in same_files(alike).items():
+            same.append(name)
+            if len({record.label for record in copies}) > 1:
+                called_both.append(name)
+            ties |= {record.files[0]: f"{SAME_FILE}{name} ({digest[:8]})" for record in copies}
+    if same:
+        problems.append(f"{tally(sorted(same), 'file')} in more than one split, with the same content: these leak")
+    if called_both:
+        problems.append(f"{tally(sorted(called_both), 'file')} both in real/ and in fake/, with the same content")
+    if others := sorted(shared.keys() - set(same)):
+        problems.append(
+            f"{tally(others, 'name')} in more than one split, with other content: taken for other files. If these show "
+            "the same people, it leaks"
+        )
+    return [
+        replace(record, identities=(*record.identities, ties[record.files[0]])) if record.files[0] in ties else record
+        for record in records
+    ]
 
 
 def _classes(root: Path) -> list[_Class]:

@@ -44,12 +44,12 @@ def write_splits(folder: Path, **pairs: object) -> None:
         (folder / f"{split}.json").write_text(json.dumps(value))
 
 
-OFFICIAL = {"train": [["071", "054"]], "val": [["000", "003"]], "test": [["953", "974"]]}
+OFFICIAL = {"train": [["071", "054"]], "val": [["720", "672"]], "test": [["953", "974"]]}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for pair in (("071", "054"), ("000", "003"), ("953", "974")):
+    for pair in (("071", "054"), ("720", "672"), ("953", "974")):
         touch(tmp_path, *videos("c23", pair))
     touch(tmp_path, *actors("c23"))
     return tmp_path
@@ -141,7 +141,7 @@ def test_named_splits_win_and_must_exist(root: Path, tmp_path_factory: pytest.Te
     write_splits(other, train=OFFICIAL["test"], val=[], test=OFFICIAL["train"])
     by_video = {r.video: r.official_split for r in FFPP(splits=other).index(root).records}
     assert by_video["071"] == "test"
-    assert by_video["000"] is None
+    assert by_video["720"] is None
 
 
 def test_without_split_files_there_is_no_official_split(root: Path) -> None:
@@ -169,7 +169,7 @@ def test_partial_downloads_are_problem_lines(root: Path) -> None:
     index = FFPP().index(root)
     assert any("2 ids (111, 112) of the official split not on disk" in line for line in index.problems)
     assert any("val.json missing" in line for line in index.problems)
-    assert {r.official_split for r in index.records if "000" in r.identities} == {None}
+    assert {r.official_split for r in index.records if "720" in r.identities} == {None}
 
 
 def test_fake_across_splits_has_no_official_split(root: Path) -> None:
