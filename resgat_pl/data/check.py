@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.counts import ClassCounts, class_counts
-from resgat_pl.data.duplicates import find_duplicates, perceptual_hash
+from resgat_pl.data.duplicates import find_duplicates
 from resgat_pl.data.engines import open_engine
+from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.frames import MOST_PIXELS, Media, read_image
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
@@ -42,6 +43,9 @@ from resgat_pl.types import MediaKind, Split, VideoRecord
 
 _FILE_SECONDS: Final = 300
 """A file of which one frame cannot be decoded within so long is told as unreadable."""
+_GLANCES: Final = (0, 12, 25, 50, 100, 200)
+"""Frames of a video that are looked at until one has detail. A later one for every video would double the time."""
+_ENOUGH_CONTRAST: Final = 12.0  # standard deviation of the picture, grey levels; a dark room has 15
 
 
 @dataclass
@@ -163,8 +167,8 @@ def check(
         layout: How the data set lies on disk; null finds out.
         split: How videos are divided; null takes the manifest's split, and StrictSplit for a data set.
         json: File to write everything to.
-        read: Of a manifest, whether one crop a video is decoded and the others are only looked for, or all are decoded.
-        duplicates: Whether pictures are compared, one a video and split.
+        read: Of a manifest, whether two crops a video are decoded and the others only looked for, or all are decoded.
+        duplicates: Whether pictures are compared: two crops a video and split, or the first frame with detail.
         jobs: Processes to read with.
 
     Raises:
@@ -218,7 +222,7 @@ def _check_manifest(
         people=unknown_people(videos),
     )
     report.prescribed = _prescribed(videos, report.protocol)
-    shown = _one_row_each(manifest.video_codes, row_split)
+    shown = _rows_to_show(manifest.video_codes, row_split)
     rows = np.arange(len(manifest)) if read == "all" else shown
     paths = [crop_of(manifest, row) for row in rows.tolist()]
     shards = shards_of(manifest)
@@ -289,23 +293,23 @@ def _compare(videos: Sequence[VideoRecord]) -> list[CountRow]:
     return rows
 
 
-def _one_row_each(video_codes: NDArray[np.int64], row_split: NDArray[np.object_]) -> NDArray[np.int64]:
-    """The middle row of each video in each split."""
+def _rows_to_show(video_codes: NDArray[np.int64], row_split: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Rows of the pictures of each video in each split that are compared."""
     groups: dict[tuple[int, str], list[int]] = {}
     for row, key in enumerate(zip(video_codes.tolist(), row_split.tolist(), strict=True)):
         if key[1]:
             groups.setdefault(key, []).append(row)
-    return np.array(sorted(rows[len(rows) // 2] for rows in groups.values()), np.int64)
+    return np.array(sorted(rows[place] for rows in groups.values() for place in _places(len(rows))), np.int64)
 
 
-def _duplicates(pictures: Iterable[tuple[str, Any, NDArray[np.uint64] | str]]) -> list[Leak]:
-    by_split: dict[Split, tuple[list[str], list[NDArray[np.uint64]]]] = {}
+def _duplicates(pictures: Iterable[tuple[str, Any, Fingerprints | str]]) -> list[Leak]:
+    by_split: dict[Split, tuple[list[str], list[Fingerprints]]] = {}
     for name, side, found in pictures:
         if side and not isinstance(found, str):
-            names, hashes = by_split.setdefault(side, ([], []))
-            names.append(name)
-            hashes.append(found)
-    return find_duplicates({side: (names, np.stack(hashes)) for side, (names, hashes) in by_split.items()})
+            names, prints = by_split.setdefault(side, ([], []))
+            names += [name] * len(found)
+            prints.append(found)
+    return find_duplicates({side: (names, np.concatenate(prints)) for side, (names, prints) in by_split.items()})
 
 
 class _Job(NamedTuple):
@@ -316,23 +320,45 @@ class _Job(NamedTuple):
     stored: bool = False  # by an extraction
 
 
-def _look(job: _Job) -> NDArray[np.uint64] | str:
-    """Hash of the picture, or why it cannot be read. Of a video it is the first frame."""
+def _look(job: _Job) -> Fingerprints | str:
+    """Fingerprints of its pictures, or why there are none."""
     try:
         if job.kind == "video":
-            files = [file for file in job.files if not isinstance(file, Member)]  # videos are files
-            frame = next(iter(Media(files, job.kind).read([0])), None)
-            return "no frame can be decoded" if frame is None else perceptual_hash(frame.image)
-        middle = job.files[len(job.files) // 2]
+            return _look_at_video(Media([file for file in job.files if not isinstance(file, Member)], job.kind))
         # Other people's pictures may end as they like, as long as they can be decoded.
-        return perceptual_hash(
-            picture(middle) if job.stored or isinstance(middle, Member) else read_image(middle, MOST_PIXELS)
+        images = (
+            picture(file) if job.stored or isinstance(file, Member) else read_image(file, MOST_PIXELS)
+            for file in (job.files[place] for place in _places(len(job.files)))
         )
+        return np.concatenate([fingerprint(image) for image in images])
     except ResGATError as error:
         return str(error)
 
 
-def _looks(job: _Job) -> Iterator[NDArray[np.uint64] | str]:
+def _places(count: int) -> list[int]:
+    """Which of a video's pictures are compared: the middle one, and a later one for a copy that begins elsewhere."""
+    return sorted({count // 2, count * 5 // 6})
+
+
+def _look_at_video(media: Media) -> Fingerprints | str:
+    """The first frame with detail: many videos begin black, or fade in."""
+    best: Fingerprints | None = None
+    for place in (place for place in _GLANCES if place < max(1, len(media.indices))):
+        try:
+            frame = next(iter(media.read([place])), None)
+        except MediaError:
+            if best is None:
+                raise
+            break  # it has fewer frames than it claims
+        if frame is not None:
+            found = fingerprint(frame.image)
+            best = found if best is None or contrast(found) > contrast(best) else best
+            if contrast(best) >= _ENOUGH_CONTRAST:
+                break
+    return "no frame can be decoded" if best is None else best
+
+
+def _looks(job: _Job) -> Iterator[Fingerprints | str]:
     yield _look(job)
 
 
@@ -340,15 +366,15 @@ class _Looker:
     """Looks at files in a process that may die of them, see ``cells``."""
 
     def __init__(self) -> None:
-        self.cell: Cell[_Job, NDArray[np.uint64] | str] = Cell(_looks, threads=1)
+        self.cell: Cell[_Job, Fingerprints | str] = Cell(_looks, threads=1)
 
     def __reduce__(self) -> tuple[type[_Looker], tuple[()]]:
         return _Looker, ()
 
-    def __call__(self, numbered: Sequence[tuple[int, _Job]]) -> list[tuple[int, NDArray[np.uint64] | str]]:
+    def __call__(self, numbered: Sequence[tuple[int, _Job]]) -> list[tuple[int, Fingerprints | str]]:
         return [(number, self._look(job)) for number, job in numbered]
 
-    def _look(self, job: _Job) -> NDArray[np.uint64] | str:
+    def _look(self, job: _Job) -> Fingerprints | str:
         try:
             (found,) = self.cell.run(job, _FILE_SECONDS)
         except (CellDiedError, CellTimeoutError) as error:
@@ -359,9 +385,9 @@ class _Looker:
         self.cell.close()
 
 
-def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[NDArray[np.uint64] | str]:
+def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[Fingerprints | str]:
     bar = tqdm(total=len(work), desc=title, unit=unit)
-    found: dict[int, NDArray[np.uint64] | str] = {}
+    found: dict[int, Fingerprints | str] = {}
     with bar:
         if all(job.stored for job in work) and (jobs <= 1 or len(work) < 200):
             # This program's own crops; starting processes takes longer.
