@@ -28,7 +28,7 @@ from resgat_pl.data.faces import (
     touches,
     track_faces,
 )
-from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
 
@@ -76,7 +76,7 @@ class Extraction:
 
     def sample(self, media: Media) -> NDArray[np.int64]:
         """Numbers of the frames to take of a video."""
-        return media.indices[sample_indices(len(media.indices), self.frames, self.every)]
+        return media.sample(self.frames, self.every)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -175,13 +175,13 @@ def cut_video(
                     yield picture
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
-        asked = (
-            len(wanted) if original else len(sample_indices(len(media.indices), extraction.frames, extraction.every))
-        )
+        asked = len(wanted) if original else len(extraction.sample(media))
         if len(got) < asked:
             report.setdefault("note", f"faces in {len(got)} of {asked} frames")
         if record.mask is not None:
             yield from _masks(record.mask, rows, plan.size, extraction.size, report)
+        if media.notes:
+            report["note"] = "; ".join([*([report["note"]] if "note" in report else []), *media.notes])
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []

@@ -100,11 +100,9 @@ class Media:
         self._notes: dict[str, None] = {}
         if kind == "video":
             self._source = source = Animation(files[0]) if _is_picture(files[0]) else VideoFile(files[0])
-            self._times, self._length = (
-                (source.times, source.length)
-                if isinstance(source, Animation)
-                else (source.timeline.times, source.timeline.length)
-            )
+            shown = source if isinstance(source, Animation) else source.timeline
+            self._times: NDArray[np.float64] = shown.times
+            self._length = shown.length
             self.indices = np.arange(len(self._times), dtype=np.int64)
             return
         numbers = [int(path.stem) if path.stem.isdecimal() else -1 for path in self.files]
@@ -115,12 +113,6 @@ class Media:
     def notes(self) -> list[str]:
         """What is unusual about what was read so far, and what was done about it, a sentence each."""
         return [*(self._source.notes if self._source is not None else []), *self._notes]
-
-    @property
-    def trouble(self) -> str:
-        """Why frames that were asked for did not come, in words; of no meaning if all came."""
-        known = self._source.trouble if isinstance(self._source, VideoFile) else ""
-        return known or "the file breaks off, or the decoder gives no picture for them"
 
     def sample(self, frames: FrameCount = 32, every: int | None = None) -> NDArray[np.int64]:
         """Numbers of the frames to take, as ``sample_indices``; spread over time where the frame rate varies much."""
@@ -140,8 +132,14 @@ class Media:
         """
         wanted = {int(index) for index in indices}
         if self._source is not None:
+            missing = len(wanted & set(self.indices.tolist()))
+            asked = missing
             for number, image in self._source.read(wanted):
+                missing -= 1
                 yield Frame(number, float(self._times[number]), image)
+            if missing:
+                cause = self._source.trouble or "the file is damaged, or no picture belongs to them"
+                self._notes[f"Only {asked - missing} of {asked} frames could be decoded: {cause}."] = None
             return
         for index, path in zip(self.indices.tolist(), self.files, strict=True):
             if index in wanted:
@@ -166,7 +164,7 @@ def _is_picture(path: Path) -> bool:
             head = file.read(HEAD)
     except OSError:  # told by who reads it
         return False
-    return kind_of(head) == "image" or head.startswith((b"RIFF", b"\x89PNG")) and head[8:12] not in {b"AVI ", b"AVIX"}
+    return kind_of(head) == "image" or (head.startswith((b"RIFF", b"\x89PNG")) and head[8:12] not in {b"AVI ", b"AVIX"})
 
 
 __all__ = [

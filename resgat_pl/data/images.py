@@ -135,10 +135,13 @@ class Animation:
         times: ``(n,)`` float64 seconds from the start at which each picture is shown.
         length: Seconds that all are shown; 0 of a still picture.
         notes: What was unusual.
+        trouble: Why pictures that are there cannot be decoded.
 
     Raises:
         MediaError: It cannot be read.
     """
+
+    trouble = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -270,6 +273,8 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     """1 to 8 as in EXIF; Pillow looks in EXIF, then in XMP, and takes HEIF's and AVIF's own turns for EXIF."""
     if image.format == "PNG" and not any(mark in data for mark in _TAGS_OF_PNG):
         return 1
+    if image.format == "TIFF" and 0x112 in getattr(image, "tag_v2", {}):
+        return 1  # whoever decodes a TIFF turns it
     tag = image.getexif().get(0x112, 1)
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
@@ -293,7 +298,7 @@ def _decode(data: bytes, path: Path, header: _Header) -> NDArray[np.uint8]:
     known = MediaError(f"{path}: is not an image that can be decoded")
     if header.form in _BY_OPENCV or not header.form:
         try:
-            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            flags = cv2.IMREAD_COLOR_RGB | (0 if header.form == "TIFF" else cv2.IMREAD_IGNORE_ORIENTATION)
             return _by_opencv(np.frombuffer(data, np.uint8), path, flags)
         except MediaError as error:
             known = error

@@ -8,7 +8,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from av import VideoFrame
-from av.error import BlockingIOError, EOFError, FFmpegError
+from av.error import FFmpegError
 from av.filter import Graph
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -82,7 +82,8 @@ class Show:
                 self._note(f"The video is high dynamic range ({kind}); it was tone-mapped to BT.709.")
             except (FFmpegError, ValueError):  # FFmpeg before 8 has no such option
                 self._note(f"The video is high dynamic range ({kind}) and was not tone-mapped: it looks flat and dull.")
-        return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        return image
 
     def _dimmed(self, frame: VideoFrame) -> VideoFrame:
         key = (frame.width, frame.height, frame.format.name)
@@ -137,10 +138,8 @@ def _aspect(stream: VideoStream) -> Fraction:
 
 
 def _matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)
-    return None
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)
 
 
 def _graph(frame: VideoFrame, name: str, options: str) -> Graph:
@@ -156,11 +155,11 @@ def _graph(frame: VideoFrame, name: str, options: str) -> Graph:
 
 
 def _pulled(graph: Graph) -> list[VideoFrame]:
-    found = []
+    found: list[VideoFrame] = []
     while True:
         try:
             pulled = graph.pull()
-        except (BlockingIOError, EOFError):
+        except (BlockingIOError, EOFError):  # of PyAV, which are these too: nothing more for now, or at all
             return found
         if isinstance(pulled, VideoFrame):
             found.append(pulled)

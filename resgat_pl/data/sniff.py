@@ -2,20 +2,105 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 VIDEO_SUFFIXES: Final = frozenset(
-    "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v m2p vob ts mts m2ts m2t tod wmv asf flv f4v 3gp 3g2 ogv ogm "
-    "mxf dv rm rmvb ivf y4m gif apng".split()
+    [
+        "mp4",
+        "m4v",
+        "mov",
+        "qt",
+        "mkv",
+        "webm",
+        "avi",
+        "divx",
+        "mpg",
+        "mpeg",
+        "mpe",
+        "m1v",
+        "m2v",
+        "m2p",
+        "vob",
+        "ts",
+        "mts",
+        "m2ts",
+        "m2t",
+        "tod",
+        "wmv",
+        "asf",
+        "flv",
+        "f4v",
+        "3gp",
+        "3g2",
+        "ogv",
+        "ogm",
+        "mxf",
+        "dv",
+        "rm",
+        "rmvb",
+        "ivf",
+        "y4m",
+        "gif",
+        "apng",
+    ]
 )
 """Suffixes of videos in lower case without the dot; GIF and APNG are sequences of pictures."""
 
 IMAGE_SUFFIXES: Final = frozenset(
-    "jpg jpeg jpe jfif jfi png bmp dib webp tif tiff avif heic heif hif jp2 j2k jpf jpx j2c ppm pgm pbm pnm".split()
+    [
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "jfi",
+        "png",
+        "bmp",
+        "dib",
+        "webp",
+        "tif",
+        "tiff",
+        "avif",
+        "heic",
+        "heif",
+        "hif",
+        "jp2",
+        "j2k",
+        "jpf",
+        "jpx",
+        "j2c",
+        "ppm",
+        "pgm",
+        "pbm",
+        "pnm",
+    ]
 )
 """Suffixes of pictures."""
 
-RAW_SUFFIXES: Final = frozenset("cr2 cr3 crw nef nrw arw sr2 srf dng orf rw2 raf pef srw x3f iiq 3fr erf kdc mrw".split())
+RAW_SUFFIXES: Final = frozenset(
+    [
+        "cr2",
+        "cr3",
+        "crw",
+        "nef",
+        "nrw",
+        "arw",
+        "sr2",
+        "srf",
+        "dng",
+        "orf",
+        "rw2",
+        "raf",
+        "pef",
+        "srw",
+        "x3f",
+        "iiq",
+        "3fr",
+        "erf",
+        "kdc",
+        "mrw",
+    ]
+)
 """Suffixes of cameras' raw pictures. Many are TIFFs by their first bytes, whose first page is a thumbnail."""
 
 HEAD: Final = 4096
@@ -76,25 +161,18 @@ def kind_of(head: bytes) -> Literal["image", "video"] | None:
 
     An animated picture is a video; whether a GIF is one takes the whole file, see ``images.count_gif``.
     """
-    if head.startswith(_IMAGES):
-        return "video" if _is_animated_png(head) else "image"
-    if head.startswith(_VIDEOS):
-        return "video"
-    if head.startswith(b"RIFF"):
-        if head[8:12] == b"WEBP":
-            return "video" if head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 2 else "image"
-        return "video" if head[8:12] in {b"AVI ", b"AVIX", b"CDXA"} else None
     if head[4:8] == b"ftyp":
         return _kind_of_brands(head)
-    if head[4:8] in _BOXES:
+    if _is_animation(head) or head.startswith(_VIDEOS) or head[4:8] in _BOXES or _is_transport_stream(head):
         return "video"
+    if head.startswith(b"RIFF"):
+        kinds: dict[bytes, Literal["image", "video"]] = {b"WEBP": "image", b"AVI ": "video", b"CDXA": "video"}
+        return kinds.get(head[8:12])
     if head.startswith(b"OggS"):
         return "video" if any(codec in head for codec in (b"theora", b"OVP80", b"BBCD", b"video")) else None
-    if head[:2] == b"BM" and head[6:10] == bytes(4):
-        return "image"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "image"
-    return "video" if _is_transport_stream(head) else None
+    is_bitmap = head[:2] == b"BM" and head[6:10] == bytes(4)
+    is_portable = re.match(rb"P[1-6]\s", head) is not None
+    return "image" if head.startswith(_IMAGES) or is_bitmap or is_portable else None
 
 
 def is_heif(head: bytes) -> bool:
@@ -129,9 +207,11 @@ def _kind_of_brands(head: bytes) -> Literal["image", "video"] | None:
     return "image" if major in HEIF_BRANDS | _AVIF_BRANDS else "video"
 
 
-def _is_animated_png(head: bytes) -> bool:
-    """``acTL`` stands before the first picture."""
-    return head.startswith(b"\x89PNG") and b"acTL" in head.partition(b"IDAT")[0]
+def _is_animation(head: bytes) -> bool:
+    """APNG: ``acTL`` stands before the first picture. WebP: a flag says so."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head.partition(b"IDAT")[0]
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:21]) and bool(head[20] & 2)
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -51,12 +51,6 @@ _JUMP: Final = 10.0
 _OWN_CLOCK: Final = 2.0
 """Seconds; a start that is later is told. Transport streams begin at 1.4 for no reason."""
 
-_NEEDS_KEY: Final = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1"})
-"""Codecs whose decoders show nothing before the first key frame."""
-
-_LEADING: Final = frozenset({"h264", "hevc"})
-"""Those that drop what is shown before that key frame and comes after it: it refers to what is not there."""
-
 
 class Timeline(NamedTuple):
     """The frames that a player shows, by the packets, in the order shown.
@@ -67,6 +61,7 @@ class Timeline(NamedTuple):
         places: Time stamp → number of the frame; empty where stamps do not identify frames.
         plain: Whether frames that nothing refers to can be left out in decoding.
         start: Seconds at which the file's own clock puts the first one.
+        jumps: Whether that clock is set again on the way.
     """
 
     times: NDArray[np.float64]
@@ -74,6 +69,7 @@ class Timeline(NamedTuple):
     places: dict[int, int]
     plain: bool
     start: float
+    jumps: bool
 
 
 class VideoFile:
@@ -109,7 +105,13 @@ class VideoFile:
                         f"({size} px) was looked at: the default, else the largest."
                     )
                 packets, self.trouble = _packets(container, stream)
+                if _is_cut(packets):
+                    first = self._first_shown()
+                    packets = [packet for packet in packets if first is None or (packet.pts or 0) >= first]
+                packets = [packet for packet in packets if not packet.is_discard]  # by an edit list
                 self.timeline = _timeline(packets, stream, container)
+                if not packets:
+                    raise MediaError(f"{path}: no frame can be decoded ({self.trouble or 'it holds none'})")
                 self._note_claims(container, stream)
         except DECODER_ERRORS as error:
             raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
@@ -155,9 +157,11 @@ class VideoFile:
             with av.open(_Unnamed(self._copy), "r", metadata_errors="replace", options=_OPTIONS) as container:
                 yield container
             return
-        with self.path.open("rb", buffering=0) as file:
-            with av.open(_Unnamed(file), "r", metadata_errors="replace", options=_OPTIONS) as container:
-                yield container
+        with (
+            self.path.open("rb", buffering=0) as file,
+            av.open(_Unnamed(file), "r", metadata_errors="replace", options=_OPTIONS) as container,
+        ):
+            yield container
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
@@ -173,11 +177,25 @@ class VideoFile:
             if stream.duration and stream.time_base
             else (container.duration or 0) / av.time_base
         )
-        if claimed - timeline.length > max(1.0, 0.05 * claimed):
+        # Some count from the first picture, others from where the clock is 0. One that is set again says nothing.
+        missing = 0.0 if timeline.jumps else claimed - timeline.length - max(timeline.start, 0.0)
+        if missing > max(1.0, 0.05 * claimed):
             self._note(
                 f"The file says that it lasts {claimed:.1f} s, but its pictures end after {timeline.length:.1f} s: it "
-                "breaks off, or only its sound goes on."
+                "breaks off, its header is wrong, or only its sound goes on."
             )
+
+    def _first_shown(self) -> int | None:
+        """Time stamp of the first frame that the decoder gives."""
+        with self._open() as container:
+            stream = self._stream(container)
+            for packet in container.demux(stream):
+                try:
+                    for frame in packet.decode():
+                        return frame.pts
+                except av.error.FFmpegError:
+                    continue
+        return None
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         last = max(wanted)
@@ -217,7 +235,7 @@ class VideoFile:
                 self.trouble = f"{broken} of its packets cannot be decoded"
                 continue
             for frame in frames:
-                place = number + 1 if frame.pts is None else places.get(frame.pts, number + 1)
+                place = places.get(frame.pts, -1) if places and frame.pts is not None else number + 1
                 if place > number:
                     number = place
                     yield number, frame
@@ -308,72 +326,70 @@ class _Packet(NamedTuple):
     duration: int
     is_key: bool
     is_corrupt: bool
+    is_discard: bool
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], str]:
-    """The packets that give a frame to be shown, in the order decoded, and why there are no more of them."""
-    is_vp8 = stream.codec_context.name in {"vp8", "libvpx"}
-    found = []
+    """The packets that give a frame, in the order decoded, and why there are no more of them."""
+    hides = stream.codec_context.name in {"vp8", "libvpx"}
+    found: list[_Packet] = []
     try:
-        for packet in container.demux(stream):
-            # An edit list leaves out what is marked so.
-            if packet.size and not packet.is_discard and not (is_vp8 and _is_hidden(packet)):
-                found.append(
-                    _Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_corrupt)
-                )
+        found.extend(
+            _Packet(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_corrupt, p.is_discard)
+            for p in container.demux(stream)
+            if p.size and not (hides and _is_hidden(p))
+        )
     except DECODER_ERRORS as error:
         return found, _reason(error)
     return found, ""
 
 
-def _is_hidden(packet: Packet) -> bool:
+def _is_hidden(packet: Packet[VideoStream]) -> bool:
     """RFC 6386, 9.1: whether a frame of VP8 is only there to be referred to."""
     return not memoryview(packet)[0] & 0x10
 
 
+def _is_cut(packets: list[_Packet]) -> bool:
+    """Whether frames at the start may refer to what is not there, as where a recording was cut."""
+    first = packets[0].pts if packets else None
+    return first is not None and (
+        not packets[0].is_key or any(packet.pts is not None and packet.pts < first for packet in packets)
+    )
+
+
 def _timeline(packets: list[_Packet], stream: VideoStream, container: InputContainer) -> Timeline:
-    packets = _shown(packets, stream.codec_context.name)
+    rate = _rate(stream)
     base = stream.time_base or Fraction(1, 1000)
-    tick = int(round(1 / (base * Fraction(_rate(stream)).limit_denominator(100_000)))) or 1
     has_pts = all(packet.pts is not None for packet in packets)
     # Where a container gives no times to show, as AVI with B-frames, those to decode are as many and as far apart.
     stamps = [packet.pts if has_pts else packet.dts for packet in packets]
     if any(stamp is None for stamp in stamps):
-        times = np.arange(len(packets)) / _rate(stream)
-        return Timeline(times, len(packets) / _rate(stream), {}, False, 0.0)
+        return Timeline(np.arange(len(packets)) / rate, len(packets) / rate, {}, False, 0.0, False)
     jumps = bool(int(container.format.flags) & 0x200)  # AVFMT_TS_DISCONT
-    order, times, length = _laid(packets, [int(stamp or 0) for stamp in stamps], base, tick, jumps)
+    parts = list(_stretches(packets, [int(stamp or 0) for stamp in stamps], base, jumps))
+    order, times, length = _laid(parts, base, float(1 / (base * Fraction(rate))))
     places = {stamp: place for place, stamp in enumerate(order)}
-    unique = has_pts and len(places) == len(order)
+    # AVI with B-frames again: times to decode, all moved by as much, that are given out as times to show.
+    delays = {packet.pts - packet.dts for packet in packets if packet.pts is not None and packet.dts is not None}
+    is_order = has_pts and not (stream.codec_context.has_b_frames and len(delays) == 1)
+    unique = is_order and len(places) == len(order)
     plain = unique and not any(packet.is_corrupt for packet in packets)
     start = float(order[0] * base) if order else 0.0
-    return Timeline(times, length, places if unique else {}, plain, start)
-
-
-def _shown(packets: list[_Packet], codec: str) -> list[_Packet]:
-    """Leave out what no decoder shows: frames before the first key frame, as where a recording was cut."""
-    first = next((place for place, packet in enumerate(packets) if packet.is_key), 0)
-    if codec not in _NEEDS_KEY:
-        return packets
-    rest = packets[first:]
-    start = rest[0].pts if rest else None
-    if codec in _LEADING and start is not None:
-        rest = [packet for packet in rest if packet.pts is None or packet.pts >= start]
-    return rest
+    return Timeline(times, length, places if unique else {}, plain, start, len(parts) > 1)
 
 
 def _laid(
-    packets: list[_Packet], stamps: list[int], base: Fraction, tick: int, jumps: bool
+    parts: list[list[tuple[int, int]]], base: Fraction, tick: float
 ) -> tuple[list[int], NDArray[np.float64], float]:
-    """Time stamps in the order shown, their times and the length in s; clocks that were set anew go on instead."""
+    """Time stamps in the order shown, their times and the length in s; clocks that were set again go on instead."""
     order: list[int] = []
     ticks: list[int] = []
     offset = 0
-    for part in _stretches(packets, stamps, base, jumps):
+    for part in parts:
         ordered = sorted(part)
         order += [stamp for stamp, _ in ordered]
         ticks += [stamp - ordered[0][0] + offset for stamp, _ in ordered]
-        offset = ticks[-1] + (ordered[-1][1] or tick)
+        offset = ticks[-1] + (ordered[-1][1] or round(tick))
     times = np.array(ticks, np.float64) * base.numerator / base.denominator
     return order, times, float(offset * base)
 
@@ -401,5 +417,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or cut off: no valid header"
     return reason_of(error)
-
-
