@@ -292,6 +292,8 @@ def _fetched(path: Path) -> IO[bytes] | None:
     if copy is None and not path.is_file():
         raise MediaError(f"{path}: {NO_FILE}")
     if size == 0:
+        if copy is not None:
+            copy.close()
         raise MediaError(f"{path}: is empty (0 bytes)")
     return copy
 

@@ -17,8 +17,8 @@ from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.types import FAKE, REAL, VideoRecord
 
-_DESCRIPTIONS = frozenset({"metadata.json"})
-"""What data sets themselves put beside their videos."""
+_DESCRIPTIONS = frozenset({"csv", "json", "md", "npy", "txt"})
+"""Suffixes of what data sets themselves put beside their videos: labels, landmarks, terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _not_media(records: Iterable[VideoRecord]) -> str:
         folder / name
         for folder in sorted(folders)
         for name in entries(folder).files
-        if not is_video(name) and not is_image(name) and name not in _DESCRIPTIONS
+        if not is_video(name) and not is_image(name) and split_name(name)[1] not in _DESCRIPTIONS
     ]
     if not found:
         return ""
