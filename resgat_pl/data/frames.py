@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.data.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
 from resgat_pl.data.locations import is_remote
-from resgat_pl.data.sniff import HEAD, kind_of
+from resgat_pl.data.sniff import HEAD, is_animation, kind_of
 from resgat_pl.data.video import DECODER_ERRORS, VideoFile
 from resgat_pl.types import MediaKind
 
@@ -164,7 +164,7 @@ def _is_picture(path: Path) -> bool:
             head = file.read(HEAD)
     except OSError:  # told by who reads it
         return False
-    return kind_of(head) == "image" or (head.startswith((b"RIFF", b"\x89PNG")) and head[8:12] not in {b"AVI ", b"AVIX"})
+    return kind_of(head) == "image" or is_animation(head)
 
 
 __all__ = [

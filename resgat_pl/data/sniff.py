@@ -103,6 +103,8 @@ RAW_SUFFIXES: Final = frozenset(
 )
 """Suffixes of cameras' raw pictures. Many are TIFFs by their first bytes, whose first page is a thumbnail."""
 
+NO_MEDIA: Final = "no image and no video"
+
 HEAD: Final = 4096
 """Bytes of a file that are looked at."""
 
@@ -163,7 +165,7 @@ def kind_of(head: bytes) -> Literal["image", "video"] | None:
     """
     if head[4:8] == b"ftyp":
         return _kind_of_brands(head)
-    if _is_animation(head) or head.startswith(_VIDEOS) or head[4:8] in _BOXES or _is_transport_stream(head):
+    if is_animation(head) or head.startswith(_VIDEOS) or head[4:8] in _BOXES or _is_transport_stream(head):
         return "video"
     if head.startswith(b"RIFF"):
         kinds: dict[bytes, Literal["image", "video"]] = {b"WEBP": "image", b"AVI ": "video", b"CDXA": "video"}
@@ -190,7 +192,7 @@ def why_not(head: bytes, suffix: str) -> str:
         return "sound only"
     if head[4:8] == b"ftyp":
         return "sound only" if head[8:12] in _SOUND_BRANDS else "a camera's raw picture; develop it to JPEG or TIFF"
-    return next((words for mark, words in _OTHERS.items() if head.startswith(mark)), "no image and no video")
+    return next((words for mark, words in _OTHERS.items() if head.startswith(mark)), NO_MEDIA)
 
 
 def _brands(head: bytes) -> frozenset[bytes]:
@@ -207,8 +209,8 @@ def _kind_of_brands(head: bytes) -> Literal["image", "video"] | None:
     return "image" if major in HEIF_BRANDS | _AVIF_BRANDS else "video"
 
 
-def _is_animation(head: bytes) -> bool:
-    """APNG: ``acTL`` stands before the first picture. WebP: a flag says so."""
+def is_animation(head: bytes) -> bool:
+    """Whether a PNG or WebP is one of several pictures: ``acTL`` stands before the first, or a flag says so."""
     if head.startswith(b"\x89PNG"):
         return b"acTL" in head.partition(b"IDAT")[0]
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:21]) and bool(head[20] & 2)

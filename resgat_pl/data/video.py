@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from resgat_pl.data.images import NO_FILE, check_size, reason_of
 from resgat_pl.data.locations import local_file
 from resgat_pl.data.shown import Show
+from resgat_pl.data.sniff import HEAD, NO_MEDIA, kind_of, why_not
 from resgat_pl.errors import MediaError
 
 DECODER_ERRORS: Final = (
@@ -114,7 +115,7 @@ class VideoFile:
                     raise MediaError(f"{path}: no frame can be decoded ({self.trouble or 'it holds none'})")
                 self._note_claims(container, stream)
         except DECODER_ERRORS as error:
-            raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
+            raise MediaError(f"{path}: cannot be opened as a video ({self._what_it_is() or _reason(error)})") from None
 
     @property
     def notes(self) -> list[str]:
@@ -162,6 +163,17 @@ class VideoFile:
             av.open(_Unnamed(file), "r", metadata_errors="replace", options=_OPTIONS) as container,
         ):
             yield container
+
+    def _what_it_is(self) -> str:
+        """A kind of file that is no video; empty if it is none that is known."""
+        if self._copy is not None:
+            self._copy.seek(0)
+            head = self._copy.read(HEAD)
+        else:
+            with self.path.open("rb") as file:
+                head = file.read(HEAD)
+        words = why_not(head, "") if kind_of(head) is None else NO_MEDIA
+        return "" if words == NO_MEDIA else f"it is {words}"
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
