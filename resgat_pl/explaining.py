@@ -21,13 +21,14 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_folder
 from resgat_pl.data.room import is_refusal, not_stored, storing
 from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
-from resgat_pl.media import FaceFinder, Medium, cutting_of, find_media, safe_names
+from resgat_pl.media import FaceFinder, cutting_of, safe_names
+from resgat_pl.media_search import Medium, Search, describe, search_media
 from resgat_pl.report.document import SCHEMA, Document, to_json
 from resgat_pl.report.examine import Examiner
 from resgat_pl.report.html import write_html
 from resgat_pl.report.methods import DEFAULT, choose
 from resgat_pl.report.pictures import write_overlays, write_sheet
-from resgat_pl.report.summary import SCORES, Row, Summary
+from resgat_pl.report.summary import LEFT_OUT, SCORES, Row, Summary, write_left_out
 from resgat_pl.report.verdict import Judgement
 from resgat_pl.scoring import Detector
 from resgat_pl.terminal import printable
@@ -55,8 +56,9 @@ def explain(
 
     Faces are found, followed through a video, and cut out as the checkpoint's training crops were. A video's score is
     the mean over a face's frames and the maximum over its faces. For every file there is a folder with report.html,
-    report.json (documented in resgat_pl.report.document) and faces.png; scores.csv has one row a file. The same
-    command continues an interrupted run; files that failed are tried again. One command at a time writes to a folder.
+    report.json (documented in resgat_pl.report.document) and faces.png; scores.csv has one row a file. Files in
+    folders that are no media are counted, and listed in not_looked_at.csv with the reason. The same command continues
+    an interrupted run; files that failed are tried again. One command at a time writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
@@ -81,7 +83,7 @@ def explain(
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     require_folder(out, "--out")
     chosen = choose(methods)
-    found = find_media(media)
+    found = search_media(media)
     weights = Detector.load(checkpoint)
     cutting, assumed = cutting_of(weights.provenance)
     if detector is not None:
@@ -134,7 +136,8 @@ class _Work:
     html: bool
     overlays: bool
 
-    def run(self, media: Sequence[Medium]) -> str:
+    def run(self, search: Search) -> str:
+        media = search.media
         summary = Summary(self.out, self._settings())
         todo = [medium for medium in media if not summary.is_done(medium.name, _size(medium))]
         summary.forget([medium.name for medium in todo])
@@ -150,7 +153,8 @@ class _Work:
                 rows.append(row)
                 summary.add(row)
                 bar.update()
-        return self._tell(rows, [summary.done[m.name]["status"] for m in media if m.name in summary.done])
+        write_left_out(self.out, search.left_out)
+        return self._tell(rows, [summary.done[m.name]["status"] for m in media if m.name in summary.done], search)
 
     def _settings(self) -> dict[str, object]:
         """What a run must have in common with the one it continues; names are those of the options."""
@@ -216,7 +220,7 @@ class _Work:
             error="",
         )
 
-    def _tell(self, rows: Sequence[Row], earlier: Sequence[str]) -> str:
+    def _tell(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
         """Say what came of it.
 
         Raises:
@@ -233,6 +237,8 @@ class _Work:
         total += f", {counts['no face']} without a face" if counts["no face"] else ""
         total += f", {counts['failed']} could not be read" if counts["failed"] else ""
         total += f", {len(earlier)} of them earlier" if earlier else ""
+        if search.left_out:
+            total += f", {describe(search.left_out)} (all in {self.out / LEFT_OUT})"
         table = self.out / SCORES
         failed = [row.error for row in rows if row.status == "failed"]
         if not counts["scored"]:
@@ -247,6 +253,10 @@ class _Work:
                 f"{len(failed)} of {len(statuses)} files could not be read, first: {failed[0]}. See the column error "
                 f"of {table}; the same command tries them again."
             )
+        if lost := [entry for entry in search.left_out if entry.is_lost]:
+            tqdm.write(printable("\n".join(lines)))
+            more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise SomeMediaError(f"{lost[0].name} {lost[0].reason}: what is in it was not looked at{more}.")
         return "\n".join(lines)
 
 

@@ -1,14 +1,13 @@
-"""A user's own images and videos: which files there are, and the faces in them, cut out as for training."""
+"""The faces in a user's own images and videos, cut out as for training."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, track_faces
-from resgat_pl.data.frames import DECODER_ERRORS, MOST_PIXELS, Frame, Media, read_image
-from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from resgat_pl.data.frames import Frame, Media
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import DatasetNotFoundError, ManifestError, MediaError, WeightsError
+from resgat_pl.data.video import DECODER_ERRORS
+from resgat_pl.errors import ManifestError, MediaError, WeightsError
+from resgat_pl.media_search import Medium, find_media
 
-_IMAGES: Final = IMAGE_SUFFIXES
-_VIDEOS: Final = VIDEO_SUFFIXES | {"mpg", "mpeg", "wmv", "3gp", "ts", "flv", "ogv"}
+__all__ = ["FaceFinder", "FoundFaces", "Medium", "Shot", "cutting_of", "find_faces", "find_media", "safe_names"]
 
 _RANGES: Final = {
     "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
@@ -33,20 +32,6 @@ _RANGES: Final = {
     "min_score": (0.0, 1.0),
 }
 """Smallest and largest settings that a checkpoint can name."""
-
-
-class Medium(NamedTuple):
-    """One file to judge.
-
-    Attributes:
-        path: Where it is.
-        name: As the user named it: the argument itself, or the argument and the path below it.
-        kind: What it is to be read as.
-    """
-
-    path: Path
-    name: str
-    kind: Literal["image", "video"]
 
 
 class Shot(NamedTuple):
@@ -84,34 +69,6 @@ class FoundFaces:
     sampled: int
     tracks: list[list[Shot]]
     notes: list[str]
-
-
-def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
-    """The files that a user named: images and videos, and those in folders, also in folders below them.
-
-    A file that is named is taken whatever its suffix, one in a folder if its suffix is that of an image or video;
-    hidden files are passed over. Each file is taken once.
-
-    Raises:
-        DatasetNotFoundError: Something does not exist, or a folder holds no image and no video.
-    """
-    found: dict[Path, Medium] = {}
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            below = [Medium(file, str(file), kind) for file in _walk(path) if (kind := _kind(file)) is not None]
-            if not below:
-                raise DatasetNotFoundError(
-                    f"The folder {path} holds no image and no video (looked for {', '.join(sorted(_IMAGES | _VIDEOS))},"
-                    " also in folders below). Name another folder, or the files themselves."
-                )
-        elif path.exists():
-            below = [Medium(path, str(argument), _kind(path) or _guess(path))]
-        else:
-            raise DatasetNotFoundError(f"{path} does not exist. Name images, videos, or folders of them.")
-        for medium in below:
-            found.setdefault(Path(os.path.realpath(medium.path)), medium)  # unlike resolve, ends in a loop of links
-    return list(found.values())
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
@@ -185,9 +142,11 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     detected: list[list[Face]] = []
     cuts: list[dict[int, Shot]] = []
     size = (0, 0)
-    notes = []
-    frames, total, wanted = _open(medium, extraction)
+    media = Media([medium.path], "video" if medium.kind == "video" else "frames")
     try:
+        frames = media.read(extraction.sample(media))
+        if medium.kind == "image":
+            frames = (frame._replace(number=0) for frame in frames)  # a name such as 0007.png numbers nothing here
         for frame in frames:
             size = (frame.image.shape[1], frame.image.shape[0])
             time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
@@ -197,8 +156,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
     except DECODER_ERRORS as error:
         raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
-    if len(times) < wanted:
-        notes.append(f"Only {len(times)} of {wanted} frames could be decoded: the file breaks off or is damaged.")
+    notes = media.notes
     tracks = track_faces(detected, most)
     if not tracks and any(detected):
         tracks = track_faces(detected, most, min_presence=0.0)
@@ -210,7 +168,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             "largest faces (--faces)."
         )
     shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
-    return FoundFaces(size, total, len(times), shots, notes)
+    return FoundFaces(size, len(media.indices), len(times), shots, notes)
 
 
 class FaceFinder:
@@ -279,37 +237,6 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     except (KeyError, ManifestError):
         return {}
     return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _kind(path: Path) -> Literal["image", "video"] | None:
-    suffix = path.suffix.lower().removeprefix(".")
-    return "image" if suffix in _IMAGES else "video" if suffix in _VIDEOS else None
-
-
-def _guess(path: Path) -> Literal["image", "video"]:
-    """Of a file whose suffix says nothing."""
-    if not path.is_file():  # a pipe would be read for ever
-        return "video"
-    try:
-        return "image" if cv2.haveImageReader(str(path)) else "video"
-    except cv2.error:
-        return "video"
-
-
-def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int, int]:
-    """The sampled frames, the number of frames there are, and of those asked for."""
-    if medium.kind == "image":
-        image = read_image(medium.path, MOST_PIXELS)
-        return iter([Frame(0, float("nan"), image)]), 1, 1
-    media = Media([medium.path], "video")
-    chosen = extraction.sample(media)
-    return media.read(chosen), len(media.indices), len(chosen)
 
 
 def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:

@@ -314,7 +314,7 @@ def test_without_reports_a_killed_run_continues(
         assert (row["verdict"], row["status"], row["faces"]) == tuple(
             done.rows[name][key] for key in ("verdict", "status", "faces")
         )
-    assert sorted(path.name for path in out.iterdir()) == ["scores.csv", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["not_looked_at.csv", "scores.csv", "settings.json"]
     calls[:] = ["done"] * 3
     assert ask(*request) == 1  # the broken ones are tried again, nothing else
     assert calls == ["done"] * 3

@@ -41,7 +41,7 @@ from resgat_pl.data.faces import (
     touches,
     track_faces,
 )
-from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.witness import Picture, Witness, add_note
@@ -96,7 +96,7 @@ class Extraction:
 
     def sample(self, media: Media) -> NDArray[np.int64]:
         """Numbers of the frames to take of a video."""
-        return media.indices[sample_indices(len(media.indices), self.frames, self.every)]
+        return media.sample(self.frames, self.every)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -164,6 +164,8 @@ def cut_video(
         yield from witness.masks(rows, extraction.size, report)
         witness.testify(rows, report)
         _name_kin(record, rows, report)
+        for note in media.notes:
+            add_note(report, note)
     except ResGATError as error:
         report["skipped"] = str(error)
         rows = []

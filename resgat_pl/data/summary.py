@@ -113,7 +113,7 @@ class Summary:
         lines += [f"  {line}" for line in self.people]
         for title, entries in (
             ("skipped", [f"{key}: {reason}" for key, reason in self.skipped.items()]),
-            ("incomplete", [f"{key}: {note}" for key, note in self.notes.items()]),
+            ("with remarks", [f"{key}: {note}" for key, note in self.notes.items()]),
             ("problems of the data set", self.problems),
         ):
             if entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,12 @@ from resgat_pl import __version__
 from resgat_pl.data.locking import LOCK_NAME
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ConfigError
+from resgat_pl.media_search import LeftOut
 from resgat_pl.versions import WRITER, check_version
 
 SCORES: Final = "scores.csv"
+LEFT_OUT: Final = "not_looked_at.csv"
+"""Files that were given and are no rows of the table, with the reason; absent where there are none."""
 SETTINGS: Final = "settings.json"
 """What was asked for; a folder is continued only with the same."""
 
@@ -118,6 +121,18 @@ class Summary:
         values = {name: "" if value is None else value for name, value in asdict(row).items()}
         csv.DictWriter(self._file, COLUMNS, lineterminator="\n").writerow(values)
         self._file.flush()
+
+
+def write_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
+    """Write what is not in the table beside it; remove what an earlier run wrote where nothing is left out now."""
+    if not left_out:
+        (folder / LEFT_OUT).unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "reason"))
+    writer.writerows((entry.name, entry.reason) for entry in left_out)
+    write_atomic(folder / LEFT_OUT, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:

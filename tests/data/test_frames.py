@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resgat_pl.data.frames import Media, read_image, sample_indices
+from resgat_pl.data.video import VideoFile
 from resgat_pl.errors import MediaError
 
 
@@ -58,7 +59,6 @@ def test_reads_the_frames_asked_for(tmp_path: Path) -> None:
 
 def test_opens_the_file_once_per_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / "a.mp4")
-    media = Media([tmp_path / "a.mp4"], "video")
     opened = []
     real = av.open
 
@@ -67,9 +67,12 @@ def test_opens_the_file_once_per_read(tmp_path: Path, monkeypatch: pytest.Monkey
         opened.append(container)
         return container
 
-    monkeypatch.setattr("resgat_pl.data.frames.av.open", counting)
-    list(media.read(range(0, 30, 3)))
-    assert len(opened) == 2  # once for the time stamps, once to decode; not once a frame
+    monkeypatch.setattr(av, "open", counting)
+    media = Media([tmp_path / "a.mp4"], "video")
+    assert len(opened) == 1  # for the time stamps
+    for times in (2, 3):
+        list(media.read(range(0, 30, 3)))
+        assert len(opened) == times  # to decode; not once a frame
 
 
 def test_a_video_that_breaks_off_gives_what_there_is(tmp_path: Path) -> None:
@@ -151,8 +154,6 @@ def test_leaving_frames_out_changes_nothing(options: dict[str, str], tmp_path: P
 
 def test_fewer_frames_are_decoded_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortcut is taken at all: without it, nothing is left to read the frames."""
-    from resgat_pl.data import frames as module
-
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -161,7 +162,7 @@ def test_fewer_frames_are_decoded_than_there_are(tmp_path: Path, monkeypatch: py
             image = np.full((64, 64, 3), 5 * number, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    monkeypatch.setattr(module, "_decode_all", lambda source, wanted: iter(()))
+    monkeypatch.setattr(VideoFile, "_decode_all", lambda file, wanted: iter(()))
     assert [frame.number for frame in Media([path], "video").read([3, 20, 37])] == [3, 20, 37]
 
 
@@ -186,7 +187,7 @@ def test_what_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(MediaError, match=r"a\.png: is too large: 40x30 px, at most 1,199 pixels"):
         read_image(tmp_path / "a.png", 1199)
     write_video(tmp_path / "a.mp4", frames=2)
-    monkeypatch.setattr("resgat_pl.data.frames._check_size.__defaults__", (96 * 64 - 1,))
+    monkeypatch.setattr("resgat_pl.data.images.check_size.__defaults__", (96 * 64 - 1,))
     with pytest.raises(MediaError, match=r"a\.mp4: is too large: 96x64 px"):
         Media([tmp_path / "a.mp4"], "video")
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from resgat_pl.data.locations import absolute, listing, locate, read_bytes, refresh
+from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.types import FAKE, REAL, VideoRecord
 
-VIDEO_SUFFIXES = frozenset({"mp4", "avi", "mov", "mkv", "webm", "m4v"})
-IMAGE_SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff"})
+_DESCRIPTIONS = frozenset({"csv", "json", "md", "npy", "txt"})
+"""Suffixes of what data sets themselves put beside their videos: labels, landmarks, terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Layout(ABC):
         """List the videos under ``root``.
 
         Symbolic links are followed, but only to the depth the layout knows, so that a loop of links ends. Hidden
-        files and files that are not media are ignored. Files are known by name only: nothing is opened.
+        files are ignored, others that are not media are counted. Files are known by name only: nothing is opened.
 
         Raises:
             DatasetNotFoundError: The root is missing, empty, of another layout, or holds no video at all.
@@ -114,6 +115,8 @@ class Layout(ABC):
                 + " ".join(f"{line}." for line in problems)
             )
             raise DatasetNotFoundError(msg.rstrip())
+        if others := _not_media(unique.values()):
+            problems.append(others)
         labels = {record.label for record in unique.values()}
         problems += [
             f"no {word} video found" for label, word in ((REAL, "real"), (FAKE, "fake")) if label not in labels
@@ -147,6 +150,23 @@ class Layout(ABC):
             for name in names
             if name in self.published or (name, compression) in found
         ]
+
+
+def _not_media(records: Iterable[VideoRecord]) -> str:
+    """A line on the files beside the videos that are none by their suffix; empty if there are none."""
+    folders = {file.parent for record in records for file in record.files[:1]}
+    found = [
+        folder / name
+        for folder in sorted(folders)
+        for name in entries(folder).files
+        if not is_video(name) and not is_image(name) and split_name(name)[1] not in _DESCRIPTIONS
+    ]
+    if not found:
+        return ""
+    suffixes = Counter(f".{split_name(path.name)[1]}" if path.suffix else "without one" for path in found)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
+    names = tally([f"{path.parent.name}/{path.name}" for path in found], "file")
+    return f"{names} beside the videos not looked at: not of a known image or video suffix ({kinds})"
 
 
 def _is_unicode(name: str) -> bool:
