@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.faces import (
     MTCNN,
     Face,
@@ -27,6 +28,7 @@ from resgat_pl.data.faces import (
     square_box,
     touches,
     track_faces,
+    with_looks,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
@@ -226,13 +228,19 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     keep = len(wanted) <= _FRAMES_IN_MEMORY
     kept: list[Frame] = []
     numbers: list[int] = []
+    times: list[float] = []
+    scenes: list[Scene] = []
     found: list[list[Face]] = []
     size = [0, 0]
     for frame in media.read(wanted):
         numbers.append(frame.number)
+        times.append(frame.time)
+        scenes.append(scene_of(frame.image))
         size = list(frame.image.shape[1::-1])
         faces = _detect(detector, frame, record)
-        found.append([f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)])
+        faces = [f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)]
+        # Crops made elsewhere are of one person, as their folder says.
+        found.append(faces if isinstance(detector, WholeFrame) else with_looks(frame.image, faces))
         keep = keep and len(wanted) * frame.image.nbytes <= _BYTES_IN_MEMORY
         if keep:
             kept.append(frame)
@@ -241,10 +249,12 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction) -> _Pla
     most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
     tracks = [
         {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
-        for track in track_faces(found, most)
+        for track in track_faces(found, most, times=times, scenes=scenes)
     ]
     if not tracks:
-        raise MediaError(f"{record.files[0]}: no face found in {len(numbers)} frames of {size[0]}x{size[1]} px")
+        seen, place = sum(map(bool, found)), f"{len(numbers)} frames of {size[0]}x{size[1]} px"
+        cause = f"faces in {seen} of {place}, none of them in two frames" if seen else f"no face found in {place}"
+        raise MediaError(f"{record.files[0]}: {cause}")
     return _Plan(tracks, size, kept if keep else None)
 
 
