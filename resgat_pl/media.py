@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
 from resgat_pl.data.frames import DECODER_ERRORS, MOST_PIXELS, Frame, Media, read_image
 from resgat_pl.data.layouts.base import IMAGE_SUFFIXES, VIDEO_SUFFIXES

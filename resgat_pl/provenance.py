@@ -28,6 +28,7 @@ from resgat_pl.data.leakage import declared
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.errors import LeakageError, WeightsError
 from resgat_pl.nn.weights import listed, read_file
+from resgat_pl.trained_on import MARK, faces_of, sets_of
 
 PROVENANCE: Final = "provenance"
 """Key of the provenance in a checkpoint and in a results file."""
@@ -39,6 +40,9 @@ _DATA_KINDS: Final[dict[str, type]] = {
     "extraction": dict,
     "protocol": dict,
     "counts": dict,
+    "sets": list,
+    "faces": dict,
+    MARK: str,
 }
 """Types of what is read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
@@ -89,7 +93,11 @@ def _git() -> dict[str, Any] | None:
 
 
 def of_data(data: FaceDataModule) -> dict[str, Any]:
-    """What was trained or tested on: hashes of manifest and splits, how crops were cut, protocol, counts of crops."""
+    """What was trained or tested on.
+
+    Hashes of manifest and splits, how crops were cut, protocol, counts of crops, and what the training split is made of
+    (``trained_on``).
+    """
     manifest = data.manifest
     counts = manifest.counts()
     return {
@@ -99,6 +107,9 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
         "extraction": manifest.info.get("extraction", {}),
         "protocol": manifest.info.get("protocol", {}),
         "counts": {split: count._asdict() for split, count in counts.items()},
+        "sets": sets_of(manifest),
+        "faces": faces_of(manifest),
+        **({MARK: manifest.info[MARK]} if MARK in manifest.info else {}),
     }
 
 

@@ -27,10 +27,10 @@ from resgat_pl.data.faces import (
     sharpness,
     square_box,
     touches,
-    track_faces,
     with_looks,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media, sample_indices
+from resgat_pl.data.tracking import track_faces
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import VideoRecord
 

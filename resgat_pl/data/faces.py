@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.data.appearance import Look, look_of
-from resgat_pl.data.tracking import track_faces as track_faces  # where its callers have always found it
+from resgat_pl.data.tracking import track_faces  # noqa: F401 - where its callers have always found it
 from resgat_pl.errors import WeightsError
 
 RGBImage = NDArray[np.uint8]
@@ -239,6 +239,25 @@ def crop(image: NDArray[np.uint8], box: NDArray[np.int32], size: int) -> NDArray
 def sharpness(image: RGBImage) -> float:
     """Variance of the Laplacian of the grey image (Pech-Pacheco et al. 2000); higher is sharper."""
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def turn_of(landmarks: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How faces are turned, from their landmarks.
+
+    Args:
+        landmarks: ``(n, 5, 2)`` in any unit.
+
+    Returns:
+        Roll, the angle between the line of the eyes and the horizontal, ``(n,)`` float64 in degrees, 0 to 180; and how
+        far the nose tip is from the middle of the eyes along that line, ``(n,)`` in distances of the eyes: near 0 from
+        the front, about 0.5 at a yaw of 45 degrees. NaN where landmarks are.
+    """
+    points = np.asarray(landmarks, np.float64)
+    across = points[:, 1] - points[:, 0]
+    apart = np.maximum((across**2).sum(axis=1), 1e-12)
+    roll = np.degrees(np.abs(np.arctan2(across[:, 1], across[:, 0])))
+    nose = points[:, 2] - (points[:, 0] + points[:, 1]) / 2
+    return roll, np.abs((nose * across).sum(axis=1)) / apart
 
 
 def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -21,7 +21,8 @@ const summary = (() => {
     ]
       .filter(Boolean)
       .join(" · ");
-    fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
+    const { trained_on: trained, fits } = doc.checkpoint;
+    fill("notes", ...doc.notes.map((note) => el("li", {}, note)), el("li", { id: "trained" }, trained));
     at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
       at("verdict-title").textContent = "No face found";
@@ -44,14 +45,20 @@ const summary = (() => {
       (decision.borderline
         ? " The threshold lies within the interval: other frames could have turned the verdict."
         : "") +
+      (doc.faces_found > doc.tracks.length
+        ? ` Of ${doc.faces_found} faces that were seen, ${doc.tracks.length} ${doc.tracks.length === 1 ? "was" : "were"} judged.`
+        : "") +
       (agree
         ? ""
         : ` Its score of ${decision.score.toFixed(2)} lies ${side} the threshold of ${decision.threshold.toFixed(2)}.`);
     const calibrated = doc.calibration.temperature !== null;
+    const [judged, found] = [doc.tracks.length, doc.faces_found];
+    const fewer = found > judged; // null is not
     fill(
       "chips",
       el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
-      el("li", {}, plural(doc.tracks.length, "face")),
+      el("li", { className: fewer ? "warn" : "" }, fewer ? `${judged} of ${found} faces judged` : plural(judged, "face")),
+      ...(fits ? [] : [el("li", { className: "warn" }, "Not trained on recordings, as far as is known")]),
     );
     place("gauge-mark", p);
     at("gauge-interval").hidden = !interval;
@@ -89,6 +96,7 @@ const summary = (() => {
         "Score",
         decision.score === null ? "" : `${decision.score.toFixed(3)} before calibration, compared with the threshold`,
       ],
+      ["Training", checkpoint.trained_on],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],
       ["Time", `${doc.seconds.toFixed(1)} s in all`],
       ["Seed", String(doc.seed)],
