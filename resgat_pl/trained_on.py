@@ -25,12 +25,11 @@ class TrainedOn(NamedTuple):
 
     Attributes:
         statement: One or two sentences.
-        fits: Whether nothing in it speaks against verdicts on recorded faces: false for made faces only, and where
-            it is unknown.
+        recordings: Whether it was trained on recorded faces: false for made ones only, None where it is unknown.
     """
 
     statement: str
-    fits: bool
+    recordings: bool | None
 
 
 def sets_of(manifest: Manifest) -> list[dict[str, Any]]:
@@ -81,7 +80,7 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
     sets = [entry for entry in data.get("sets") or [] if isinstance(entry, dict)]
     if not sets:
         why = "it carries no provenance" if not data else "it is of a version that did not record it"
-        return TrainedOn(f"Trained on: unknown. The checkpoint does not say, since {why}.", False)
+        return TrainedOn(f"Trained on: unknown. The checkpoint does not say, since {why}.", None)
     counts = _videos(sets)
     made = data.get(MARK)
     leaky = ", ".join(_short(kind) for kind in (provenance or {}).get("leaky") or [])
@@ -97,7 +96,7 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
         said = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."
     else:
         said = f"Trained on {counts}. Of other methods and other recordings nothing follows."
-    return TrainedOn(said + leaks, made not in {"drawn", "portraits", None})
+    return TrainedOn(said + leaks, None if made is None else made not in {"drawn", "portraits"})
 
 
 def faces_known(provenance: Mapping[str, Any] | None) -> dict[str, float]:

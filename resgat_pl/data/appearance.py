@@ -73,15 +73,19 @@ def look_of(image: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArr
     return Look(_gradients(grey), (colours / _COLOURS).astype(np.float32))
 
 
-def unlikeness(one: Sequence[Look], other: Sequence[Look]) -> float:
-    """How much the two most alike of two faces' looks differ: 0 for the same picture, see ``tracking`` for bounds."""
+def unlikenesses(one: Sequence[Look], other: Sequence[Look]) -> NDArray[np.float64]:
+    """How much each of some faces differs from each of others: ``(n, m)``, 0 for the same picture, see ``tracking``."""
     gradients, colours = (
-        np.linalg.norm(
-            np.stack([look[part] for look in one])[:, None] - np.stack([look[part] for look in other]), axis=2
-        )
-        for part in (0, 1)
+        np.sqrt(np.maximum(_squares(a)[:, None] + _squares(b) - 2 * a @ b.T, 0.0))
+        for a, b in ((np.stack([look[part] for look in looks]) for looks in (one, other)) for part in (0, 1))
     )
-    return float((gradients + _COLOUR_WEIGHT * colours).min())
+    found: NDArray[np.float64] = gradients.astype(np.float64) + _COLOUR_WEIGHT * colours
+    return found
+
+
+def unlikeness(one: Sequence[Look], other: Sequence[Look]) -> float:
+    """How much the two most alike of two faces' looks differ."""
+    return float(unlikenesses(one, other).min())
 
 
 def scene_of(image: NDArray[np.uint8]) -> Scene:
@@ -146,6 +150,11 @@ def _aligned(
     return np.asarray(
         cv2.warpAffine(part, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
+
+
+def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = (vectors**2).sum(axis=1)
+    return found
 
 
 def _gradients(grey: NDArray[np.float32]) -> NDArray[np.float32]:

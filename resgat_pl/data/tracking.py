@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.appearance import Look, Scene, may_be_cut, unlikeness
+from resgat_pl.data.appearance import Look, Scene, may_be_cut, unlikeness, unlikenesses
 
 if TYPE_CHECKING:
     from resgat_pl.data.faces import Face
 
 _ALIKE: Final = 0.95
 """Two looks that differ by less are one person's, wherever they are seen."""
-_CONTRADICTION: Final = 1.2
+_CONTRADICTION: Final = 1.15
 """Two looks that differ by more are two people's, even at one place of one shot."""
+_CHANGE: Final = 1.0
+"""Where the looks before and after differ by more on average, somebody else has taken the place: by a dissolve, or
+in a picture that stays the same around them."""
+_STEADY: Final = 0.85
+"""... unless they differ nearly as much, as a fraction of it, within the parts."""
 _SPEED: Final = 3.0
 """Face widths a second that a head moves at most."""
 _STEP: Final = 0.25
@@ -33,7 +38,8 @@ _GALLERY: Final = 12
 _NEW: Final = 0.4
 """Looks of a track that differ by less are not kept beside each other."""
 _MOST: Final = 200
-"""So many tracks, the longest, are compared with each other at the end."""
+"""So many tracks, the longest, or looks of one track are compared with each other at the end."""
+_LEAST: Final = 2
 _FEW: Final = 8
 """With fewer samples a face that is found in one of them is no false alarm."""
 
@@ -96,6 +102,7 @@ def follow_faces(
                 people.append(_Person())
             people[known.get(f, -1)].add(face, now, alone=len(faces) == 1, clock=clock)
     _rejoin(people)
+    people = [part for person in people for part in _parts(person)]
     people.sort(key=lambda person: -sum(_area(face.box) for face in person.seen.values()))
     return [[person.seen.get(now) for now in range(len(frames))] for person in people]
 
@@ -169,6 +176,28 @@ def _rejoin(people: list[_Person]) -> None:
             kept = (min(a, c), max(a, c))
             if kept in differ:
                 differ[kept] = min(differ[kept], gone)
+
+
+def _parts(person: _Person) -> list[_Person]:
+    """Divide a track where one person changes into another by steps too small for ``_Person.cost``."""
+    times = [now for now in sorted(person.seen) if person.seen[now].look is not None]
+    times = times[:: max(1, -(-len(times) // _MOST))]
+    if len(times) < 2 * _LEAST:
+        return [person]
+    differ = unlikenesses(*2 * [[look for now in times if (look := person.seen[now].look) is not None]])
+    best, place = 0.0, 0
+    for k in range(_LEAST, len(times) - _LEAST + 1):
+        across = float(differ[:k, k:].mean())
+        within = max(float(part.sum()) / (len(part) * (len(part) - 1)) for part in (differ[:k, :k], differ[k:, k:]))
+        if across > max(best, _CHANGE) and within < _STEADY * across:
+            best, place = across, k
+    if not place:
+        return [person]
+    first, second = (
+        _Person({now: face for now, face in person.seen.items() if (now >= times[place]) == later})
+        for later in (False, True)
+    )
+    return [*_parts(first), *_parts(second)]
 
 
 def _elapsed(clock: Sequence[float], last: int, now: int) -> float:

@@ -39,8 +39,8 @@ class Checkpoint:
         assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
         trained_on: Data sets, methods and number of videos that it was trained on, in words. Absent, like all fields
             with a default, from reports of earlier versions.
-        fits: False where the training was on made faces only or is unknown, so that nothing supports a verdict on
-            recorded faces.
+        recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
+            verdict on others; None where it is unknown.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Checkpoint:
     extraction: dict[str, Any]
     assumed: list[str]
     trained_on: str = "Trained on: unknown."
-    fits: bool = False
+    recordings: bool | None = None
 
 
 @dataclass(frozen=True)

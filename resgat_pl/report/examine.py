@@ -79,7 +79,7 @@ class Examiner:
             kept,
             self.assumed,
             trained_on=self.trained_on.statement,
-            fits=self.trained_on.fits,
+            recordings=self.trained_on.recordings,
         )
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:

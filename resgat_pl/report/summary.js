@@ -21,7 +21,7 @@ const summary = (() => {
     ]
       .filter(Boolean)
       .join(" · ");
-    const { trained_on: trained, fits } = doc.checkpoint;
+    const { trained_on: trained, recordings } = doc.checkpoint;
     fill("notes", ...doc.notes.map((note) => el("li", {}, note)), el("li", { id: "trained" }, trained));
     at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
@@ -58,7 +58,9 @@ const summary = (() => {
       "chips",
       el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
       el("li", { className: fewer ? "warn" : "" }, fewer ? `${judged} of ${found} faces judged` : plural(judged, "face")),
-      ...(fits ? [] : [el("li", { className: "warn" }, "Not trained on recordings, as far as is known")]),
+      ...(recordings
+        ? []
+        : [el("li", { className: "warn" }, recordings === false ? "Not trained on recordings" : "Training data unknown")]),
     );
     place("gauge-mark", p);
     at("gauge-interval").hidden = !interval;
