@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
 
 from resgat_pl.data.appearance import Look, Scene, may_be_cut, unlikeness, unlikenesses
 
@@ -23,11 +25,9 @@ _ALIKE: Final = 0.95
 """Two looks that differ by less are one person's, wherever they are seen."""
 _CONTRADICTION: Final = 1.15
 """Two looks that differ by more are two people's, even at one place of one shot."""
-_CHANGE: Final = 1.0
-"""Where the looks before and after differ by more on average, somebody else has taken the place: by a dissolve, or
-in a picture that stays the same around them."""
-_STEADY: Final = 0.85
-"""... unless they differ nearly as much, as a fraction of it, within the parts."""
+_CHANGE: Final = 1.1
+"""Groups of looks of one track that differ by more on average are two people: somebody took another's place in a
+dissolve, or in a picture that stays the same around them."""
 _SPEED: Final = 3.0
 """Face widths a second that a head moves at most."""
 _STEP: Final = 0.25
@@ -179,25 +179,28 @@ def _rejoin(people: list[_Person]) -> None:
 
 
 def _parts(person: _Person) -> list[_Person]:
-    """Divide a track where one person changes into another by steps too small for ``_Person.cost``."""
-    times = [now for now in sorted(person.seen) if person.seen[now].look is not None]
+    """Divide a track of several people, who came into it by steps too small for ``_Person.cost``.
+
+    Its looks are joined to groups as long as these differ by ``_CHANGE`` at most (average linkage, Sokal & Michener
+    1958). A single look that fits nowhere stays with the group it is closest to.
+    """
+    times = sorted(person.seen)
     times = times[:: max(1, -(-len(times) // _MOST))]
-    if len(times) < 2 * _LEAST:
+    looks = [look for now in times if (look := person.seen[now].look) is not None]
+    if len(looks) < max(len(times), 2 * _LEAST):
         return [person]
-    differ = unlikenesses(*2 * [[look for now in times if (look := person.seen[now].look) is not None]])
-    best, place = 0.0, 0
-    for k in range(_LEAST, len(times) - _LEAST + 1):
-        across = float(differ[:k, k:].mean())
-        within = max(float(part.sum()) / (len(part) * (len(part) - 1)) for part in (differ[:k, :k], differ[k:, k:]))
-        if across > max(best, _CHANGE) and within < _STEADY * across:
-            best, place = across, k
-    if not place:
+    differ = unlikenesses(looks, looks)
+    np.fill_diagonal(differ, 0.0)
+    group = fcluster(linkage(squareform(differ, checks=False), "average"), _CHANGE, "distance")
+    large = [number for number in np.unique(group) if (group == number).sum() >= _LEAST]
+    if len(large) < 2:
         return [person]
-    first, second = (
-        _Person({now: face for now, face in person.seen.items() if (now >= times[place]) == later})
-        for later in (False, True)
-    )
-    return [*_parts(first), *_parts(second)]
+    away = np.stack([differ[:, group == number].mean(axis=1) for number in large])
+    own = np.where(np.isin(group, large), np.searchsorted(large, group), away.argmin(axis=0))
+    parts = [_Person() for _ in large]
+    for now, face in person.seen.items():
+        parts[own[max(0, int(np.searchsorted(times, now, "right")) - 1)]].seen[now] = face
+    return parts
 
 
 def _elapsed(clock: Sequence[float], last: int, now: int) -> float:
