@@ -22,7 +22,8 @@ const summary = (() => {
       .filter(Boolean)
       .join(" · ");
     const { trained_on: trained, recordings } = doc.checkpoint;
-    fill("notes", ...doc.notes.map((note) => el("li", {}, note)), el("li", { id: "trained" }, trained));
+    fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
+    at("trained").textContent = trained;
     at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
       at("verdict-title").textContent = "No face found";
