@@ -67,7 +67,7 @@ def look_of(image: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArr
     face = _aligned(image, box, landmarks)
     if face is None:
         return None
-    grey = cv2.GaussianBlur(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
+    grey = cv2.GaussianBlur(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0).astype(np.float32)
     lab = cv2.cvtColor(face.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
     colours = cv2.resize(lab[:, :, 1:], (_COLOURS, _COLOURS), interpolation=cv2.INTER_AREA).ravel()
     return Look(_gradients(grey), (colours / _COLOURS).astype(np.float32))
@@ -170,5 +170,5 @@ def _gradients(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     cube = (found / (_SIDE // _CELLS) ** 2).reshape(_CELLS, _CELLS, _BINS).astype(np.float32)
     # Light differs over a face, so each cell is judged by its neighbourhood.
     around = np.sqrt(cv2.blur((cube**2).sum(axis=2), (3, 3)) + (_NOISE / 8) ** 2)
-    flat = np.minimum(cube / around[:, :, None], 0.6).ravel()
-    return (flat / max(float(np.linalg.norm(flat)), 1.0)).astype(np.float32)
+    flat: NDArray[np.float32] = np.minimum(cube / around[:, :, None], 0.6).ravel()
+    return flat / np.float32(max(float(np.linalg.norm(flat)), 1.0))
