@@ -26,6 +26,7 @@ from resgat_pl.media_search import Medium, Search, describe, search_media
 from resgat_pl.report.document import SCHEMA, Document, to_json
 from resgat_pl.report.examine import Examiner
 from resgat_pl.report.html import write_html
+from resgat_pl.report.limits import faces_judged
 from resgat_pl.report.methods import DEFAULT, choose
 from resgat_pl.report.pictures import write_overlays, write_sheet
 from resgat_pl.report.summary import LEFT_OUT, SCORES, Row, Summary, write_left_out
@@ -187,13 +188,21 @@ class _Work:
             tqdm.write(printable(traceback.format_exc()), file=sys.stderr)
             reason = f"{type(error).__name__}: {error}"
         taken = round(time.perf_counter() - started, 3)
-        return Row(medium.name, "failed", seconds=taken, bytes=_size(medium), error=" ".join(reason.split()))
+        return Row(
+            medium.name,
+            "failed",
+            seconds=taken,
+            bytes=_size(medium),
+            error=" ".join(reason.split()),
+            trained_on=self.examiner.trained_on.statement,
+        )
 
     def _judge(self, medium: Medium, folder: Path, started: float) -> Row:
         found = self.finder.find(medium)
         judged: Judgement | Document
         if self.html:
             judged = self.examiner.document(medium, found, started)
+            notes = judged.notes
             folder.mkdir(exist_ok=True)
             if judged.tracks:
                 write_sheet(judged, folder / "faces.png")
@@ -203,6 +212,7 @@ class _Work:
             write_atomic(folder / "report.json", to_json(judged).encode())  # last: it says that the rest is there
         else:
             judged = self.examiner.score(medium, found)
+            notes = self.examiner.notes(medium, found, judged)
         low, high = judged.interval or (None, None)
         return Row(
             file=medium.name,
@@ -218,6 +228,9 @@ class _Work:
             bytes=_size(medium),
             report=folder.name if self.html else "",
             error="",
+            faces_found=len(found.tracks) + len(found.unjudged),
+            notes=" | ".join(notes),
+            trained_on=self.examiner.trained_on.statement,
         )
 
     def _tell(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
@@ -228,7 +241,7 @@ class _Work:
             SomeMediaError: Some could not be read.
         """
         known = "" if self.examiner.detector.temperature is not None else ", uncalibrated"
-        lines = [_line(row, self.out, known) for row in rows[:_TOLD]]
+        lines = [line for row in rows[:_TOLD] for line in _lines(row, self.out, known, self.examiner.assumed)]
         if len(rows) > _TOLD:
             lines.append(f"… and {len(rows) - _TOLD} more")
         statuses = [*earlier, *(row.status for row in rows)]
@@ -246,7 +259,7 @@ class _Work:
                 failed[0] if failed else "no face was found; are they upright, and an eighth of the picture or larger?"
             )
             raise MediaError(f"Nothing could be judged ({total}): {cause} See {table}.")
-        lines.append(f"{total}. Table: {table}")
+        lines += [*self.examiner.assumed, self.examiner.trained_on.statement, f"{total}. Table: {table}"]
         if failed:
             tqdm.write(printable("\n".join(lines)))
             raise SomeMediaError(
@@ -260,14 +273,20 @@ class _Work:
         return "\n".join(lines)
 
 
-def _line(row: Row, out: Path, known: str) -> str:
+def _lines(row: Row, out: Path, known: str, assumed: Sequence[str]) -> list[str]:
+    """What is said of one file; ``assumed`` is said once for all."""
     if row.status == "failed":
-        return f"{row.file}: failed: {row.error}"
+        return [f"{row.file}: failed: {row.error}"]
     where = f"  → {out / row.report / 'report.html'}" if row.report else ""
+    notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in assumed]
     if row.probability is None:
-        return f"{row.file}: no face found in {row.frames} frames{where}"
+        return [f"{row.file}: no face found in {row.frames} frames{where}", *notes]
     between = "" if row.low is None else f" [{row.low:.2f}, {row.high:.2f}]"
-    return f"{row.file}: {row.verdict}, probability of fake {row.probability:.2f}{between}{known}{where}"
+    judged = faces_judged(row.faces, row.faces_found)
+    return [
+        f"{row.file}: {row.verdict}, probability of fake {row.probability:.2f}{between}{known}, {judged}{where}",
+        *notes,
+    ]
 
 
 def _size(medium: Medium) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, track_faces
+from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
 from resgat_pl.data.frames import Frame, Media
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.video import DECODER_ERRORS
 from resgat_pl.errors import ManifestError, MediaError, WeightsError
 from resgat_pl.media_search import Medium, find_media
@@ -52,6 +54,24 @@ class Shot(NamedTuple):
     image: NDArray[np.uint8]
 
 
+class Unjudged(NamedTuple):
+    """A face that was seen and is not judged.
+
+    Attributes:
+        frames: Number of sampled frames in which it was found.
+        first: Seconds from the start of the first of them; None where unknown.
+        last: Of the last.
+        side: The longer side of its box in px, the largest.
+        glimpse: Whether it was left out as found in a single frame, as false alarms are; else there were larger ones.
+    """
+
+    frames: int
+    first: float | None
+    last: float | None
+    side: float
+    glimpse: bool
+
+
 @dataclass(frozen=True)
 class FoundFaces:
     """The faces of one file.
@@ -60,8 +80,9 @@ class FoundFaces:
         size: Width and height of the upright frames in px.
         total: Frames in the file.
         sampled: Frames that were searched.
-        tracks: One face over time each, the largest first; empty where there is none.
+        tracks: One person over time each, the largest first; empty where there is none.
         notes: What was unusual.
+        unjudged: Everybody else who was seen, the largest first.
     """
 
     size: tuple[int, int]
@@ -69,6 +90,7 @@ class FoundFaces:
     sampled: int
     tracks: list[list[Shot]]
     notes: list[str]
+    unjudged: list[Unjudged] = field(default_factory=list)
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
@@ -127,6 +149,9 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
 def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     """Decode a file, find the faces in its sampled frames, follow them, and cut them out as ``extract`` does.
 
+    Whoever is found in two frames is kept, however short that is of the file; who is found in one is left out as a
+    likely false alarm if there are others (and 8 frames or more).
+
     Only the crops are kept, not the frames, so memory grows by 150 kB a face and frame (224 px).
 
     Args:
@@ -141,6 +166,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     times: list[tuple[int, float | None]] = []
     detected: list[list[Face]] = []
     cuts: list[dict[int, Shot]] = []
+    scenes: list[Scene] = []
     size = (0, 0)
     media = Media([medium.path], "video" if medium.kind == "video" else "frames")
     try:
@@ -151,24 +177,25 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             size = (frame.image.shape[1], frame.image.shape[0])
             time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
             faces = [f for f in detector.detect(frame.image) if touches(_box(f, extraction), size)]
+            if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
+                faces = with_looks(frame.image, faces)
+            scenes.append(scene_of(frame.image))
             times.append((frame.number, time))
             detected.append(faces)
             cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
     except DECODER_ERRORS as error:
         raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
     notes = media.notes
-    tracks = track_faces(detected, most)
-    if not tracks and any(detected):
-        tracks = track_faces(detected, most, min_presence=0.0)
-        notes.append("No face was found in a quarter of the frames or more; faces of fewer frames are shown.")
-    kept = sum(face is not None for track in tracks for face in track)
-    if left := sum(map(len, detected)) - kept:
-        notes.append(
-            f"{left} of {left + kept} detections are not shown: seen in too few frames, or smaller than the {most} "
-            "largest faces (--faces)."
-        )
+    clock = [float("nan") if time is None else time for _, time in times]
+    everybody = follow_faces(detected, clock, scenes)
+    lasting = [track for track in everybody if is_lasting(track)]
+    if everybody and not lasting:
+        notes.append("No face was found in two frames; those of single frames are judged, and may be false alarms.")
+    tracks = (lasting or everybody)[:most]
+    others = [track for track in everybody if not any(track is kept for kept in tracks)]
     shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
-    return FoundFaces(size, len(media.indices), len(times), shots, notes)
+    unjudged = [_unjudged(track, times, glimpse=bool(lasting) and not is_lasting(track)) for track in others]
+    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
 
 
 class FaceFinder:
@@ -237,6 +264,12 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     except (KeyError, ManifestError):
         return {}
     return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
+
+
+def _unjudged(track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], glimpse: bool) -> Unjudged:
+    seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
+    side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
+    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, glimpse)
 
 
 def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:

@@ -23,6 +23,7 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.people import unknown_in
 from resgat_pl.errors import WeightsError
 from resgat_pl.nn.weights import read_file
+from resgat_pl.trained_on import MARK, faces_of, sets_of
 from resgat_pl.unseen import REMEMBERED, check_unseen, joined, people_unknown, remembered, video_hashes
 
 __all__ = ["PROVENANCE", "RunProvenance", "check_unseen", "environment", "of_data", "provenance_of", "video_hashes"]
@@ -38,6 +39,9 @@ _DATA_KINDS: Final[dict[str, type]] = {
     "protocol": dict,
     "counts": dict,
     "people_unknown": dict,
+    "sets": list,
+    "faces": dict,
+    MARK: str,
 }
 """Types of what is read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
@@ -88,7 +92,11 @@ def _git() -> dict[str, Any] | None:
 
 
 def of_data(data: FaceDataModule) -> dict[str, Any]:
-    """What was trained or tested on: hashes of manifest and splits, how crops were cut, protocol, counts of crops."""
+    """What was trained or tested on.
+
+    Hashes of manifest and splits, how crops were cut, protocol, counts of crops, and what the training split is made of
+    (``trained_on``).
+    """
     manifest = data.manifest
     counts = manifest.counts()
     return {
@@ -99,6 +107,9 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
         "protocol": manifest.info.get("protocol", {}),
         "counts": {split: count._asdict() for split, count in counts.items()},
         "people_unknown": unknown_in(manifest),
+        "sets": sets_of(manifest),
+        "faces": faces_of(manifest),
+        **({MARK: manifest.info[MARK]} if MARK in manifest.info else {}),
     }
 
 

@@ -30,6 +30,7 @@ from resgat_pl.data.aligning import (
     read_ahead,
     rows_of,
 )
+from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.faces import (
     MTCNN,
     Face,
@@ -39,11 +40,12 @@ from resgat_pl.data.faces import (
     sharpness,
     square_box,
     touches,
-    track_faces,
+    with_looks,
 )
 from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.pairing import Agreement
+from resgat_pl.data.tracking import track_faces
 from resgat_pl.data.witness import Picture, Witness, add_note
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import REAL, VideoRecord
@@ -252,13 +254,19 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent:
     keep = len(wanted) <= MOST_FRAMES
     kept: list[Frame] = []
     numbers: list[int] = []
+    times: list[float] = []
+    scenes: list[Scene] = []
     found: list[list[Face]] = []
     size = [0, 0]
     for frame in media.read(wanted):
         numbers.append(frame.number)
+        times.append(frame.time)
+        scenes.append(scene_of(frame.image))
         size = list(frame.image.shape[1::-1])
         faces = _detect(detector, frame, record)
-        found.append([f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)])
+        faces = [f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)]
+        # Crops made elsewhere are of one person, as their folder says.
+        found.append(faces if isinstance(detector, WholeFrame) else with_looks(frame.image, faces))
         keep = keep and len(wanted) * frame.image.nbytes <= MOST_BYTES
         if keep:
             kept.append(frame)
@@ -266,10 +274,12 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent:
             kept.clear()
     tracks = {
         place: {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
-        for place, track in enumerate(track_faces(found, _ALL))
+        for place, track in enumerate(track_faces(found, _ALL, times=times, scenes=scenes))
     }
     if not tracks:
-        raise MediaError(f"{record.files[0]}: no face found in {len(numbers)} frames of {size[0]}x{size[1]} px")
+        seen, where = sum(map(bool, found)), f"{len(numbers)} frames of {size[0]}x{size[1]} px"
+        cause = f"faces in {seen} of {where}, none of them in two frames" if seen else f"no face found in {where}"
+        raise MediaError(f"{record.files[0]}: {cause}")
     if record.label == REAL:
         recent.keep(record, kept if keep else None)
     return Plan(tracks, size, kept if keep else None, [], len(wanted))

@@ -53,6 +53,7 @@ from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits
+from resgat_pl.data.synthetic import made_by_synth
 from resgat_pl.data.work import (
     Family,
     Job,
@@ -184,8 +185,8 @@ def extract(
                 sweep(out)  # what a killed worker of a cluster left
                 if stored.store == "shards":
                     pack(out, requests, shard_megabytes)
-                notes = {"people": noted(chosen)}
-                return _finish(out, list(records), requests, extraction, notes, index.problems, split or StrictSplit())
+                info = {**_info(root, requests, extraction), "people": noted(chosen)}
+                return _finish(out, list(records), info, index.problems, split or StrictSplit())
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -268,12 +269,19 @@ def _has_crops(fragment: Path | None) -> bool:
     return fragment is not None and pq.read_metadata(readable(fragment)).num_rows > 0
 
 
+def _info(root: Path, requests: dict[str, str], extraction: Extraction) -> dict[str, Any]:
+    """What the manifest says of itself."""
+    return {
+        "request": digest(sorted(requests.items())),
+        "extraction": extraction.spec,
+        "synthetic": made_by_synth(root),
+    }
+
+
 def _finish(
     out: Path,
     keys: Sequence[str],
-    requests: dict[str, str],
-    extraction: Extraction,
-    notes: dict[str, Any],
+    info: dict[str, Any],
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
@@ -282,7 +290,6 @@ def _finish(
         read_fragment(pa.BufferReader(_data(found)), path) for found, path in zip(read_many(paths), paths, strict=True)
     ]
     reports = [read_report(table.schema.metadata) for table in tables]
-    info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec, **notes}
     manifest = merge_fragments(out, tables, info)
     summary = Summary(
         manifest=out / MANIFEST_NAME,
@@ -317,7 +324,7 @@ def _finish(
         "skipped": summary.skipped,
         "notes": summary.notes,
         "problems": summary.problems,
-        "extraction": extraction.spec,
+        "extraction": info["extraction"],
     }
     write_atomic(out / "summary.json", json.dumps(document, indent=2, ensure_ascii=False).encode())
     return summary

@@ -1,4 +1,4 @@
-"""Face detection, tracking over time, and the square crop.
+"""Face detection and the square crop; ``tracking`` follows faces over time.
 
 Boxes are ``(x0, y0, x1, y1)`` in pixels of the source frame. Landmarks are five points ``(x, y)`` in the order left
 eye, right eye, nose tip, left and right corner of the mouth, *left as seen in the image*.
@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.appearance import Look, look_of
+from resgat_pl.data.tracking import track_faces  # noqa: F401 - where its callers have always found it
 from resgat_pl.errors import WeightsError
 
 RGBImage = NDArray[np.uint8]
@@ -28,11 +30,13 @@ class Face(NamedTuple):
         box: ``(4,)`` float32, x0, y0, x1, y1 in pixels; may reach beyond the frame.
         score: Confidence in [0, 1].
         landmarks: ``(5, 2)`` float32 in pixels; NaN where the detector gives none.
+        look: What it looks like, for telling people apart; None where it was not worked out (see ``with_looks``).
     """
 
     box: NDArray[np.float32]
     score: float
     landmarks: NDArray[np.float32]
+    look: Look | None = None
 
 
 class FaceDetector(ABC):
@@ -184,46 +188,9 @@ class WholeFrame(FaceDetector):
         return [Face(np.array([0, 0, width, height], np.float32), 1.0, np.full((5, 2), np.nan, np.float32))]
 
 
-def track_faces(frames: Sequence[list[Face]], max_tracks: int, min_presence: float = 0.25) -> list[list[Face | None]]:
-    """Join detections over the sampled frames of a video into tracks, one face each.
-
-    A detection continues the track whose last box it overlaps most (or lies nearest to, within one face width);
-    each track takes at most one detection a frame.
-
-    Args:
-        frames: Detections of each sampled frame, in time order.
-        max_tracks: Keep at most so many tracks, those with the largest summed face area.
-        min_presence: A track found in a smaller fraction of the frames is dropped as a false alarm.
-
-    Returns:
-        Tracks, largest first; each has one entry a frame, None where the face was not found.
-    """
-    tracks: list[list[Face | None]] = []
-    last: list[NDArray[np.float32]] = []
-    for index, faces in enumerate(frames):
-        pairs = sorted(
-            ((_affinity(box, face.box), t, f) for t, box in enumerate(last) for f, face in enumerate(faces)),
-            key=lambda pair: (-pair[0], pair[1], pair[2]),
-        )
-        taken_tracks: set[int] = set()
-        taken_faces: set[int] = set()
-        for affinity, t, f in pairs:
-            if affinity > 0 and t not in taken_tracks and f not in taken_faces:
-                tracks[t].append(faces[f])
-                last[t] = faces[f].box
-                taken_tracks.add(t)
-                taken_faces.add(f)
-        for t, track in enumerate(tracks):
-            if t not in taken_tracks:
-                track.append(None)
-        for f, face in enumerate(faces):
-            if f not in taken_faces:
-                tracks.append([None] * index + [face])
-                last.append(face.box)
-    least = max(1, int(np.ceil(min_presence * len(frames))))
-    kept = [track for track in tracks if sum(face is not None for face in track) >= least]
-    kept.sort(key=lambda track: -sum(_area(face.box) for face in track if face is not None))
-    return kept[:max_tracks]
+def with_looks(image: RGBImage, faces: Sequence[Face]) -> list[Face]:
+    """The faces of a frame with what they look like, by which people are told apart over time."""
+    return [face._replace(look=look_of(image, face.box, face.landmarks)) for face in faces]
 
 
 def square_box(box: NDArray[np.float32], margin: float) -> NDArray[np.int32]:
@@ -274,6 +241,25 @@ def sharpness(image: RGBImage) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
 
+def turn_of(landmarks: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How faces are turned, from their landmarks.
+
+    Args:
+        landmarks: ``(n, 5, 2)`` in any unit.
+
+    Returns:
+        Roll, the angle between the line of the eyes and the horizontal, ``(n,)`` float64 in degrees, 0 to 180; and how
+        far the nose tip is from the middle of the eyes along that line, ``(n,)`` in distances of the eyes: near 0 from
+        the front, about 0.5 at a yaw of 45 degrees. NaN where landmarks are.
+    """
+    points = np.asarray(landmarks, np.float64)
+    across = points[:, 1] - points[:, 0]
+    apart = np.maximum((across**2).sum(axis=1), 1e-12)
+    roll = np.degrees(np.abs(np.arctan2(across[:, 1], across[:, 0])))
+    nose = points[:, 2] - (points[:, 0] + points[:, 1]) / 2
+    return roll, np.abs((nose * across).sum(axis=1)) / apart
+
+
 def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
@@ -282,18 +268,3 @@ def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).astype(
         np.uint8, copy=False
     )
-
-
-def _area(box: NDArray[np.float32]) -> float:
-    return float(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]))
-
-
-def _affinity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """IoU plus a small term for nearness, 0 when the centres are more than one face width apart."""
-    width = max(float(a[2] - a[0]), float(b[2] - b[0]), 1e-6)
-    distance = float(np.hypot(*((a[:2] + a[2:]) / 2 - (b[:2] + b[2:]) / 2)))
-    if distance > width:
-        return 0.0
-    overlap = np.array([*np.maximum(a[:2], b[:2]), *np.minimum(a[2:], b[2:])], np.float32)
-    shared = _area(overlap) if (overlap[2:] > overlap[:2]).all() else 0.0
-    return shared / max(_area(a) + _area(b) - shared, 1e-6) + 1e-3 * (1 - distance / width) + 1e-9

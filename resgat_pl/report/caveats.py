@@ -39,5 +39,7 @@ def caveats(detector: Detector) -> list[str]:
             if detector.temperature is None
             else ["The probability is calibrated on validation data, and for their share of fakes only."]
         ),
-        "A verdict of a detector is no proof. Small, dark, turned or strongly compressed faces are judged less well.",
+        "A verdict of a detector is no proof. Small, dark, turned or strongly compressed faces are judged less well: "
+        "the notes beside the verdict name them by simple bounds, and a file without a note may be unlike the training "
+        "media in other ways.",
     ]

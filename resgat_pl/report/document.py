@@ -37,6 +37,10 @@ class Checkpoint:
         net: The network's arguments, ``ResGAT.config``.
         extraction: How its training crops were cut out, which is how faces are cut out here.
         assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
+        trained_on: Data sets, methods and number of videos that it was trained on, in words. Absent, like all fields
+            with a default, from reports of earlier versions.
+        recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
+            verdict on others; None where it is unknown.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Checkpoint:
     net: dict[str, Any]
     extraction: dict[str, Any]
     assumed: list[str]
+    trained_on: str = "Trained on: unknown."
+    recordings: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +219,7 @@ class Document:
         notes: What was unusual about this file, in words.
         caveats: What must be said wherever these maps are shown.
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
+        faces_found: Different faces seen, with those that were not judged, whom ``notes`` name; None where unknown.
     """
 
     schema: int
@@ -238,6 +245,7 @@ class Document:
     notes: list[str]
     caveats: list[str]
     seconds: float
+    faces_found: int | None = None
 
 
 def plain(value: Any) -> Any:

@@ -25,9 +25,11 @@ from resgat_pl.media import FoundFaces, Medium, Shot
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
+from resgat_pl.report.limits import is_brief, limits
 from resgat_pl.report.methods import Explained, about, is_shared, logits, run
 from resgat_pl.report.verdict import Judgement, calibration_of, judge
 from resgat_pl.scoring import Detector
+from resgat_pl.trained_on import TrainedOn, faces_known, trained_on
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
@@ -61,12 +63,23 @@ class Examiner:
         self.seed = seed
 
     @cached_property
+    def trained_on(self) -> TrainedOn:
+        """What is known of the detector's training."""
+        return trained_on(self.detector.provenance)
+
+    @cached_property
     def checkpoint(self) -> doc.Checkpoint:
         """The detector as documents name it."""
         spec = self.extraction.spec
         kept = {name: value for name, value in spec.items() if name not in {"frames", "every", "max_faces", "version"}}
         return doc.Checkpoint(
-            self.detector.path.name, fingerprint(self.detector.path), self.detector.net.config, kept, self.assumed
+            self.detector.path.name,
+            fingerprint(self.detector.path),
+            self.detector.net.config,
+            kept,
+            self.assumed,
+            trained_on=self.trained_on.statement,
+            recordings=self.trained_on.recordings,
         )
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
@@ -109,10 +122,22 @@ class Examiner:
             edge_index=grid.edge_index.tolist(),
             methods=[self._method(method, explained) for method in self.methods],
             tracks=[] if explained is None else self._tracks(found, explained, judgement),
-            notes=[*self.assumed, *found.notes, *self._notes(found, judgement)],
+            notes=self.notes(medium, found, judgement),
             caveats=caveats(self.detector),
             seconds=round(time.perf_counter() - started, 3),
+            faces_found=len(found.tracks) + len(found.unjudged),
         )
+
+    def notes(self, medium: Medium, found: FoundFaces, judgement: Judgement) -> list[str]:
+        """What was unusual about a file and what limits its verdict, in words."""
+        size = medium.path.stat().st_size if medium.path.is_file() else 0
+        known = faces_known(self.detector.provenance)
+        return [
+            *self.assumed,
+            *found.notes,
+            *limits(medium, found, self.extraction.margin, known, size),
+            *self._notes(found, judgement),
+        ]
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
@@ -136,12 +161,17 @@ class Examiner:
                 f"No face was found in {found.sampled} frames of {found.size[0]}×{found.size[1]} px, so there is "
                 "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
             ]
+        notes = []
+        fakes = [n for n, face in enumerate(judgement.faces) if face.score > judgement.decision.threshold]
+        if fakes and len(fakes) < len(found.tracks) and all(is_brief(found.tracks[n], found) for n in fakes):
+            which = " and ".join(f"face {n + 1} ({len(found.tracks[n])} of {found.sampled} frames)" for n in fakes)
+            notes.append(f"Fake rests on {which} alone; the faces that are seen for longer are judged real.")
         if (score > 0.5) != (judgement.verdict == "fake"):
-            return [
+            notes += [
                 f"The verdict follows the threshold {judgement.decision.threshold:.3g}; by 0.5, which the sentences "
                 "about faces follow, it would be the other one."
             ]
-        return []
+        return notes
 
     def _method(self, method: type[Explainer], explained: Explained | None) -> doc.Method:
         found = None if explained is None else explained.methods[method.__name__]

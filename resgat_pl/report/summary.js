@@ -21,7 +21,9 @@ const summary = (() => {
     ]
       .filter(Boolean)
       .join(" · ");
+    const { trained_on: trained, recordings } = doc.checkpoint;
     fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
+    at("trained").textContent = trained;
     at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
       at("verdict-title").textContent = "No face found";
@@ -44,14 +46,22 @@ const summary = (() => {
       (decision.borderline
         ? " The threshold lies within the interval: other frames could have turned the verdict."
         : "") +
+      (doc.faces_found > doc.tracks.length
+        ? ` Of ${doc.faces_found} faces that were seen, ${doc.tracks.length} ${doc.tracks.length === 1 ? "was" : "were"} judged.`
+        : "") +
       (agree
         ? ""
         : ` Its score of ${decision.score.toFixed(2)} lies ${side} the threshold of ${decision.threshold.toFixed(2)}.`);
     const calibrated = doc.calibration.temperature !== null;
+    const [judged, found] = [doc.tracks.length, doc.faces_found];
+    const fewer = found > judged; // null is not
     fill(
       "chips",
       el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
-      el("li", {}, plural(doc.tracks.length, "face")),
+      el("li", { className: fewer ? "warn" : "" }, fewer ? `${judged} of ${found} faces judged` : plural(judged, "face")),
+      ...(recordings
+        ? []
+        : [el("li", { className: "warn" }, recordings === false ? "Not trained on recordings" : "Training data unknown")]),
     );
     place("gauge-mark", p);
     at("gauge-interval").hidden = !interval;
@@ -89,6 +99,7 @@ const summary = (() => {
         "Score",
         decision.score === null ? "" : `${decision.score.toFixed(3)} before calibration, compared with the threshold`,
       ],
+      ["Training", checkpoint.trained_on],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],
       ["Time", `${doc.seconds.toFixed(1)} s in all`],
       ["Seed", String(doc.seed)],

@@ -43,6 +43,9 @@ class Row:
         bytes: Size of the file; another size means another file.
         report: Folder of its report, or empty.
         error: Why it failed.
+        faces_found: Different faces seen, also those that were not judged.
+        notes: What was unusual about the file and what limits its verdict; sentences, separated by " | ".
+        trained_on: What the detector was trained on.
     """
 
     file: str
@@ -58,9 +61,14 @@ class Row:
     bytes: int = 0
     report: str = ""
     error: str = ""
+    faces_found: int = 0
+    notes: str = ""
+    trained_on: str = ""
 
 
 COLUMNS: Final = tuple(entry.name for entry in fields(Row))
+_FIRST: Final = COLUMNS[: COLUMNS.index("error") + 1]
+"""Columns of the first tables, in which what limits a verdict was not noted."""
 
 
 class Summary:
@@ -168,10 +176,21 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    """Whole rows; a killed run may have left half a line."""
+    """Whole rows; a killed run may have left half a line.
+
+    Raises:
+        ConfigError: The table is of an earlier version, so that its rows lack what later ones have.
+    """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except FileNotFoundError:
         return []
+    if tuple(reader.fieldnames or ()) == _FIRST:
+        lacking = ", ".join(COLUMNS[len(_FIRST) :])
+        raise ConfigError(
+            f"{path} is of an earlier version and lacks the columns {lacking}: who was not judged in those files is "
+            "unknown. Name a new folder with --out."
+        )
     return [row for row in rows if set(row) == set(COLUMNS) and None not in row.values()]

@@ -131,6 +131,24 @@ def test_borderline_is_told(document: Make, visit: Open) -> None:
     assert "other frames" in text(page, "#verdict-text")
 
 
+@pytest.mark.parametrize(
+    ("recordings", "chip"),
+    [(True, ""), (False, "Not trained on recordings"), (None, "Training data unknown")],
+)
+def test_who_was_not_judged_and_what_it_was_trained_on_stand_beside_the_verdict(
+    document: Make, visit: Open, recordings: bool | None, chip: str
+) -> None:
+    made = document(faces=2, frames=2)
+    trained = replace(made.checkpoint, trained_on="Trained on <three> videos.", recordings=recordings)
+    page = visit(replace(made, checkpoint=trained, faces_found=3))
+    assert text(page, "#trained") == "Trained on <three> videos."
+    assert "2 of 3 faces judged" in text(page, "#chips")
+    assert "Of 3 faces that were seen, 2 were judged." in text(page, "#verdict-text")
+    assert "rained on recordings" in text(page, "#chips") or recordings is not False
+    assert chip in text(page, "#chips")
+    assert ("raining data" in text(page, "#chips")) == (recordings is None)
+
+
 def test_keys_step_through_the_frames(document: Make, visit: Open) -> None:
     made = document(frames=6)
     page = visit(made)

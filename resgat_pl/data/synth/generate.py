@@ -25,12 +25,11 @@ from resgat_pl.data.synth.encode import write_mask, write_video
 from resgat_pl.data.synth.forge import SUBTLE, forge
 from resgat_pl.data.synth.plan import METHOD_KINDS, MOST_FAKES, LayoutName, Plan, Shot, make_plan, people_of
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
+from resgat_pl.data.synthetic import RECORD, UNFINISHED
 from resgat_pl.errors import ConfigError
 
 SCHEMA: Final = 1
 """Version of ``synth.json`` and of the pictures; it goes up whenever the same request gives other bytes."""
-RECORD: Final = "synth.json"
-_UNFINISHED: Final = "synth.unfinished.json"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -171,7 +170,7 @@ def _is_there(out: Path, request: dict[str, object]) -> bool:
             msg = f"out: {out} holds another set (see {record}). Name another folder, or delete that one."
             raise ConfigError(msg)
         return True
-    if out.is_dir() and not (out / _UNFINISHED).is_file() and any(out.iterdir()):
+    if out.is_dir() and not (out / UNFINISHED).is_file() and any(out.iterdir()):
         msg = f"out: {out} is not empty and was not written by this command. Name a folder that is new or empty."
         raise ConfigError(msg)
     return False
@@ -191,7 +190,7 @@ def _clear(out: Path) -> None:
 
 def _begin(out: Path, request: dict[str, object]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / _UNFINISHED, {"schema": SCHEMA, "request": request})
+    _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
 
 
 def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
@@ -211,9 +210,9 @@ def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
         "methods": METHOD_KINDS if request["layout"] == "ffpp" else {},
         "fakes": fakes,
     }
-    _write_json(out / _UNFINISHED, record)
+    _write_json(out / UNFINISHED, record)
     # Only a complete set has the record: the rename is atomic.
-    (out / _UNFINISHED).replace(out / RECORD)
+    (out / UNFINISHED).replace(out / RECORD)
 
 
 def _write_json(path: Path, document: object) -> None:

@@ -1,0 +1,149 @@
+"""What a detector was trained on: counted when it is trained, and put into words beside its verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from resgat_pl.data.faces import turn_of
+from resgat_pl.data.manifest import Manifest
+from resgat_pl.types import FAKE
+
+MARK: Final = "synthetic"
+"""Key of ``Manifest.info`` that says who is in the videos, see ``data.synthetic.made_by_synth``."""
+_MOST_ROWS: Final = 100_000
+_MOST_TEXT: Final = 60
+
+
+class TrainedOn(NamedTuple):
+    """What is known of a detector's training.
+
+    Attributes:
+        statement: One or two sentences.
+        recordings: Whether it was trained on recorded faces: false for made ones only, None where it is unknown.
+    """
+
+    statement: str
+    recordings: bool | None
+
+
+def sets_of(manifest: Manifest) -> list[dict[str, Any]]:
+    """The videos of the training split by data set, method, compression and label, with their number."""
+    videos = manifest.videos()
+    used = np.unique(manifest.video_codes[manifest.rows_of("train")]).tolist()
+    counts = Counter((v.dataset, v.method, v.compression, v.label) for v in (videos[place] for place in used))
+    return [
+        {"dataset": dataset, "method": method, "compression": compression, "label": label, "videos": count}
+        for (dataset, method, compression, label), count in sorted(counts.items())
+    ]
+
+
+def faces_of(manifest: Manifest) -> dict[str, float]:
+    """How small, blurred and turned the training split's faces are, by which new ones are called so.
+
+    Returns:
+        side: The first percentile of the longer side of the face's box, in px of the frame.
+        sharpness: The first percentile of ``faces.sharpness`` of the crop.
+        roll: The 99th percentile of the angle of the eyes to the horizontal, in degrees.
+        turn: The 99th percentile of ``faces.turn_of``. What is unknown is absent.
+    """
+    rows = manifest.rows_of("train")
+    rows = rows[:: max(1, -(-len(rows) // _MOST_ROWS))]
+    if not len(rows):
+        return {}
+    table = manifest.take(rows, ["box", "landmarks", "sharpness"])
+    found = {"sharpness": float(np.quantile(table["sharpness"].to_numpy(), 0.01))}
+    settings = manifest.info.get("extraction", {})
+    if settings.get("detector") != "WholeFrame" and settings.get("margin"):
+        boxes = _matrix(table["box"], 4)
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / float(settings["margin"])
+        found["side"] = float(np.quantile(sides, 0.01))
+    known = table["landmarks"].drop_null()
+    if len(known):
+        roll, turn = turn_of(_matrix(known, 10).reshape(-1, 5, 2))
+        found |= {"roll": float(np.quantile(roll, 0.99)), "turn": float(np.quantile(turn, 0.99))}
+    return {name: round(value, 4) for name, value in found.items() if np.isfinite(value)}
+
+
+def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
+    """Put what a checkpoint's provenance says of its training data into words.
+
+    Args:
+        provenance: The checkpoint's, which may be untrusted; None where it has none.
+    """
+    data = (provenance or {}).get("data") or {}
+    sets = [entry for entry in data.get("sets") or [] if isinstance(entry, dict)]
+    if not sets:
+        why = "it carries no provenance" if not data else "it is of a version that did not record it"
+        return TrainedOn(f"Trained on: unknown. The checkpoint does not say, since {why}.", None)
+    counts = _videos(sets)
+    made = data.get(MARK)
+    leaky = ", ".join(_short(kind) for kind in (provenance or {}).get("leaky") or [])
+    leaks = f" Its splits leak ({leaky}), so threshold and calibration rest on known material." if leaky else ""
+    if made == "drawn":
+        said = f"Trained on drawn faces only (resgat synth: {counts}). Its verdict on photographs means nothing."
+    elif made == "portraits":
+        said = (
+            f"Trained on portraits altered by resgat synth only ({counts}). Its verdict on recordings and on deepfakes "
+            "means nothing."
+        )
+    elif made is None:
+        said = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."
+    else:
+        said = f"Trained on {counts}. Of other methods and other recordings nothing follows."
+    return TrainedOn(said + leaks, None if made is None else made not in {"drawn", "portraits"})
+
+
+def faces_known(provenance: Mapping[str, Any] | None) -> dict[str, float]:
+    """``faces_of`` the training crops as a checkpoint, which may be untrusted, says; what it does not say is absent."""
+    found = ((provenance or {}).get("data") or {}).get("faces") or {}
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+    }
+
+
+def _videos(sets: list[dict[str, Any]]) -> str:
+    """``ffpp (c23): 720 genuine videos and 1,440 fakes (Deepfakes 720, FaceSwap 720)``, for each data set."""
+    parts = []
+    for dataset in dict.fromkeys(entry.get("dataset") for entry in sets):
+        chosen = [entry for entry in sets if entry.get("dataset") == dataset]
+        kinds = sorted({_short(entry["compression"]) for entry in chosen if entry.get("compression")})
+        fakes: Counter[str] = Counter()
+        genuine = 0
+        for entry in chosen:
+            count = entry.get("videos")
+            count = count if isinstance(count, int) else 0
+            if entry.get("label") == FAKE:
+                fakes[_short(entry.get("method"))] += count
+            else:
+                genuine += count
+        methods = ", ".join(f"{name} {count:,}" for name, count in fakes.most_common(8))
+        methods += f" and {len(fakes) - 8} more" if len(fakes) > 8 else ""
+        name = _short(dataset) + (f" ({', '.join(kinds)})" if kinds else "")
+        total = fakes.total()
+        parts.append(
+            f"{name}: {genuine:,} genuine {_plural('video', genuine)} and {total:,} {_plural('fake', total)}"
+            + (f" ({methods})" if methods else "")
+        )
+    return "; ".join(parts)
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _short(text: object) -> str:
+    return " ".join(str(text).split())[:_MOST_TEXT]
+
+
+def _matrix(values: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
+    """Lists of a fixed length as ``(n, width)``."""
+    flat = np.concatenate([np.asarray(chunk.flatten(), np.float64) for chunk in values.chunks])
+    return flat.reshape(-1, width)
