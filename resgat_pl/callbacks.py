@@ -19,7 +19,15 @@ from torch import Tensor
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, describe, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    POOLED,
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    SOURCE,
+    describe,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
 from resgat_pl.versions import stamp
@@ -127,7 +135,7 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
     names = ["dataset", "method", "compression", "video"]
 
     def save(name: str, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, "split", "label"])
+        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
         file = pa.BufferOutputStream()

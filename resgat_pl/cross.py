@@ -14,7 +14,8 @@ from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, SplitError
-from resgat_pl.metrics.evaluation import POOLED, evaluate
+from resgat_pl.metrics.evaluation import CLIPS, POOLED, evaluate
+from resgat_pl.metrics.intervals import Interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 from resgat_pl.versions import stamp
@@ -122,17 +123,18 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
                 line.append("refused")
                 notes.append(f"- {row} on {column}: {cell['refused']}")
         lines.append("| " + " | ".join(line) + " |")
-    lines += ["", "AUC per video in %, with 95 % bootstrap intervals over videos.", *notes]
+    lines += ["", f"AUC per video in %, with 95 % bootstrap intervals over {CLIPS}.", *notes]
     return "\n".join(lines)
 
 
 def _csv(cells: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["train", "test", "level", "method", "metric", "value", "low", "high", "leaky"])
+    writer.writerow(["train", "test", "level", "method", "metric", *Interval._fields, "leaky"])
     for cell in cells:
         for row in cell.get("scores", []):
             for metric, values in row["values"].items():
                 place = [cell["train"], cell["test"], row["level"], row["method"], metric]
-                writer.writerow([*place, *("" if v is None else f"{v:.6f}" for v in values), " ".join(cell["leaky"])])
+                numbers = ["" if v is None else f"{v:.6f}" for v in values]
+                writer.writerow([*place, *numbers, row["groups"][metric], " ".join(cell["leaky"])])
     return text.getvalue()

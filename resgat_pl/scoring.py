@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -20,7 +21,7 @@ from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.errors import SplitError, WeightsError
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import Predictions
+from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import check_unseen, stored_provenance
@@ -122,9 +123,7 @@ def score(
     return predictions(manifest, rows, logits)
 
 
-def predictions(
-    manifest: Manifest, rows: np.ndarray[Any, np.dtype[np.int64]], logits: Tensor
-) -> dict[Level, Predictions]:
+def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> dict[Level, Predictions]:
     """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest."""
     probability = logits.double().sigmoid()
     label = manifest.column("label")[rows].astype(np.int64)
@@ -134,10 +133,18 @@ def predictions(
         probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
     )
     first = np.unique(video, return_index=True)[1]
+    clip = clips_of(manifest, rows[first])
+    clip_of_row = clip[np.searchsorted(videos.numpy(), video)]
     return {
-        "frame": Predictions(probability.numpy(), label, method, video),
-        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy()),
+        "frame": Predictions(probability.numpy(), label, method, video, clip_of_row),
+        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy(), clip),
     }
+
+
+def clips_of(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The genuine clips behind some rows ``(n,)`` of a manifest, see ``evaluation.clip_codes``."""
+    table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
+    return clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
 
 
 def leaks_of(detector: Detector, manifest: Manifest, allow_leakage: bool) -> list[str]:
