@@ -17,10 +17,11 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.errors import ConfigError, WeightsError, values_refused
+from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.nn.weights import check_state
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 from resgat_pl.versions import WRITER
@@ -55,9 +56,10 @@ class ResGATModule(LightningModule):
 
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
-            latest validation; None before one. Kept in checkpoints, for ``resgat test``.
-        temperature: Calibrates the probabilities, see ``metrics.calibration``; of the latest validation, None before
-            one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+            latest validation; None before one, or where it had one class. Kept in checkpoints, for ``resgat test``.
+        temperatures: By level, what calibrates its probabilities, see ``metrics.calibration``; of the latest
+            validation, None before one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+        validation: The videos that both were chosen on. Sanity checks choose nothing.
     """
 
     def __init__(
@@ -94,7 +96,8 @@ class ResGATModule(LightningModule):
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
-        self.temperature: float | None = None
+        self.temperatures: dict[Level, float | None] = {"frame": None, "video": None}
+        self.validation: Validation | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -142,9 +145,13 @@ class ResGATModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
         self._log_stage(self.val_metrics, self.val_loss, "val/loss")
+        if self.trainer.sanity_checking:
+            return
         levels = [metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)]
-        self.thresholds = {metric.level: metric.best_threshold for metric in levels}
-        self.temperature = next(metric.temperature for metric in levels if metric.level == "frame")
+        chosen = {metric.level: metric.best_threshold for metric in levels}
+        self.thresholds = {level: value for level, value in chosen.items() if value is not None} or None
+        self.temperatures = {metric.level: metric.temperature for metric in levels}
+        self.validation = next(metric.validation for metric in levels if metric.level == "video")
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_start``."""
@@ -199,7 +206,9 @@ class ResGATModule(LightningModule):
             WRITER: __version__,
             "net": self.net.config,
             "thresholds": self.thresholds,
-            "temperature": self.temperature,
+            "temperature": self.temperatures["frame"],  # as earlier versions call it
+            "temperatures": self.temperatures,
+            "validation": None if self.validation is None else self.validation.plain(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -215,8 +224,7 @@ class ResGATModule(LightningModule):
         check_compatible(self.net.config, entry["net"])
         if self.strict_loading:
             check_state(self, checkpoint["state_dict"], "The checkpoint")
-        self.thresholds = entry.get("thresholds")
-        self.temperature = entry.get("temperature")
+        self.thresholds, self.temperatures, self.validation = chosen_of(entry)
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
         """Scale the learning rate, say once what a step is made of, and log it to every logger."""

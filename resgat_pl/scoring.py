@@ -20,9 +20,10 @@ from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.errors import SplitError, WeightsError
+from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.resgat import ResGAT, chosen_of
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import check_unseen, stored_provenance
 from resgat_pl.types import Level
@@ -35,9 +36,11 @@ class Detector:
     Attributes:
         path: Its checkpoint.
         net: In evaluation mode, on the best device there is.
-        thresholds: By level, chosen on validation data; None where there was none.
+        thresholds: By level, chosen on validation data; None where nothing was chosen.
         provenance: The checkpoint's, None where it has none.
-        temperature: Calibrates the probabilities (``metrics.calibration``); None where validation gave none.
+        temperature: Calibrates the probabilities of frames (``metrics.calibration``); None where validation gave none.
+        video_temperature: Likewise those of videos; None for checkpoints of before there was one, too.
+        validation: The videos that all three were chosen on; None where the checkpoint does not say.
     """
 
     path: Path
@@ -45,6 +48,13 @@ class Detector:
     thresholds: dict[Level, float] | None
     provenance: dict[str, Any] | None
     temperature: float | None = None
+    video_temperature: float | None = None
+    validation: Validation | None = None
+
+    @property
+    def temperatures(self) -> dict[Level, float | None]:
+        """By level."""
+        return {"frame": self.temperature, "video": self.video_temperature}
 
     @classmethod
     def load(cls, path: Path) -> Detector:
@@ -55,8 +65,9 @@ class Detector:
         """
         content = read_file(path)
         net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
-        entry = content["resgat"]
-        return cls(path, net, entry.get("thresholds"), stored_provenance(content, path), entry.get("temperature"))
+        thresholds, temperatures, validation = chosen_of(content["resgat"])
+        provenance = stored_provenance(content, path)
+        return cls(path, net, thresholds, provenance, temperatures["frame"], temperatures["video"], validation)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def bootstrap(
     return weighted(probability, label, group, weight, threshold, ranked)
 
 
-def interval(values: NDArray[np.float64], groups: int, samples: int | None = None) -> Interval:
+def interval(values: NDArray[np.float64], groups: int | None = None, samples: int | None = None) -> Interval:
     """95 % interval of what ``bootstrap`` returns for one metric; resamples without a class do not count.
 
     Percentiles of the resamples. Where all are alike, as with a score of 1, they say nothing about others, and there
@@ -160,17 +160,22 @@ def interval(values: NDArray[np.float64], groups: int, samples: int | None = Non
 
     Args:
         values: ``(1 + R,)`` float, the value and one value a resample.
-        groups: Independent groups behind it.
+        groups: Independent groups behind it; None where nobody has counted them, and the caller answers for there
+            being enough.
         samples: Of a proportion, how many outcomes it is the share of; None for other scores.
     """
     value = float(values[0])
     drawn = values[1:][~np.isnan(values[1:])]
-    if groups < FEWEST or not len(drawn) or math.isnan(value):
-        return Interval(value, groups=groups)
+    bare = Interval(value, groups=groups or 0)
+    if (groups is not None and groups < FEWEST) or not len(drawn) or math.isnan(value):
+        return bare
     if samples is not None:
-        return Interval(value, *_wilson(value, _effective(value, drawn, groups, samples)), groups)
-    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
-    return Interval(value, low, high, groups) if np.ptp(drawn) > _ALIKE else Interval(value, groups=groups)
+        low, high = _wilson(value, _effective(value, drawn, samples if groups is None else groups, samples))
+    elif np.ptp(drawn) <= _ALIKE:
+        return bare
+    else:
+        low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    return bare._replace(low=low, high=high)
 
 
 def _effective(p: float, drawn: NDArray[np.float64], groups: int, samples: int) -> float:
