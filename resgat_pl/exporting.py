@@ -275,7 +275,7 @@ def _properties(detector: Detector) -> dict[str, Any]:
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),
         "temperature": detector.temperature,
-        "temperatures": cast("dict[str, float | None]", detector.temperatures),
+        "video_temperature": detector.video_temperature,
         "validation": None if detector.validation is None else detector.validation.plain(),
     }
 

@@ -57,9 +57,10 @@ class ResGATModule(LightningModule):
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Kept in checkpoints, for ``resgat test``.
-        temperatures: By level, what calibrates its probabilities, see ``metrics.calibration``; of the latest
-            validation, None before one or where it gave none. Kept in checkpoints, for ``resgat explain``.
-        validation: The videos that both were chosen on. Sanity checks choose nothing.
+        temperature: Calibrates the probabilities of frames, see ``metrics.calibration``; of the latest validation, None
+            before one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+        video_temperature: Likewise those of videos.
+        validation: The videos that all three were chosen on. Sanity checks choose nothing.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class ResGATModule(LightningModule):
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
-        self.temperatures: dict[Level, float | None] = {"frame": None, "video": None}
+        self.temperature: float | None = None
+        self.video_temperature: float | None = None
         self.validation: Validation | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
@@ -147,11 +149,11 @@ class ResGATModule(LightningModule):
         self._log_stage(self.val_metrics, self.val_loss, "val/loss")
         if self.trainer.sanity_checking:
             return
-        levels = [metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)]
-        chosen = {metric.level: metric.best_threshold for metric in levels}
+        levels = {metric.level: metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)}
+        chosen = {level: metric.best_threshold for level, metric in levels.items()}
         self.thresholds = {level: value for level, value in chosen.items() if value is not None} or None
-        self.temperatures = {metric.level: metric.temperature for metric in levels}
-        self.validation = next(metric.validation for metric in levels if metric.level == "video")
+        self.temperature, self.video_temperature = levels["frame"].temperature, levels["video"].temperature
+        self.validation = levels["video"].validation
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_start``."""
@@ -206,8 +208,8 @@ class ResGATModule(LightningModule):
             WRITER: __version__,
             "net": self.net.config,
             "thresholds": self.thresholds,
-            "temperature": self.temperatures["frame"],  # as earlier versions call it
-            "temperatures": self.temperatures,
+            "temperature": self.temperature,
+            "video_temperature": self.video_temperature,
             "validation": None if self.validation is None else self.validation.plain(),
         }
 
@@ -224,7 +226,8 @@ class ResGATModule(LightningModule):
         check_compatible(self.net.config, entry["net"])
         if self.strict_loading:
             check_state(self, checkpoint["state_dict"], "The checkpoint")
-        self.thresholds, self.temperatures, self.validation = chosen_of(entry)
+        self.thresholds, self.validation = chosen_of(entry)
+        self.temperature, self.video_temperature = entry.get("temperature"), entry.get("video_temperature")
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
         """Scale the learning rate, say once what a step is made of, and log it to every logger."""

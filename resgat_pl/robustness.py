@@ -16,6 +16,7 @@ from tqdm import tqdm
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_folder
+from resgat_pl.data.skipped import Coverage, coverage
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate
@@ -87,8 +88,10 @@ def robustness(
 
     def measure(corruption: Corruption | None, title: str) -> dict[str, Scores]:
         found = score(detector, manifest, corruption, batch_size, workers, title)
+        scored.append(len(found["video"].label))
         return {row.level: row for row in evaluate(found) if row.method == POOLED}
 
+    scored: list[int] = []
     points: list[Point] = []
     with tqdm(total=1 + 5 * len(chosen), unit="test", desc="robustness") as bar:
         clean = measure(None, "clean")
@@ -99,7 +102,8 @@ def robustness(
                 found = measure(Corruption(kind, strength), f"{kind}, {label}")
                 points.append(_point(kind, strength, label, clean, found))
                 bar.update()
-    text = _markdown(points, leaky)
+    videos = coverage(manifest, scored[0])
+    text = _markdown(points, leaky, videos)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "robustness.md", (text + "\n").encode())
     write_atomic(out / "robustness.csv", _csv(points).encode())
@@ -110,6 +114,7 @@ def robustness(
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,
+        "videos": videos.plain(),
         "points": [
             {name: value.plain() if isinstance(value, Interval) else value for name, value in vars(point).items()}
             for point in points
@@ -126,7 +131,7 @@ def _point(kind: str, strength: int, label: str, clean: dict[str, Scores], found
     return Point(kind, strength, label, found["frame"].values["auroc"], found["video"].values["auroc"], loss)
 
 
-def _markdown(points: list[Point], leaky: list[str]) -> str:
+def _markdown(points: list[Point], leaky: list[str], videos: Coverage) -> str:
     lines = [
         "| damage | strength | clips | AUC, frames | AUC, videos | loss against undamaged, videos |",
         "|---|---|---|---|---|---|",
@@ -135,6 +140,7 @@ def _markdown(points: list[Point], leaky: list[str]) -> str:
         cells = [point.kind or "none", point.label, f"{point.video.groups:,}", point.frame.brief, point.video.brief]
         lines.append("| " + " | ".join([*cells, point.loss.brief if point.strength else ""]) + " |")
     lines += ["", f"In %, with 95 % bootstrap intervals over {CLIPS}; the loss is taken resample by resample."]
+    lines += ["", f"{videos}."]
     lines += [f"LEAKY: these scores suffer from leaks between splits ({', '.join(leaky)})."] if leaky else []
     return "\n".join(lines)
 

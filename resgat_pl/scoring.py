@@ -65,9 +65,10 @@ class Detector:
         """
         content = read_file(path)
         net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
-        thresholds, temperatures, validation = chosen_of(content["resgat"])
-        provenance = stored_provenance(content, path)
-        return cls(path, net, thresholds, provenance, temperatures["frame"], temperatures["video"], validation)
+        entry, provenance = content["resgat"], stored_provenance(content, path)
+        thresholds, validation = chosen_of(entry)
+        temperatures = entry.get("temperature"), entry.get("video_temperature")
+        return cls(path, net, thresholds, provenance, *temperatures, validation)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -70,11 +70,14 @@ class Run:
                 again="Test again.",
                 writer=results.get(WRITER),
             )
-            rows = evaluate(read_predictions(folder / "predictions"), results["thresholds"])
+            temperatures = dict(results.get("temperatures") or {})
+            predictions = read_predictions(folder / "predictions")
+            rows = evaluate(predictions, results["thresholds"], temperatures=temperatures)
             with (folder / "predictions" / "videos.csv").open(newline="") as file:
                 lines = list(csv.DictReader(file))
             videos = tuple("/".join(line[name] for name in VIDEO_KEY) for line in lines)
             _ = results["provenance"]["data"]["counts"], results["provenance"]["seed"], results["checkpoint"]["path"]
+            _ = dict(results.get("videos") or {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestError(f"{folder} does not hold a finished `resgat test` ({error}). Test again.") from None
         return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results, videos)
@@ -88,6 +91,13 @@ class Run:
     def leaky(self) -> list[str]:
         """Kinds of leak the scores suffer from."""
         return list(self.results.get("leaky") or [])
+
+    @property
+    def scored(self) -> str:
+        """Test videos with a score, of all that there are: from some no face could be cut. ``?`` where not known."""
+        found = self.results.get("videos") or {}
+        scored, of = found.get("scored", len(self.videos)), found.get("of")
+        return f"{scored:,} of {'?' if of is None else f'{of:,}'}"
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -207,6 +217,7 @@ def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
 
 def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     header = ["row", "protocol", "preset", "train fake / real", "paper", "val", "test fake / real", "paper"]
+    header += ["test videos scored"]
     body = []
     for cell in cells:
         if not cell.runs:
@@ -217,6 +228,7 @@ def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
                 *(cell.row.name, cell.protocol, cell.preset),
                 *(_pair(ours["train"]), _pair(paper["train"]), _pair(ours["val"])),
                 *(_pair(ours["test"]), _pair(paper["test"])),
+                cell.runs[0].scored,
             ]
         )
     return header, body

@@ -58,7 +58,9 @@ def test_the_matrix_has_a_cell_for_each_pair(matrix: Setting) -> None:
     assert by_row.keys() == {"best.ckpt", "swapped"}
     assert by_row["swapped"][0] == "refused"
     shown = [*by_row["best.ckpt"], by_row["swapped"][1]]
-    assert all("(n = 2)" in cell and "leaky" not in cell for cell in shown), "too few clips for an interval"
+    assert all("(n = 2)" in cell and "leaky" not in cell and cell.endswith("; 6 of 6") for cell in shown), (
+        "too few clips for an interval"
+    )
     assert (matrix.out / "cross.md").read_text() == matrix.text + "\n"
 
 
@@ -83,6 +85,7 @@ def test_cells_are_the_scores_of_the_detector(matrix: Setting) -> None:
         manifest = detector.manifest(crops)
         expected = [row.plain() for row in evaluate(score(detector, manifest), detector.thresholds)]
         found = cells[name, tested]
+        assert (found["videos"]["scored"], found["videos"]["of"]) == (6, 6)
         assert found["splits"] == manifest.split_fingerprint()
         assert [(row["level"], row["method"], row["fake"]) for row in found["scores"]] == [
             (row["level"], row["method"], row["fake"]) for row in expected

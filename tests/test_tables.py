@@ -174,9 +174,9 @@ def test_the_markdown_table(cells: list[Cell], written: tuple[Path, str]) -> Non
 
 def test_counts_stand_beside_the_papers(written: tuple[Path, str]) -> None:
     header, *body = tables_of(written[1])[1]
-    assert header[3:] == ["train fake / real", "paper", "val", "test fake / real", "paper"]
+    assert header[3:] == ["train fake / real", "paper", "val", "test fake / real", "paper", "test videos scored"]
     assert len(body) == 4  # none for rows that were not run
-    assert body[0][3:] == ["1,230 / 30", "300,252 / 220,496", "1,230 / 30", "1,230 / 30", "2 / 1"]
+    assert body[0][3:] == ["1,230 / 30", "300,252 / 220,496", "1,230 / 30", "1,230 / 30", "2 / 1", "20 of 23"]
 
 
 def test_presets_are_compared_with_the_first(cells: list[Cell], written: tuple[Path, str]) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from resgat_pl.errors import ManifestError
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED
+from resgat_pl.metrics.calibration import log_odds
 from resgat_pl.metrics.intervals import FEWEST, Interval, Units, bootstrap
 from resgat_pl.types import Level, video_key
 
@@ -30,6 +32,8 @@ CLIPS: Final = (
     f"both are needed; no interval from fewer than {FEWEST})"
 )
 """What the intervals of tables are over."""
+CALIBRATED: Final = "_calibrated"
+"""Suffix of the scores of the calibrated probability, which is that of ``resgat explain``; without it, of the score."""
 VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
 """The columns that name a video."""
 SOURCE: Final = "source_video"
@@ -65,7 +69,8 @@ class Scores:
         fake: Fakes.
         units: Samples, and independent genuine clips behind them.
         resamples: By metric ``(1 + R,)``: the value and one value a bootstrap resample (``intervals.bootstrap``).
-            Thresholded metrics also with the suffix ``AT_VAL`` where there is such a threshold.
+            Thresholded metrics also with the suffix ``AT_VAL`` where there is such a threshold, and what depends on
+            calibration with ``CALIBRATED`` where there is one of this level.
     """
 
     level: Level
@@ -82,11 +87,11 @@ class Scores:
 
     def interval(self, name: str, values: NDArray[np.float64]) -> Interval:
         """Of a metric's values ``(1 + R,)``, these scores' or a mean of several such."""
-        return self.units.interval(name.removesuffix(AT_VAL), values)
+        return self.units.interval(name.removesuffix(AT_VAL).removesuffix(CALIBRATED), values)
 
     def clips(self, name: str) -> int:
         """Independent genuine clips that a metric rests on."""
-        return self.units.behind(name.removesuffix(AT_VAL))
+        return self.units.behind(name.removesuffix(AT_VAL).removesuffix(CALIBRATED))
 
     def plain(self) -> dict[str, Any]:
         """For JSON: value, lower and upper end by metric; what is undefined, or no interval, becomes null."""
@@ -106,6 +111,7 @@ def evaluate(
     thresholds: Mapping[Level, float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    temperatures: Mapping[Level, float | None] | None = None,
 ) -> list[Scores]:
     """Score predictions per level, pooled first and then per manipulation method.
 
@@ -114,9 +120,10 @@ def evaluate(
         thresholds: By level, chosen on validation data; None where there was none.
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
+        temperatures: By level, fitted on validation data; None where there was none.
     """
     return [
-        _score(level, method, part, (thresholds or {}).get(level), resamples, seed)
+        _score(level, method, part, (thresholds or {}).get(level), (temperatures or {}).get(level), resamples, seed)
         for level, whole in predictions.items()
         for method, part in _parts(whole)
     ]
@@ -191,6 +198,7 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
 def describe(scores: list[Scores]) -> str:
     """A Markdown table of the main scores, in percent with 95 % intervals, and what they rest on."""
     shown = ("auroc", "ap", "eer", "f1_fake", "f1_real", "balanced_accuracy", f"balanced_accuracy{AT_VAL}", "ece")
+    shown += (f"ece{CALIBRATED}",)
     columns = [name for name in shown if name in scores[0].resamples]
     lines = [
         "| level | fakes of | real / fake | clips | " + " | ".join(name.replace("_", " ") for name in columns) + " |",
@@ -211,13 +219,25 @@ def _parts(whole: Predictions) -> Iterator[tuple[str, Predictions]]:
             yield method, Predictions(*(values[chosen] for values in whole))
 
 
-def _score(level: Level, method: str, part: Predictions, threshold: float | None, resamples: int, seed: int) -> Scores:
+def _score(
+    level: Level,
+    method: str,
+    part: Predictions,
+    threshold: float | None,
+    temperature: float | None,
+    resamples: int,
+    seed: int,
+) -> Scores:
     group = np.unique(part.clip, return_inverse=True)[1].astype(np.int64)
     found = bootstrap(part.probability, part.label, group, 0.5, resamples, seed)
     if threshold is not None:
         at_val = bootstrap(part.probability, part.label, group, threshold, resamples, seed, ranked=False)
         found |= {f"{name}{AT_VAL}": at_val[name] for name in THRESHOLDED}
-    order = [name + suffix for name in METRICS for suffix in ("", AT_VAL) if name + suffix in found]
+    if temperature is not None:
+        chance = expit(log_odds(part.probability) / temperature)
+        after = bootstrap(chance, part.label, group, 0.5, resamples, seed, ranked=False)
+        found |= {f"{name}{CALIBRATED}": after[name] for name in ("log_loss", "ece")}
+    order = [name + suffix for name in METRICS for suffix in ("", AT_VAL, CALIBRATED) if name + suffix in found]
     fake = int(part.label.sum())
     units = Units.count(part.label, group)
     return Scores(level, method, len(part.label) - fake, fake, units, {name: found[name] for name in order})

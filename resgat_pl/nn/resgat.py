@@ -199,10 +199,7 @@ def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
     levels = thresholds if isinstance(thresholds, dict) else {}
     if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
         raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
-    of_levels = entry.get("temperatures")
-    if of_levels is not None and (not isinstance(of_levels, dict) or set(of_levels) != set(get_args(Level))):
-        raise WeightsError(f"{what} has temperatures {str(of_levels)[:60]!r}: it needs one for each level. {again}")
-    for value in (temperature, *(of_levels or {}).values()):
+    for value in (temperature, entry.get("video_temperature")):
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
             raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")
     try:
@@ -211,19 +208,15 @@ def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
         raise WeightsError(f"{what} has an entry validation that {error}. {again}") from None
 
 
-def chosen_of(
-    entry: Mapping[str, Any],
-) -> tuple[dict[Level, float] | None, dict[Level, float | None], Validation | None]:
-    """What validation chose, of a checked ``resgat`` entry: thresholds and temperatures by level, and on what videos.
+def chosen_of(entry: Mapping[str, Any]) -> tuple[dict[Level, float] | None, Validation | None]:
+    """The thresholds that validation chose, of a checked ``resgat`` entry, and the videos it chose them on.
 
-    Checkpoints of earlier versions know the frames' temperature alone. Where validation had one class, they hold 0.5
-    for a threshold, which is none: nothing was chosen.
+    Where validation had one class, checkpoints of earlier versions hold 0.5, which is none: nothing was chosen.
     """
     thresholds, validation = entry.get("thresholds"), Validation.read(entry.get("validation"))
     if validation is None and thresholds is not None and all(value == 0.5 for value in thresholds.values()):
         thresholds = None
-    earlier = {"frame": entry.get("temperature"), "video": None}
-    return thresholds, dict(entry.get("temperatures") or earlier), validation
+    return thresholds, validation
 
 
 def _is_number(value: object) -> bool:

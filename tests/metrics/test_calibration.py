@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -160,19 +160,18 @@ def test_a_calibrated_score_rises_with_the_score(one: float, two: float, tempera
 
 def test_training_that_goes_on_keeps_it() -> None:
     module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
-    module.temperatures = {"frame": 1.5, "video": 0.7}
+    module.temperature, module.video_temperature = 1.5, 0.7
     module.validation = Validation(12, 30, 1, 2)
     content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
-    assert content["resgat"]["temperature"] == 1.5, "what earlier versions read"
     again = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
     again.on_load_checkpoint(content)
-    assert again.temperatures == {"frame": 1.5, "video": 0.7}
+    assert (again.temperature, again.video_temperature) == (1.5, 0.7)
     assert again.validation == Validation(12, 30, 1, 2)
-    for name in ("temperatures", "validation"):
+    for name in ("video_temperature", "validation"):
         del content["resgat"][name]  # as earlier versions wrote it
     again.on_load_checkpoint(content)
-    assert again.temperatures == {"frame": 1.5, "video": None}
+    assert (cast("float", again.temperature), again.video_temperature) == (1.5, None)
     assert again.validation is None
 
 
@@ -193,10 +192,9 @@ def test_a_default_is_no_choice(thresholds: Any, validation: Any, kept: bool) ->
 @pytest.mark.parametrize(
     "broken",
     [
-        {"temperatures": 3},
-        {"temperatures": {"frame": 1.0}},
-        {"temperatures": {"frame": 1.0, "video": -1.0}},
-        {"temperatures": {"frame": 1.0, "video": float("nan")}},
+        {"video_temperature": "3"},
+        {"video_temperature": -1.0},
+        {"video_temperature": float("nan")},
         {"validation": []},
         {"validation": {"real": 3}},
         {"validation": {**Validation(3, 4).plain(), "fake": "many"}},
@@ -224,7 +222,7 @@ def test_validation_of_one_class_or_of_a_sanity_check_chooses_nothing(label: flo
         module.on_save_checkpoint(content)
         return dict(content["resgat"])
 
-    nothing = {"thresholds": None, "temperature": None, "temperatures": {"frame": None, "video": None}}
+    nothing = {"thresholds": None, "temperature": None, "video_temperature": None}
     sanity = validate(torch.arange(16.0) % 2)
     assert {name: sanity[name] for name in nothing} == nothing
     assert sanity["validation"] is None

@@ -100,6 +100,23 @@ def test_thresholds_chosen_on_validation_data() -> None:
         assert any(shown(row)[name + AT_VAL] != shown(row)[name] for name in THRESHOLDED)
 
 
+def test_calibration_is_measured_at_the_level_that_is_reported() -> None:
+    parts = both(["original", "swap"], frames=2)
+    plain, found = (evaluate(parts, resamples=4, temperatures=t) for t in (None, {"frame": None, "video": 0.5}))
+    assert found[0].resamples.keys() == plain[0].resamples.keys(), "frames have none"
+    assert found[1].resamples.keys() - plain[1].resamples.keys() == {"log_loss_calibrated", "ece_calibrated"}
+    part = parts["video"]
+    odds = np.log(part.probability / (1 - part.probability))
+    wanted = measure(1 / (1 + np.exp(-odds / 0.5)), part.label)
+    for name in ("log_loss", "ece"):
+        value = found[1].values[f"{name}_calibrated"]
+        assert value.value == pytest.approx(wanted[name])
+        assert value.groups == found[1].values[name].groups
+    assert "| ece | ece calibrated |" in describe(found[1:])
+    assert "ece calibrated" not in describe(plain)
+    assert len({line.count("|") for line in describe(found).splitlines()}) == 1
+
+
 def _codes(part: Predictions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.unique(part.video, return_inverse=True)[1].astype(np.int64)
 
