@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +63,7 @@ class Finding:
         if self.mean_probability is not None:
             return "fake" if self.mean_probability > self.limit else "real"
         # the same by the logit, which float64 resolves where it does not the probability
-        return "fake" if self.logit > float(log_odds(np.float64(self.limit))) * (self.temperature or 1.0) else "real"
+        return "fake" if self.logit > float(log_odds(self.limit)) * (self.temperature or 1.0) else "real"
 
     @property
     def probability(self) -> float:
