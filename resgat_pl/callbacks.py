@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +15,26 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.skipped import coverage
+from resgat_pl.metrics.calibration import log_odds
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, describe, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    POOLED,
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    SOURCE,
+    describe,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
+from resgat_pl.types import Level
 from resgat_pl.unseen import describe as describe_leaks
 from resgat_pl.versions import stamp
 
@@ -33,9 +46,10 @@ class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
     ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces). Whether its face was ``altered`` is said of each crop, as far as that is known; a fake's
-    of which it is false does not count in the scores of frames. After a test ``results.json`` holds every metric per
-    level and manipulation method with its interval, the leaks the scores suffer from, and their provenance.
+    (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level. Whether
+    its face was ``altered`` is said of each crop, as far as that is known; a fake's of which it is false does not
+    count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation method
+    with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -62,14 +76,20 @@ class PredictionWriter(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions, and on rank 0 score them."""
-        base = self._write(trainer)
+        base = self._write(trainer, pl_module)
         if base is None:
             return
-        thresholds = pl_module.thresholds if isinstance(pl_module, ResGATModule) else None
-        scores = evaluate(read_predictions(base / self.folder), thresholds)
+        known = pl_module if isinstance(pl_module, ResGATModule) else None
+        thresholds, temperatures = (known.thresholds, known.temperatures) if known else (None, None)
+        found = read_predictions(base / self.folder)
+        scores = evaluate(found, thresholds, temperatures=temperatures)
+        videos = coverage(self._manifest(trainer), len(found["video"].label))
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
+            "temperatures": temperatures,
+            "validation": known.validation.plain() if known and known.validation else None,
+            "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
             **provenance_of(trainer),
         }
@@ -81,7 +101,7 @@ class PredictionWriter(Callback):
         }
         for logger in trainer.loggers if by_method else []:
             logger.log_metrics(by_method)
-        rank_zero_info(describe(scores))
+        rank_zero_info(f"{describe(scores)}\n{videos}.")
         stamps = describe_leaks(document.get("leaky", ()), document.get("people_unknown", ()))
         for line in stamps:
             (rank_zero_warn if line.startswith("LEAK") else rank_zero_info)(f"{line}.")
@@ -89,9 +109,13 @@ class PredictionWriter(Callback):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
-    def _write(self, trainer: Trainer) -> Path | None:
+    @staticmethod
+    def _manifest(trainer: Trainer) -> Manifest:
+        return cast("FaceDataModule", trainer.datamodule).manifest  # type: ignore[attr-defined]  # Lightning adds it
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
         self._seen.clear()
@@ -108,12 +132,19 @@ class PredictionWriter(Callback):
         rows = torch.cat([part["row"] for part in gathered])
         logits = torch.cat([part["logit"] for part in gathered])
         order = torch.argsort(rows)
-        write_predictions(data.manifest, rows[order], logits[order], folder)
+        temperatures = pl_module.temperatures if isinstance(pl_module, ResGATModule) else None
+        write_predictions(data.manifest, rows[order], logits[order], folder, temperatures)
         rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
         return base
 
 
-def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: Path) -> None:
+def write_predictions(
+    manifest: Manifest,
+    rows: Tensor,
+    logits: Tensor,
+    folder: Path,
+    temperatures: Mapping[Level, float | None] | None = None,
+) -> None:
     """Write one CSV file per level.
 
     Args:
@@ -121,6 +152,8 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
         rows: ``(N,)`` int64 ascending.
         logits: ``(N,)`` float32.
         folder: Existing folder.
+        temperatures: By level, for the column ``calibrated``: the probability that ``resgat explain`` gives of a video
+            of these frames. Empty without one.
     """
     index = rows.numpy()
     probability = torch.sigmoid(logits.double())  # as the metrics, see DetectionMetrics
@@ -129,19 +162,25 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
     by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
     names = ["dataset", "method", "compression", "video"]
 
-    def save(name: str, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, "split", "label"])
+    def save(
+        name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
+    ) -> None:
+        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
+        temperature = (temperatures or {}).get(level)
+        chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
+        empty = pa.nulls(len(table), pa.float64())
+        table = table.append_column("calibrated", empty if chance is None else pa.array(chance))
         file = pa.BufferOutputStream()
         pa.csv.write_csv(table, file)
         write_atomic(folder / name, file.getvalue().to_pybytes())
 
     everything = np.arange(len(index), dtype=np.int64)
     frame_columns = ["track", "frame_index", "time", "crop_path", "altered"]
-    save("frames.csv", everything, frame_columns, probability, logit=logits)
-    save("tracks.csv", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
-    save("videos.csv", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
+    save("frames.csv", "frame", everything, frame_columns, probability, logit=logits)
+    save("tracks.csv", "video", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
+    save("videos.csv", "video", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
 
 
 class WandbRunId(Callback):

@@ -30,7 +30,7 @@ from resgat_pl.report.limits import faces_judged
 from resgat_pl.report.methods import DEFAULT, choose
 from resgat_pl.report.pictures import write_overlays, write_sheet
 from resgat_pl.report.summary import LEFT_OUT, SCORES, Row, Summary, write_left_out
-from resgat_pl.report.verdict import Judgement
+from resgat_pl.report.verdict import Judgement, compared
 from resgat_pl.scoring import Detector
 from resgat_pl.terminal import printable
 
@@ -221,6 +221,8 @@ class _Work:
             probability=judged.probability,
             low=low,
             high=high,
+            threshold=judged.decision.limit if judged.probability is not None else None,
+            calibrated="" if judged.probability is None else self.examiner.calibrated(medium),
             score=judged.decision.score,
             faces=len(found.tracks),
             frames=found.sampled,
@@ -240,8 +242,8 @@ class _Work:
             MediaError: Not one file could be judged.
             SomeMediaError: Some could not be read.
         """
-        known = "" if self.examiner.detector.temperature is not None else ", uncalibrated"
-        lines = [line for row in rows[:_TOLD] for line in _lines(row, self.out, known, self.examiner.assumed)]
+        chosen = self.examiner.detector.thresholds is not None
+        lines = [line for row in rows[:_TOLD] for line in _lines(row, self.out, chosen, self.examiner.assumed)]
         if len(rows) > _TOLD:
             lines.append(f"… and {len(rows) - _TOLD} more")
         statuses = [*earlier, *(row.status for row in rows)]
@@ -273,20 +275,17 @@ class _Work:
         return "\n".join(lines)
 
 
-def _lines(row: Row, out: Path, known: str, assumed: Sequence[str]) -> list[str]:
+def _lines(row: Row, out: Path, chosen: bool, assumed: Sequence[str]) -> list[str]:
     """What is said of one file; ``assumed`` is said once for all."""
     if row.status == "failed":
         return [f"{row.file}: failed: {row.error}"]
     where = f"  → {out / row.report / 'report.html'}" if row.report else ""
     notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in assumed]
-    if row.probability is None:
+    if row.probability is None or row.threshold is None:
         return [f"{row.file}: no face found in {row.frames} frames{where}", *notes]
-    between = "" if row.low is None else f" [{row.low:.2f}, {row.high:.2f}]"
-    judged = faces_judged(row.faces, row.faces_found)
-    return [
-        f"{row.file}: {row.verdict}, probability of fake {row.probability:.2f}{between}{known}, {judged}{where}",
-        *notes,
-    ]
+    interval = None if row.low is None or row.high is None else (row.low, row.high)
+    said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
+    return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
 
 
 def _size(medium: Medium) -> int:

@@ -51,6 +51,7 @@ from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.people import noted
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
+from resgat_pl.data.skipped import SKIPPED, note
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits
 from resgat_pl.data.synthetic import made_by_synth
@@ -186,7 +187,7 @@ def extract(
                 if stored.store == "shards":
                     pack(out, requests, shard_megabytes)
                 info = {**_info(root, requests, extraction), "people": noted(chosen)}
-                return _finish(out, list(records), info, index.problems, split or StrictSplit())
+                return _finish(out, records, info, index.problems, split or StrictSplit())
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -280,16 +281,19 @@ def _info(root: Path, requests: dict[str, str], extraction: Extraction) -> dict[
 
 def _finish(
     out: Path,
-    keys: Sequence[str],
+    records: dict[str, VideoRecord],
     info: dict[str, Any],
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
+    keys = list(records)
     paths = [fragment_path(out, key) for key in keys]
     tables = [
         read_fragment(pa.BufferReader(_data(found)), path) for found, path in zip(read_many(paths), paths, strict=True)
     ]
     reports = [read_report(table.schema.metadata) for table in tables]
+    without = [key for key, report in zip(keys, reports, strict=True) if "skipped" in report]
+    info = {**info, SKIPPED: note(records, without)}
     manifest = merge_fragments(out, tables, info)
     summary = Summary(
         manifest=out / MANIFEST_NAME,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
+from resgat_pl.report.verdict import headline
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
@@ -159,6 +160,4 @@ def _headline(document: Document) -> str:
     name = textwrap.shorten(document.file, 60, placeholder="…")
     if document.probability is None:
         return f"{name}: no face"
-    between = "" if document.interval is None else " [{:.2f}, {:.2f}]".format(*document.interval)
-    known = "" if document.calibration.temperature is not None else ", uncalibrated"
-    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}"
+    return f"{name}: {headline(document)}"
