@@ -37,7 +37,7 @@ from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps
 from resgat_pl.versions import stamp
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raised when the measuring changes, so that results kept from before are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
@@ -200,7 +200,7 @@ class _Bench:
         judged = kept.get({**self.key, "what": "faces"}, judge)
         cut = float(torch.tensor(threshold, dtype=torch.float64).logit())
         self.effects_ms = float(judged["ms"])
-        self.faces: Faces = load_faces(self.crops, places, judged, cut)
+        self.faces: Faces = load_faces(self.net, self.crops, places, judged, cut)
         self.mean_mask, self.reference = self._training()
 
     def about(self, label: str) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class _Bench:
             return None
 
         def measure() -> dict[str, NDArray[Any]]:
-            trial = Trial(self.faces.effects.reshape(-1, *self.faces.grid))
+            trial = Trial(self.faces.effects.reshape(-1, *self.faces.lattice.shape))
             nodes = float(trial.maps[0].numel())
             trial.cost = {
                 "forward": nodes + 1,

@@ -22,6 +22,7 @@ from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics import faithfulness as faith
 from resgat_pl.metrics import localisation
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.types import video_key
 
@@ -51,7 +52,7 @@ class Faces:
         logit: ``(F,)`` float32 of the fakes.
         real_logit: ``(F,)`` float32 of the counterparts, NaN where there is none.
         cut: Logit above which the detector calls a face fake.
-        grid: Rows and columns of nodes.
+        lattice: Where the nodes are.
         effects: ``(F, N)`` float32, by how much restoring each node alone lowers the logit; NaN where there is no
             counterpart.
     """
@@ -67,7 +68,7 @@ class Faces:
     logit: Tensor
     real_logit: Tensor
     cut: float
-    grid: tuple[int, int]
+    lattice: Lattice
     effects: Tensor
 
     def __len__(self) -> int:
@@ -153,12 +154,13 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
     """What the network says to the chosen faces and their counterparts, whole and node by node.
 
     Returns:
-        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``Faces``; ``grid`` ``(2,)``; ``ms``, the
+        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``Faces``; ``ms``, the
         milliseconds that the effects of a face take.
     """
     partner, judge = counterparts(faces), judge_of(net)
+    lattice = net.backbone.lattice(faces.image_size, faces.image_size)
     logit = torch.cat([judge(_pixels(faces, part.tolist())) for part in _chunks(places)])
-    real_logit, effects = np.full(len(places), np.nan), np.full((len(places), net.grid.num_nodes), np.nan)
+    real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
     seconds = []
     with tqdm(total=int(paired.sum()), desc="restoring single nodes", unit="face", leave=False) as bar:
@@ -167,19 +169,18 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
             reals = _pixels(faces, [partner[place] for place in places[some].tolist()])
             started = time.perf_counter()
             real_logit[some] = judge(reals).double().numpy()
-            effects[some] = faith.single(judge, images, reals, net.grid.shape, batch_size).double().numpy()
+            effects[some] = faith.single(judge, images, reals, lattice, batch_size).double().numpy()
             seconds.append((time.perf_counter() - started) / len(some))
             bar.update(len(some))
     return {
         "logit": logit.double().numpy(),
         "real_logit": real_logit,
         "effects": effects,
-        "grid": np.array(net.grid.shape, np.float64),
         "ms": np.array(1000 * float(np.median(seconds)) if seconds else np.nan),
     }
 
 
-def load_faces(faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float) -> Faces:
+def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float) -> Faces:
     """The chosen faces with what ``judge_faces`` found of them."""
     table = faces.manifest.table.take(faces.rows[places]).to_pylist()
     partner = counterparts(faces)
@@ -203,7 +204,7 @@ def load_faces(faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Ar
         logit=torch.from_numpy(judged["logit"]).float(),
         real_logit=torch.from_numpy(judged["real_logit"]).float(),
         cut=cut,
-        grid=(int(judged["grid"][0]), int(judged["grid"][1])),
+        lattice=net.backbone.lattice(*images.shape[2:]),
         effects=torch.from_numpy(judged["effects"]).float(),
     )
 
@@ -273,31 +274,31 @@ _KEY: Final = ("dataset", "method", "compression", "video")
 
 def _localisation(maps: Tensor, faces: Faces) -> dict[str, Array]:
     masks, landmarks = faces.masks[: len(maps)], faces.landmarks[: len(maps)]
-    covers = localisation.node_covers(masks, faces.grid)
+    covers = faces.lattice.cover(masks)
     inside = torch.zeros_like(covers, dtype=torch.bool)
     known = landmarks.isfinite().all(dim=(1, 2))
     if known.any():
-        inside[known] = inside_face(landmarks[known], faces.grid)
+        inside[known] = inside_face(landmarks[known], faces.lattice)
     found = {
         "auroc": localisation.node_auroc(maps, covers),
         "auroc_face": localisation.node_auroc(maps, covers, inside),
         "pointing": localisation.pointing_game(maps, covers),
         "mass": localisation.mass_accuracy(maps, covers),
-        "aupro": localisation.aupro(maps, masks),
+        "aupro": localisation.aupro(maps, masks, faces.lattice),
     }
     return {name: _spread(values, torch.arange(len(maps)), len(faces)) for name, values in found.items()}
 
 
 def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
     who = faces.paired[: len(maps)].nonzero().flatten()
-    nodes, judge = math.prod(faces.grid), judge_of(net)
+    nodes, judge = math.prod(faces.lattice.shape), judge_of(net)
     counts = sorted({*faith.steps(nodes), faith.few(nodes)})
     order = faith.order_of(maps)
     logits = torch.empty(0, len(counts))
     with tqdm(total=len(who), desc=f"{title}: restoration", unit="face", leave=False) as bar:
         for some in torch.split(who, _CHUNK):
             pictures = faces.images[some], faces.reals[some]
-            found = faith.curves(judge, *pictures, order[some], faces.grid, counts, batch_size)
+            found = faith.curves(judge, *pictures, order[some], faces.lattice, counts, batch_size)
             logits = torch.cat([logits, found])
             bar.update(len(some))
     whole, real = faces.logit[who], faces.real_logit[who]
@@ -312,7 +313,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title
 
 def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
     """Deletion and insertion in probability, as the field reports them."""
-    nodes, judge, count = math.prod(faces.grid), judge_of(net), len(maps)
+    nodes, judge, count = math.prod(faces.lattice.shape), judge_of(net), len(maps)
     counts, order = faith.steps(nodes), faith.order_of(maps)
     images = faces.images[:count]
     found: dict[str, Array] = {}
@@ -323,7 +324,7 @@ def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: s
             "insertion": (filler, images, empty, faces.logit[:count]),
         }
         for way, (base, put, first, last) in ways.items():
-            inner = faith.curves(judge, base, put, order, faces.grid, counts, batch_size)
+            inner = faith.curves(judge, base, put, order, faces.lattice, counts, batch_size)
             curve = torch.cat([first[:, None], inner, last[:, None]], dim=1).double().sigmoid()
             found[f"{way}_{name}"] = _spread(faith.area(curve, counts, nodes), torch.arange(count), len(faces))
     return found

@@ -22,6 +22,7 @@ from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
@@ -104,6 +105,7 @@ class Examiner:
             versions=self._versions,
             seed=self.seed,
             grid=grid.shape,
+            centres=doc.Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=grid.edge_index.tolist(),
@@ -113,6 +115,11 @@ class Examiner:
             caveats=caveats(self.detector),
             seconds=round(time.perf_counter() - started, 3),
         )
+
+    @cached_property
+    def _lattice(self) -> Lattice:
+        side = int(self.detector.net.config["image_size"])
+        return self.detector.net.backbone.lattice(side, side)
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
@@ -169,7 +176,7 @@ class Examiner:
             _second_opinion(explained),
             self.detector.temperature,
         )
-        weights = region_weights(landmarks, self.detector.net.grid.shape)
+        weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         frames = [
             doc.FaceFrame(

@@ -12,6 +12,7 @@ from resgat_pl.errors import ConfigError
 from resgat_pl.explain.importance import PartialDependence, PermutationImportance, RegionExplainer
 from resgat_pl.explain.pixels import baseline_of
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS, region_weights
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.types import ResGATOutput
 
@@ -19,7 +20,7 @@ RANDOM = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(2, 3, 64, 64, generator=RANDOM)  # 4×4 nodes
 REFERENCE = torch.rand(5, 3, 64, 64, generator=RANDOM)
 WEIGHTS = torch.randn(3, 64, 64, generator=RANDOM) / 50
-SHARES = region_weights(AVERAGE_LANDMARKS[None], (64, 64))[0]  # 9, 64, 64
+SHARES = region_weights(AVERAGE_LANDMARKS[None], Lattice.even(64, 64))[0]  # 9, 64, 64
 MOUTH = REGIONS.index("mouth")
 
 
