@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -176,7 +176,7 @@ class ExportedDetector:
 class _File:
     """An open file that runs. A copy, in this process or another, is the same file opened once more at most."""
 
-    _open: WeakValueDictionary[tuple[Any, ...], _File] = WeakValueDictionary()
+    _open: ClassVar[WeakValueDictionary[tuple[Any, ...], _File]] = WeakValueDictionary()
 
     def __init__(self, path: Path, *options: Any) -> None:
         self.key = (path, *options)

@@ -145,7 +145,7 @@ def test_the_execution_provider_is_the_one_asked_for(files: dict[str, Path], mon
     expected = ExportedDetector.load(path, 1)(faces).logit
     for providers in ("CPUExecutionProvider", ["CPUExecutionProvider"], [("CPUExecutionProvider", {})]):
         np.testing.assert_array_equal(ExportedDetector.load(path, 1, providers=providers)(faces).logit, expected)
-    with pytest.raises(ConfigError, match="no execution provider 'NoSuchProvider'. It has .*CPUExecutionProvider"):
+    with pytest.raises(ConfigError, match=r"no execution provider 'NoSuchProvider'. It has .*CPUExecutionProvider"):
         ExportedDetector.load(path, providers=["NoSuchProvider"])
     there = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.lattice import Lattice
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.wrapped import network_of
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
@@ -120,7 +120,7 @@ class Explainer(ABC):
         exact: Whether the map and the bias add up to the logit by construction.
 
     Args:
-        model: A ``ResGAT``, or a module that holds one as ``net``.
+        model: A ``ResGAT``, or a module that holds one as ``net``; compiled or distributed ones as well.
         batch_size: Images that go through the network at once; bounds the memory.
 
     Raises:
@@ -132,11 +132,7 @@ class Explainer(ABC):
     exact: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
-        net = model if isinstance(model, ResGAT) else getattr(model, "net", None)
-        if not isinstance(net, ResGAT):
-            raise ConfigError(
-                f"{type(self).__name__} explains a ResGAT or a module whose net is one, not {model!r:.80}."
-            )
+        net = network_of(model, type(self).__name__)
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
         self.net = net
@@ -190,12 +186,21 @@ class Explainer(ABC):
 
 @contextmanager
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and afterwards every part back to the mode it was in."""
+    """Switch to evaluation mode and off compiled code, and afterwards every part back to what it was.
+
+    Compiled code does not know of hooks that come later, such as those that count passes, and would be compiled again
+    for each number of images.
+    """
     modes = {module: module.training for module in net.modules()}
+    compiled = {module: call for module in modes if (call := module._compiled_call_impl) is not None}
     net.eval()
+    for module in compiled:
+        module._compiled_call_impl = None
     try:
         yield
     finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
         for module, mode in modes.items():
             module.training = mode
 
