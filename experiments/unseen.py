@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.explain import Contribution
 from resgat_pl.explain.regions import inside_face
-from resgat_pl.metrics.intervals import Interval, bootstrap, draw, interval
+from resgat_pl.metrics.intervals import Interval, Units, bootstrap, draw, interval
 from resgat_pl.metrics.localisation import node_auroc, pointing_game
 from resgat_pl.scoring import Detector, leaks_of
 from resgat_pl.types import video_key
@@ -110,19 +110,25 @@ def line(judged: Judged, what: str, videos: Sequence[str]) -> Line:
     scores = bootstrap(judged.probability[both], judged.label[both], group, resamples=_RESAMPLES)
     right = mine & judged.detected
     means = [_mean(values[right], judged.group[right]) for values in (judged.inside, judged.pointing)]
-    return Line(what, int(mine.sum()), int(right.sum()), interval(scores["auroc"]), *means)
+    return Line(
+        what,
+        int(mine.sum()),
+        int(right.sum()),
+        Units.count(judged.label[both], group).interval("auroc", scores["auroc"]),
+        *means,
+    )
 
 
 def _mean(values: NDArray[np.float64], group: NDArray[np.int64]) -> Interval:
     known = ~np.isnan(values)
     if not known.any():
-        return Interval(np.nan, np.nan, np.nan)
+        return Interval(np.nan)
     values, group = values[known], np.unique(group[known], return_inverse=True)[1]
     groups = int(group.max()) + 1
     weight = np.concatenate([np.ones((1, groups)), draw(groups, _RESAMPLES, 0)])[:, group]
     with np.errstate(invalid="ignore"):
         means: NDArray[Any] = (weight * values).sum(axis=1) / weight.sum(axis=1)
-    return interval(means)
+    return interval(means, groups)
 
 
 def _mask(faces: FaceCrops, place: int) -> torch.Tensor:

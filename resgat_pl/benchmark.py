@@ -374,7 +374,7 @@ def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]
     from resgat_pl.wandb_logger import publish
 
     pooled = [line for line in lines if line.checkpoint == POOLED]
-    columns: list[str | int] = ["label", "method", "kind", "score", "value", "low", "high", "faces", "ms"]
+    columns: list[str | int] = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
     data = [
         [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
         for line in pooled

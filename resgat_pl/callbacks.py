@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,20 @@ from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.skipped import coverage
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import POOLED, RESULTS_NAME, RESULTS_VERSION, describe, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    POOLED,
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    SOURCE,
+    describe,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
+from resgat_pl.types import Level
 from resgat_pl.versions import stamp
 
 WANDB_ID = "wandb_run_id"
@@ -63,11 +73,20 @@ class PredictionWriter(Callback):
         base = self._write(trainer)
         if base is None:
             return
-        thresholds = pl_module.thresholds if isinstance(pl_module, ResGATModule) else None
-        scores = evaluate(read_predictions(base / self.folder), thresholds)
+        known = pl_module if isinstance(pl_module, ResGATModule) else None
+        thresholds = known.thresholds if known else None
+        temperatures: dict[Level, float | None] | None = None
+        if known:
+            temperatures = {"frame": known.temperature, "video": known.video_temperature}
+        found = read_predictions(base / self.folder)
+        scores = evaluate(found, thresholds, temperatures=temperatures)
+        videos = coverage(self._manifest(trainer), len(found["video"].label))
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
+            "temperatures": temperatures,
+            "validation": known.validation.plain() if known and known.validation else None,
+            "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
             **provenance_of(trainer),
         }
@@ -79,7 +98,7 @@ class PredictionWriter(Callback):
         }
         for logger in trainer.loggers if by_method else []:
             logger.log_metrics(by_method)
-        rank_zero_info(describe(scores))
+        rank_zero_info(f"{describe(scores)}\n{videos}.")
         if document.get("leaky"):
             rank_zero_warn(f"LEAKY: these scores suffer from leaks between splits ({', '.join(document['leaky'])}).")
         rank_zero_info(f"Everything, with intervals and provenance: {base / RESULTS_NAME}")
@@ -87,6 +106,10 @@ class PredictionWriter(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
         self._write(trainer)
+
+    @staticmethod
+    def _manifest(trainer: Trainer) -> Manifest:
+        return cast("FaceDataModule", trainer.datamodule).manifest  # type: ignore[attr-defined]  # Lightning adds it
 
     def _write(self, trainer: Trainer) -> Path | None:
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
@@ -127,7 +150,7 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
     names = ["dataset", "method", "compression", "video"]
 
     def save(name: str, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, "split", "label"])
+        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
         file = pa.BufferOutputStream()

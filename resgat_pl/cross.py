@@ -12,9 +12,11 @@ from tqdm import tqdm
 
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.data.paths import require_folder
+from resgat_pl.data.skipped import coverage
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError, SplitError
-from resgat_pl.metrics.evaluation import POOLED, evaluate
+from resgat_pl.metrics.evaluation import CLIPS, POOLED, evaluate
+from resgat_pl.metrics.intervals import Interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 from resgat_pl.versions import stamp
@@ -64,7 +66,8 @@ def cross(
                 except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled
                     cell["refused"] = str(error)
                 else:
-                    scores = evaluate(found, detector.thresholds)
+                    scores = evaluate(found, detector.thresholds, temperatures=detector.temperatures)
+                    cell["videos"] = coverage(manifest, len(found["video"].label))
                     cell["splits"] = manifest.split_fingerprint()
                     cell["scores"] = [row.plain() for row in scores]
                     cell["shown"] = next(
@@ -80,10 +83,15 @@ def cross(
         "provenance": environment(),
         "checkpoints": {name: str(detector.path) for name, detector in detectors.items()},
         "crops": {name: str(folder) for name, folder in folders.items()},
-        "cells": [{name: value for name, value in cell.items() if name != "shown"} for cell in cells],
+        "cells": [_plain(cell) for cell in cells],
     }
     write_atomic(out / "cross.json", json.dumps(document, indent=2).encode())
     return text
+
+
+def _plain(cell: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in cell.items() if name != "shown"}
+    return {**kept, "videos": cell["videos"].plain()} if "videos" in cell else kept
 
 
 def _named(text: str, what: str) -> dict[str, Path]:
@@ -117,22 +125,27 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
             cell = by_place[row, column]
             if "shown" in cell:
                 mark = f" (leaky: {', '.join(cell['leaky'])})" if cell["leaky"] else ""
-                line.append(f"{cell['shown']}{mark}")
+                line.append(f"{cell['shown']}{mark}; {cell['videos'].brief}")
             else:
                 line.append("refused")
                 notes.append(f"- {row} on {column}: {cell['refused']}")
         lines.append("| " + " | ".join(line) + " |")
-    lines += ["", "AUC per video in %, with 95 % bootstrap intervals over videos.", *notes]
+    text = (
+        f"AUC per video in %, with 95 % bootstrap intervals over {CLIPS}; then the videos scored, of all in the split: "
+        "from the others no face could be cut."
+    )
+    lines += ["", text, *notes]
     return "\n".join(lines)
 
 
 def _csv(cells: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["train", "test", "level", "method", "metric", "value", "low", "high", "leaky"])
+    writer.writerow(["train", "test", "level", "method", "metric", *Interval._fields, "leaky"])
     for cell in cells:
         for row in cell.get("scores", []):
             for metric, values in row["values"].items():
                 place = [cell["train"], cell["test"], row["level"], row["method"], metric]
-                writer.writerow([*place, *("" if v is None else f"{v:.6f}" for v in values), " ".join(cell["leaky"])])
+                numbers = ["" if v is None else f"{v:.6f}" for v in values]
+                writer.writerow([*place, *numbers, row["groups"][metric], " ".join(cell["leaky"])])
     return text.getvalue()

@@ -28,7 +28,7 @@ from resgat_pl.report.html import write_html
 from resgat_pl.report.methods import DEFAULT, choose
 from resgat_pl.report.pictures import write_overlays, write_sheet
 from resgat_pl.report.summary import SCORES, Row, Summary
-from resgat_pl.report.verdict import Judgement
+from resgat_pl.report.verdict import Judgement, compared
 from resgat_pl.scoring import Detector
 from resgat_pl.terminal import printable
 
@@ -207,6 +207,8 @@ class _Work:
             probability=judged.probability,
             low=low,
             high=high,
+            threshold=judged.decision.limit if judged.probability is not None else None,
+            calibrated="" if judged.probability is None else self.examiner.calibrated(medium),
             score=judged.decision.score,
             faces=len(found.tracks),
             frames=found.sampled,
@@ -223,8 +225,8 @@ class _Work:
             MediaError: Not one file could be judged.
             SomeMediaError: Some could not be read.
         """
-        known = "" if self.examiner.detector.temperature is not None else ", uncalibrated"
-        lines = [_line(row, self.out, known) for row in rows[:_TOLD]]
+        chosen = self.examiner.detector.thresholds is not None
+        lines = [_line(row, self.out, chosen) for row in rows[:_TOLD]]
         if len(rows) > _TOLD:
             lines.append(f"… and {len(rows) - _TOLD} more")
         statuses = [*earlier, *(row.status for row in rows)]
@@ -250,14 +252,15 @@ class _Work:
         return "\n".join(lines)
 
 
-def _line(row: Row, out: Path, known: str) -> str:
+def _line(row: Row, out: Path, chosen: bool) -> str:
     if row.status == "failed":
         return f"{row.file}: failed: {row.error}"
     where = f"  → {out / row.report / 'report.html'}" if row.report else ""
-    if row.probability is None:
+    if row.probability is None or row.threshold is None:
         return f"{row.file}: no face found in {row.frames} frames{where}"
-    between = "" if row.low is None else f" [{row.low:.2f}, {row.high:.2f}]"
-    return f"{row.file}: {row.verdict}, probability of fake {row.probability:.2f}{between}{known}{where}"
+    interval = None if row.low is None or row.high is None else (row.low, row.high)
+    said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
+    return f"{row.file}: {said}{where}"
 
 
 def _size(medium: Medium) -> int:

@@ -65,8 +65,9 @@ class ExportedDetector:
     Attributes:
         properties: ``attention``, ``checkpoint_sha256``, ``classes`` (of the labels 0 and 1), ``encoder``, ``grid``,
             ``image_size``, ``precision`` (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it),
-            ``schema`` (``EXPORT_VERSION``), ``temperature``, ``thresholds`` and, of int8, ``calibration``; since nodes
-            have places, ``centres``.
+            ``schema`` (``EXPORT_VERSION``), ``temperature`` (of single images), ``video_temperature``,
+            ``thresholds`` (by level, null where none was chosen), ``validation`` (the videos all were chosen on), of
+            int8 ``calibration``, and ``centres`` since nodes have places.
     """
 
     def __init__(self, run: Callable[[Floats], list[Floats]], properties: Mapping[str, Any]) -> None:

@@ -277,6 +277,8 @@ def _properties(detector: Detector) -> dict[str, Any]:
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),
         "temperature": detector.temperature,
+        "video_temperature": detector.video_temperature,
+        "validation": None if detector.validation is None else detector.validation.plain(),
     }
 
 

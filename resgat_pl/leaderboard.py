@@ -144,26 +144,32 @@ def _lines(
     seeds: list[Entry], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
 ) -> list[Line]:
     found = [_resampled(entry, kind, score, groups, weight) for entry in seeds]
-    counts = [count for _, count in found]
+    counts = [count for _, count, _ in found]
     if not any(counts):
         return []
     place = (seeds[0].label, seeds[0].method)
     singles = [
-        Line(place[0], entry.checkpoint, place[1], kind, score, interval(values), count)
-        for entry, (values, count) in zip(seeds, found, strict=True)
+        Line(place[0], entry.checkpoint, place[1], kind, score, interval(values, clips, _outcomes(score, count)), count)
+        for entry, (values, count, clips) in zip(seeds, found, strict=True)
         if count
     ]
-    table = np.stack([values for values, count in found if count])
+    table = np.stack([values for values, count, _ in found if count])
     drawn = np.random.default_rng(seed).integers(len(table), size=(weight.shape[0], len(table)))
     drawn[0] = np.arange(len(table))
     mean = np.take_along_axis(table, drawn.T, axis=0).mean(axis=0)
-    return [Line(place[0], POOLED, place[1], kind, score, interval(mean), sum(counts)), *singles]
+    whole = interval(mean, max(clips for *_, clips in found), _outcomes(score, sum(counts)))
+    return [Line(place[0], POOLED, place[1], kind, score, whole, sum(counts)), *singles]
+
+
+def _outcomes(score: str, faces: int) -> int | None:
+    """What ``interval`` wants to know of a score that is a share of faces."""
+    return faces if score in {"pointing", "flips"} else None
 
 
 def _resampled(
     entry: Entry, kind: str, score: str, groups: list[str], weight: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], int]:
-    """The mean ``(1 + R,)`` of a score, itself and of each resample, and the number of faces in it."""
+) -> tuple[NDArray[np.float64], int, int]:
+    """The mean ``(1 + R,)`` of a score, itself and of each resample, and the number of faces and of clips in it."""
     values = entry.scores.get(score, np.full(len(entry.kind), np.nan))
     used = np.isfinite(values) & ((entry.kind == kind) | (kind == POOLED))
     group = np.searchsorted(groups, entry.group[used].astype(str))
@@ -172,7 +178,7 @@ def _resampled(
     below = weight @ np.bincount(group, share, len(groups))
     drawn = weight @ np.bincount(group, minlength=len(groups))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(drawn > 0, above / below, np.nan), int(used.sum())
+        return np.where(drawn > 0, above / below, np.nan), int(used.sum()), len(np.unique(group))
 
 
 def _with_gain(entries: list[Entry]) -> list[Entry]:
@@ -240,8 +246,8 @@ def as_csv(lines: Sequence[Line]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*(name for name in Line._fields if name not in {"value", "faces"}), *Interval._fields, "faces"])
     for line in lines:
-        numbers = ["" if math.isnan(number) else f"{number:.6f}" for number in line.value]
-        writer.writerow([line.label, line.checkpoint, line.method, line.kind, line.score, *numbers, line.faces])
+        place = [line.label, line.checkpoint, line.method, line.kind, line.score]
+        writer.writerow([*place, *line.value.cells(), line.faces])
     return text.getvalue()
 
 
@@ -321,7 +327,7 @@ def _head(name: str) -> str:
 def _cell(value: Interval | None) -> str:
     if value is None or math.isnan(value.value):
         return "–"
-    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+    return value.text(counted=not value.known, scale=1)
 
 
 def _gap(gap: float) -> str:

@@ -84,14 +84,14 @@ def _draw(panel: Axes, points: list[Point], label: str, score: str) -> None:
     if best is not None:
         panel.axhline(best.value.value, color=_COLOURS["baseline"], linewidth=1, linestyle="--")
     for point in points:
-        value, low, high = point.value
+        value, low, high = point.value[:3]
         ends = [[max(0.0, value - low)], [max(0.0, high - value)]]
         panel.errorbar(point.ms, value, ends, fmt="o", markersize=4.5, elinewidth=0.7, color=_colour(point.name))
 
 
 def _name(panel: Axes, points: list[Point], renderer: RendererAgg) -> None:
     """Write each name at the nearest free place beside its point."""
-    ends = [[(point.ms, level) for level in point.value] for point in points]
+    ends = [[(point.ms, level) for level in point.value[:3]] for point in points]
     bars = panel.transData.transform(np.array(ends).reshape(-1, 2)).reshape(-1, 3, 2)
     places = bars[:, 0]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]

@@ -17,10 +17,11 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.errors import ConfigError, WeightsError, values_refused
+from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.nn.weights import check_state
 from resgat_pl.types import FaceBatch, Level, ResGATOutput
 from resgat_pl.versions import WRITER
@@ -55,9 +56,11 @@ class ResGATModule(LightningModule):
 
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
-            latest validation; None before one. Kept in checkpoints, for ``resgat test``.
-        temperature: Calibrates the probabilities, see ``metrics.calibration``; of the latest validation, None before
-            one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+            latest validation; None before one, or where it had one class. Kept in checkpoints, for ``resgat test``.
+        temperature: Calibrates the probabilities of frames, see ``metrics.calibration``; of the latest validation, None
+            before one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+        video_temperature: Likewise those of videos.
+        validation: The videos that all three were chosen on. Sanity checks choose nothing.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class ResGATModule(LightningModule):
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
         self.temperature: float | None = None
+        self.video_temperature: float | None = None
+        self.validation: Validation | None = None
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -143,9 +148,13 @@ class ResGATModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
         self._log_stage(self.val_metrics, self.val_loss, "val/loss")
-        levels = [metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)]
-        self.thresholds = {metric.level: metric.best_threshold for metric in levels}
-        self.temperature = next(metric.temperature for metric in levels if metric.level == "frame")
+        if self.trainer.sanity_checking:
+            return
+        levels = {metric.level: metric for metric in self.val_metrics.values() if isinstance(metric, DetectionMetrics)}
+        chosen = {level: metric.best_threshold for level, metric in levels.items()}
+        self.thresholds = {level: value for level, value in chosen.items() if value is not None} or None
+        self.temperature, self.video_temperature = levels["frame"].temperature, levels["video"].temperature
+        self.validation = levels["video"].validation
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_start``."""
@@ -201,6 +210,8 @@ class ResGATModule(LightningModule):
             "net": self.net.config,
             "thresholds": self.thresholds,
             "temperature": self.temperature,
+            "video_temperature": self.video_temperature,
+            "validation": None if self.validation is None else self.validation.plain(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -216,8 +227,8 @@ class ResGATModule(LightningModule):
         check_compatible(self.net.config, entry["net"])
         if self.strict_loading:
             check_state(self, checkpoint["state_dict"], "The checkpoint")
-        self.thresholds = entry.get("thresholds")
-        self.temperature = entry.get("temperature")
+        self.thresholds, self.validation = chosen_of(entry)
+        self.temperature, self.video_temperature = entry.get("temperature"), entry.get("video_temperature")
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
         """Scale the learning rate, say once what a step is made of, and log it to every logger."""

@@ -7,21 +7,19 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.paths import require_folder
+from resgat_pl.data.skipped import Coverage, coverage
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.errors import ConfigError
-from resgat_pl.metrics.evaluation import POOLED, evaluate
+from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
@@ -88,23 +86,24 @@ def robustness(
     manifest = detector.manifest(crops or detector.data["crops"], split)
     leaky = leaks_of(detector, manifest, allow_leakage)
 
-    def measure(corruption: Corruption | None, title: str) -> dict[str, NDArray[np.float64]]:
+    def measure(corruption: Corruption | None, title: str) -> dict[str, Scores]:
         found = score(detector, manifest, corruption, batch_size, workers, title)
-        return {row.level: row.resamples["auroc"] for row in evaluate(found) if row.method == POOLED}
+        scored.append(len(found["video"].label))
+        return {row.level: row for row in evaluate(found) if row.method == POOLED}
 
+    scored: list[int] = []
     points: list[Point] = []
     with tqdm(total=1 + 5 * len(chosen), unit="test", desc="robustness") as bar:
         clean = measure(None, "clean")
-        zero = Interval(0.0, 0.0, 0.0)
-        points.append(Point("", 0, "as it is", interval(clean["frame"]), interval(clean["video"]), zero))
+        points.append(_point("", 0, "as it is", clean, clean))
         bar.update()
         for kind in chosen:
             for strength, label in enumerate(STRENGTHS[kind], 1):
                 found = measure(Corruption(kind, strength), f"{kind}, {label}")
-                loss = interval(clean["video"] - found["video"])
-                points.append(Point(kind, strength, label, interval(found["frame"]), interval(found["video"]), loss))
+                points.append(_point(kind, strength, label, clean, found))
                 bar.update()
-    text = _markdown(points, leaky)
+    videos = coverage(manifest, scored[0])
+    text = _markdown(points, leaky, videos)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "robustness.md", (text + "\n").encode())
     write_atomic(out / "robustness.csv", _csv(points).encode())
@@ -115,22 +114,33 @@ def robustness(
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,
-        "points": [vars(point) for point in points],
+        "videos": videos.plain(),
+        "points": [
+            {name: value.plain() if isinstance(value, Interval) else value for name, value in vars(point).items()}
+            for point in points
+        ],
     }
     write_atomic(out / "robustness.json", json.dumps(document, indent=2).encode())
     _plot(points, out / "robustness")
     return text
 
 
-def _markdown(points: list[Point], leaky: list[str]) -> str:
+def _point(kind: str, strength: int, label: str, clean: dict[str, Scores], found: dict[str, Scores]) -> Point:
+    before, after = (scores["video"].resamples["auroc"] for scores in (clean, found))
+    loss = interval(before - after, found["video"].clips("auroc"))
+    return Point(kind, strength, label, found["frame"].values["auroc"], found["video"].values["auroc"], loss)
+
+
+def _markdown(points: list[Point], leaky: list[str], videos: Coverage) -> str:
     lines = [
-        "| damage | strength | AUC, frames | AUC, videos | loss against undamaged, videos |",
-        "|---|---|---|---|---|",
+        "| damage | strength | clips | AUC, frames | AUC, videos | loss against undamaged, videos |",
+        "|---|---|---|---|---|---|",
     ]
     for point in points:
-        cells = [point.kind or "none", point.label, str(point.frame), str(point.video)]
-        lines.append("| " + " | ".join([*cells, str(point.loss) if point.strength else ""]) + " |")
-    lines += ["", "In %, with 95 % bootstrap intervals over videos; the loss is taken resample by resample."]
+        cells = [point.kind or "none", point.label, f"{point.video.groups:,}", point.frame.brief, point.video.brief]
+        lines.append("| " + " | ".join([*cells, point.loss.brief if point.strength else ""]) + " |")
+    lines += ["", f"In %, with 95 % bootstrap intervals over {CLIPS}; the loss is taken resample by resample."]
+    lines += ["", f"{videos}."]
     lines += [f"LEAKY: these scores suffer from leaks between splits ({', '.join(leaky)})."] if leaky else []
     return "\n".join(lines)
 
@@ -143,8 +153,8 @@ def _csv(points: list[Point]) -> str:
     ]
     writer.writerow(["kind", "strength", "label", *measured])
     for point in points:
-        values: list[Any] = [value for entry in (point.frame, point.video, point.loss) for value in entry]
-        writer.writerow([point.kind, point.strength, point.label, *(f"{value:.6f}" for value in values)])
+        values = [cell for entry in (point.frame, point.video, point.loss) for cell in entry.cells()]
+        writer.writerow([point.kind, point.strength, point.label, *values])
     return text.getvalue()
 
 

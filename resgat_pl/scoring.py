@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,9 +20,10 @@ from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.errors import SplitError, WeightsError
+from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import Predictions
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
+from resgat_pl.nn.resgat import ResGAT, chosen_of
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import check_unseen, stored_provenance
 from resgat_pl.types import Level
@@ -34,9 +36,11 @@ class Detector:
     Attributes:
         path: Its checkpoint.
         net: In evaluation mode, on the best device there is.
-        thresholds: By level, chosen on validation data; None where there was none.
+        thresholds: By level, chosen on validation data; None where nothing was chosen.
         provenance: The checkpoint's, None where it has none.
-        temperature: Calibrates the probabilities (``metrics.calibration``); None where validation gave none.
+        temperature: Calibrates the probabilities of frames (``metrics.calibration``); None where validation gave none.
+        video_temperature: Likewise those of videos; None for checkpoints of before there was one, too.
+        validation: The videos that all three were chosen on; None where the checkpoint does not say.
     """
 
     path: Path
@@ -44,6 +48,13 @@ class Detector:
     thresholds: dict[Level, float] | None
     provenance: dict[str, Any] | None
     temperature: float | None = None
+    video_temperature: float | None = None
+    validation: Validation | None = None
+
+    @property
+    def temperatures(self) -> dict[Level, float | None]:
+        """By level."""
+        return {"frame": self.temperature, "video": self.video_temperature}
 
     @classmethod
     def load(cls, path: Path) -> Detector:
@@ -54,8 +65,10 @@ class Detector:
         """
         content = read_file(path)
         net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
-        entry = content["resgat"]
-        return cls(path, net, entry.get("thresholds"), stored_provenance(content, path), entry.get("temperature"))
+        entry, provenance = content["resgat"], stored_provenance(content, path)
+        thresholds, validation = chosen_of(entry)
+        temperatures = entry.get("temperature"), entry.get("video_temperature")
+        return cls(path, net, thresholds, provenance, *temperatures, validation)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -122,9 +135,7 @@ def score(
     return predictions(manifest, rows, logits)
 
 
-def predictions(
-    manifest: Manifest, rows: np.ndarray[Any, np.dtype[np.int64]], logits: Tensor
-) -> dict[Level, Predictions]:
+def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> dict[Level, Predictions]:
     """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest."""
     probability = logits.double().sigmoid()
     label = manifest.column("label")[rows].astype(np.int64)
@@ -134,10 +145,18 @@ def predictions(
         probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
     )
     first = np.unique(video, return_index=True)[1]
+    clip = clips_of(manifest, rows[first])
+    clip_of_row = clip[np.searchsorted(videos.numpy(), video)]
     return {
-        "frame": Predictions(probability.numpy(), label, method, video),
-        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy()),
+        "frame": Predictions(probability.numpy(), label, method, video, clip_of_row),
+        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy(), clip),
     }
+
+
+def clips_of(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The genuine clips behind some rows ``(n,)`` of a manifest, see ``evaluation.clip_codes``."""
+    table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
+    return clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
 
 
 def leaks_of(detector: Detector, manifest: Manifest, allow_leakage: bool) -> list[str]:

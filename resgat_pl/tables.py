@@ -17,6 +17,7 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.errors import ManifestError
 from resgat_pl.experiment import Row
 from resgat_pl.metrics.evaluation import (
+    CLIPS,
     POOLED,
     RESULTS_NAME,
     RESULTS_VERSION,
@@ -69,11 +70,14 @@ class Run:
                 again="Test again.",
                 writer=results.get(WRITER),
             )
-            rows = evaluate(read_predictions(folder / "predictions"), results["thresholds"])
+            temperatures = dict(results.get("temperatures") or {})
+            predictions = read_predictions(folder / "predictions")
+            rows = evaluate(predictions, results["thresholds"], temperatures=temperatures)
             with (folder / "predictions" / "videos.csv").open(newline="") as file:
                 lines = list(csv.DictReader(file))
             videos = tuple("/".join(line[name] for name in VIDEO_KEY) for line in lines)
             _ = results["provenance"]["data"]["counts"], results["provenance"]["seed"], results["checkpoint"]["path"]
+            _ = dict(results.get("videos") or {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestError(f"{folder} does not hold a finished `resgat test` ({error}). Test again.") from None
         return cls(folder, {row.level: row for row in rows if row.method == POOLED}, results, videos)
@@ -87,6 +91,13 @@ class Run:
     def leaky(self) -> list[str]:
         """Kinds of leak the scores suffer from."""
         return list(self.results.get("leaky") or [])
+
+    @property
+    def scored(self) -> str:
+        """Test videos with a score, of all that there are: from some no face could be cut. ``?`` where not known."""
+        found = self.results.get("videos") or {}
+        scored, of = found.get("scored", len(self.videos)), found.get("of")
+        return f"{scored:,} of {'?' if of is None else f'{of:,}'}"
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -115,8 +126,8 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         if self.deviation is None:
             return str(self.interval)
-        value, low, high = (100 * v for v in self.interval)
-        return f"{value:.2f} ± {100 * self.deviation:.2f} [{low:.2f}, {high:.2f}]"
+        value, rest = str(self.interval).split(" ", 1)
+        return f"{value} ± {100 * self.deviation:.2f} {rest}"
 
 
 def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
@@ -130,7 +141,11 @@ def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
         return None
     stacked = np.stack(found)
     mean = stacked.mean(axis=0)
-    return Summary(mean, interval(mean), float(stacked[:, 0].std(ddof=1)) if len(found) > 1 else None)
+    return Summary(
+        mean,
+        cell.runs[0].scores[level].interval(metric, mean),
+        float(stacked[:, 0].std(ddof=1)) if len(found) > 1 else None,
+    )
 
 
 def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | None:
@@ -145,7 +160,7 @@ def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | N
     drawn = other.resamples
     if first.runs[0].videos != last.runs[0].videos:
         drawn = np.r_[drawn[0], np.roll(drawn[1:], len(drawn) // 2)]  # both were drawn with one seed
-    return interval(one.resamples - drawn)
+    return interval(one.resamples - drawn, min(one.interval.groups, other.interval.groups))
 
 
 def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, publish: bool = True) -> str:
@@ -156,7 +171,7 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, p
         [
             *([_WARNING] if synthetic else []),
             _markdown(header, body),
-            "All in %: mean ± deviation over seeds (if several), with 95 % bootstrap intervals over videos. The "
+            f"All in %: mean ± deviation over seeds (if several), with 95 % bootstrap intervals over {CLIPS}. The "
             "paper's F1 is of the real class, by its code, at the threshold 0.5, as is ours. The difference is that "
             "of the first protocol to the last: what the first one's leaks are worth, if the last has none.",
             "Crops of each split, ours beside the paper's:",
@@ -195,13 +210,14 @@ def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
             ]
             if len(protocols) > 1:
                 gap = difference(by_protocol[protocols[0]], by_protocol[protocols[-1]], level, metric)
-                line.append("" if gap is None else _signed(gap))
+                line.append("" if gap is None else gap.text(sign="+"))
             body.append(line)
     return header, body
 
 
 def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     header = ["row", "protocol", "preset", "train fake / real", "paper", "val", "test fake / real", "paper"]
+    header += ["test videos scored"]
     body = []
     for cell in cells:
         if not cell.runs:
@@ -212,6 +228,7 @@ def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
                 *(cell.row.name, cell.protocol, cell.preset),
                 *(_pair(ours["train"]), _pair(paper["train"]), _pair(ours["val"])),
                 *(_pair(ours["test"]), _pair(paper["test"])),
+                cell.runs[0].scored,
             ]
         )
     return header, body
@@ -234,7 +251,8 @@ def _choices(cells: Sequence[Cell]) -> list[str]:
             for preset in presets[1:]:
                 other = found[preset]
                 # the same test videos, resampled alike
-                line.append("" if other is None else _signed(interval(other.resamples - base.resamples)))
+                gap = None if other is None else interval(other.resamples - base.resamples, base.interval.groups)
+                line.append("" if gap is None else gap.text(sign="+"))
             body.append(line)
     header = ["row", "protocol", presets[0], *(f"{preset} − {presets[0]}" for preset in presets[1:])]
     return ["AUC per video by preset:", _markdown(header, body)] if body else []
@@ -256,10 +274,6 @@ def _grouped(cells: Sequence[Cell]) -> list[tuple[Row, str, dict[str, Cell]]]:
     return list(groups.values())
 
 
-def _signed(value: Interval) -> str:
-    return f"{100 * value.value:+.2f} [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
-
-
 def _pair(counts: dict[str, int]) -> str:
     return f"{counts['fake']:,} / {counts['real']:,}"
 
@@ -274,7 +288,7 @@ def _csv(cells: Sequence[Cell], synthetic: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["data", "row", "preset", "protocol", "seed", "level", "metric", "value", "low", "high", "leaky", "folder"]
+        [*("data", "row", "preset", "protocol", "seed", "level", "metric"), *Interval._fields, "leaky", "folder"]
     )
     for cell in cells:
         for run in cell.runs:
@@ -290,7 +304,7 @@ def _csv(cells: Sequence[Cell], synthetic: bool) -> str:
                         level,
                         metric,
                     ]
-                    writer.writerow([*place, *(f"{v:.6f}" for v in value), " ".join(run.leaky), str(run.folder)])
+                    writer.writerow([*place, *value.cells(), " ".join(run.leaky), str(run.folder)])
     return text.getvalue()
 
 

@@ -58,7 +58,9 @@ def test_the_matrix_has_a_cell_for_each_pair(matrix: Setting) -> None:
     assert by_row.keys() == {"best.ckpt", "swapped"}
     assert by_row["swapped"][0] == "refused"
     shown = [*by_row["best.ckpt"], by_row["swapped"][1]]
-    assert all("[" in cell and "leaky" not in cell for cell in shown)
+    assert all("(n = 2)" in cell and "leaky" not in cell and cell.endswith("; 6 of 6") for cell in shown), (
+        "too few clips for an interval"
+    )
     assert (matrix.out / "cross.md").read_text() == matrix.text + "\n"
 
 
@@ -83,6 +85,7 @@ def test_cells_are_the_scores_of_the_detector(matrix: Setting) -> None:
         manifest = detector.manifest(crops)
         expected = [row.plain() for row in evaluate(score(detector, manifest), detector.thresholds)]
         found = cells[name, tested]
+        assert (found["videos"]["scored"], found["videos"]["of"]) == (6, 6)
         assert found["splits"] == manifest.split_fingerprint()
         assert [(row["level"], row["method"], row["fake"]) for row in found["scores"]] == [
             (row["level"], row["method"], row["fake"]) for row in expected
@@ -91,7 +94,8 @@ def test_cells_are_the_scores_of_the_detector(matrix: Setting) -> None:
             assert row["values"].keys() == same["values"].keys()
             assert all(row["values"][metric] == pytest.approx(same["values"][metric]) for metric in same["values"])
         video = next(row["values"]["auroc"] for row in expected if (row["level"], row["method"]) == ("video", "all"))
-        assert f"{100 * video[0]:.2f} [{100 * video[1]:.2f}, {100 * video[2]:.2f}]" in matrix.text
+        assert f"{100 * video[0]:.2f} (n = 2)" in matrix.text
+        assert [row["groups"] for row in found["scores"]] == [row["groups"] for row in expected]
     assert any(name.endswith("_at_val") for name in cells["best.ckpt", "ffpp"]["scores"][0]["values"])
     assert not any(name.endswith("_at_val") for name in cells["swapped", "c40"]["scores"][0]["values"])
 

@@ -31,6 +31,7 @@ from resgat_pl.explain import graph
 from resgat_pl.explaining import arguments, explain
 from resgat_pl.media import cutting_of, find_faces, find_media, safe_names
 from resgat_pl.nn.weights import read_file
+from resgat_pl.report.document import SCHEMA
 from resgat_pl.report.examine import Examiner, fit
 from resgat_pl.report.methods import choose, run
 from resgat_pl.scoring import Detector
@@ -67,6 +68,8 @@ def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = untrained(tmp_path_factory.mktemp("weights") / "a.ckpt", ffpp_crops, thresholds={"frame": 0.5, "video": 0.4})
     content = read_file(path)
     content["resgat"]["temperature"] = 2.0
+    content["resgat"]["video_temperature"] = 0.5
+    content["resgat"]["validation"] = {"real": 12, "fake": 30, "fewest_faces": 1, "most_faces": 1}
     torch.save(content, path)
     return path
 
@@ -157,7 +160,7 @@ def test_every_file_has_one_row(done: Run, media: Path) -> None:
 def test_the_numbers_of_a_report_add_up(name: str, done: Run) -> None:
     report = done.report(name)
     assert report["file"] == name
-    assert report["schema"] == 1
+    assert report["schema"] == SCHEMA
     assert str(done.out) not in json.dumps(report)
     units = {method["name"]: method["unit"] for method in report["methods"]}
     assert list(units) == ["Contribution", "Attention", "NodeEvidence", "GradCAM"]
@@ -177,7 +180,9 @@ def test_the_numbers_of_a_report_add_up(name: str, done: Run) -> None:
             assert sum(exact["regions"]) + exact["bias"] == pytest.approx(part["logit"], abs=1e-4)
         chances = [frame["probability"] for frame in track["frames"]]
         assert chances == pytest.approx([1 / (1 + math.exp(-f["logit"] / 2)) for f in track["frames"]], rel=1e-5)
-        assert track["probability"] == pytest.approx(np.mean(chances), rel=1e-5)
+        mean = np.mean([1 / (1 + math.exp(-frame["logit"])) for frame in track["frames"]])
+        power = 1 / report["calibration"]["temperature"]  # σ(log-odds / T)
+        assert track["probability"] == pytest.approx(mean**power / (mean**power + (1 - mean) ** power), rel=1e-5)
         for part in [track, *track["frames"]]:  # the words state the number beside them
             said = re.search(r"probability (?:of fake )?(\d\.\d+) \(logit", part["sentence"])
             assert said is None or float(said[1]) == pytest.approx(part["probability"], abs=0.0051)
@@ -191,9 +196,17 @@ def test_the_numbers_of_a_report_add_up(name: str, done: Run) -> None:
     assert decision["score"] == pytest.approx(max(t["score"] for t in report["tracks"]), rel=1e-5)
     assert report["verdict"] == ("fake" if decision["score"] > decision["threshold"] else "real")
     assert decision["threshold"] == (0.4 if name.endswith("mp4") else 0.5)
-    assert report["calibration"]["temperature"] == 2.0
+    assert report["calibration"]["temperature"] == (0.5 if name.endswith("mp4") else 2.0)
+    assert report["calibration"]["frames"] == 2.0
+    assert report["verdict"] == ("fake" if report["probability"] > decision["limit"] else "real")
+    sides = {track["sentence"].removeprefix("On average over 3 frames: ").split(",")[0] for track in report["tracks"]}
+    assert ("Fake" in sides) == (report["verdict"] == "fake"), "the sentences say what the verdict says"
+    more = [note for note in report["notes"] if "highest score counts" in note]
+    assert len(more) == (len(report["tracks"]) > 1)
     row = next(row for row in done.rows.values() if Path(row["file"]).name == name)
     assert float(row["probability"]) == report["probability"]
+    assert float(row["threshold"]) == decision["limit"]
+    assert row["calibrated"] == "yes"
 
 
 def test_colours_have_one_scale(done: Run) -> None:
@@ -218,7 +231,7 @@ def test_two_faces_are_two_sections_and_an_image_has_no_time(done: Run) -> None:
     assert [track["number"] for track in two["tracks"]] == [1, 2]
     boxes = [np.array(track["frames"][0]["box"]) for track in two["tracks"]]
     assert abs(boxes[0] - boxes[1]).max() > 60  # two places
-    assert all(len(track["frames"]) == 3 and track["interval"] for track in two["tracks"])
+    assert all(len(track["frames"]) == 3 and track["interval"] is None for track in two["tracks"]), "of three frames"
     assert [frame["time"] for frame in two["tracks"][0]["frames"]] == pytest.approx([0, 0.04, 0.08], abs=1e-3)
     image = done.report(ODD)
     assert (image["kind"], image["interval"], image["tracks"][0]["interval"]) == ("image", None, None)
@@ -324,8 +337,8 @@ def test_without_reports_a_killed_run_continues(
 @pytest.mark.parametrize(
     ("schema", "told"),
     [
-        (2, 'has format 2; .* pip install "resgat-pl>=8.0"'),
-        (0, "has format 0; .* Name a new folder"),
+        (3, 'has format 3; .* pip install "resgat-pl>=8.0"'),
+        (1, "has format 1; .* Name a new folder"),
         ("x", "Name a new folder"),
     ],
 )
@@ -489,7 +502,8 @@ def test_training_leaves_what_explaining_needs_in_the_checkpoint(ffpp_crops: Pat
     assert fitted.status == 0, fitted.errors
     path = tmp_path / "checkpoints" / "last.ckpt"
     entry = read_file(path)["resgat"]
-    assert "temperature" in entry
+    assert {"temperature", "video_temperature"} <= entry.keys()
+    assert sum(entry["validation"][name] for name in ("real", "fake")) == 6, "the videos of the validation split"
     assert Detector.load(path).temperature == entry["temperature"]
     assert cutting_of(Detector.load(path).provenance)[0].size == 64
     content = read_file(path)

@@ -67,10 +67,10 @@ def test_points_are_the_scores_of_the_damaged_test_set(done: Finished) -> None:
     for place, damage in ((0, None), (5, Corruption("jpeg", 5)), (10, Corruption("noise", 5))):
         found = pooled(done.checkpoint, done.crops, damage)
         for level in ("frame", "video"):
-            assert points[place][level] == pytest.approx(found[level].values["auroc"])
-        loss = interval(clean["video"].resamples["auroc"] - found["video"].resamples["auroc"])
-        assert points[place]["loss"] == pytest.approx(loss)
-    assert points[0]["loss"] == [0, 0, 0]
+            assert points[place][level] == pytest.approx(found[level].values["auroc"].plain())
+        loss = interval(clean["video"].resamples["auroc"] - found["video"].resamples["auroc"], 2)
+        assert points[place]["loss"] == pytest.approx(loss.plain())
+    assert points[0]["loss"] == [0, None, None]
     for point in points:
         assert point["loss"][0] == pytest.approx(points[0]["video"][0] - point["video"][0])
     assert any(point["loss"][0] for point in points)
@@ -80,13 +80,15 @@ def test_the_table_and_the_csv_file_hold_the_points(done: Finished) -> None:
     points = done.document["points"]
     assert (done.out / "robustness.md").read_text() == done.text + "\n"
     table = [line.strip("|").split("|") for line in done.text.splitlines() if line.startswith("|")]
-    assert {len(line) for line in table} == {5}
+    assert {len(line) for line in table} == {6}
     rows = [[cell.strip() for cell in line] for line in table[2:]]
     assert rows[0][:2] == ["none", "as it is"]
-    assert rows[0][4] == ""
+    assert rows[0][5] == ""
     assert [row[:2] for row in rows[1:]] == [[point["kind"], point["label"]] for point in points[1:]]
-    value, low, high = (100 * v for v in points[3]["loss"])
-    assert rows[3][4] == f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    clips = rows[3][2]  # too few for intervals
+    assert [rows[3][place] for place in (4, 5)] == [
+        f"{100 * points[3][name][0]:.2f} (n = {clips})" for name in ("video", "loss")
+    ]
     assert "LEAKY" not in done.text
     with (done.out / "robustness.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -98,8 +100,9 @@ def test_the_table_and_the_csv_file_hold_the_points(done: Finished) -> None:
             point["label"],
         )
         for column, name in (("frame_auroc", "frame"), ("video_auroc", "video"), ("video_loss", "loss")):
-            found = [float(line[f"{column}_{part}"]) for part in ("value", "low", "high")]
+            found = [float(cell) if (cell := line[f"{column}_{part}"]) else None for part in ("value", "low", "high")]
             assert found == pytest.approx(point[name], abs=1e-6)
+            assert line[f"{column}_groups"] == clips
 
 
 def test_the_document_says_what_was_tested(done: Finished) -> None:
@@ -133,7 +136,7 @@ def damages(monkeypatch: pytest.MonkeyPatch) -> list[Corruption | None]:
         label = np.arange(8) % 2
         rng = np.random.default_rng(len(seen))
         methods = np.array(["original", "Deepfakes"] * 4, object)
-        made = Predictions(rng.random(8), label, methods, np.arange(8))
+        made = Predictions(rng.random(8), label, methods, np.arange(8), np.arange(8))
         return {"frame": made, "video": made}
 
     monkeypatch.setattr(module, "score", pretend)

@@ -128,6 +128,7 @@ def pretend_test(
         **stamp(RESULTS_VERSION),
         "thresholds": None if thresholds is None else dict(thresholds),
         "scores": [],
+        "videos": {"scored": 20, "of": 23},
         "leaky": list(leaky),
         "checkpoint": {"path": str(folder / "best.ckpt"), PROVENANCE: None},
         PROVENANCE: {"seed": seed, "data": {"counts": counts}},

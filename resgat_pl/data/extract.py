@@ -52,6 +52,7 @@ from resgat_pl.data.output import check_replaceable, check_settings, note_settin
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
+from resgat_pl.data.skipped import SKIPPED, note
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import Summary
 from resgat_pl.data.work import (
@@ -185,7 +186,7 @@ def extract(
                 sweep(out)  # what a killed worker of a cluster left
                 if stored.store == "shards":
                     pack(out, requests, shard_megabytes)
-                return _finish(out, list(records), requests, extraction, index.problems, split or StrictSplit())
+                return _finish(out, records, requests, extraction, index.problems, split or StrictSplit())
 
 
 def arguments(given: Sequence[str]) -> list[str]:
@@ -267,18 +268,24 @@ def _has_crops(fragment: Path | None) -> bool:
 
 def _finish(
     out: Path,
-    keys: Sequence[str],
+    records: dict[str, VideoRecord],
     requests: dict[str, str],
     extraction: Extraction,
     problems: Iterable[str],
     split: SplitProtocol,
 ) -> Summary:
+    keys = list(records)
     paths = [fragment_path(out, key) for key in keys]
     tables = [
         read_fragment(pa.BufferReader(_data(found)), path) for found, path in zip(read_many(paths), paths, strict=True)
     ]
     reports = [read_report(table.schema.metadata) for table in tables]
-    info = {"request": digest(sorted(requests.items())), "extraction": extraction.spec}
+    without = [key for key, report in zip(keys, reports, strict=True) if "skipped" in report]
+    info = {
+        "request": digest(sorted(requests.items())),
+        "extraction": extraction.spec,
+        SKIPPED: note(records, without),
+    }
     manifest = merge_fragments(out, tables, info)
     summary = Summary(
         manifest=out / MANIFEST_NAME,

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.explanation import Explanation, Target
 from resgat_pl.explain.regions import REGIONS, or_average
+from resgat_pl.metrics.calibration import log_odds
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
@@ -32,7 +34,7 @@ class Finding:
     """The numbers of one face that the words are made of; everything is in logits of *fake*.
 
     Attributes:
-        logit: Of the face; it is fake if this is positive.
+        logit: Of the face.
         bias: Of the model, b': what no region gives.
         regions: Contribution by region; with ``bias`` they add up to ``logit``.
         temperature: The logit is divided by it to give the probability; None if the detector is not calibrated.
@@ -42,6 +44,7 @@ class Finding:
         methods: Names of the two explainers compared.
         mean_probability: Stated as the probability where these numbers are means over several pictures of a face, of
             which the mean logit gives another probability; None for a single picture.
+        limit: What ``probability`` is compared with: the threshold, on the same scale.
     """
 
     logit: float
@@ -53,11 +56,15 @@ class Finding:
     agreement: float | None = None
     methods: tuple[str, str] = ("", "")
     mean_probability: float | None = None
+    limit: float = 0.5
 
     @property
     def verdict(self) -> Target:
-        """``fake`` if the logit is positive, otherwise ``real``."""
-        return "fake" if self.logit > 0 else "real"
+        """``fake`` if the probability is above ``limit``, otherwise ``real``: the decision that is stated elsewhere."""
+        if self.mean_probability is not None:
+            return "fake" if self.mean_probability > self.limit else "real"
+        # the same by the logit, which float64 resolves where it does not the probability
+        return "fake" if self.logit > float(log_odds(np.float64(self.limit))) * (self.temperature or 1.0) else "real"
 
     @property
     def probability(self) -> float:
@@ -130,6 +137,15 @@ class Finding:
         return f"{_listed(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
 
     def _warnings(self) -> Iterator[str]:
+        if (self.logit > 0) != (self.verdict == "fake"):
+            sign = "fake" if self.logit > 0 else "real"
+            if self.mean_probability is not None and (self.mean_probability > 0.5) == (self.verdict == "fake"):
+                yield (
+                    f"The mean logit alone would say {sign}: the verdict follows the mean of the frames' "
+                    "probabilities, which a few frames of large logits move less."
+                )
+            else:
+                yield f"By a threshold of 0.50 it would be {sign}: the one in force is {self.limit:.2f}."
         if self.average_face:
             yield "Its landmarks are missing or unusable, so the regions are those of an average face."
         if self.temperature is None:
@@ -161,6 +177,7 @@ def findings(
     attention: Tensor | None = None,
     other: Explanation | None = None,
     temperature: float | None = None,
+    limit: float = 0.5,
 ) -> list[Finding]:
     """Gather the numbers of each face.
 
@@ -171,6 +188,7 @@ def findings(
         attention: ``(B, E, heads)`` float, ``ResGATOutput.attention`` of the same faces, to say when it is uniform.
         other: A signed explanation of the same faces, to say when the two disagree.
         temperature: Of the calibrated detector; None if it is not calibrated.
+        limit: See ``Finding``.
 
     Raises:
         ConfigError: The explanation does not add up to the logit, the arguments are not of the same faces, ``other`` is
@@ -193,6 +211,7 @@ def findings(
             entropy=None if entropy is None else entropy[i],
             agreement=None if agreement is None or math.isnan(agreement[i]) else agreement[i],
             methods=(explanation.method, "" if other is None else other.method),
+            limit=limit,
         )
         for i in range(count)
     ]

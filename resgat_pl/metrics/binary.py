@@ -85,15 +85,15 @@ def weighted(
     return {name: np.concatenate([part[name] for part in parts]) for name in METRICS if name in parts[0]}
 
 
-def best_threshold(probability: NDArray[np.floating], label: NDArray[np.int64]) -> float:
+def best_threshold(probability: NDArray[np.floating], label: NDArray[np.int64]) -> float | None:
     """The threshold with the highest balanced accuracy (Youden 1950), half-way between two probabilities.
 
-    The lowest of equally good ones; 0.5 where a class is missing. Choose it on validation data.
+    The lowest of equally good ones; None where a class is missing. Choose it on validation data.
     """
     p = np.asarray(probability, np.float64)
     fake = np.asarray(label) == 1
     if not fake.any() or fake.all():
-        return 0.5
+        return None
     order = np.argsort(p, kind="stable")
     ends = _ends(p[order])
     missed = np.cumsum(fake[order])[ends]  # fakes at or below the threshold

@@ -3,25 +3,97 @@
 σ(z / T) instead of σ(z), with T fitted on validation data (Guo et al., "On Calibration of Modern Neural Networks",
 ICML 2017, section 4.2; one logit here instead of their softmax). T > 1 where the detector was too sure of itself. The
 order of the frames, and so AUROC, stays.
+
+What is calibrated is what is reported. A mean of calibrated frame probabilities is not a calibrated probability of the
+file: it is too cautious, and a maximum over faces is too bold. So the score of a *file* (mean over the frames of a
+face, maximum over its faces) has a temperature of its own, fitted on the log-odds of the validation videos' scores.
+Since σ(log-odds(s) / T) rises with s, the probability is above the threshold's exactly where the score is.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
+from scipy.special import logit as _logit
 
 HOTTEST: Final = 100.0
 """Temperatures beyond 1/100 and 100 are not believed: the data then say nothing about T, or the logits are no use."""
 
 
+_FEW: Final = 10
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The videos that thresholds and temperatures were chosen on.
+
+    Attributes:
+        real: Genuine ones.
+        fake: Fakes.
+        fewest_faces: Faces judged in the video with the fewest.
+        most_faces: In the video with the most.
+    """
+
+    real: int
+    fake: int
+    fewest_faces: int = 1
+    most_faces: int = 1
+
+    @property
+    def faces(self) -> str:
+        """How many faces a video had, in words."""
+        if self.fewest_faces != self.most_faces:
+            return f"{self.fewest_faces} to {self.most_faces} faces"
+        return "1 face" if self.most_faces == 1 else f"{self.most_faces} faces"
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        few = ", which are few" if min(self.real, self.fake) < _FEW else ""
+        return f"{self.real:,} genuine and {self.fake:,} fake videos of {self.faces} each{few}"
+
+    def plain(self) -> dict[str, int]:
+        """For checkpoints and JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any] | None) -> Validation | None:
+        """Undo ``plain``; None, as checkpoints of earlier versions have it, stays.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        if stored is None:
+            return None
+        names = cls.__dataclass_fields__
+        whole = isinstance(stored, Mapping) and set(stored) == set(names)
+        if not whole or any(type(value) is not int or value < 0 for value in stored.values()):
+            raise ValueError(f"needs a whole number for each of {', '.join(names)}")
+        return cls(**stored)
+
+
+def log_odds(score: NDArray[np.floating]) -> NDArray[np.float64]:
+    """ln(s / (1 - s)) of scores in [0, 1]; finite at the ends, since float64 holds no number from 1 - 1e-16 to 1."""
+    tiny = np.finfo(np.float64)
+    odds: NDArray[np.float64] = _logit(np.clip(np.asarray(score, np.float64), tiny.tiny, 1 - tiny.epsneg))
+    return odds
+
+
+def calibrated_score(score: float, temperature: float | None) -> float:
+    """σ(log-odds(score) / T); without a temperature the score itself."""
+    return score if temperature is None else float(expit(log_odds(np.float64(score)) / temperature))
+
+
 def fit_temperature(
     logit: NDArray[np.floating], label: NDArray[np.integer], video: NDArray[np.integer]
 ) -> float | None:
-    """The temperature with the least log-loss on validation frames.
+    """The temperature with the least log-loss on validation data.
 
     Every video weighs the same, however many frames of it there are, since frames of one video are hardly
     independent. The targets are Platt's ("Probabilistic Outputs for Support Vector Machines", 1999, section 2.2):
@@ -31,7 +103,7 @@ def fit_temperature(
     With β = 1/T the loss is convex, and its derivative Σ w (σ(βz) − y) z rises: its one root is the answer.
 
     Args:
-        logit: ``(N,)`` float, of frames.
+        logit: ``(N,)`` float, of frames, or log-odds of the scores of videos.
         label: ``(N,)`` int, 1 = fake.
         video: ``(N,)`` int, codes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -12,7 +13,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 from torchmetrics.utilities import dim_zero_cat
 
 from resgat_pl.metrics.binary import best_threshold, measure
-from resgat_pl.metrics.calibration import fit_temperature
+from resgat_pl.metrics.calibration import Validation, fit_temperature, log_odds
 from resgat_pl.types import Level
 
 
@@ -46,8 +47,9 @@ class DetectionMetrics(Metric):
         super().__init__()
         self.level = level
         self.threshold = threshold
-        self.best_threshold = 0.5
+        self.best_threshold: float | None = None
         self.temperature: float | None = None
+        self.validation: Validation | None = None
         for name in ("logit", "label", "row", "video", "track"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -62,9 +64,10 @@ class DetectionMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of everything seen, float64; empty before the first update.
 
-        Also keeps in ``best_threshold`` the threshold with the highest balanced accuracy: of the validation data, it
-        can be used on test data. At frame level it likewise keeps ``temperature``, see ``metrics.calibration``. Both
-        are computed from what all processes saw, so they are the same on each.
+        Also keeps in ``best_threshold`` the threshold with the highest balanced accuracy and in ``temperature`` what
+        calibrates this level's scores, see ``metrics.calibration``: of the validation data, they can be used on test
+        data. None where the data allow none, as those of one class. At video level ``validation`` says what they were
+        chosen on. All are computed from what all processes saw, so they are the same on each.
         """
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
@@ -78,7 +81,13 @@ class DetectionMetrics(Metric):
             self.temperature = fit_temperature(logit.numpy(), label.numpy(), video.numpy())
         else:
             track = dim_zero_cat(self.track)[first].cpu()
+            seen = torch.bincount(torch.unique(torch.stack([video, track]), dim=1)[0])
+            seen = seen[seen > 0]  # tracks of each video
             probability, label = video_scores(probability, label, video, track)[:2]
+            odds = log_odds(probability.numpy())
+            self.temperature = fit_temperature(odds, label.numpy(), np.arange(len(odds)))
+            fakes = int(label.sum())
+            self.validation = Validation(len(label) - fakes, fakes, int(seen.min()), int(seen.max()))
         self.best_threshold = best_threshold(probability.numpy(), label.numpy())
         return {f"{self.level}_{name}": value for name, value in scores(probability, label, self.threshold).items()}
 

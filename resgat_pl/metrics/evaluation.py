@@ -1,8 +1,8 @@
-"""What a test run is worth: every metric, per level and manipulation method, with intervals over videos."""
+"""What a test run is worth: every metric, per level and manipulation method, with intervals over genuine clips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from resgat_pl.errors import ManifestError
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED
-from resgat_pl.metrics.intervals import Interval, bootstrap, interval
-from resgat_pl.types import Level
+from resgat_pl.metrics.calibration import log_odds
+from resgat_pl.metrics.intervals import FEWEST, Interval, Units, bootstrap
+from resgat_pl.types import Level, video_key
 
 RESULTS_NAME: Final = "results.json"
 RESULTS_VERSION: Final = 1
@@ -25,8 +27,17 @@ POOLED: Final = "all"
 """Name of the row with the fakes of all methods."""
 AT_VAL: Final = "_at_val"
 """Suffix of the scores under the threshold chosen on validation data; without it the threshold is 0.5."""
+CLIPS: Final = (
+    f"genuine clips with all that was made of each, in every compression (n: their number, of the scarcer class where "
+    f"both are needed; no interval from fewer than {FEWEST})"
+)
+"""What the intervals of tables are over."""
+CALIBRATED: Final = "_calibrated"
+"""Suffix of the scores of the calibrated probability, which is that of ``resgat explain``; without it, of the score."""
 VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
 """The columns that name a video."""
+SOURCE: Final = "source_video"
+"""The column with the key of the genuine video that a fake was made from."""
 
 
 class Predictions(NamedTuple):
@@ -37,12 +48,14 @@ class Predictions(NamedTuple):
         label: ``(N,)`` int64, 1 = fake.
         method: ``(N,)`` str, manipulation method.
         video: ``(N,)`` int64 codes of (dataset, method, compression, video), the same at every level.
+        clip: ``(N,)`` int64 codes of the genuine clip behind each sample, see ``clip_codes``: the independent units.
     """
 
     probability: NDArray[np.float64]
     label: NDArray[np.int64]
     method: NDArray[np.object_]
     video: NDArray[np.int64]
+    clip: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,29 +67,42 @@ class Scores:
         method: Manipulation method, or ``POOLED``.
         real: Genuine samples.
         fake: Fakes.
+        units: Samples, and independent genuine clips behind them.
         resamples: By metric ``(1 + R,)``: the value and one value a bootstrap resample (``intervals.bootstrap``).
-            Thresholded metrics also with the suffix ``AT_VAL`` where there is such a threshold.
+            Thresholded metrics also with the suffix ``AT_VAL`` where there is such a threshold, and what depends on
+            calibration with ``CALIBRATED`` where there is one of this level.
     """
 
     level: Level
     method: str
     real: int
     fake: int
+    units: Units
     resamples: dict[str, NDArray[np.float64]] = field(repr=False)
 
     @property
     def values(self) -> dict[str, Interval]:
         """Each metric with its 95 % interval."""
-        return {name: interval(values) for name, values in self.resamples.items()}
+        return {name: self.interval(name, values) for name, values in self.resamples.items()}
+
+    def interval(self, name: str, values: NDArray[np.float64]) -> Interval:
+        """Of a metric's values ``(1 + R,)``, these scores' or a mean of several such."""
+        return self.units.interval(name.removesuffix(AT_VAL).removesuffix(CALIBRATED), values)
+
+    def clips(self, name: str) -> int:
+        """Independent genuine clips that a metric rests on."""
+        return self.units.behind(name.removesuffix(AT_VAL).removesuffix(CALIBRATED))
 
     def plain(self) -> dict[str, Any]:
-        """For JSON; undefined values become null."""
+        """For JSON: value, lower and upper end by metric; what is undefined, or no interval, becomes null."""
         return {
             "level": self.level,
             "method": self.method,
             "real": self.real,
             "fake": self.fake,
-            "values": {name: [None if np.isnan(v) else v for v in value] for name, value in self.values.items()},
+            "clips": self.units.groups,
+            "values": {name: value.plain() for name, value in self.values.items()},
+            "groups": {name: value.groups for name, value in self.values.items()},
         }
 
 
@@ -85,6 +111,7 @@ def evaluate(
     thresholds: Mapping[Level, float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    temperatures: Mapping[Level, float | None] | None = None,
 ) -> list[Scores]:
     """Score predictions per level, pooled first and then per manipulation method.
 
@@ -93,12 +120,42 @@ def evaluate(
         thresholds: By level, chosen on validation data; None where there was none.
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
+        temperatures: By level, fitted on validation data; None where there was none.
     """
     return [
-        _score(level, method, part, (thresholds or {}).get(level), resamples, seed)
+        _score(level, method, part, (thresholds or {}).get(level), (temperatures or {}).get(level), resamples, seed)
         for level, whole in predictions.items()
         for method, part in _parts(whole)
     ]
+
+
+def clip_codes(keys: Sequence[tuple[str, str, str, str]], sources: Sequence[str | None]) -> NDArray[np.int64]:
+    """Number the genuine clips behind videos: a clip and all that was made of it are one, in every compression.
+
+    Two clips of one person count as two.
+
+    Args:
+        keys: ``VIDEO_KEY`` of each video.
+        sources: Key of the genuine video that each was made from; None or empty for genuine videos, and for fakes of
+            unknown origin, which count as a clip each.
+
+    Returns:
+        ``(N,)`` int64 codes, in the order of the clips' names.
+    """
+    plain = {video_key(*key): video_key(key[0], key[1], "", key[3]) for key in keys}
+    made_of: dict[str, str] = {}
+    for key, source in zip(keys, sources, strict=True):
+        if source:
+            dataset, method, _, video = (source.split("/", 3) + [""] * 3)[:4]
+            made_of[plain[video_key(*key)]] = plain.get(source, video_key(dataset, method, "", video))
+    names = []
+    for key in keys:
+        name, passed = plain[video_key(*key)], set[str]()
+        while name in made_of and name not in passed:
+            passed.add(name)
+            name = made_of[name]
+        names.append(min(passed) if name in passed else name)
+    return np.unique(np.array(names, object).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def read_predictions(folder: Path) -> dict[Level, Predictions]:
@@ -108,25 +165,30 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
         ManifestError: One is missing, or lacks a column.
     """
     found: dict[Level, Predictions] = {}
-    codes: dict[str, int] = {}
+    codes: dict[tuple[str, str, str, str], int] = {}
     for level in get_args(Level):
         path = folder / f"{level}s.csv"
         try:
             # names such as 000 and an empty compression are text
             types = {
-                **dict.fromkeys((*VIDEO_KEY, "split"), pa.string()),
+                **dict.fromkeys((*VIDEO_KEY, SOURCE, "split"), pa.string()),
                 "probability": pa.float64(),
                 "label": pa.int64(),
             }
             table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=types))
             if table.column("probability").null_count or table.column("label").null_count:
                 raise pa.ArrowInvalid("a probability or label is missing")
-            keys = zip(*(table.column(name).to_pylist() for name in VIDEO_KEY), strict=True)
+            keys = list(zip(*(table.column(name).to_pylist() for name in VIDEO_KEY), strict=True))
+            # predictions of earlier versions do not say what a fake was made from
+            sources = table.column(SOURCE).to_pylist() if SOURCE in table.column_names else [None] * len(keys)
+            of_key = dict(zip(keys, sources, strict=True))
+            clip = dict(zip(of_key, clip_codes(list(of_key), list(of_key.values())), strict=True))
             found[level] = Predictions(
                 table.column("probability").to_numpy().astype(np.float64),
                 table.column("label").to_numpy().astype(np.int64),
                 table.column("method").to_numpy(zero_copy_only=False),
-                np.array([codes.setdefault("\0".join(key), len(codes)) for key in keys], np.int64),
+                np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64),
+                np.array([clip[key] for key in keys], np.int64),
             )
         except (OSError, pa.ArrowInvalid, KeyError) as error:
             raise ManifestError(f"{path} does not hold predictions of `resgat test` ({error}). Test again.") from None
@@ -134,16 +196,17 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
 
 
 def describe(scores: list[Scores]) -> str:
-    """A Markdown table of the main scores, in percent with 95 % intervals."""
+    """A Markdown table of the main scores, in percent with 95 % intervals, and what they rest on."""
     shown = ("auroc", "ap", "eer", "f1_fake", "f1_real", "balanced_accuracy", f"balanced_accuracy{AT_VAL}", "ece")
+    shown += (f"ece{CALIBRATED}",)
     columns = [name for name in shown if name in scores[0].resamples]
     lines = [
-        "| level | fakes of | real / fake | " + " | ".join(name.replace("_", " ") for name in columns) + " |",
-        "|---" * (3 + len(columns)) + "|",
+        "| level | fakes of | real / fake | clips | " + " | ".join(name.replace("_", " ") for name in columns) + " |",
+        "|---" * (4 + len(columns)) + "|",
     ]
     for row in scores:
-        cells = [str(row.values[name]) for name in columns]
-        lines.append(f"| {row.level} | {row.method} | {row.real:,} / {row.fake:,} | " + " | ".join(cells) + " |")
+        place = [row.level, row.method, f"{row.real:,} / {row.fake:,}", f"{row.units.groups:,}"]
+        lines.append("| " + " | ".join([*place, *(row.values[name].brief for name in columns)]) + " |")
     return "\n".join(lines)
 
 
@@ -156,12 +219,25 @@ def _parts(whole: Predictions) -> Iterator[tuple[str, Predictions]]:
             yield method, Predictions(*(values[chosen] for values in whole))
 
 
-def _score(level: Level, method: str, part: Predictions, threshold: float | None, resamples: int, seed: int) -> Scores:
-    group = np.unique(part.video, return_inverse=True)[1].astype(np.int64)
+def _score(
+    level: Level,
+    method: str,
+    part: Predictions,
+    threshold: float | None,
+    temperature: float | None,
+    resamples: int,
+    seed: int,
+) -> Scores:
+    group = np.unique(part.clip, return_inverse=True)[1].astype(np.int64)
     found = bootstrap(part.probability, part.label, group, 0.5, resamples, seed)
     if threshold is not None:
         at_val = bootstrap(part.probability, part.label, group, threshold, resamples, seed, ranked=False)
         found |= {f"{name}{AT_VAL}": at_val[name] for name in THRESHOLDED}
-    order = [name + suffix for name in METRICS for suffix in ("", AT_VAL) if name + suffix in found]
+    if temperature is not None:
+        chance = expit(log_odds(part.probability) / temperature)
+        after = bootstrap(chance, part.label, group, 0.5, resamples, seed, ranked=False)
+        found |= {f"{name}{CALIBRATED}": after[name] for name in ("log_loss", "ece")}
+    order = [name + suffix for name in METRICS for suffix in ("", AT_VAL, CALIBRATED) if name + suffix in found]
     fake = int(part.label.sum())
-    return Scores(level, method, len(part.label) - fake, fake, {name: found[name] for name in order})
+    units = Units.count(part.label, group)
+    return Scores(level, method, len(part.label) - fake, fake, units, {name: found[name] for name in order})

@@ -1,29 +1,112 @@
-"""Bootstrap intervals over videos: frames of one video are not independent, so videos are resampled, not frames."""
+"""Intervals over independent groups: what shares a genuine clip is drawn together, not sample by sample.
+
+The frames of a video, the fakes made from a clip, and the compressions of either err together. So whole groups are
+resampled, and what counts as evidence is the number of groups.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.metrics.binary import weighted
 
+FEWEST: Final = 10
+"""Below so many groups no interval is given: resamples of a handful hardly vary, and cover the truth far less often
+than they claim."""
+PROPORTIONS: Final = ("accuracy", "balanced_accuracy")
+"""Shares of right answers, and the mean of two such shares: their intervals are Wilson's."""
+_OF_ALL: Final = ("accuracy", "log_loss", "ece")
+"""Means over all samples, whatever their class; the other metrics know no more than the scarcer class allows."""
+_ALIKE: Final = 1e-9
+"""Numbers this close are equal but for rounding."""
+_Z: Final = 1.959964
+"""Standard normal quantile of .975."""
+
 
 class Interval(NamedTuple):
-    """A value with its 95 % interval; all in the unit of the metric, NaN where undefined. Printed in percent."""
+    """A value with its 95 % interval, in the unit of the metric; printed in percent.
+
+    Attributes:
+        value: NaN where undefined.
+        low: NaN where there is no interval: of fewer than ``FEWEST`` groups, or of resamples that are all alike.
+        high: Like ``low``.
+        groups: Independent groups that the value rests on; 0 where they were not counted.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
+    groups: int = 0
 
-    def __str__(self) -> str:
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    def cells(self) -> list[str]:
+        """The fields for a row of CSV; empty where undefined."""
+        return [*("" if math.isnan(number) else f"{number:.6f}" for number in self[:3]), str(self.groups)]
+
+    def plain(self) -> list[float | None]:
+        """Value, low and high for JSON, which knows no NaN."""
+        return [None if math.isnan(number) else number for number in self[:3]]
+
+    @property
+    def brief(self) -> str:
+        """Value and interval; the number of groups only where it stands for the interval."""
+        return self.text(counted=not self.known)
+
+    def text(self, counted: bool = True, sign: str = "", scale: float = 100, digits: int = 2) -> str:
+        """Value, interval and number of groups; without an interval the first and the last.
+
+        Args:
+            counted: Whether the number of groups is given.
+            sign: ``+`` for differences.
+            scale: What the numbers are multiplied with.
+            digits: Decimal places.
+        """
         if math.isnan(self.value):
             return "undefined"
-        if math.isnan(self.low):
-            return f"{100 * self.value:.2f} [undefined]"
-        return f"{100 * self.value:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}]"
+        value, low, high = (f"{scale * number:{sign}.{digits}f}" for number in self[:3])
+        count = f" (n = {self.groups:,})" if counted and self.groups else ""
+        return f"{value} [{low}, {high}]{count}" if self.known else f"{value}{count or ' (no interval)'}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+@dataclass(frozen=True)
+class Units:
+    """How many samples and how many independent groups scores rest on.
+
+    Attributes:
+        samples: Frames or videos.
+        groups: Groups of them.
+        scarcer: Groups with samples of the class that fewer groups have.
+    """
+
+    samples: int
+    groups: int
+    scarcer: int
+
+    @classmethod
+    def count(cls, label: NDArray[np.int64], group: NDArray[np.int64]) -> Units:
+        """Count the groups of samples, both ``(N,)``; a class that is missing does not count as scarcer."""
+        each = [len(np.unique(group[label == kind])) for kind in np.unique(label)]
+        return cls(len(group), len(np.unique(group)), min(each, default=0))
+
+    def interval(self, metric: str, values: NDArray[np.float64]) -> Interval:
+        """Of one of ``metrics.binary.METRICS``, from what ``bootstrap`` returns for it."""
+        return interval(values, self.behind(metric), self.samples if metric in PROPORTIONS else None)
+
+    def behind(self, metric: str) -> int:
+        """The groups that decide how well a metric is known."""
+        return self.groups if metric in _OF_ALL else self.scarcer
 
 
 def draw(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
@@ -64,8 +147,45 @@ def bootstrap(
     return weighted(probability, label, group, weight, threshold, ranked)
 
 
-def interval(values: NDArray[np.float64]) -> Interval:
-    """Percentile interval of what ``bootstrap`` returns for one metric; resamples without a class do not count."""
+def interval(values: NDArray[np.float64], groups: int | None = None, samples: int | None = None) -> Interval:
+    """95 % interval of what ``bootstrap`` returns for one metric; resamples without a class do not count.
+
+    Percentiles of the resamples. Where all are alike, as with a score of 1, they say nothing about others, and there
+    is none.
+
+    A proportion p gets Wilson's interval (JASA 22, 1927, p. 209), which has a width at 0 and 1 too. Its sample size is
+    the effective one, p (1 - p) / variance of the resamples (Kish, "Survey Sampling", 1965: the number of
+    independent samples that would be as uncertain), and at most ``samples``. At 0 and 1 nothing shows how much the
+    samples of a group have in common, and each group counts once.
+
+    Args:
+        values: ``(1 + R,)`` float, the value and one value a resample.
+        groups: Independent groups behind it; None where nobody has counted them, and the caller answers for there
+            being enough.
+        samples: Of a proportion, how many outcomes it is the share of; None for other scores.
+    """
+    value = float(values[0])
     drawn = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-    return Interval(float(values[0]), float(low), float(high))
+    bare = Interval(value, groups=groups or 0)
+    if (groups is not None and groups < FEWEST) or not len(drawn) or math.isnan(value):
+        return bare
+    if samples is not None:
+        low, high = _wilson(value, _effective(value, drawn, samples if groups is None else groups, samples))
+    elif np.ptp(drawn) <= _ALIKE:
+        return bare
+    else:
+        low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    return bare._replace(low=low, high=high)
+
+
+def _effective(p: float, drawn: NDArray[np.float64], groups: int, samples: int) -> float:
+    if not _ALIKE < p < 1 - _ALIKE:
+        return groups
+    variance = float(drawn.var())
+    return min(samples, p * (1 - p) / variance) if variance > 0 else samples
+
+
+def _wilson(p: float, n: float) -> tuple[float, float]:
+    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))

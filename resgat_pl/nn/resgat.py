@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.metrics.calibration import Validation
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
@@ -198,8 +199,24 @@ def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
     levels = thresholds if isinstance(thresholds, dict) else {}
     if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
         raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
-    if temperature is not None and not (_is_number(temperature) and 0 < temperature < math.inf):
-        raise WeightsError(f"{what} has the temperature {str(temperature)[:60]!r}: it must be above 0. {again}")
+    for value in (temperature, entry.get("video_temperature")):
+        if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")
+    try:
+        Validation.read(entry.get("validation"))
+    except ValueError as error:
+        raise WeightsError(f"{what} has an entry validation that {error}. {again}") from None
+
+
+def chosen_of(entry: Mapping[str, Any]) -> tuple[dict[Level, float] | None, Validation | None]:
+    """The thresholds that validation chose, of a checked ``resgat`` entry, and the videos it chose them on.
+
+    Where validation had one class, checkpoints of earlier versions hold 0.5, which is none: nothing was chosen.
+    """
+    thresholds, validation = entry.get("thresholds"), Validation.read(entry.get("validation"))
+    if validation is None and thresholds is not None and all(value == 0.5 for value in thresholds.values()):
+        thresholds = None
+    return thresholds, validation
 
 
 def _is_number(value: object) -> bool:

@@ -7,8 +7,13 @@ import math
 from resgat_pl.scoring import Detector
 
 
-def caveats(detector: Detector) -> list[str]:
-    """Sentences on what the maps of a detector do not say."""
+def caveats(detector: Detector, calibrated: bool) -> list[str]:
+    """Sentences on what the maps of a detector do not say.
+
+    Args:
+        detector: The detector.
+        calibrated: Whether the file's probability is, see ``document.Calibration``.
+    """
     config = detector.net.config
     side = int(config["image_size"])
     field = detector.net.backbone.geometry.field
@@ -32,9 +37,9 @@ def caveats(detector: Detector) -> list[str]:
         "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
         "unlike those it was trained on.",
         *(
-            ["The probability is not calibrated: take it as a score."]
-            if detector.temperature is None
-            else ["The probability is calibrated on validation data, and for their share of fakes only."]
+            ["The probability is calibrated on validation data, and for their share of fakes only."]
+            if calibrated
+            else ["The probability is not calibrated: take it as a score."]
         ),
         "A verdict of a detector is no proof. Small, dark, turned or strongly compressed faces are judged less well.",
     ]

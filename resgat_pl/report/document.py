@@ -7,9 +7,14 @@ are in [0, 1], logits are natural logarithms of odds, times are seconds, boxes a
 landmarks are fractions of the crop.
 
 Everything adds up: for a method whose ``unit`` is ``logit``, ``Σ nodes + bias`` and ``Σ regions + bias`` are the
-frame's ``logit``, up to ``gap · (1 + |logit|)``; ``probability`` of a frame is ``σ(logit / temperature)``; a face's
-``probability`` is the mean over its frames and the file's the maximum over its faces, as in the project's metrics per
-video. In a face's ``maps`` all of this is averaged over its frames, so they add up to the face's mean ``logit``.
+frame's ``logit``, up to ``gap · (1 + |logit|)``. In a face's ``maps`` all of this is averaged over its frames, so they
+add up to the face's mean ``logit``.
+
+One decision, one number: a face's ``score`` is the mean of ``σ(logit)`` over its frames, the file's the maximum over
+its faces, as in the project's metrics per video. ``probability`` of faces and file is ``σ(log-odds(score) / T)`` with
+``T`` = ``calibration.temperature``, which rises with the score, so that ``score > decision.threshold`` and
+``probability > decision.limit`` are the same. A single frame of a video is no file: its ``probability`` is
+``σ(logit / calibration.frames)``. Without a temperature 1 stands for it.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Any, Final, Literal
 from resgat_pl.errors import ConfigError
 from resgat_pl.versions import WRITER, check_version
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
 Verdict = Literal["fake", "real", "no face"]
 
@@ -63,20 +68,23 @@ class Centres:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How probabilities come from logits: σ(logit / temperature).
+    """How probabilities come from scores: σ(log-odds(score) / temperature).
 
     Attributes:
-        temperature: Fitted on the checkpoint's validation data; None where it has none, and 1 is used.
+        temperature: Fitted on the scores of the checkpoint's validation data at the level of the file (videos, or
+            single faces for an image); None where it has none, and the probability is the score.
         statement: The same in words.
+        frames: The temperature of single frames, or None.
     """
 
     temperature: float | None
     statement: str
+    frames: float | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How the verdict came about: fake if ``score > threshold``.
+    """How the verdict came about: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
 
     Attributes:
         score: As in the project's metrics per video: like ``Document.probability`` but without calibration. None
@@ -85,12 +93,16 @@ class Decision:
         source: Where the threshold comes from, in words.
         borderline: Whether the threshold lies within the score's 95 % interval, so that other frames of the same
             video could have turned the verdict. False for a single frame, of which nothing is known.
+        limit: The threshold on the scale of ``Document.probability``.
+        chosen: Whether validation chose the threshold; otherwise it is a default.
     """
 
     score: float | None
     threshold: float
     source: str
     borderline: bool
+    limit: float
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class FaceFrame:
             face's where ``landmarks_found`` is false.
         landmarks_found: Whether the detector gave them.
         logit: Of *fake*.
-        probability: Calibrated.
+        probability: Calibrated at the level of frames; of an image, that of the file.
         maps: By method name.
         sentence: The explanation in words.
         jpeg: *Not in the JSON.* The crop as the network saw it, a JPEG file.
@@ -180,8 +192,8 @@ class FaceTrack:
 
     Attributes:
         number: From 1, the largest face first.
-        probability: Mean over its frames, calibrated.
-        interval: 95 % bootstrap interval of ``probability`` over its frames (low, high); None for a single frame.
+        probability: ``score``, calibrated at the level of the file.
+        interval: 95 % bootstrap interval of ``probability`` over its frames (low, high); None for fewer than ten.
         score: Mean over its frames, without calibration.
         logit: Mean over its frames.
         maps: Mean over its frames, by method name.
@@ -211,9 +223,9 @@ class Document:
         frames_total: Frames in the file.
         frames_sampled: Frames that were searched for faces.
         verdict: ``fake``, ``real`` or ``no face``.
-        probability: Of *fake*, calibrated; None without a face.
-        interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None for a single frame or
-            without a face.
+        probability: Of *fake*, calibrated if ``calibration`` has a temperature; None without a face.
+        interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None without a face, or with
+            fewer than ten frames of the one that decides.
         decision: How the verdict came about.
         calibration: How probabilities come from logits.
         checkpoint: The detector.

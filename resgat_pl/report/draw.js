@@ -53,7 +53,7 @@ const draw = (() => {
   const dot = (layout, i, probability, radius, name) =>
     svg("circle", { cx: layout.x(layout.times[i]), cy: y(probability), r: radius, class: name });
 
-  function curve(frames, layout, threshold) {
+  function curve(frames, layout) {
     const { width, gutter, times, step, x } = layout;
     const root = svg("svg", {
       viewBox: `0 0 ${width} ${TOP + TALL + 26}`,
@@ -64,8 +64,6 @@ const draw = (() => {
       root.append(svg("line", { x1: gutter, x2: width, y1: y(level), y2: y(level), class: "grid" }));
       root.append(svg("text", { x: gutter - 8, y: y(level) + 4, "text-anchor": "end" }, `${100 * level} %`));
     }
-    if (threshold !== null)
-      root.append(svg("line", { x1: gutter, x2: width, y1: y(threshold), y2: y(threshold), class: "threshold" }));
     const command = (i) => (i && times[i] - times[i - 1] < 1.6 * step ? "L" : "M");
     const path = frames.map((frame, i) => `${command(i)}${x(times[i]).toFixed(1)} ${y(frame.probability).toFixed(1)}`);
     root.append(svg("path", { d: path.join(""), class: "line" }));

@@ -6,10 +6,11 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -22,12 +23,13 @@ from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
+from resgat_pl.metrics.calibration import calibrated_score
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
 from resgat_pl.report.methods import Explained, about, is_shared, logits, run
-from resgat_pl.report.verdict import Judgement, calibration_of, judge
+from resgat_pl.report.verdict import Judgement, apart, calibration_of, judge, level_of
 from resgat_pl.scoring import Detector
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -100,7 +102,7 @@ class Examiner:
             probability=judgement.probability,
             interval=judgement.interval,
             decision=judgement.decision,
-            calibration=calibration_of(self.detector.temperature),
+            calibration=self._calibration(medium),
             checkpoint=self.checkpoint,
             versions=self._versions,
             seed=self.seed,
@@ -110,9 +112,9 @@ class Examiner:
             landmarks=list(LANDMARKS),
             edge_index=grid.edge_index.tolist(),
             methods=[self._method(method, explained) for method in self.methods],
-            tracks=[] if explained is None else self._tracks(found, explained, judgement),
-            notes=[*self.assumed, *found.notes, *self._notes(found, judgement)],
-            caveats=caveats(self.detector),
+            tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
+            notes=[*self.assumed, *found.notes, *self._notes(found, judgement), *judgement.notes],
+            caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
         )
 
@@ -134,7 +136,21 @@ class Examiner:
     def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
         ends = np.cumsum([len(track) for track in found.tracks])[:-1]
         faces = np.split(scored, ends) if found.tracks else []
-        return judge(faces, self.detector.temperature, self.detector.thresholds, medium.kind, self.seed)
+        frame, video = self.detector.temperatures["frame"], self.detector.temperatures["video"]
+        known = self.detector
+        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
+
+    def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
+        """Whether the probability of a file is."""
+        return "no" if self._temperature(medium) is None else "yes"
+
+    def _temperature(self, medium: Medium) -> float | None:
+        """Of scores at the level of the file."""
+        return self.detector.temperatures[level_of(medium.kind)]
+
+    def _calibration(self, medium: Medium) -> doc.Calibration:
+        level, known = level_of(medium.kind), self.detector
+        return calibration_of(known.temperatures[level], level, known.validation, known.temperature)
 
     def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
         score = judgement.decision.score
@@ -143,11 +159,9 @@ class Examiner:
                 f"No face was found in {found.sampled} frames of {found.size[0]}×{found.size[1]} px, so there is "
                 "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
             ]
-        if (score > 0.5) != (judgement.verdict == "fake"):
-            return [
-                f"The verdict follows the threshold {judgement.decision.threshold:.3g}; by 0.5, which the sentences "
-                "about faces follow, it would be the other one."
-            ]
+        if ((judgement.probability or 0.0) > 0.5) != (judgement.verdict == "fake"):
+            limit = apart(judgement.probability or 0.0, judgement.decision.limit)[1]
+            return [f"The verdict follows the threshold {limit}; by 0.5 it would be the other one."]
         return []
 
     def _method(self, method: type[Explainer], explained: Explained | None) -> doc.Method:
@@ -166,7 +180,9 @@ class Examiner:
             shared=is_shared(method),
         )
 
-    def _tracks(self, found: FoundFaces, explained: Explained, judgement: Judgement) -> list[doc.FaceTrack]:
+    def _tracks(
+        self, medium: Medium, found: FoundFaces, explained: Explained, judgement: Judgement
+    ) -> list[doc.FaceTrack]:
         shots = [shot for track in found.tracks for shot in track]
         landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
         said = findings(
@@ -175,6 +191,7 @@ class Examiner:
             explained.attention,
             _second_opinion(explained),
             self.detector.temperature,
+            calibrated_score((self.detector.thresholds or {}).get("frame", 0.5), self.detector.temperature),
         )
         weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
@@ -197,7 +214,8 @@ class Examiner:
         for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
             part = slice(start, start + len(track))
             start += len(track)
-            mean = _mean_finding(said[part], scored.probability)
+            mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            mean = replace(mean, temperature=self._temperature(medium))
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -235,7 +253,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     return next(iter([*independent, *others]), None)
 
 
-def _mean_finding(said: Sequence[Finding], probability: float) -> Finding:
+def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
     entropies = [finding.entropy for finding in said if finding.entropy is not None]
     agreements = [finding.agreement for finding in said if finding.agreement is not None]
     return Finding(
@@ -248,6 +266,7 @@ def _mean_finding(said: Sequence[Finding], probability: float) -> Finding:
         agreement=fmean(agreements) if agreements else None,
         methods=said[0].methods,
         mean_probability=probability,
+        limit=limit,
     )
 
 

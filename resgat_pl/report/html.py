@@ -13,6 +13,7 @@ from typing import Any
 
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.report.document import Document, plain
+from resgat_pl.report.verdict import headline
 
 _SCRIPTS = ("build.js", "draw.js", "summary.js", "page.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
@@ -76,9 +77,7 @@ def _embedded(data: dict[str, Any]) -> str:
 def _summary(document: Document) -> str:
     if document.probability is None:
         return f"{document.file}: no face found."
-    interval = document.interval
-    between = f", 95 % interval {interval[0]:.0%} to {interval[1]:.0%}" if interval else ""
-    return f"{document.file}: {document.verdict}, probability of fake {document.probability:.0%}{between}."
+    return f"{document.file}: {headline(document)}."
 
 
 def _printable(text: str) -> str:

@@ -101,8 +101,7 @@
     if (at("time").hidden) return;
     const { frames } = track();
     const layout = draw.columns(frames, at("plots").clientWidth, 86);
-    const calibrated = doc.calibration.temperature !== null;
-    fill("curve", draw.curve(frames, layout, calibrated ? null : doc.decision.threshold));
+    fill("curve", draw.curve(frames, layout));
     const probabilities = frames.map((frame) => frame.probability);
     at("curve").setAttribute(
       "aria-label",

@@ -19,6 +19,7 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay, spread
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
+from resgat_pl.report.verdict import headline
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
@@ -161,6 +162,4 @@ def _headline(document: Document) -> str:
     name = textwrap.shorten(document.file, 60, placeholder="…")
     if document.probability is None:
         return f"{name}: no face"
-    between = "" if document.interval is None else " [{:.2f}, {:.2f}]".format(*document.interval)
-    known = "" if document.calibration.temperature is not None else ", uncalibrated"
-    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}"
+    return f"{name}: {headline(document)}"

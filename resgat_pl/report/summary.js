@@ -29,7 +29,7 @@ const summary = (() => {
       at("gauge").hidden = true;
       return;
     }
-    const side = doc.verdict === "fake" ? "above" : "below";
+    const side = doc.verdict === "fake" ? "above" : p < decision.limit ? "below" : "not above";
     const agree = p > 0.5 === (doc.verdict === "fake"); // a threshold other than 0.5 may turn it
     at("verdict-title").textContent = decision.borderline
       ? `Borderline, leaning ${doc.verdict}`
@@ -38,15 +38,14 @@ const summary = (() => {
         : `Classed as ${doc.verdict}`;
     const range = interval
       ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
-      : "a single frame, so no interval";
+      : "fewer than ten frames, so no interval";
+    const [shown, limit] = apart(p, decision.limit);
+    const whose = decision.chosen ? "" : ", a default";
     at("verdict-text").textContent =
-      `The probability that this ${doc.kind} is fake is ${percent(p)} (${range}).` +
+      `The probability that this ${doc.kind} is fake is ${shown} (${range}), ${side} the threshold of ${limit}${whose}.` +
       (decision.borderline
         ? " The threshold lies within the interval: other frames could have turned the verdict."
-        : "") +
-      (agree
-        ? ""
-        : ` Its score of ${decision.score.toFixed(2)} lies ${side} the threshold of ${decision.threshold.toFixed(2)}.`);
+        : "");
     const calibrated = doc.calibration.temperature !== null;
     fill(
       "chips",
@@ -56,17 +55,25 @@ const summary = (() => {
     place("gauge-mark", p);
     at("gauge-interval").hidden = !interval;
     if (interval) place("gauge-interval", ...interval);
-    // A threshold belongs to the score. Only without calibration is that the probability.
-    at("gauge-threshold").hidden = calibrated;
-    place("gauge-threshold", decision.threshold);
+    place("gauge-threshold", decision.limit);
     at("gauge").setAttribute("aria-label", `Probability of fake ${percent(p)}, ${range}`);
     at("gauge-key").textContent = [
       "Bar: probability",
       interval ? "band: 95 % interval over the frames" : "",
-      calibrated ? "" : "dotted: threshold",
+      "dotted: threshold",
     ]
       .filter(Boolean)
       .join(" · ");
+  }
+
+  // Two probabilities in percent, with as many decimal places as it takes to see which is greater.
+  function apart(value, limit) {
+    if (percent(value) !== percent(limit) || value === limit) return [percent(value), percent(limit)];
+    for (let digits = 1; digits < 16; digits++) {
+      const texts = [value, limit].map((p) => `${(100 * p).toFixed(digits)}\u00a0%`);
+      if (texts[0] !== texts[1]) return texts;
+    }
+    return [value, limit].map(percent);
   }
 
   function place(id, low, high) {
@@ -84,10 +91,10 @@ const summary = (() => {
         `${checkpoint.net.encoder || ""} ${checkpoint.net.attention || ""}, ${doc.grid[0]} × ${doc.grid[1]} nodes`,
       ],
       ["Calibration", calibration.statement],
-      ["Threshold", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
+      ["Threshold of the score", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
       [
         "Score",
-        decision.score === null ? "" : `${decision.score.toFixed(3)} before calibration, compared with the threshold`,
+        decision.score === null ? "" : `${decision.score.toFixed(3)}, the mean over frames, before calibration`,
       ],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],
       ["Time", `${doc.seconds.toFixed(1)} s in all`],

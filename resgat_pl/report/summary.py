@@ -30,10 +30,12 @@ class Row:
         file: As the user named it.
         status: ``scored``, ``no face`` or ``failed``.
         verdict: ``fake``, ``real``, or empty.
-        probability: Of fake, calibrated if the checkpoint allows.
-        low: Lower end of its 95 % interval over the frames.
+        probability: Of fake.
+        low: Lower end of its 95 % interval over the frames; empty for fewer than ten.
         high: Upper end.
-        score: The same without calibration, which is what the verdict follows.
+        threshold: What ``probability`` is compared with: ``fake`` if it is above.
+        calibrated: ``yes`` or ``no``: whether ``probability`` is, at the level of files.
+        score: The same without calibration, as in the project's metrics per video.
         faces: Faces judged.
         frames: Frames searched.
         seconds: Time taken.
@@ -48,6 +50,8 @@ class Row:
     probability: float | None = None
     low: float | None = None
     high: float | None = None
+    threshold: float | None = None
+    calibrated: Literal["yes", "no", ""] = ""
     score: float | None = None
     faces: int = 0
     frames: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resgat_pl.metrics.calibration import HOTTEST, calibrated, fit_temperature
-from resgat_pl.metrics.detection import DetectionMetrics
+from resgat_pl.errors import WeightsError
+from resgat_pl.metrics.calibration import HOTTEST, Validation, calibrated, calibrated_score, fit_temperature
+from resgat_pl.metrics.detection import DetectionMetrics, video_scores
 from resgat_pl.module import ResGATModule
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, chosen_of
 
 Frames = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
@@ -129,14 +131,105 @@ def test_the_metric_fits_it_on_frames_however_they_were_divided() -> None:
     by_video = DetectionMetrics("video")
     by_video.update(z, y, rows, codes, codes)
     by_video.compute()
-    assert by_video.temperature is None
+    scores, labels = video_scores(z.double().sigmoid(), y, codes, codes)[:2]
+    wanted = fit_temperature(scores.logit().numpy(), labels.numpy(), np.arange(len(labels)))
+    assert by_video.temperature == pytest.approx(wanted)
+    assert by_video.temperature != pytest.approx(one.temperature, rel=0.05), "frames and videos are two matters"
+
+
+def test_the_metric_counts_the_videos_and_their_faces() -> None:
+    metric = DetectionMetrics("video")
+    video = torch.tensor([5, 5, 5, 5, 9, 9, 2, 2])
+    track = torch.tensor([0, 1, 1, 2, 3, 3, 4, 4])
+    label = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0])
+    metric.update(torch.randn(8), label, torch.arange(8), video, track)
+    metric.compute()
+    assert metric.validation == Validation(real=2, fake=1, fewest_faces=1, most_faces=3)
+    assert metric.validation.text == "2 genuine and 1 fake videos of 1 to 3 faces each, which are few"
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 100))
+@settings(deadline=None)
+def test_a_calibrated_score_rises_with_the_score(one: float, two: float, temperature: float) -> None:
+    first, second = calibrated_score(one, temperature), calibrated_score(two, temperature)
+    assert (first <= second) if one <= two else (first >= second)
+    assert 0 <= first <= 1
+    assert calibrated_score(one, None) == one
+    assert calibrated_score(0.5, temperature) == 0.5
 
 
 def test_training_that_goes_on_keeps_it() -> None:
     module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
-    module.temperature = 1.5
+    module.temperature, module.video_temperature = 1.5, 0.7
+    module.validation = Validation(12, 30, 1, 2)
     content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     again = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
     again.on_load_checkpoint(content)
-    assert cast("float", again.temperature) == 1.5
+    assert (again.temperature, again.video_temperature) == (1.5, 0.7)
+    assert again.validation == Validation(12, 30, 1, 2)
+    for name in ("video_temperature", "validation"):
+        del content["resgat"][name]  # as earlier versions wrote it
+    again.on_load_checkpoint(content)
+    assert (cast("float", again.temperature), again.video_temperature) == (1.5, None)
+    assert again.validation is None
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "validation", "kept"),
+    [
+        ({"frame": 0.5, "video": 0.5}, None, False),  # earlier versions' default
+        ({"frame": 0.5, "video": 0.4}, None, True),
+        ({"frame": 0.5, "video": 0.5}, Validation(3, 4).plain(), True),
+        (None, None, False),
+    ],
+)
+def test_a_default_is_no_choice(thresholds: Any, validation: Any, kept: bool) -> None:
+    entry = {"version": 1, "thresholds": thresholds, "validation": validation}
+    assert (chosen_of(entry)[0] is not None) == kept
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"video_temperature": "3"},
+        {"video_temperature": -1.0},
+        {"video_temperature": float("nan")},
+        {"validation": []},
+        {"validation": {"real": 3}},
+        {"validation": {**Validation(3, 4).plain(), "fake": "many"}},
+        {"validation": {**Validation(3, 4).plain(), "fake": -4}},
+    ],
+)
+def test_a_checkpoint_that_says_nonsense_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match=r"a\.ckpt has (the|an|a)? ?(temperature|entry validation)"):
+        check_checkpoint({"version": CHECKPOINT_VERSION, **broken}, "a.ckpt")
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_validation_of_one_class_or_of_a_sanity_check_chooses_nothing(label: float) -> None:
+    module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
+    trainer: Any = SimpleNamespace(checkpoint_callbacks=[], early_stopping_callbacks=[], sanity_checking=True)
+    module._trainer = trainer
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]  # needs a whole Trainer
+
+    def validate(labels: torch.Tensor) -> dict[str, Any]:
+        codes = torch.arange(len(labels))
+        module.val_metrics.update(torch.randn(len(labels)) + 2 * labels, labels, codes, codes, codes)
+        module.val_loss.update(labels)
+        module.on_validation_epoch_end()
+        content: dict[str, Any] = {}
+        module.on_save_checkpoint(content)
+        return dict(content["resgat"])
+
+    nothing = {"thresholds": None, "temperature": None, "video_temperature": None}
+    sanity = validate(torch.arange(16.0) % 2)
+    assert {name: sanity[name] for name in nothing} == nothing
+    assert sanity["validation"] is None
+    trainer.sanity_checking = False
+    alone = validate(torch.full((16,), label))
+    assert {name: alone[name] for name in nothing} == nothing
+    assert (alone["validation"]["real"], alone["validation"]["fake"]) == ((16, 0) if label == 0 else (0, 16))
+    both = validate(torch.arange(40.0) % 2)
+    assert set(both["thresholds"]) == {"frame", "video"}
+    assert both["validation"] == Validation(20, 20).plain()

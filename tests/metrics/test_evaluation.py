@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -13,12 +14,22 @@ from resgat_pl.callbacks import write_predictions
 from resgat_pl.data.manifest import Manifest, merge, rows_to_table
 from resgat_pl.errors import ManifestError
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
-from resgat_pl.metrics.evaluation import AT_VAL, POOLED, Predictions, Scores, describe, evaluate, read_predictions
+from resgat_pl.metrics.evaluation import (
+    AT_VAL,
+    POOLED,
+    Predictions,
+    Scores,
+    clip_codes,
+    describe,
+    evaluate,
+    read_predictions,
+)
 from resgat_pl.metrics.intervals import bootstrap
+from resgat_pl.scoring import predictions as score_predictions
 from resgat_pl.types import Level
 
 
-def predictions(methods: Sequence[str], each: int = 8, frames: int = 1, seed: int = 0) -> Predictions:
+def predictions(methods: Sequence[str], each: int = 12, frames: int = 1, seed: int = 0) -> Predictions:
     """As many videos of each method; the codes of the videos are neither sorted nor without gaps."""
     rng = np.random.default_rng(seed)
     method = np.repeat(np.array(methods, object), each)
@@ -26,7 +37,7 @@ def predictions(methods: Sequence[str], each: int = 8, frames: int = 1, seed: in
     probability = 1 / (1 + np.exp(-rng.normal(label, 1.0)))
     video = rng.permutation(3 * len(method))[: len(method)]
     rows = np.repeat(np.arange(len(method)), frames)
-    return Predictions(probability[rows], label[rows], method[rows], video[rows])
+    return Predictions(probability[rows], label[rows], method[rows], video[rows], video[rows])
 
 
 def both(methods: Sequence[str], frames: int) -> dict[Level, Predictions]:
@@ -41,12 +52,12 @@ def test_pooled_first_and_then_each_method_with_all_genuine_videos() -> None:
     frames, videos = (predictions(["original", "swap", "cam"], frames=n) for n in (3, 1))
     found = evaluate({"frame": frames, "video": videos}, resamples=5)
     assert [(row.level, row.method, row.real, row.fake) for row in found] == [
-        ("frame", POOLED, 24, 48),
-        ("frame", "cam", 24, 24),
-        ("frame", "swap", 24, 24),
-        ("video", POOLED, 8, 16),
-        ("video", "cam", 8, 8),
-        ("video", "swap", 8, 8),
+        ("frame", POOLED, 36, 72),
+        ("frame", "cam", 36, 36),
+        ("frame", "swap", 36, 36),
+        ("video", POOLED, 12, 24),
+        ("video", "cam", 12, 12),
+        ("video", "swap", 12, 12),
     ]
     for row in found:
         part = {"frame": frames, "video": videos}[row.level]
@@ -64,9 +75,9 @@ def test_several_kinds_of_genuine_videos_are_no_methods() -> None:
     part = predictions(["original", "phone", "swap", "cam"])
     part = part._replace(label=np.isin(part.method, ["swap", "cam"]).astype(np.int64))
     assert [(row.method, row.real) for row in evaluate({"video": part}, resamples=2)] == [
-        (POOLED, 16),
-        ("cam", 16),
-        ("swap", 16),
+        (POOLED, 24),
+        ("cam", 24),
+        ("swap", 24),
     ]
 
 
@@ -87,6 +98,23 @@ def test_thresholds_chosen_on_validation_data() -> None:
         for name in THRESHOLDED:
             np.testing.assert_allclose(row.resamples[name + AT_VAL], at_val[name], rtol=1e-12)
         assert any(shown(row)[name + AT_VAL] != shown(row)[name] for name in THRESHOLDED)
+
+
+def test_calibration_is_measured_at_the_level_that_is_reported() -> None:
+    parts = both(["original", "swap"], frames=2)
+    plain, found = (evaluate(parts, resamples=4, temperatures=t) for t in (None, {"frame": None, "video": 0.5}))
+    assert found[0].resamples.keys() == plain[0].resamples.keys(), "frames have none"
+    assert found[1].resamples.keys() - plain[1].resamples.keys() == {"log_loss_calibrated", "ece_calibrated"}
+    part = parts["video"]
+    odds = np.log(part.probability / (1 - part.probability))
+    wanted = measure(1 / (1 + np.exp(-odds / 0.5)), part.label)
+    for name in ("log_loss", "ece"):
+        value = found[1].values[f"{name}_calibrated"]
+        assert value.value == pytest.approx(wanted[name])
+        assert value.groups == found[1].values[name].groups
+    assert "| ece | ece calibrated |" in describe(found[1:])
+    assert "ece calibrated" not in describe(plain)
+    assert len({line.count("|") for line in describe(found).splitlines()}) == 1
 
 
 def _codes(part: Predictions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -115,27 +143,34 @@ def test_json_has_null_for_what_is_undefined() -> None:
     (row,) = evaluate({"video": predictions(["original"])}, {"video": 0.4}, resamples=20)
     document = json.loads(json.dumps(row.plain(), allow_nan=False))
     assert document["level"] == "video"
-    assert (document["method"], document["real"], document["fake"]) == (POOLED, 8, 0)
+    assert (document["method"], document["real"], document["fake"]) == (POOLED, 12, 0)
     assert document["values"]["auroc"] == [None, None, None]
     value, low, high = document["values"]["accuracy"]
     assert 0 <= low <= value <= high <= 1
     assert document["values"].keys() == row.resamples.keys()
     assert "resamples" not in document
+    assert document["clips"] == document["groups"]["accuracy"] == document["groups"]["auroc"] == 12
+    few = json.loads(json.dumps(evaluate({"video": predictions(["original", "swap"], 4)})[0].plain(), allow_nan=False))
+    assert few["values"]["accuracy"][1:] == [None, None] != few["values"]["accuracy"][:1]
+    assert (few["clips"], few["groups"]["accuracy"], few["groups"]["auroc"]) == (8, 8, 4)
 
 
 def test_table() -> None:
     parts = both(["original", "swap", "cam"], frames=200)
-    for thresholds, width in ((None, 10), ({"frame": 0.4, "video": 0.6}, 11)):
+    for thresholds, width in ((None, 11), ({"frame": 0.4, "video": 0.6}, 12)):
         table = describe(evaluate(parts, thresholds, resamples=20)).splitlines()  # type: ignore[arg-type]  # literals
         assert len(table) == 2 + 6
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
         assert {len(row) for row in cells} == {width}
-        assert cells[0][:4] == ["level", "fakes of", "real / fake", "auroc"]
+        assert cells[0][:5] == ["level", "fakes of", "real / fake", "clips", "auroc"]
         assert ("balanced accuracy at val" in cells[0]) == (thresholds is not None)
         assert cells[1] == ["---"] * width
-        assert [row[:3] for row in cells[2:4]] == [["frame", "all", "1,600 / 3,200"], ["frame", "cam", "1,600 / 1,600"]]
-        assert all(cell.count("[") == cell.count(",") == 1 for row in cells[2:] for cell in row[3:])
-    value, low, high = evaluate(parts, resamples=20)[3].values["auroc"]
+        assert [row[:4] for row in cells[2:4]] == [
+            ["frame", "all", "2,400 / 4,800", "36"],
+            ["frame", "cam", "2,400 / 2,400", "24"],
+        ]
+        assert all(cell.count("[") == cell.count(",") == 1 for row in cells[2:] for cell in row[4:])
+    value, low, high, _ = evaluate(parts, resamples=20)[3].values["auroc"]
     assert f"| {100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}] |" in table[5]
 
 
@@ -179,6 +214,9 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert frames.label.tolist() == whole.column("label")[rows].tolist()
     assert frames.method.tolist() == whole.column("method")[rows].tolist()
     np.testing.assert_array_equal(frames.video, whole.video_codes[rows] - whole.video_codes[2])
+    direct = score_predictions(whole, rows.numpy(), logits)
+    for level in found:
+        np.testing.assert_array_equal(found[level].clip, direct[level].clip)
     assert videos.video.tolist() == list(range(len(NAMES))), "the same codes at both levels"
     assert videos.method.tolist() == sorted(method for method, _, _ in NAMES)
     for code, (probability, label) in enumerate(zip(videos.probability, videos.label, strict=True)):
@@ -188,6 +226,65 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         assert probability == pytest.approx(max(means))
         assert set(frames.label[mine]) == {label}
     assert [row.method for row in evaluate(found, resamples=2)] == 2 * [POOLED, "2020", "swap"]
+
+
+def test_a_clip_and_all_that_was_made_of_it_are_one_unit_in_every_compression() -> None:
+    keys = [
+        *((("ffpp", "original", c, "000")) for c in ("c23", "c40", "raw")),
+        *((("ffpp", m, c, "000_003")) for m in ("swap", "cam") for c in ("c23", "c40")),
+        ("ffpp", "original", "c23", "003"),
+        ("ffpp", "swap", "raw", "003_000"),  # its original is not among them
+        ("ffpp", "swap", "c23", "007_008"),
+        ("celebdf", "original", "", "000"),
+        ("folder", "fake", "", "000"),  # of unknown origin
+        ("folder", "original", "", "a/b"),
+        ("folder", "fake", "", "a/b"),
+    ]
+    sources = [
+        *[None] * 3,
+        *["ffpp/original/c23/000", "ffpp/original/c40/000"] * 2,
+        None,
+        "ffpp/original/raw/003",
+        "ffpp/original/c23/007",
+        *[None] * 3,
+        "folder/original/-/a/b",
+    ]
+    codes = clip_codes(keys, sources)
+    same = [{keys.index(key) for key, code in zip(keys, codes, strict=True) if code == each} for each in set(codes)]
+    assert sorted(map(sorted, same)) == [[0, 1, 2, 3, 4, 5, 6], [7, 8], [9], [10], [11], [12, 13]]
+    order = np.random.default_rng(0).permutation(len(keys))
+    shuffled = clip_codes([keys[i] for i in order], [sources[i] for i in order])
+    np.testing.assert_array_equal(shuffled, codes[order], err_msg="the same codes in any order")
+    circle = [("d", "m", "", "a"), ("d", "m", "", "b"), ("d", "m", "", "c")]
+    assert len(set(clip_codes(circle, ["d/m/-/b", "d/m/-/a", None]).tolist())) == 2
+    assert clip_codes([], []).tolist() == []
+
+
+def test_intervals_are_over_clips_not_over_what_was_made_of_them() -> None:
+    """Each clip's fakes, and each compression, are copies: they are no more evidence."""
+    once = predictions(["original", "swap"], each=30)
+    once = once._replace(clip=np.tile(np.arange(30), 2))
+    copies = Predictions(*(np.tile(values, 3) for values in once))._replace(video=np.arange(180))
+    one, three = (evaluate({"video": part}, resamples=200)[0] for part in (once, copies))
+    assert one.units.groups == three.units.groups == 30
+    for name in METRICS:
+        np.testing.assert_allclose(three.resamples[name], one.resamples[name], atol=1e-12, err_msg=name)
+    assert three.values["auroc"].groups == 30
+    naive = evaluate({"video": copies._replace(clip=copies.video)}, resamples=200)[0].values["f1_fake"]
+    right = three.values["f1_fake"]
+    assert naive.high - naive.low < (right.high - right.low) / 1.4, "three copies as clips would be too sure"
+
+
+def test_predictions_of_earlier_versions_are_read_too(tmp_path: Path) -> None:
+    write(tmp_path)
+    for name in ("frames.csv", "videos.csv"):
+        header, *lines = (tmp_path / name).read_text().splitlines()
+        place = header.split(",").index('"source_video"')
+        rows = [next(csv.reader([line])) for line in (header, *lines)]
+        with (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file, quoting=csv.QUOTE_ALL).writerows([row[:place] + row[place + 1 :] for row in rows])
+    found = read_predictions(tmp_path)
+    assert len(set(found["video"].clip.tolist())) == len(NAMES) - 1, "compressions of one fake are one"
 
 
 def test_names_and_empty_compressions_stay_text(tmp_path: Path) -> None:

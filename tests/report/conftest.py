@@ -154,7 +154,7 @@ def make_document(
         verdict=verdict,
         probability=top and top.probability,
         interval=top and top.interval,
-        decision=Decision(top and top.score, 0.5, "the default", False),
+        decision=Decision(top and top.score, 0.5, "the default", False, limit=0.5, chosen=False),
         calibration=Calibration(temperature, "Not calibrated: the checkpoint has no temperature."),
         checkpoint=Checkpoint(
             "best.ckpt", "0123456789abcdef" * 4, {"encoder": "resnet50", "attention": "gatv2"}, {}, ["margin"]

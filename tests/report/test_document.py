@@ -43,8 +43,8 @@ def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path
 @pytest.mark.parametrize(
     ("schema", "told"),
     [
-        (SCHEMA + 1, r'has format 2; .* pip install "resgat-pl>=7\.1\.0"'),
-        (SCHEMA - 1, "has format 0; .* Explain the file again"),
+        (SCHEMA + 1, r'has format 3; .* pip install "resgat-pl>=7\.1\.0"'),
+        (SCHEMA - 1, "has format 1; .* Explain the file again"),
         (None, "has no format number"),
         ("1", "has .* for a format number"),
         (True, "has .* for a format number"),

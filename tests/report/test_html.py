@@ -102,10 +102,15 @@ def test_verdict_in_words_and_as_a_bar(document: Make, visit: Open) -> None:
     assert page.locator("#gauge-threshold").is_visible()
 
 
-def test_calibration_is_told_and_its_threshold_is_not_on_the_bar(document: Make, visit: Open) -> None:
-    page = visit(document(frames=3, temperature=1.7))
+def test_the_threshold_is_on_the_scale_of_the_probability(document: Make, visit: Open) -> None:
+    made = document(frames=3, temperature=1.7)
+    decision = replace(made.decision, threshold=0.8, limit=0.693, chosen=True)
+    page = visit(replace(made, probability=0.6927, verdict="real", decision=decision))
     assert "Calibrated" in text(page, "#chips").splitlines()
-    assert not page.locator("#gauge-threshold").is_visible()
+    track, mark = (page.locator(f"#gauge {name}").bounding_box() for name in (".track", "#gauge-threshold"))
+    assert (mark["x"] - track["x"]) / track["width"] == pytest.approx(0.693, abs=0.01)
+    assert "69.27 % (" in text(page, "#verdict-text")  # not 69 % below 69 %
+    assert "below the threshold of 69.30 %." in text(page, "#verdict-text")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +124,12 @@ def test_calibration_is_told_and_its_threshold_is_not_on_the_bar(document: Make,
 def test_the_title_does_not_contradict_the_probability(
     document: Make, visit: Open, changes: dict[str, Any], title: str
 ) -> None:
-    page = visit(replace(document(frames=2), **changes))
+    made = document(frames=2)
+    limit = {"Classed as fake": 0.3, "Classed as real": 0.7}.get(title, 0.5)
+    page = visit(replace(made, decision=replace(made.decision, limit=limit), **changes))
     assert text(page, "#verdict-title") == title
-    assert ("threshold of 0.50" in text(page, "#verdict-text")) == title.startswith("Classed")
+    side = "above" if changes["verdict"] == "fake" else "below"
+    assert f"{side} the threshold of {100 * limit:.0f} %, a default" in text(page, "#verdict-text")
 
 
 def test_borderline_is_told(document: Make, visit: Open) -> None:

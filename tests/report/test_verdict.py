@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resgat_pl.metrics.detection import video_scores
-from resgat_pl.report.verdict import calibration_of, judge
+from resgat_pl.explain.words import Finding
+from resgat_pl.metrics.binary import measure
+from resgat_pl.metrics.calibration import Validation
+from resgat_pl.metrics.detection import DetectionMetrics, video_scores
+from resgat_pl.report.verdict import Kind, calibration_of, compared, judge
 from resgat_pl.types import Level
 
-logit_lists = st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=12), min_size=1, max_size=4)
+logit_lists = st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=20), min_size=1, max_size=4)
 THRESHOLDS: dict[Level, float] = {"frame": 0.2, "video": 0.8}
 
 
@@ -27,12 +32,74 @@ def test_the_score_is_that_of_the_metrics(faces: list[list[float]]) -> None:
     flat = torch.tensor([value for face in faces for value in face], dtype=torch.float64)
     track = torch.tensor([number for number, face in enumerate(faces) for _ in face])
     expected = video_scores(flat.sigmoid(), torch.ones_like(track), torch.zeros_like(track), track)
-    found = judge(arrays(faces), 2.0, None, "video")
+    found = judge(arrays(faces), 3.0, None, "video", video_temperature=2.0)
     assert found.decision.score == pytest.approx(float(expected[0][0]))
     assert [face.score for face in found.faces] == pytest.approx(expected[3].tolist())
-    calibrated = video_scores((flat / 2).sigmoid(), torch.ones_like(track), torch.zeros_like(track), track)
-    assert found.probability == pytest.approx(float(calibrated[0][0]))
+    assert found.probability == pytest.approx(float((expected[0][0].logit() / 2).sigmoid()))
+    assert [face.probability for face in found.faces] == pytest.approx((expected[3].logit() / 2).sigmoid().tolist())
     assert found.verdict == ("fake" if float(expected[0][0]) > 0.5 else "real")
+
+
+temperatures = st.none() | st.floats(0.01, 100)
+
+
+@given(
+    st.lists(st.lists(st.floats(-30, 30), min_size=1, max_size=12), min_size=1, max_size=4),
+    temperatures,
+    temperatures,
+    st.none() | st.floats(1e-6, 1 - 1e-6),
+    st.sampled_from(["image", "video"]),
+)
+@settings(deadline=None, max_examples=150)
+def test_verdict_probability_and_threshold_never_contradict_each_other(
+    faces: list[list[float]], frame: float | None, video: float | None, threshold: float | None, kind: Kind
+) -> None:
+    thresholds: dict[Level, float] | None = None if threshold is None else {"frame": threshold, "video": threshold}
+    found = judge(arrays(faces), frame, thresholds, kind, video_temperature=video)
+    decision, probability = found.decision, found.probability
+    assert probability is not None
+    assert decision.score is not None
+    assert (decision.score > decision.threshold) == (found.verdict == "fake")
+    assert probability >= decision.limit if found.verdict == "fake" else probability <= decision.limit
+    assert decision.chosen == (threshold is not None)
+    assert found.verdict == ("fake" if "fake" in {face.verdict for face in found.faces} else "real")
+    said = compared(probability, decision.limit, found.verdict, found.interval, decision.chosen, calibrated=True)
+    shown, limit = (float(number) for number in re.findall(r"(?:fake|threshold) (\d\.\d+)", said))
+    if probability != decision.limit:  # beyond float64 two probabilities are one
+        assert (shown > limit) == (found.verdict == "fake"), said
+    if found.interval is not None:
+        assert found.interval[0] - 1e-9 <= probability <= found.interval[1] + 1e-9 or len(faces) > 1
+    for face in found.faces:  # a face's sentence says what the verdict is made of
+        mean = Finding(0.3, 0.3, {}, mean_probability=face.probability, limit=decision.limit)
+        assert mean.verdict == face.verdict or face.probability == decision.limit
+
+
+def test_without_a_calibration_of_videos_the_number_is_the_score() -> None:
+    found = judge([np.array([-1.2, -1.2, 8.0])], 3.0, None, "video")
+    assert found.probability == found.decision.score == pytest.approx(0.487, abs=1e-3)
+    assert judge([np.array([1.0])], 3.0, None, "image").probability == pytest.approx(1 / (1 + np.exp(-1 / 3)))
+    assert judge([np.array([1.0])], 3.0, None, "image", video_temperature=9.0) == judge(
+        [np.array([1.0])], 3.0, None, "image"
+    )
+
+
+@pytest.mark.parametrize("noise", [0.5, 2.0])
+def test_a_probability_of_a_file_holds_for_files(noise: float) -> None:
+    """As in training: a temperature from validation videos, tested on others of one face and 32 frames."""
+    rng = np.random.default_rng(0)
+
+    def videos() -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+        label = rng.integers(0, 2, 1500)
+        return label, [2 * (2.4 * kind - 1.2 + rng.normal(0, 1) + rng.normal(0, noise, 32)) for kind in label]
+
+    label, logits = videos()
+    metric = DetectionMetrics("video")
+    code = torch.arange(1500).repeat_interleave(32)
+    metric.update(torch.tensor(np.concatenate(logits)), torch.tensor(label)[code], torch.arange(len(code)), code, code)
+    metric.compute()
+    label, logits = videos()
+    found = [judge([one], None, None, "video", video_temperature=metric.temperature).probability for one in logits]
+    assert measure(np.array(found), label)["ece"] < 0.05  # 0.24 of the mean of calibrated frames
 
 
 @given(logit_lists, st.integers(0, 3))
@@ -41,7 +108,7 @@ def test_intervals_lie_among_the_frames_and_are_the_same_again(faces: list[list[
     found = judge(arrays(faces), None, None, "video", seed)
     assert found == judge(arrays(faces), None, None, "video", seed)
     for face, values in zip(found.faces, faces, strict=True):
-        assert (face.interval is None) == (len(values) == 1)
+        assert (face.interval is None) == (len(values) < 10)
         if face.interval is not None:
             chances = [1 / (1 + np.exp(-value)) for value in values]
             assert min(chances) - 1e-12 <= face.interval[0] <= face.interval[1] <= max(chances) + 1e-12
@@ -68,11 +135,30 @@ def test_the_threshold_is_that_of_the_medium() -> None:
     assert video.verdict == "real"
     assert (video.decision.threshold, video.decision.score) == (0.8, 0.5)
     assert "validation" in video.decision.source
-    assert judge(middling, None, None, "video").decision.threshold == 0.5
+    default = judge(middling, None, None, "video").decision
+    assert (default.threshold, default.chosen) == (0.5, False)
+    assert default.source == "0.5 by default: none was chosen, since there was no validation with both classes"
+    lone = judge(middling, None, None, "video", validation=Validation(3, 0)).decision
+    assert lone.source == "0.5 by default: none was chosen, since validation had no fake videos"
+    on = judge(middling, None, THRESHOLDS, "video", validation=Validation(12, 30, 1, 2)).decision.source
+    assert on.endswith("validation data: 12 genuine and 30 fake videos of 1 to 2 faces each")
+    few = judge(middling, None, THRESHOLDS, "video", validation=Validation(2, 30)).decision.source
+    assert few.endswith("2 genuine and 30 fake videos of 1 face each, which are few")
     # calibration changes the probability, not the verdict
     sure = judge([np.array([-3.0, 1])], 0.1, THRESHOLDS, "image")
     assert sure.decision.score == pytest.approx((0.0474 + 0.7311) / 2, abs=1e-4)
     assert sure.verdict == "fake"
+
+
+def test_more_faces_than_validation_had_are_noted() -> None:
+    faces = [np.zeros(3)] * 4
+    (note,) = judge(faces, None, THRESHOLDS, "video", validation=Validation(12, 30, 1, 2)).notes
+    assert note.startswith("4 faces were judged")
+    assert "videos of 1 to 2 faces" in note
+    assert not judge(faces[:2], None, THRESHOLDS, "video", validation=Validation(12, 30, 1, 2)).notes
+    assert "does not say" in judge(faces[:2], None, THRESHOLDS, "video").notes[0]
+    assert "single faces" in judge(faces[:2], None, THRESHOLDS, "image", validation=Validation(9, 9, 1, 4)).notes[0]
+    assert not judge(faces[:1], None, THRESHOLDS, "image").notes
 
 
 def test_borderline_is_what_other_frames_could_turn() -> None:
@@ -89,5 +175,10 @@ def test_without_a_face_there_is_no_verdict() -> None:
 
 def test_calibration_is_said() -> None:
     assert calibration_of(None).statement.startswith("Uncalibrated")
+    assert "validation had no genuine videos" in calibration_of(None, validation=Validation(0, 5)).statement
+    frames_only = calibration_of(None, frames=2.0)
+    assert frames_only.statement.startswith("Uncalibrated at the level of files: the checkpoint's temperature was")
+    assert (frames_only.temperature, frames_only.frames) == (None, 2.0)
+    assert "12 genuine" in calibration_of(1.5, "video", Validation(12, 30)).statement
     assert "1.37" in calibration_of(1.3712).statement
     assert calibration_of(1.3712).temperature == 1.3712
