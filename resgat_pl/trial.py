@@ -43,7 +43,7 @@ class Faces:
     Attributes:
         rows: ``(F,)`` int64, rows of the manifest.
         kind: ``(F,)`` str, manipulation methods.
-        group: ``(F,)`` str, the genuine videos that the fakes were made from, which are resampled.
+        group: ``(F,)`` str, the genuine clips that the fakes were made from, which are resampled.
         images: ``(F, 3, S, S)`` float32 in [0, 1], RGB.
         reals: The same for the real counterparts; zero where there is none.
         paired: ``(F,)`` bool, whether there is a real counterpart.
@@ -125,7 +125,10 @@ def choose(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int)
     manifest = faces.manifest
     right = (faces.labels == 1) & detected
     if not right.any():
-        raise SplitError("The detector calls no fake of the test split fake: there is no right answer to explain.")
+        fakes = int((faces.labels == 1).sum())
+        raise SplitError(
+            f"None of the {fakes} fakes of the test split is called fake, so there is no right answer to explain."
+        )
     masked = np.array([path is not None for path in manifest.column("mask_path")[faces.rows]])
     paired = np.zeros(len(faces), bool)
     paired[list(counterparts(faces))] = True
@@ -195,7 +198,7 @@ def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged:
     return Faces(
         rows=faces.rows[places],
         kind=np.array([row["method"] for row in table], object),
-        group=np.array([row["source_video"] or video_key(*(row[name] for name in _KEY)) for row in table], object),
+        group=np.array([_clip(row) for row in table], object),
         images=images,
         reals=reals,
         paired=paired,
@@ -296,7 +299,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title
     order = faith.order_of(maps)
     logits = torch.empty(0, len(counts))
     with tqdm(total=len(who), desc=f"{title}: restoration", unit="face", leave=False) as bar:
-        for some in torch.split(who, _CHUNK):
+        for some in _parts(who):
             pictures = faces.images[some], faces.reals[some]
             found = faith.curves(judge, *pictures, order[some], faces.lattice, counts, batch_size)
             logits = torch.cat([logits, found])
@@ -333,8 +336,8 @@ def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: s
 def _control(explainer: Explainer, maps: Tensor, faces: Faces, count: int) -> Array:
     """Whether the map's top on the fake is above that on its real counterpart; ties count half."""
     who = faces.paired[:count].nonzero().flatten()
-    tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in torch.split(who, _CHUNK)]
-    if not tops or not len(who):
+    tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in _parts(who)]
+    if not tops:
         return np.full(len(faces), np.nan)
     gap = maps[who].amax(dim=(1, 2)) - torch.cat(tops)
     return _spread((gap.sign() + 1) / 2, who, len(faces))
@@ -355,6 +358,13 @@ def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: Faces, count: in
     return {name: _spread(values, who, len(faces)) for name, values in found.items()}
 
 
+def _clip(row: dict[str, Any]) -> str:
+    """The genuine clip behind a fake, of which all that was made of it, in any compression, is a part."""
+    source = row["source_video"] or video_key(*(row[name] for name in _KEY))
+    dataset, method, _, video = (source.split("/", 3) + [""] * 3)[:4]
+    return video_key(dataset, method, "", video)
+
+
 def _spread(values: Tensor, places: Tensor, count: int) -> Array:
     """Values of some faces in a table of all; NaN elsewhere."""
     table = np.full(count, np.nan)
@@ -369,7 +379,12 @@ def _middle_out(places: list[int]) -> list[int]:
 
 
 def _chunks(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.split(values, range(_CHUNK, len(values), _CHUNK))
+    return np.split(values, range(_CHUNK, len(values), _CHUNK)) if len(values) else []
+
+
+def _parts(places: Tensor) -> tuple[Tensor, ...]:
+    """As ``torch.split``, which makes one empty part of nothing."""
+    return torch.split(places, _CHUNK) if len(places) else ()
 
 
 def _pixels(faces: FaceCrops, places: list[int]) -> Tensor:
