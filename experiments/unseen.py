@@ -15,7 +15,7 @@ from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.explain import Contribution
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics.intervals import Interval, Units, bootstrap, draw, interval
-from resgat_pl.metrics.localisation import node_auroc, node_covers, pointing_game
+from resgat_pl.metrics.localisation import node_auroc, pointing_game
 from resgat_pl.scoring import Detector, leaks_of
 from resgat_pl.types import video_key
 
@@ -82,9 +82,8 @@ def judge(checkpoint: Path, crops: Path) -> Judged:
         found = explainer.attribute(torch.stack([faces[place]["image"] for place in places]).float() / 255)
         masks = torch.stack([_mask(faces, place) for place in places])
         landmarks = np.array([manifest.table.column("landmarks")[int(rows[place])].as_py() for place in places])
-        grid = (found.node_map.shape[1], found.node_map.shape[2])
-        covers = node_covers(masks, grid)
-        within = inside_face(torch.from_numpy(landmarks).float().reshape(-1, 5, 2), grid)
+        covers = found.lattice.cover(masks)
+        within = inside_face(torch.from_numpy(landmarks).float().reshape(-1, 5, 2), found.lattice)
         logits.append(found.logit)
         inside.append(node_auroc(found.node_map, covers, within))
         pointing.append(pointing_game(found.node_map, covers))

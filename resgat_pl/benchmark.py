@@ -24,21 +24,19 @@ from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.data.paths import require_folder
 from resgat_pl.data.splits import SplitProtocol
-from resgat_pl.errors import ConfigError, ResGATError
+from resgat_pl.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.explain import baselines
 from resgat_pl.explain.explanation import Explainer
-from resgat_pl.leaderboard import BASELINES, ORACLE, Entry, Line, as_csv, markdown, summarise
-from resgat_pl.leaderboard_plot import draw_leaderboard
+from resgat_pl.leaderboard import BASELINES, ORACLE, Entry, differences, summarise
+from resgat_pl.leaderboard_files import write_leaderboard
 from resgat_pl.metrics.evaluation import POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 from resgat_pl.trial import Faces, Factory, Trial, choose, judge_faces, load_faces, run_trial, score_maps
 from resgat_pl.unseen import describe, people_unknown
-from resgat_pl.versions import stamp
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raised when the measuring changes, so that results kept from before are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
@@ -60,6 +58,7 @@ def benchmark_explainers(
     workers: int = 0,
     allow_leakage: bool = False,
     private: bool = False,
+    common_faces: bool = True,
 ) -> str:
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
@@ -82,6 +81,8 @@ def benchmark_explainers(
         workers: Loading processes.
         allow_leakage: Test also on videos that the checkpoint was trained on.
         private: Nothing goes to W&B.
+        common_faces: Of several checkpoints, explain only fakes that all of them detect, so that they are compared on
+            the same faces; false takes each checkpoint's own.
 
     Returns:
         The leaderboard as Markdown.
@@ -103,9 +104,12 @@ def benchmark_explainers(
     out.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
     detectors: list[dict[str, Any]] = []
+    kept = _Kept(out / "cache")
+    benches = [_Bench(detector, divided, kept, seed, batch_size, workers) for _, detector, divided, _ in tests]
+    common = _common(benches) if common_faces and len(benches) > 1 else None
     with tqdm(total=len(tests) * len(classes), unit="method", desc="benchmark") as bar:
-        for label, detector, divided, leaky in tests:
-            bench = _Bench(detector, divided, _Kept(out / "cache"), faces, seed, batch_size, workers)
+        for (label, _, _, leaky), bench in zip(tests, benches, strict=True):
+            bench.choose(faces, common)
             about = bench.about(label)
             about["notes"] += describe(leaky, people_unknown(detector.provenance, divided))
             detectors.append(about)
@@ -121,7 +125,10 @@ def benchmark_explainers(
             if (oracle := bench.oracle(slow_faces)) is not None:
                 entries.append(bench.entry(label, ORACLE, oracle))
     options = {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces, "seed": seed}
-    return _write(out, summarise(entries, seed=seed), entries, detectors, options, publish=not private)
+    compared = [] if common is None else differences(entries, seed=seed)
+    return write_leaderboard(
+        out, summarise(entries, seed=seed), compared, entries, detectors, options, publish=not private
+    )
 
 
 def explainers(names: Iterable[str] | None = None) -> dict[str, type[Explainer]]:
@@ -171,7 +178,6 @@ class _Bench:
         detector: Detector,
         manifest: Manifest,
         kept: _Kept,
-        count: int,
         seed: int,
         batch_size: int,
         workers: int,
@@ -193,16 +199,34 @@ class _Bench:
             return {"probability": found["frame"].probability}
 
         self.probability = kept.get({**self.key, "what": "test"}, test)["probability"]
-        self.key |= {"faces": count, "seed": seed, "threshold": threshold}
+        self.key |= {"seed": seed, "threshold": threshold}
         self.crops = FaceCrops(manifest, rows, int(self.net.config["image_size"]))
         self.detected = self.probability > threshold
-        places = choose(self.crops, self.detected, count, seed)
-        judge = partial(judge_faces, self.net, self.crops, places, batch_size)
-        judged = kept.get({**self.key, "what": "faces"}, judge)
-        cut = float(torch.tensor(threshold, dtype=torch.float64).logit())
-        self.effects_ms = float(judged["ms"])
-        self.faces: Faces = load_faces(self.crops, places, judged, cut)
         self.mean_mask, self.reference = self._training()
+
+    @property
+    def detected_rows(self) -> set[int]:
+        """Rows of the manifest with the fakes that the detector calls fake."""
+        return set(self.crops.rows[self.detected & (self.crops.labels == 1)].tolist())
+
+    def choose(self, count: int, among: set[int] | None = None) -> None:
+        """Choose the faces to explain, at most ``count``.
+
+        Args:
+            count: Their number.
+            among: Rows of the manifest to choose from; None for all that are detected.
+
+        Raises:
+            SplitError: There is none.
+        """
+        allowed = self.detected if among is None else np.isin(self.crops.rows, sorted(among))
+        places = choose(self.crops, allowed, count, self.seed)
+        self.key["rows"] = hashlib.sha256(self.crops.rows[places].tobytes()).hexdigest()
+        judge = partial(judge_faces, self.net, self.crops, places, self.batch_size)
+        judged = self.kept.get({**self.key, "what": "faces"}, judge)
+        cut = float(torch.tensor(self.key["threshold"], dtype=torch.float64).logit())
+        self.effects_ms = float(judged["ms"])
+        self.faces: Faces = load_faces(self.net, self.crops, places, judged, cut)
 
     def about(self, label: str) -> dict[str, Any]:
         """What the leaderboard says of the detector."""
@@ -211,9 +235,7 @@ class _Bench:
         pooled: dict[str, Interval] = {row.level: row.values["auroc"] for row in scores if row.method == POOLED}
         turned = (self.faces.real_logit <= self.faces.cut)[self.faces.paired].double().mean()
         notes = [] if self.mean_mask is not None else ["MeanMask: the training split has no masks"]
-        for what, there in (("masks", self.faces.masks.any()), ("genuine counterparts", self.faces.paired.any())):
-            if not there:
-                notes.append(f"the test split has no {what} of detected fakes: what needs them is not measured")
+        notes += self._lacking()
         return {
             "label": label,
             "checkpoint": str(self.detector.path),
@@ -225,10 +247,26 @@ class _Bench:
             "detected": int((self.detected & (self.crops.labels == 1) & ~self.crops.untouched).sum()),
             "fakes": int(((self.crops.labels == 1) & ~self.crops.untouched).sum()),
             "faces": len(self.faces),
+            "nodes": math.prod(self.faces.lattice.shape),
             "turned": float(turned),
             "rows": self.faces.rows.tolist(),
             "notes": notes,
         }
+
+    def _lacking(self) -> list[str]:
+        """What cannot be scored, and for want of what."""
+        faces, count = self.faces, len(self.faces)
+        parts = (
+            ("masks", faces.masks.flatten(1).any(dim=1), "AUROC, pointing, mass and AUPRO"),
+            ("landmarks", faces.landmarks.isfinite().all(dim=(1, 2)) if count else faces.paired, "AUROC in face"),
+            ("genuine counterparts", faces.paired, f"restoration, flips, ρ effects, fake > real and {ORACLE}"),
+        )
+        return [
+            f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
+            + ("these only" if known.any() else "none")
+            for what, known, scores in parts
+            if not bool(known.all())
+        ]
 
     def trial(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> Trial:
         """Measure a method, or read what was measured before under the same conditions with the same source code."""
@@ -250,7 +288,7 @@ class _Bench:
             return None
 
         def measure() -> dict[str, NDArray[Any]]:
-            trial = Trial(self.faces.effects.reshape(-1, *self.faces.grid))
+            trial = Trial(self.faces.effects.reshape(-1, *self.faces.lattice.shape))
             nodes = float(trial.maps[0].numel())
             trial.cost = {
                 "forward": nodes + 1,
@@ -312,6 +350,22 @@ class _Bench:
         return mask, torch.stack(faces) if faces else None
 
 
+def _common(benches: list[_Bench]) -> set[int]:
+    """Rows of the fakes that all detectors detect, and all test.
+
+    Raises:
+        SplitError: There is none.
+    """
+    common = set.intersection(*(bench.detected_rows for bench in benches))
+    if not common:
+        each = ", ".join(str(len(bench.detected_rows)) for bench in benches)
+        raise SplitError(
+            f"No fake is detected by all {len(benches)} checkpoints ({each} by each), so there are no faces to compare "
+            "them on. Give --common_faces false to explain each one's own, or fewer checkpoints."
+        )
+    return common
+
+
 def _checkpoints(ckpt: str | list[str]) -> list[tuple[str, Path]]:
     """Read LABEL=PATH; what has no label is called by its path."""
     entries = [entry.strip() for entry in (ckpt.split(",") if isinstance(ckpt, str) else ckpt) if entry.strip()]
@@ -325,65 +379,3 @@ def _checkpoints(ckpt: str | list[str]) -> list[tuple[str, Path]]:
     if len({path for _, path in found}) < len(found):
         raise ConfigError("--ckpt names a checkpoint twice: it would count as two seeds.")
     return found
-
-
-def _write(
-    out: Path,
-    lines: list[Line],
-    entries: list[Entry],
-    detectors: list[dict[str, Any]],
-    options: dict[str, Any],
-    publish: bool,
-) -> str:
-    text = markdown(lines, entries, detectors)
-    costs: dict[tuple[str, str], list[float]] = {}
-    for entry in entries:
-        costs.setdefault((entry.label, entry.method), []).append(entry.cost["ms"])
-    ms = {place: float(np.mean(values)) for place, values in costs.items()}
-    write_atomic(out / "leaderboard.md", (text + "\n").encode())
-    write_atomic(out / "leaderboard.csv", as_csv(lines).encode())
-    write_atomic(out / "leaderboard.png", draw_leaderboard(lines, ms))
-    document = {
-        **stamp(1),
-        "provenance": environment(),
-        "options": options,
-        "detectors": detectors,
-        "methods": [
-            {"label": e.label, "checkpoint": e.checkpoint, "method": e.method, **e.cost, **e.traits} for e in entries
-        ],
-        "lines": [{**line._asdict(), "value": line.value._asdict()} for line in lines],
-    }
-    write_atomic(out / "leaderboard.json", json.dumps(_plain(document), indent=2).encode())
-    if publish:
-        _log_to_wandb(out, lines, ms)
-    return text
-
-
-def _plain(value: Any) -> Any:
-    """For JSON, which knows no NaN."""
-    if isinstance(value, Interval):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]) -> None:
-    import wandb
-
-    from resgat_pl.wandb_logger import publish
-
-    pooled = [line for line in lines if line.checkpoint == POOLED]
-    columns: list[str | int] = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
-    data = [
-        [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
-        for line in pooled
-    ]
-
-    def make() -> dict[str, Any]:
-        picture = wandb.Image(str(out / "leaderboard.png"))
-        return {"leaderboard": wandb.Table(columns=columns, data=data), "quality against time": picture}
-
-    publish(make, project="resgat", name=out.name, job_type="benchmark", dir=out)

@@ -18,9 +18,10 @@ from resgat_pl.explain.graph import attention_map
 from resgat_pl.explain.overlay import SheetFace
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
 from resgat_pl.explain.words import Finding, attention_entropy
-from resgat_pl.metrics.localisation import node_auroc, node_covers
+from resgat_pl.metrics.localisation import node_auroc
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.types import FAKE, REAL
 
 _BATCH = 16
@@ -41,6 +42,7 @@ class ExplainedFaces:
         contribution: ``(n, h, w)`` float32; its sum over the nodes and ``bias`` are ``logit``.
         attention: ``(n, h, w)`` float32, ``attention_map``.
         entropy: ``(n,)`` float32, ``attention_entropy``.
+        lattice: Where the nodes are.
     """
 
     images: Tensor
@@ -53,11 +55,11 @@ class ExplainedFaces:
     contribution: Tensor
     attention: Tensor
     entropy: Tensor
+    lattice: Lattice
 
     def regions(self) -> Tensor:
         """Contribution of each face region, ``(n, len(REGIONS))`` float32; with ``bias`` they add up to ``logit``."""
-        rows, columns = self.contribution.shape[1:]
-        return torch.einsum("brhw,bhw->br", region_weights(self.landmarks, (rows, columns)), self.contribution)
+        return torch.einsum("brhw,bhw->br", region_weights(self.landmarks, self.lattice), self.contribution)
 
     def findings(self) -> list[Finding]:
         """The numbers that the words are made of."""
@@ -82,6 +84,7 @@ class ExplainedFaces:
                 title=f"{'fake' if self.labels[i] == FAKE else 'real'}, p={float(probability[i]):.2f}",
                 mask=mask,
                 maps={"contribution": self.contribution[i].numpy(), "attention": self.attention[i].numpy()},
+                lattice=self.lattice,
             )
             for i, mask in enumerate(self.masks)
         ]
@@ -146,6 +149,7 @@ def explain_faces(module: ResGATModule, faces: FaceCrops, chosen: NDArray[np.int
         masks=[faces.mask(position) for position in positions],
         landmarks=landmarks,
         average_face=average_face,
+        lattice=net.backbone.lattice(*images.shape[2:]),
         **{name: torch.cat(parts) for name, parts in found.items()},
     )
 
@@ -182,10 +186,9 @@ def _localisation(seen: ExplainedFaces) -> dict[str, float]:
     masked = [i for i, mask in enumerate(seen.masks) if mask is not None and seen.labels[i] == FAKE]
     if not masked:
         return {}
-    rows, columns = seen.contribution.shape[1:]
     masks = torch.stack([torch.from_numpy(seen.masks[i]) for i in masked])
-    covers = node_covers(masks.float() / 255, (rows, columns))
-    maps, inside = seen.contribution[masked], inside_face(seen.landmarks[masked], (rows, columns))
+    covers = seen.lattice.cover(masks.float() / 255)
+    maps, inside = seen.contribution[masked], inside_face(seen.landmarks[masked], seen.lattice)
     scores = {
         "explain/node_auroc": float(node_auroc(maps, covers).nanmean()),
         "explain/node_auroc_inside": float(node_auroc(maps, covers, inside).nanmean()),

@@ -6,10 +6,12 @@ writes the files.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ EXPORT_VERSION: Final = 1
 """Format of the properties; files of before it had a number are the same without it."""
 EXTRA_FILE: Final = "resgat.json"
 """Where a ``.pt2`` file keeps the properties that an ``.onnx`` file has in ``metadata_props``."""
+Provider = str | tuple[str, Mapping[str, Any]]
+"""Name of an execution provider of ONNX Runtime, alone or with its options."""
+_CPU: Final = "CPUExecutionProvider"
 
 
 class ExportedOutput(NamedTuple):
@@ -45,6 +50,8 @@ class ExportedOutput(NamedTuple):
 class ExportedDetector:
     """A detector in a file of ``resgat export``.
 
+    It can be copied, pickled and sent to other processes, which open the same file again, once in each process.
+
     Example:
         >>> detector = ExportedDetector.load("detector.onnx")  # doctest: +SKIP
         >>> found = detector(faces)  # doctest: +SKIP
@@ -59,8 +66,8 @@ class ExportedDetector:
         properties: ``attention``, ``checkpoint_sha256``, ``classes`` (of the labels 0 and 1), ``encoder``, ``grid``,
             ``image_size``, ``precision`` (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it),
             ``schema`` (``EXPORT_VERSION``), ``temperature`` (of single images), ``video_temperature``,
-            ``thresholds`` (by level, null where none was chosen), ``validation`` (the videos all were chosen on) and,
-            of int8, ``calibration``.
+            ``thresholds`` (by level, null where none was chosen), ``validation`` (the videos all were chosen on), of
+            int8 ``calibration``, and ``centres`` since nodes have places.
     """
 
     def __init__(self, run: Callable[[Floats], list[Floats]], properties: Mapping[str, Any]) -> None:
@@ -68,22 +75,30 @@ class ExportedDetector:
         self.properties = dict(properties)
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None, trusted: bool = False) -> ExportedDetector:
-        """Open a file of ``resgat export``, to run on the CPU.
+    def load(
+        cls,
+        path: str | Path,
+        threads: int | None = None,
+        trusted: bool = False,
+        providers: str | Sequence[Provider] | None = None,
+    ) -> ExportedDetector:
+        """Open a file of ``resgat export``.
 
         Args:
-            path: An ``.onnx`` file (runs in ONNX Runtime) or a ``.pt2`` file (runs in torch).
+            path: An ``.onnx`` file (runs in ONNX Runtime) or a ``.pt2`` file (runs in torch, on the CPU).
             threads: Threads of one ONNX session; None takes one a core. torch has ``torch.set_num_threads``.
-
             trusted: Also load a ``.pt2`` file, which can run code: give True for your own only.
+            providers: What ONNX Runtime computes with, the preferred first, such as ``CUDAExecutionProvider``, alone or
+                with options; None takes the CPU. What is asked for is used, or refused.
 
         Raises:
             WeightsError: The file is missing, damaged, not of ``resgat export``, or a ``.pt2`` file and not trusted.
-            ConfigError: ONNX Runtime is not installed, or ``threads`` is less than 1.
+            ConfigError: ONNX Runtime is not installed, ``threads`` is less than 1, or a provider is not there or cannot
+                be started.
         """
-        path = Path(path)
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads is {threads}; it must be at least 1, or None for one a core.")
+        path = Path(path).absolute()  # a copy in another process may have another working folder
+        if threads is not None and not (type(threads) is int and threads >= 1):
+            raise ConfigError(f"threads is {threads!r}; it must be at least 1, or None for one a core.")
         if not path.is_file():
             raise WeightsError(f"There is no exported detector {path}: check the path, or make it with resgat export.")
         if path.suffix not in {".onnx", ".pt2"}:
@@ -93,7 +108,10 @@ class ExportedDetector:
                 f"{path} was not opened: torch runs whatever code is in a .pt2 file. If you made it yourself, say "
                 "trusted=True; otherwise ask for the detector as .onnx or .safetensors, which hold no code."
             )
-        run, properties = _load_onnx(path, threads) if path.suffix == ".onnx" else _load_torch(path)
+        if path.suffix == ".pt2" and providers is not None:
+            raise ConfigError(f"providers is {providers!r}, but {path.name} runs in torch: they are for .onnx files.")
+        run = _OnnxFile.of(path, threads, _listed(providers)) if path.suffix == ".onnx" else _TorchFile.of(path)
+        properties = run.properties
         if "image_size" not in properties:
             raise WeightsError(f"{path} was not written by resgat export: it does not say which images it takes.")
         again = "Make it again with resgat export."
@@ -111,6 +129,16 @@ class ExportedDetector:
         """Rows and columns of nodes."""
         rows, columns = self.properties["grid"]
         return int(rows), int(columns)
+
+    @property
+    def centres(self) -> tuple[list[float], list[float]] | None:
+        """Centres of the rows and of the columns of nodes, in px of the images from the upper left corner.
+
+        A node's cell is what lies nearest to its centre; the cells need not be equal. None of files that earlier
+        versions wrote, which do not say it.
+        """
+        stored = self.properties.get("centres")
+        return None if stored is None else (list(stored["rows"]), list(stored["columns"]))
 
     @property
     def threshold(self) -> float:
@@ -146,41 +174,116 @@ class ExportedDetector:
         return chance
 
 
-def _load_onnx(path: Path, threads: int | None) -> tuple[Callable[[Floats], list[Floats]], dict[str, Any]]:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError('ONNX Runtime is not installed: pip install "resgat-pl[export]"') from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # its warnings are about its own optimisations
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
-        raise WeightsError(f"{path} cannot be read: {error}") from None
-    properties = read_properties(session.get_modelmeta().custom_metadata_map)
+class _File:
+    """An open file that runs. A copy, in this process or another, is the same file opened once more at most."""
 
-    def run(images: Floats) -> list[Floats]:
-        arrays: list[Floats] = session.run(list(OUTPUTS), {"images": images})
+    _open: ClassVar[WeakValueDictionary[tuple[Any, ...], _File]] = WeakValueDictionary()
+
+    def __init__(self, path: Path, *options: Any) -> None:
+        self.key = (path, *options)
+        self.sha256 = _sha256(path)
+        self.properties: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, path: Path, *options: Any, sha256: str | None = None) -> _File:
+        """Open a file, or take it where it is open already.
+
+        Raises:
+            WeightsError: It is gone, or holds something else than ``sha256`` says.
+        """
+        # The hash decides what is the same: files are replaced, and a copy must not become another detector.
+        place = (cls, path, repr(options))
+        known = cls._open.get(place)
+        if known is not None and known.sha256 == (sha256 or _sha256(path)):
+            return known
+        if sha256 is not None and (not path.is_file() or _sha256(path) != sha256):
+            raise WeightsError(
+                f"{path} is {'another file than it was' if path.is_file() else 'gone'}, so the copy of a detector that "
+                "was loaded from it cannot be made. Put the file there, or load the detector in this process."
+            )
+        opened = cls(path, *options)
+        cls._open[place] = opened
+        return opened
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.key, self.sha256)
+
+    def __call__(self, images: Floats) -> list[Floats]:
+        raise NotImplementedError
+
+
+class _OnnxFile(_File):
+    def __init__(self, path: Path, threads: int | None, providers: tuple[Provider, ...]) -> None:
+        super().__init__(path, threads, providers)
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ConfigError('ONNX Runtime is not installed: pip install "resgat-pl[export]"') from None
+        names = [entry if isinstance(entry, str) else entry[0] for entry in providers]
+        there = onnxruntime.get_available_providers()
+        if absent := [name for name in names if name not in there]:
+            raise ConfigError(
+                f"This ONNX Runtime has no execution provider {absent[0]!r}. It has {', '.join(there)}; others are in "
+                "other packages, such as CUDAExecutionProvider in onnxruntime-gpu."
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # its warnings are about its own optimisations
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # its errors have no base of their own
+            raise WeightsError(f"{path} cannot be read: {error}") from None
+        # Where a provider cannot be started, for want of a library or a device, the CPU is taken without a word.
+        if idle := [name for name in names if name not in self.session.get_providers()]:
+            raise ConfigError(
+                f"The execution provider {idle[0]} could not be started: is its device there, and are its libraries? "
+                f"Without providers the detector runs on the CPU."
+            )
+        self.properties = read_properties(self.session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, images: Floats) -> list[Floats]:
+        arrays: list[Floats] = self.session.run(list(OUTPUTS), {"images": images})
         return arrays
 
-    return run, properties
+
+class _TorchFile(_File):
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        super().__init__(path)
+        extra = {EXTRA_FILE: ""}
+        try:
+            self.module = torch.export.load(path, extra_files=extra).module()
+        except Exception as error:  # of the zip file, of pickle, of torch: whatever is wrong with it
+            raise WeightsError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+        self.properties = json.loads(extra[EXTRA_FILE] or "{}")
+
+    def __call__(self, images: Floats) -> list[Floats]:
+        import torch
+
+        with torch.inference_mode():
+            return [values.numpy() for values in self.module(torch.from_numpy(images))]
 
 
-def _load_torch(path: Path) -> tuple[Callable[[Floats], list[Floats]], dict[str, Any]]:
-    import torch
+def _again(kind: type[_File], key: tuple[Any, ...], sha256: str) -> _File:
+    return kind.of(*key, sha256=sha256)
 
-    extra = {EXTRA_FILE: ""}
-    try:
-        module = torch.export.load(path, extra_files=extra).module()
-    except Exception as error:  # of the zip file, of pickle, of torch: whatever is wrong with it
-        raise WeightsError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
 
-    @torch.inference_mode()
-    def run(images: Floats) -> list[Floats]:
-        return [values.numpy() for values in module(torch.from_numpy(images))]
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return run, json.loads(extra[EXTRA_FILE] or "{}")
+
+def _listed(providers: str | Sequence[Provider] | None) -> tuple[Provider, ...]:
+    if providers is None:
+        return (_CPU,)
+    listed = (providers,) if isinstance(providers, str) else tuple(providers)
+    if not listed or not all(
+        isinstance(entry, str) or (isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str))
+        for entry in listed
+    ):
+        raise ConfigError(f"providers is {providers!r}; give names, or pairs of a name and its options.")
+    return tuple(entry if isinstance(entry, str) else (entry[0], dict(entry[1])) for entry in listed)
 
 
 def read_properties(stored: Mapping[str, str]) -> dict[str, Any]:

@@ -265,13 +265,15 @@ def rewrite_properties(path: Path, properties: dict[str, Any]) -> None:
 
 def _properties(detector: Detector) -> dict[str, Any]:
     config = detector.net.config
+    lattice = detector.net.backbone.lattice(config["image_size"], config["image_size"])
     return {
         **stamp(EXPORT_VERSION),
         "checkpoint_sha256": hashlib.sha256(detector.path.read_bytes()).hexdigest(),
         "attention": config["attention"],
         "encoder": config["encoder"],
         "image_size": config["image_size"],
-        "grid": list(detector.net.backbone.grid_shape(config["image_size"], config["image_size"])),
+        "grid": list(lattice.shape),
+        "centres": {"rows": lattice.rows, "columns": lattice.columns},
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),
         "temperature": detector.temperature,

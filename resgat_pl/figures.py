@@ -130,6 +130,7 @@ def _draw(
                 maps=explain(method, net, images, **lime),
                 signed=method in {"contribution", "lime"},
                 unit=_UNITS[method],
+                lattice=None if method == "lime" else net.backbone.lattice(*images.shape[2:]),
             )
         )
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from resgat_pl.averaging import validated_weights
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.overlay import overlay, save_sheet, scales_of
+from resgat_pl.explain.overlay import save_sheet, scales_of
 from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
 from resgat_pl.types import FAKE, Split
@@ -103,7 +103,7 @@ def _log_to_wandb(logger: WandbLogger, split: Split, seen: ExplainedFaces, step:
         if face.mask is not None:
             mask = (face.mask > 127).astype(np.uint8)
             masks = {"manipulated": {"mask_data": mask, "class_labels": {0: "genuine", 1: "manipulated"}}}
-        maps = [wandb.Image(overlay(face.image, face.maps[name], scale)) for name, scale in scales.items()]
+        maps = [wandb.Image(face.overlay(name, scale)) for name, scale in scales.items()]
         pictures.append(wandb.Image(face.image, masks=masks, caption=face.title))
         named = "fake" if label == FAKE else "real"
         data.append([pictures[-1], *maps, named, finding.probability, finding.sentence])

@@ -21,7 +21,7 @@ from resgat_pl.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.guidance import guidance_loss, node_cover
+from resgat_pl.nn.guidance import guidance_loss
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.nn.weights import check_state
 from resgat_pl.schedules import expected_steps, rehearse, schedule
@@ -131,7 +131,8 @@ class ResGATModule(LightningModule):
         else:
             found = contributions(self.net, self._in_format(batch["image"]))
             loss = self._losses(found.output.logit, batch["label"]).mean()
-            cover = node_cover(batch["mask"], self.net.grid.shape)
+            lattice = self.net.backbone.lattice(*batch["image"].shape[-2:])
+            cover = lattice.cover(batch["mask"]).flatten(1)
             guidance = guidance_loss(found.node, cover, batch["mask_known"])
             self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))

@@ -22,6 +22,7 @@ from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics import faithfulness as faith
 from resgat_pl.metrics import localisation
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.types import video_key
 
@@ -42,7 +43,7 @@ class Faces:
     Attributes:
         rows: ``(F,)`` int64, rows of the manifest.
         kind: ``(F,)`` str, manipulation methods.
-        group: ``(F,)`` str, the genuine videos that the fakes were made from, which are resampled.
+        group: ``(F,)`` str, the genuine clips that the fakes were made from, which are resampled.
         images: ``(F, 3, S, S)`` float32 in [0, 1], RGB.
         reals: The same for the real counterparts; zero where there is none.
         paired: ``(F,)`` bool, whether there is a real counterpart.
@@ -51,7 +52,7 @@ class Faces:
         logit: ``(F,)`` float32 of the fakes.
         real_logit: ``(F,)`` float32 of the counterparts, NaN where there is none.
         cut: Logit above which the detector calls a face fake.
-        grid: Rows and columns of nodes.
+        lattice: Where the nodes are.
         effects: ``(F, N)`` float32, by how much restoring each node alone lowers the logit; NaN where there is no
             counterpart.
     """
@@ -67,7 +68,7 @@ class Faces:
     logit: Tensor
     real_logit: Tensor
     cut: float
-    grid: tuple[int, int]
+    lattice: Lattice
     effects: Tensor
 
     def __len__(self) -> int:
@@ -124,7 +125,10 @@ def choose(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int)
     manifest = faces.manifest
     right = (faces.labels == 1) & detected & ~faces.untouched
     if not right.any():
-        raise SplitError("The detector calls no fake of the test split fake: there is no right answer to explain.")
+        fakes = int((faces.labels == 1).sum())
+        raise SplitError(
+            f"None of the {fakes} fakes of the test split is called fake, so there is no right answer to explain."
+        )
     masked = np.array([path is not None for path in manifest.column("mask_path")[faces.rows]])
     paired = np.zeros(len(faces), bool)
     paired[list(counterparts(faces))] = True
@@ -153,12 +157,13 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
     """What the network says to the chosen faces and their counterparts, whole and node by node.
 
     Returns:
-        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``Faces``; ``grid`` ``(2,)``; ``ms``, the
+        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``Faces``; ``ms``, the
         milliseconds that the effects of a face take.
     """
     partner, judge = counterparts(faces), judge_of(net)
+    lattice = net.backbone.lattice(faces.image_size, faces.image_size)
     logit = torch.cat([judge(_pixels(faces, part.tolist())) for part in _chunks(places)])
-    real_logit, effects = np.full(len(places), np.nan), np.full((len(places), net.grid.num_nodes), np.nan)
+    real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
     seconds = []
     with tqdm(total=int(paired.sum()), desc="restoring single nodes", unit="face", leave=False) as bar:
@@ -167,19 +172,18 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
             reals = _pixels(faces, [partner[place] for place in places[some].tolist()])
             started = time.perf_counter()
             real_logit[some] = judge(reals).double().numpy()
-            effects[some] = faith.single(judge, images, reals, net.grid.shape, batch_size).double().numpy()
+            effects[some] = faith.single(judge, images, reals, lattice, batch_size).double().numpy()
             seconds.append((time.perf_counter() - started) / len(some))
             bar.update(len(some))
     return {
         "logit": logit.double().numpy(),
         "real_logit": real_logit,
         "effects": effects,
-        "grid": np.array(net.grid.shape, np.float64),
         "ms": np.array(1000 * float(np.median(seconds)) if seconds else np.nan),
     }
 
 
-def load_faces(faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float) -> Faces:
+def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float) -> Faces:
     """The chosen faces with what ``judge_faces`` found of them."""
     table = faces.manifest.table.take(faces.rows[places]).to_pylist()
     partner = counterparts(faces)
@@ -194,7 +198,7 @@ def load_faces(faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Ar
     return Faces(
         rows=faces.rows[places],
         kind=np.array([row["method"] for row in table], object),
-        group=np.array([row["source_video"] or video_key(*(row[name] for name in _KEY)) for row in table], object),
+        group=np.array([_clip(row) for row in table], object),
         images=images,
         reals=reals,
         paired=paired,
@@ -203,7 +207,7 @@ def load_faces(faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Ar
         logit=torch.from_numpy(judged["logit"]).float(),
         real_logit=torch.from_numpy(judged["real_logit"]).float(),
         cut=cut,
-        grid=(int(judged["grid"][0]), int(judged["grid"][1])),
+        lattice=net.backbone.lattice(*images.shape[2:]),
         effects=torch.from_numpy(judged["effects"]).float(),
     )
 
@@ -273,31 +277,31 @@ _KEY: Final = ("dataset", "method", "compression", "video")
 
 def _localisation(maps: Tensor, faces: Faces) -> dict[str, Array]:
     masks, landmarks = faces.masks[: len(maps)], faces.landmarks[: len(maps)]
-    covers = localisation.node_covers(masks, faces.grid)
+    covers = faces.lattice.cover(masks)
     inside = torch.zeros_like(covers, dtype=torch.bool)
     known = landmarks.isfinite().all(dim=(1, 2))
     if known.any():
-        inside[known] = inside_face(landmarks[known], faces.grid)
+        inside[known] = inside_face(landmarks[known], faces.lattice)
     found = {
         "auroc": localisation.node_auroc(maps, covers),
         "auroc_face": localisation.node_auroc(maps, covers, inside),
         "pointing": localisation.pointing_game(maps, covers),
         "mass": localisation.mass_accuracy(maps, covers),
-        "aupro": localisation.aupro(maps, masks),
+        "aupro": localisation.aupro(maps, masks, faces.lattice),
     }
     return {name: _spread(values, torch.arange(len(maps)), len(faces)) for name, values in found.items()}
 
 
 def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
     who = faces.paired[: len(maps)].nonzero().flatten()
-    nodes, judge = math.prod(faces.grid), judge_of(net)
+    nodes, judge = math.prod(faces.lattice.shape), judge_of(net)
     counts = sorted({*faith.steps(nodes), faith.few(nodes)})
     order = faith.order_of(maps)
     logits = torch.empty(0, len(counts))
     with tqdm(total=len(who), desc=f"{title}: restoration", unit="face", leave=False) as bar:
-        for some in torch.split(who, _CHUNK):
+        for some in _parts(who):
             pictures = faces.images[some], faces.reals[some]
-            found = faith.curves(judge, *pictures, order[some], faces.grid, counts, batch_size)
+            found = faith.curves(judge, *pictures, order[some], faces.lattice, counts, batch_size)
             logits = torch.cat([logits, found])
             bar.update(len(some))
     whole, real = faces.logit[who], faces.real_logit[who]
@@ -312,7 +316,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title
 
 def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
     """Deletion and insertion in probability, as the field reports them."""
-    nodes, judge, count = math.prod(faces.grid), judge_of(net), len(maps)
+    nodes, judge, count = math.prod(faces.lattice.shape), judge_of(net), len(maps)
     counts, order = faith.steps(nodes), faith.order_of(maps)
     images = faces.images[:count]
     found: dict[str, Array] = {}
@@ -323,7 +327,7 @@ def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: s
             "insertion": (filler, images, empty, faces.logit[:count]),
         }
         for way, (base, put, first, last) in ways.items():
-            inner = faith.curves(judge, base, put, order, faces.grid, counts, batch_size)
+            inner = faith.curves(judge, base, put, order, faces.lattice, counts, batch_size)
             curve = torch.cat([first[:, None], inner, last[:, None]], dim=1).double().sigmoid()
             found[f"{way}_{name}"] = _spread(faith.area(curve, counts, nodes), torch.arange(count), len(faces))
     return found
@@ -332,8 +336,8 @@ def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: s
 def _control(explainer: Explainer, maps: Tensor, faces: Faces, count: int) -> Array:
     """Whether the map's top on the fake is above that on its real counterpart; ties count half."""
     who = faces.paired[:count].nonzero().flatten()
-    tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in torch.split(who, _CHUNK)]
-    if not tops or not len(who):
+    tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in _parts(who)]
+    if not tops:
         return np.full(len(faces), np.nan)
     gap = maps[who].amax(dim=(1, 2)) - torch.cat(tops)
     return _spread((gap.sign() + 1) / 2, who, len(faces))
@@ -354,6 +358,13 @@ def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: Faces, count: in
     return {name: _spread(values, who, len(faces)) for name, values in found.items()}
 
 
+def _clip(row: dict[str, Any]) -> str:
+    """The genuine clip behind a fake, of which all that was made of it, in any compression, is a part."""
+    source = row["source_video"] or video_key(*(row[name] for name in _KEY))
+    dataset, method, _, video = (source.split("/", 3) + [""] * 3)[:4]
+    return video_key(dataset, method, "", video)
+
+
 def _spread(values: Tensor, places: Tensor, count: int) -> Array:
     """Values of some faces in a table of all; NaN elsewhere."""
     table = np.full(count, np.nan)
@@ -368,7 +379,12 @@ def _middle_out(places: list[int]) -> list[int]:
 
 
 def _chunks(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.split(values, range(_CHUNK, len(values), _CHUNK))
+    return np.split(values, range(_CHUNK, len(values), _CHUNK)) if len(values) else []
+
+
+def _parts(places: Tensor) -> tuple[Tensor, ...]:
+    """As ``torch.split``, which makes one empty part of nothing."""
+    return torch.split(places, _CHUNK) if len(places) else ()
 
 
 def _pixels(faces: FaceCrops, places: list[int]) -> Tensor:

@@ -19,6 +19,7 @@ from resgat_pl.explain.graph import Attention, Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
 from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -47,6 +48,7 @@ def made(nodes: Tensor, labels: list[int], masks: list[np.ndarray | None], bias:
         contribution=nodes,
         attention=torch.ones_like(nodes),
         entropy=torch.linspace(0.2, 0.8, count),
+        lattice=Lattice.even(*nodes.shape[1:]),
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +101,68 @@ def test_onnx_runs_without_torch(files: dict[str, Path]) -> None:
         "sys.exit('torch' in sys.modules or found.logit.shape != (2,))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(files["gatv1.onnx"])], check=False).returncode == 0
+
+
+def elsewhere(detector: ExportedDetector, faces: np.ndarray) -> list[np.ndarray]:
+    return list(detector(faces))
+
+
+@pytest.mark.parametrize("name", ["gatv2.onnx", "gatv1.pt2"])
+def test_copies_in_this_process_and_in_a_spawned_one_say_the_same(
+    files: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files[name].parent)
+    detector = ExportedDetector.load(name, 1, trusted=True)
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    faces = images(2)
+    expected = detector(faces)
+    for copied in (copy.copy(detector), copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):  # noqa: S301
+        assert copied.properties == detector.properties
+        assert copied._run is detector._run  # the file is open once
+        for ours, theirs in zip(copied(faces), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        for ours, theirs in zip(pool.submit(elsewhere, detector, faces).result(), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_copy_of_a_file_that_was_replaced_or_removed_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(files["gatv2.onnx"].read_bytes())
+    packed = pickle.dumps(ExportedDetector.load(path))
+    path.write_bytes(files["gatv1.onnx"].read_bytes())
+    with pytest.raises(WeightsError, match="another file than it was"):
+        pickle.loads(packed)  # noqa: S301
+    path.unlink()
+    with pytest.raises(WeightsError, match="gone"):
+        pickle.loads(packed)  # noqa: S301
+
+
+def test_the_execution_provider_is_the_one_asked_for(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    path, faces = files["gatv2.onnx"], images(1)
+    expected = ExportedDetector.load(path, 1)(faces).logit
+    for providers in ("CPUExecutionProvider", ["CPUExecutionProvider"], [("CPUExecutionProvider", {})]):
+        np.testing.assert_array_equal(ExportedDetector.load(path, 1, providers=providers)(faces).logit, expected)
+    with pytest.raises(ConfigError, match=r"no execution provider 'NoSuchProvider'. It has .*CPUExecutionProvider"):
+        ExportedDetector.load(path, providers=["NoSuchProvider"])
+    there = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    with warnings.catch_warnings(), pytest.raises(ConfigError, match="CUDAExecutionProvider could not be started"):
+        warnings.simplefilter("ignore")  # as on a machine whose driver is missing: onnxruntime takes the CPU instead
+        ExportedDetector.load(path, providers=["CUDAExecutionProvider"])
+    with pytest.raises(ConfigError, match="providers is"):
+        ExportedDetector.load(path, providers=[])
+    with pytest.raises(ConfigError, match="runs in torch"):
+        ExportedDetector.load(files["gatv1.pt2"], trusted=True, providers="CPUExecutionProvider")
+
+
+def test_it_says_where_its_nodes_are(files: dict[str, Path]) -> None:
+    detector = ExportedDetector.load(files["gatv2.onnx"])
+    assert detector.centres == ([0.5, 16.5, 32.5, 48.5],) * 2
+    del detector.properties["centres"]  # as in files of earlier versions
+    assert detector.centres is None
 
 
 def test_int8_agrees_and_adds_up(files: dict[str, Path], ffpp_crops: Path) -> None:

@@ -10,7 +10,6 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resgat_pl.errors import ConfigError
@@ -94,7 +93,8 @@ class CentrePrior(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        down, across = (((torch.arange(size) + 0.5) / size - 0.5) ** 2 for size in self.net.grid.shape)
+        lattice = self.net.backbone.lattice(*images.shape[2:])
+        down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
         return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
 
 
@@ -118,4 +118,4 @@ class MeanMask(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        return F.adaptive_avg_pool2d(self.mean[None], self.net.grid.shape)
+        return self.net.backbone.lattice(*images.shape[2:]).cover(self.mean[None])

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.wrapped import network_of
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
@@ -34,6 +34,7 @@ class Explanation:
         signed: Whether negative values mean something: that a node speaks against the target.
         target: The class explained.
         node_map: ``(B, h, w)`` float32, positive where a node speaks for the target.
+        lattice: Where the nodes are in the images.
         edge_scores: ``(B, E)`` float32 in the order of ``edge_index``, or None where the method has none.
         edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included.
         logit: ``(B,)`` float32, of the target class.
@@ -52,6 +53,7 @@ class Explanation:
     signed: bool
     target: Target
     node_map: Tensor
+    lattice: Lattice
     edge_scores: Tensor | None
     edge_index: Tensor
     logit: Tensor
@@ -63,9 +65,8 @@ class Explanation:
     seconds: float
 
     def heatmap(self, size: int | tuple[int, int]) -> Tensor:
-        """The map at image resolution, ``(B, H, W)`` float32: bilinear between the centres of the nodes."""
-        size = (size, size) if isinstance(size, int) else size
-        return F.interpolate(self.node_map[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        """The map at image resolution, ``(B, H, W)`` float32: linear between the centres of the nodes."""
+        return self.lattice.heatmap(self.node_map, (size, size) if isinstance(size, int) else size)
 
     def regions(self, landmarks: Tensor) -> Tensor:
         """Sum of the map over each face region, ``(B, len(REGIONS))`` float32.
@@ -81,7 +82,7 @@ class Explanation:
         """
         if landmarks.shape[0] != len(self.node_map):
             raise ConfigError(f"{len(self.node_map)} faces were explained, but there are {len(landmarks)} landmarks.")
-        weights = region_weights(landmarks, (self.node_map.shape[1], self.node_map.shape[2])).to(self.node_map)
+        weights = region_weights(landmarks, self.lattice).to(self.node_map)
         return torch.einsum("brhw,bhw->br", weights, self.node_map)
 
 
@@ -119,7 +120,7 @@ class Explainer(ABC):
         exact: Whether the map and the bias add up to the logit by construction.
 
     Args:
-        model: A ``ResGAT``, or a module that holds one as ``net``.
+        model: A ``ResGAT``, or a module that holds one as ``net``; compiled or distributed ones as well.
         batch_size: Images that go through the network at once; bounds the memory.
 
     Raises:
@@ -131,11 +132,7 @@ class Explainer(ABC):
     exact: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
-        net = model if isinstance(model, ResGAT) else getattr(model, "net", None)
-        if not isinstance(net, ResGAT):
-            raise ConfigError(
-                f"{type(self).__name__} explains a ResGAT or a module whose net is one, not {model!r:.80}."
-            )
+        net = network_of(model, type(self).__name__)
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
         self.net = net
@@ -167,6 +164,7 @@ class Explainer(ABC):
             signed=self.signed,
             target=target,
             node_map=nodes.reshape(len(nodes), *self.net.grid.shape),
+            lattice=self.net.backbone.lattice(*images.shape[2:]),
             edge_scores=edges,
             edge_index=self.net.grid.edge_index,
             logit=logit,
@@ -188,12 +186,21 @@ class Explainer(ABC):
 
 @contextmanager
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and afterwards every part back to the mode it was in."""
+    """Switch to evaluation mode and off compiled code, and afterwards every part back to what it was.
+
+    Compiled code does not know of hooks that come later, such as those that count passes, and would be compiled again
+    for each number of images.
+    """
     modes = {module: module.training for module in net.modules()}
+    compiled = {module: call for module in modes if (call := module._compiled_call_impl) is not None}
     net.eval()
+    for module in compiled:
+        module._compiled_call_impl = None
     try:
         yield
     finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
         for module, mode in modes.items():
             module.training = mode
 

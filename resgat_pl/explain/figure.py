@@ -22,7 +22,8 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.overlay import Scale, overlay
+from resgat_pl.explain.overlay import Scale, overlay, spread
+from resgat_pl.nn.lattice import Lattice
 
 OUTLINE = "#00e05a"
 """Colour of the outline of what was manipulated: in neither of the colour maps."""
@@ -41,12 +42,20 @@ class Column:
         maps: ``(B, h, w)`` float32, a map a face, of nodes or of pixels.
         signed: True draws on a diverging scale that is symmetric about zero, False from the least value to the most.
         unit: Text below the colour bar, if any.
+        lattice: Where the nodes are; None for maps of pixels.
     """
 
     title: str
     maps: NDArray[np.float32]
     signed: bool
     unit: str = ""
+    lattice: Lattice | None = None
+
+    def heat(self, face: int) -> NDArray[np.float32]:
+        """A face's map at the resolution of a panel."""
+        if self.lattice is None:
+            return _resized(self.maps[face], _SIDE)
+        return spread(self.maps[face], self.lattice, (_SIDE, _SIDE))
 
     @property
     def scale(self) -> Scale:
@@ -120,6 +129,10 @@ def _check(
                 f"The maps of column {column.title!r} are {column.maps.shape} with "
                 f"{int((~np.isfinite(column.maps)).sum())} values that are not finite; give finite maps (B, h, w)."
             )
+        if column.lattice is not None and column.lattice.shape != column.maps.shape[1:]:
+            raise ConfigError(
+                f"The maps of column {column.title!r} are {column.maps.shape}, its nodes {column.lattice.shape}."
+            )
     for mask in masks:
         if mask is not None and mask.shape != images.shape[1:3]:
             raise ConfigError(f"A mask is {mask.shape}, its face {images.shape[1:3]}; give masks of the faces' size.")
@@ -184,7 +197,7 @@ def _draw(
         if mask is not None:
             _outline(axes, mask)
         for place, column in enumerate(columns, start=1):
-            picture = overlay(face, _resized(column.maps[row], _SIDE), column.scale)
+            picture = overlay(face, column.heat(row), column.scale)
             axes = layout.axes(figure, *layout.at(row, place), panel, panel)
             axes.imshow(picture, interpolation="none", extent=(0, 1, 0, 1))
     for place, (column, unit) in enumerate(zip(columns, below, strict=True), start=1):

@@ -13,6 +13,7 @@ from resgat_pl.explain.passes import count_passes
 from resgat_pl.explain.pixels import Baseline, baseline_of, cells, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.explain.requirements import at_least
+from resgat_pl.nn.lattice import Lattice
 
 
 class RegionExplainer(Explainer):
@@ -68,8 +69,8 @@ class RegionExplainer(Explainer):
 
     def _regions(self, images: Tensor) -> Tensor:
         """Share ``(9, H, W)`` of each pixel in each region."""
-        size = images.shape[2], images.shape[3]
-        return region_weights(self.landmarks[None], size)[0].to(images)
+        pixels = Lattice.even(*images.shape[2:])
+        return region_weights(self.landmarks[None], pixels)[0].to(images)
 
     def _area(self, images: Tensor) -> Tensor:
         """Share ``(9, N)`` of each region's area that lies on each node; 0 if no pixel of it is in the image."""

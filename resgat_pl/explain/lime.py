@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.explain.explanation import Attribution, Explainer, Unit
+from resgat_pl.explain.explanation import Attribution, Explainer, Unit, evaluation_mode
 from resgat_pl.explain.passes import count_passes
 from resgat_pl.explain.pixels import Segments, cells, mean_by_cell, segment
 from resgat_pl.explain.requirements import at_least, missing, one_of
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.wrapped import network_of
 from resgat_pl.types import FAKE
 
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float64]]
@@ -74,7 +75,7 @@ class LIME(Explainer):
 
 @torch.no_grad()
 def lime_map(
-    net: ResGAT,
+    net: nn.Module,
     image: Tensor,
     samples: int = 1000,
     segments: Segments = "quickshift",
@@ -84,7 +85,7 @@ def lime_map(
     """LIME at the resolution of the image, see ``LIME``. Global random states are neither read nor changed.
 
     Args:
-        net: Network in evaluation mode.
+        net: Network in evaluation mode, see ``Explainer``.
         image: ``(3, H, W)`` float in [0, 1], RGB.
         samples: Perturbed images to classify, the unperturbed one included.
         segments: What is perturbed.
@@ -99,6 +100,7 @@ def lime_map(
         ConfigError: The network is in training mode; the image has another shape or is too small for a grid of 2×2
             nodes; an argument is out of range; lime or scikit-image is not installed.
     """
+    net = network_of(net, "LIME")
     if any(module.training for module in net.modules()):
         raise ConfigError(
             "The network is in training mode, in which dropout and batch normalisation make its answer random and "
@@ -110,7 +112,8 @@ def lime_map(
         )
     _check(samples, segments, seed)
     at_least(1, batch_size=batch_size)
-    return _lime(net, image, segment(net, image, segments, seed), samples, seed, batch_size).cpu()
+    with evaluation_mode(net):
+        return _lime(net, image, segment(net, image, segments, seed), samples, seed, batch_size).cpu()
 
 
 def _check(samples: int, segments: str, seed: int) -> None:
@@ -125,10 +128,12 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
         from lime.lime_image import LimeImageExplainer
     except ImportError as error:
         raise missing("LIME", "lime", error) from error
-    weight = next(net.parameters())
+    parameter = next(net.parameters())
 
     def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
-        logit = net(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(weight.device, weight.dtype)).logit
+        logit = net(
+            torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(parameter.device, parameter.dtype)
+        ).logit
         fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
         return torch.stack([1 - fake, fake], dim=1).numpy()
 
@@ -165,6 +170,6 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
         random_seed=seed,
     )
     weights = np.zeros(int(table.max()) + 1, np.float32)
-    for number, weight in explanation.local_exp[FAKE]:
-        weights[number] = weight
-    return torch.from_numpy(weights).to(weight.device)[table]
+    for number, found in explanation.local_exp[FAKE]:
+        weights[number] = found
+    return torch.from_numpy(weights).to(table.device)[table]

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from resgat_pl.nn.lattice import Lattice
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,27 @@ class Scale:
         return ScalarMappable(Normalize(self.low, self.high), colormaps[self.colormap])
 
 
+def spread(node_map: NDArray[np.float32], lattice: Lattice, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A node map ``(h, w)`` as a heat-map ``(H, W)``, see ``Lattice.heatmap``."""
+    heat: NDArray[np.float32] = lattice.heatmap(torch.from_numpy(node_map)[None], size)[0].numpy()
+    return heat
+
+
 def overlay(
-    image: NDArray[np.uint8], node_map: NDArray[np.float32], scale: Scale, alpha: float = 0.55
+    image: NDArray[np.uint8], heat: NDArray[np.float32], scale: Scale, alpha: float = 0.55
 ) -> NDArray[np.uint8]:
     """Blend a coloured map over a face.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        node_map: ``(h, w)`` float, one value a node; interpolated linearly between node centres.
+        heat: ``(H, W)`` float, one value a pixel; see ``spread``.
         scale: Colours.
         alpha: Weight of the map in [0, 1].
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
     """
-    height, width = image.shape[:2]
-    full = cv2.resize(node_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = scale.mappable.to_rgba(full)[..., :3] * 255
+    colours = scale.mappable.to_rgba(heat)[..., :3] * 255
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)  # colour shall mean the map only
     return np.clip((1 - alpha) * grey + alpha * colours, 0, 255).astype(np.uint8)
 
@@ -76,12 +83,18 @@ class SheetFace:
         title: Text above it.
         mask: ``(H, W)`` uint8 manipulation mask, or None.
         maps: Node map ``(h, w)`` by name; the same names for all faces.
+        lattice: Where the nodes are.
     """
 
     image: NDArray[np.uint8]
     title: str
     mask: NDArray[np.uint8] | None
     maps: dict[str, NDArray[np.float32]]
+    lattice: Lattice
+
+    def overlay(self, name: str, scale: Scale) -> NDArray[np.uint8]:
+        """A map over the face, ``(H, W, 3)`` uint8 RGB."""
+        return overlay(self.image, spread(self.maps[name], self.lattice, self.image.shape[:2]), scale)
 
 
 def scales_of(faces: Sequence[SheetFace]) -> dict[str, Scale]:
@@ -137,7 +150,7 @@ def _panel(face: SheetFace, name: str, scales: dict[str, Scale]) -> NDArray[np.u
         return face.image
     if name == "mask":
         return _with_outline(face) if face.mask is not None else np.full_like(face.image, 255)
-    return overlay(face.image, face.maps[name], scales[name])
+    return face.overlay(name, scales[name])
 
 
 def _with_outline(face: SheetFace) -> NDArray[np.uint8]:

@@ -31,14 +31,12 @@ _BLUR: Final = 1 / 14
 
 
 def cells(net: ResGAT, height: int, width: int) -> Tensor:
-    """Node ``(H, W)`` int64 of each pixel: the image divided evenly into the cells of its grid, on the net's device.
+    """Node ``(H, W)`` int64 of each pixel, the one that it lies nearest to, on the net's device: see ``nn.lattice``.
 
     Raises:
         ConfigError: An image of that size is too small for a grid of 2×2 nodes.
     """
-    rows, columns = net.backbone.grid_shape(height, width)
-    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
-    return (row[:, None] * columns + column).to(next(net.parameters()).device)
+    return net.backbone.lattice(height, width).cells(height, width).to(next(net.parameters()).device)
 
 
 def sum_by_cell(pixels: Tensor, table: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
+from resgat_pl.nn.lattice import Lattice
 
 REGIONS: Final = (
     "left eye",
@@ -41,7 +43,7 @@ _FLAT: Final = 1e-5
 """Least area of a square face unit, as a share of the crop's: that of a face 0.6 % as wide as the crop."""
 
 
-def region_weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
+def region_weights(landmarks: Tensor, lattice: Lattice) -> Tensor:
     """Share of each node's cell in each region of ``REGIONS``, by area.
 
     A frame is fitted to the landmarks, so that regions turn, scale and stretch with the face; eyes, nose and mouth lie
@@ -51,7 +53,7 @@ def region_weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     Args:
         landmarks: ``(B, 5, 2)`` float, x and y in [0, 1] of the square crop, in the order of ``LANDMARKS``; points
             somewhat outside the crop are fine.
-        grid: Rows and columns of nodes, or of pixels.
+        lattice: Where the nodes are; ``Lattice.even`` for pixels.
 
     Returns:
         ``(B, 9, h, w)`` float32 in [0, 1] on the landmarks' device, summing to 1 over the regions of every node.
@@ -60,10 +62,10 @@ def region_weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
         ConfigError: The shape is another, a landmark is missing (not finite) or far outside the crop, as pixels are,
             or the points of a face lie in one spot or in another order.
     """
-    _check(landmarks, grid)
+    _check(landmarks)
     if not len(landmarks):
-        return landmarks.new_zeros(0, len(REGIONS), *grid, dtype=torch.float32)
-    return torch.cat([_weights(faces, grid) for faces in torch.split(landmarks.detach().float(), _BATCH)])
+        return landmarks.new_zeros(0, len(REGIONS), *lattice.shape, dtype=torch.float32)
+    return torch.cat([_weights(faces, lattice) for faces in torch.split(landmarks.detach().float(), _BATCH)])
 
 
 def or_average(landmarks: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,16 +85,15 @@ def or_average(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(replaced[:, None, None], average, landmarks), replaced
 
 
-def inside_face(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
+def inside_face(landmarks: Tensor, lattice: Lattice) -> Tensor:
     """Nodes that lie in the face at least by half: ``(B, h, w)`` bool. See ``region_weights``, also for errors."""
-    return region_weights(landmarks, grid)[:, REGIONS.index("background")] < 0.5
+    return region_weights(landmarks, lattice)[:, REGIONS.index("background")] < 0.5
 
 
-def _weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
-    height, width = grid
-    down, across = (max(1, -(-_POINTS // size)) for size in grid)
-    x = (torch.arange(width * across, device=landmarks.device) + 0.5) / (width * across)
-    y = (torch.arange(height * down, device=landmarks.device) + 0.5) / (height * down)
+def _weights(landmarks: Tensor, lattice: Lattice) -> Tensor:
+    height, width = lattice.shape
+    down, across = (max(1, -(-_POINTS // size)) for size in lattice.shape)
+    y, x = (_within(edges, count).to(landmarks) for edges, count in zip(lattice.edges, (down, across), strict=True))
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
     linear, shift = _frame(landmarks)
     nothing = _spans_nothing(linear)
@@ -106,6 +107,13 @@ def _weights(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     found = _regions((points - shift) @ inverse, (landmarks - shift) @ inverse)
     cells = found.reshape(-1, height, down, width, across)
     return torch.stack([(cells == region).float().mean(dim=(2, 4)) for region in range(len(REGIONS))], dim=1)
+
+
+def _within(edges: Sequence[float], count: int) -> Tensor:
+    """So many points, evenly over each cell between ``edges``: ``(cells · count,)`` float64."""
+    edge = torch.tensor(edges, dtype=torch.float64)
+    share = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    return (edge[:-1, None] + edge.diff()[:, None] * share).flatten()
 
 
 def _frame(landmarks: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,11 +180,9 @@ def _at_least(length: Tensor) -> Tensor:
     return length.clamp_min(0.2)
 
 
-def _check(landmarks: Tensor, grid: tuple[int, int]) -> None:
+def _check(landmarks: Tensor) -> None:
     if landmarks.ndim != 3 or landmarks.shape[1:] != (5, 2) or not landmarks.is_floating_point():
         raise ConfigError(f"The landmarks are {tuple(landmarks.shape)} {landmarks.dtype}; give floats (B, 5, 2).")
-    if len(grid) != 2 or min(grid) < 1:
-        raise ConfigError(f"The grid is {grid}; give its rows and columns, at least 1 each.")
     flat = landmarks.flatten(1)
     missing = ~flat.isfinite().all(dim=1)
     if missing.any():

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
+from resgat_pl.nn.lattice import Lattice
 
 Judge = Callable[[Tensor], Tensor]
 """Images ``(B, 3, H, W)`` float in [0, 1] → logits ``(B,)`` float of *fake*."""
@@ -52,22 +54,16 @@ def order_of(maps: Tensor, seed: int = 0) -> Tensor:
     return shuffled[values[:, shuffled].argsort(dim=1, descending=True, stable=True)]
 
 
-def nodes_of_pixels(grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Node ``(H, W)`` int64 of each pixel: the image divided evenly into the cells of its grid."""
-    row, column = (torch.arange(pixels) * cells // pixels for pixels, cells in zip(size, grid, strict=True))
-    return row[:, None] * grid[1] + column
-
-
-def fill(images: Tensor, filler: Tensor, chosen: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Put the filler's pixels into the chosen nodes.
+def fill(images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice) -> Tensor:
+    """Put the filler's pixels into the cells of the chosen nodes.
 
     Args:
         images: ``(B, 3, H, W)`` float.
         filler: The same shape.
         chosen: ``(B, N)`` bool.
-        grid: Rows and columns of nodes.
+        lattice: Where the nodes are.
     """
-    place = nodes_of_pixels(grid, (images.shape[2], images.shape[3])).to(images.device)
+    place = lattice.cells(images.shape[2], images.shape[3]).to(images.device)
     return torch.where(chosen[:, place][:, None], filler, images)
 
 
@@ -76,7 +72,7 @@ def curves(
     images: Tensor,
     filler: Tensor,
     order: Tensor,
-    grid: tuple[int, int],
+    lattice: Lattice,
     counts: Sequence[int],
     batch_size: int = 64,
 ) -> Tensor:
@@ -87,7 +83,7 @@ def curves(
         images: ``(B, 3, H, W)`` float in [0, 1].
         filler: What is put in, the same shape.
         order: ``(B, N)`` int64, see ``order_of``.
-        grid: Rows and columns of nodes.
+        lattice: Where the nodes are.
         counts: Numbers of nodes, K of them.
         batch_size: Images judged at once.
 
@@ -97,14 +93,14 @@ def curves(
     Raises:
         ConfigError: The shapes do not belong together.
     """
-    _check(images, filler, order, grid)
+    _check(images, filler, order, lattice.shape)
     rank = order.argsort(dim=1)
     numbers = torch.tensor(counts, device=order.device)
     chosen = rank[:, None, :] < numbers[None, :, None]
-    return _judged(judge, images, filler, chosen, grid, batch_size)
+    return _judged(judge, images, filler, chosen, lattice, batch_size)
 
 
-def single(judge: Judge, images: Tensor, filler: Tensor, grid: tuple[int, int], batch_size: int = 64) -> Tensor:
+def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch_size: int = 64) -> Tensor:
     """How far the logit falls when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
 
     With the real counterpart as filler this is the causal effect of each node's pixels.
@@ -112,11 +108,11 @@ def single(judge: Judge, images: Tensor, filler: Tensor, grid: tuple[int, int], 
     Raises:
         ConfigError: The shapes do not belong together.
     """
-    nodes = grid[0] * grid[1]
-    _check(images, filler, torch.zeros(len(images), nodes), grid)
+    nodes = math.prod(lattice.shape)
+    _check(images, filler, torch.zeros(len(images), nodes), lattice.shape)
     chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
     before = torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
-    return before[:, None] - _judged(judge, images, filler, chosen, grid, batch_size)
+    return before[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
 
 
 def area(values: Tensor, counts: Sequence[int], nodes: int) -> Tensor:
@@ -167,15 +163,13 @@ def mean_colour(images: Tensor) -> Tensor:
     return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
 
 
-def _judged(
-    judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, grid: tuple[int, int], batch_size: int
-) -> Tensor:
+def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice, batch_size: int) -> Tensor:
     """Logits ``(B, K)`` of each image with each of its choices ``(B, K, N)`` filled."""
     count, variants = chosen.shape[:2]
     found = []
     for places in torch.split(torch.arange(count * variants, device=images.device), batch_size):
         image, variant = places // variants, places % variants
-        found.append(judge(fill(images[image], filler[image], chosen[image, variant], grid)).float().cpu())
+        found.append(judge(fill(images[image], filler[image], chosen[image, variant], lattice)).float().cpu())
     return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
 
 

@@ -11,30 +11,17 @@ from typing import Final
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
+from resgat_pl.nn.lattice import Lattice
 
 COVERED: Final = 0.2
 """A node is positive, that is manipulated, if the mask covers more than this share of its cell. All others are
 negative, those that the mask touches by less too: leaving them out would be kinder to every method alike."""
 FPR_LIMIT: Final = 0.3
 """Up to where ``aupro`` integrates."""
-
-
-def node_covers(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Share of each node's cell that is manipulated: the mean of the mask over the cell.
-
-    Args:
-        masks: ``(B, H, W)`` float in [0, 1], share of each pixel that is manipulated; or bool.
-        grid: Rows and columns of nodes.
-
-    Returns:
-        ``(B, h, w)`` float32 in [0, 1].
-    """
-    return F.adaptive_avg_pool2d(masks.float()[:, None], grid)[:, 0]
 
 
 def node_auroc(maps: Tensor, covers: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -45,7 +32,7 @@ def node_auroc(maps: Tensor, covers: Tensor, valid: Tensor | None = None) -> Ten
 
     Args:
         maps: ``(B, h, w)`` float, higher where a node speaks for *fake*.
-        covers: ``(B, h, w)`` float in [0, 1], see ``node_covers``; a node above ``COVERED`` is positive.
+        covers: ``(B, h, w)`` float in [0, 1], see ``Lattice.cover``; a node above ``COVERED`` is positive.
         valid: ``(B, h, w)`` bool, the nodes that take part, e.g. those inside the face; None for all. Position alone
             scores about 0.9 over all nodes, because corners are never manipulated.
 
@@ -113,16 +100,17 @@ def mass_accuracy(maps: Tensor, covers: Tensor) -> Tensor:
     return inside.masked_fill(_undefined(share > COVERED), torch.nan)
 
 
-def aupro(maps: Tensor, masks: Tensor, limit: float = FPR_LIMIT) -> Tensor:
+def aupro(maps: Tensor, masks: Tensor, lattice: Lattice, limit: float = FPR_LIMIT) -> Tensor:
     """Area under the per-region overlap curve (Bergmann et al., "The MVTec anomaly detection dataset", IJCV 2021).
 
-    The map is brought to the mask's resolution (bilinear, as ``Explanation.heatmap``) and cut at every height. The
+    The map is brought to the mask's resolution (``Lattice.heatmap``) and cut at every height. The
     overlap is the share of a region found, averaged over the regions of the image, so that a small region counts like
     a large one; it is plotted against the share of clean pixels that are found too, and averaged up to ``limit``.
 
     Args:
         maps: ``(B, h, w)`` float.
         masks: ``(B, H, W)`` float in [0, 1]; a pixel above 0.5 is manipulated. Regions touch along sides or corners.
+        lattice: Where the nodes are.
         limit: Highest false positive rate, in (0, 1].
 
     Returns:
@@ -137,7 +125,7 @@ def aupro(maps: Tensor, masks: Tensor, limit: float = FPR_LIMIT) -> Tensor:
     _check(maps, maps, None)
     if not 0 < limit <= 1:
         raise ConfigError(f"limit is {limit}; a false positive rate to integrate to is above 0 and at most 1.")
-    drawn = F.interpolate(maps[:, None].double(), masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    drawn = lattice.heatmap(maps.double(), (masks.shape[1], masks.shape[2]))
     found = [
         _overlap_area(heat, mask, limit)
         for heat, mask in zip(drawn.cpu().numpy(), (masks > 0.5).cpu().numpy(), strict=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.wrapped import network_of
 from resgat_pl.types import ResGATOutput
 
 
@@ -35,13 +36,18 @@ class Contributions(NamedTuple):
     bias: Tensor
 
 
-def contributions(model: ResGAT, images: Tensor) -> Contributions:
+def contributions(model: nn.Module, images: Tensor) -> Contributions:
     """Decompose the logits of ``images (B, 3, H, W)`` float in [0, 1], RGB, in one forward pass.
 
+    Args:
+        model: A ``ResGAT``, compiled, distributed or held by a module as it may be.
+        images: What to decompose.
+
     Raises:
-        ConfigError: The images are too small for a grid of 2×2 nodes.
+        ConfigError: The images are too small for a grid of 2×2 nodes, or there is no ``ResGAT`` in the model.
     """
-    return decompose(model, model.graph(model.encode(images)))
+    net = network_of(model)
+    return decompose(net, net.graph(net.encode(images)))
 
 
 def decompose(model: ResGAT, graph: GraphState) -> Contributions:

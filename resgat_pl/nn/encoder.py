@@ -13,6 +13,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.nn.lattice import Lattice, geometry_of
 from resgat_pl.nn.weights import load_strictly, read_state_dict
 
 ENCODERS: tuple[str, ...] = tuple(
@@ -38,7 +39,8 @@ class Encoder(nn.Sequential):
 
     Attributes:
         out_channels: Channels of the feature map.
-        stride: Side of a node in the image, in pixels.
+        stride: From one node to the next in the image, in pixels.
+        geometry: Where the nodes look; their receptive field, too.
         mean: Per-channel RGB mean, of images in [0, 1], with which torchvision trained the ImageNet weights.
         std: The standard deviation, likewise.
 
@@ -60,6 +62,7 @@ class Encoder(nn.Sequential):
         layers, stride, channels = _cut(layers, 2 ** (stage + 1))
         super().__init__(*layers)
         self.stride = stride
+        self.geometry = geometry_of(self)
         self.out_channels = channels
         transforms = pretrained.transforms()
         self.mean: tuple[float, ...] = tuple(transforms.mean)
@@ -77,6 +80,15 @@ class Encoder(nn.Sequential):
                 f"(stride {self.stride}) at least {self.stride + 1} pixels a side. Resize them, or set encoder_stage 3."
             )
         return -(-height // self.stride), -(-width // self.stride)
+
+    def lattice(self, height: int, width: int) -> Lattice:
+        """Where the nodes of an image of ``height × width`` pixels look: whatever maps nodes to pixels goes by this.
+
+        Raises:
+            ConfigError: The image gives fewer than 2×2 nodes.
+        """
+        self.grid_shape(height, width)
+        return self.geometry.lattice(height, width)
 
 
 def _imagenet_weights(name: str) -> WeightsEnum:

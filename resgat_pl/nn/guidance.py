@@ -29,7 +29,7 @@ def guidance_loss(contribution: Tensor, cover: Tensor, known: Tensor) -> Tensor:
 
     Args:
         contribution: ``(B, N)`` float, ``Contributions.node``, in logits.
-        cover: ``(B, N)`` float in [0, 1], the share of each node that was manipulated.
+        cover: ``(B, N)`` float in [0, 1], the share of each node's cell that was manipulated, see ``Lattice.cover``.
         known: ``(B,)`` bool, false where it is not known what was manipulated; such faces take no part.
 
     Returns:
@@ -42,8 +42,3 @@ def guidance_loss(contribution: Tensor, cover: Tensor, known: Tensor) -> Tensor:
     losses = F.binary_cross_entropy_with_logits(logit, forged.to(logit.dtype), weight=weight, reduction="sum")
     # Over nodes, not over weights: a batch of many forged nodes must not count less.
     return losses / (weight > 0).sum().clamp(min=1)
-
-
-def node_cover(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Share of each node that was manipulated, ``(B, N)`` float in [0, 1], of masks ``(B, H, W)`` float in [0, 1]."""
-    return F.adaptive_avg_pool2d(mask[:, None], grid).flatten(1)

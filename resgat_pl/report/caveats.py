@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
 
 from resgat_pl.scoring import Detector
-
-_FIELD: Final = {("resnet50", 4): 427, ("resnet50", 3): 267}
-"""Receptive field of a node in px of the crop, by encoder and stage, where it was worked out."""
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
@@ -19,11 +16,11 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     """
     config = detector.net.config
     side = int(config["image_size"])
-    field = _FIELD.get((str(config["encoder"]), int(config["encoder_stage"])))
+    field = detector.net.backbone.geometry.field
     reach = (
-        f"A node is not a patch of pixels: it sees {field} px around its place, and the whole crop has {side}."
-        if field is not None
-        else "A node is not a patch of pixels: what it sees of the crop is much larger than its cell, and may be all."
+        f"A node is not a patch of pixels: it sees {field:.0f} px around its place, and the whole crop has {side}."
+        if math.isfinite(field)
+        else "A node is not a patch of pixels: through squeeze-and-excitation each sees the whole crop."
     )
     head = (
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "

@@ -58,6 +58,21 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Centres:
+    """Centres of the nodes in a crop; a node's cell is what lies nearer to it than to any other.
+
+    Not in the documents of earlier versions, which took the crop to be cut evenly.
+
+    Attributes:
+        rows: Of each row of nodes, as a share of the crop's height.
+        columns: Of each column, as a share of its width.
+    """
+
+    rows: list[float]
+    columns: list[float]
+
+
+@dataclass(frozen=True)
 class Calibration:
     """How probabilities come from scores: σ(log-odds(score) / temperature).
 
@@ -223,6 +238,7 @@ class Document:
         versions: Of this package and of what it stands on.
         seed: Of the bootstrap and of methods that draw at random.
         grid: Rows and columns of nodes.
+        centres: Where they are.
         regions: Names of the face regions.
         landmarks: Names of the five landmarks.
         edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
@@ -249,6 +265,7 @@ class Document:
     versions: dict[str, Any]
     seed: int
     grid: tuple[int, int]
+    centres: Centres
     regions: list[str]
     landmarks: list[str]
     edge_index: list[list[int]]

@@ -119,7 +119,32 @@ const draw = (() => {
     return { note: `Numbers are in units of ${(10 ** -digits).toFixed(digits)}. `, text };
   }
 
-  function face(canvas, image, nodes, method, { opacity, numbers, smooth, landmarks }) {
+  // Nodes need not lie in the middle of equal cells. A cell is what lies nearest to its node.
+  const edges = (centres) => [0, ...centres.slice(1).map((centre, i) => (centre + centres[i]) / 2), 1];
+  const cellAt = (centres, share) => edges(centres).filter((edge, i) => i && edge < 1 && share >= edge).length;
+
+  // The map with each border repeated outside, so that it is level beyond the outermost nodes.
+  function smoothMap(context, width, height, nodes, centres, colour) {
+    const [rows, columns] = [nodes.length + 2, nodes[0].length + 2];
+    const pixels = new ImageData(columns, rows);
+    const inner = (i, count) => Math.max(0, Math.min(count - 1, i - 1));
+    for (let row = 0; row < rows; row++)
+      for (let column = 0; column < columns; column++) {
+        const value = nodes[inner(row, nodes.length)][inner(column, nodes[0].length)];
+        pixels.data.set(colour(value), 4 * (row * columns + column));
+      }
+    const small = document.createElement("canvas");
+    Object.assign(small, { width: columns, height: rows }).getContext("2d").putImageData(pixels, 0, 0);
+    const place = (marks, side) => {
+      const step = ((marks[marks.length - 1] - marks[0]) / (marks.length - 1)) * side;
+      return [marks[0] * side - 1.5 * step, step * (marks.length + 2)];
+    };
+    const [[left, wide], [top, tall]] = [place(centres.columns, width), place(centres.rows, height)];
+    context.imageSmoothingEnabled = true;
+    context.drawImage(small, left, top, wide, tall);
+  }
+
+  function face(canvas, image, nodes, centres, method, { opacity, numbers, smooth, landmarks }) {
     const width = canvas.clientWidth,
       height = Math.round((width * image.naturalHeight) / image.naturalWidth);
     const context = sharp(canvas, width, height);
@@ -132,38 +157,42 @@ const draw = (() => {
       context.fillRect(0, 0, width, height);
       context.globalCompositeOperation = "source-over";
     }
-    const [rows, columns] = [nodes.length, nodes[0].length];
-    const pixels = new ImageData(columns, rows);
-    nodes
-      .flat()
-      .forEach((value, i) =>
-        pixels.data.set([...hue(value, method.signed), 255 * strength(value, method.scale, method.signed)], 4 * i),
-      );
-    const small = document.createElement("canvas");
-    Object.assign(small, { width: columns, height: rows }).getContext("2d").putImageData(pixels, 0, 0);
+    const x = edges(centres.columns).map((edge) => Math.round(edge * width)),
+      y = edges(centres.rows).map((edge) => Math.round(edge * height));
+    const alpha = (value) => strength(value, method.scale, method.signed);
     context.globalAlpha = opacity;
-    context.imageSmoothingEnabled = smooth;
-    context.drawImage(small, 0, 0, width, height);
+    if (smooth)
+      smoothMap(context, width, height, nodes, centres, (value) => [...hue(value, method.signed), 255 * alpha(value)]);
+    else
+      nodes.forEach((line, row) =>
+        line.forEach((value, column) => {
+          context.fillStyle = rgba(hue(value, method.signed), alpha(value));
+          context.fillRect(x[column], y[row], x[column + 1] - x[column], y[row + 1] - y[row]);
+        }),
+      );
     context.globalAlpha = 1;
-    const [w, h] = [width / columns, height / rows];
+    const w = width / nodes[0].length;
     if (!smooth && opacity > 0) {
       context.strokeStyle = "rgba(255, 255, 255, .22)";
       context.lineWidth = 1;
       context.beginPath();
-      for (let i = 1; i < columns; i++) {
-        context.moveTo(i * w, 0);
-        context.lineTo(i * w, height);
+      for (const edge of x.slice(1, -1)) {
+        context.moveTo(edge, 0);
+        context.lineTo(edge, height);
       }
-      for (let i = 1; i < rows; i++) {
-        context.moveTo(0, i * h);
-        context.lineTo(width, i * h);
+      for (const edge of y.slice(1, -1)) {
+        context.moveTo(0, edge);
+        context.lineTo(width, edge);
       }
       context.stroke();
     }
     const { note, text } = cellText(w, method);
-    const write = (mark, x, top) => {
-      context.strokeText(mark, x, top);
-      context.fillText(mark, x, top);
+    const middle = (marks, i) => (marks[i] + marks[i + 1]) / 2;
+    const write = (mark, row, column) => {
+      const half = context.measureText(mark).width / 2 + 1; // a cell at the border may be narrower than its number
+      const left = Math.max(half, Math.min(width - half, middle(x, column)));
+      context.strokeText(mark, left, middle(y, row));
+      context.fillText(mark, left, middle(y, row));
     };
     Object.assign(context, {
       textAlign: "center",
@@ -186,7 +215,7 @@ const draw = (() => {
                 ? "−"
                 : "+"
               : "";
-          if (mark) write(mark, (column + 0.5) * w, (row + 0.5) * h);
+          if (mark) write(mark, row, column);
         }),
       );
     for (const [px, py] of landmarks) {
@@ -210,5 +239,5 @@ const draw = (() => {
     return node;
   }
 
-  return { gradient, columns, nearest, curve, dot, strip, face, bar };
+  return { gradient, columns, nearest, curve, dot, strip, cellAt, face, bar };
 })();

@@ -24,6 +24,7 @@ from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_wei
 from resgat_pl.explain.words import Finding, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
 from resgat_pl.metrics.calibration import calibrated_score
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
@@ -119,6 +120,7 @@ class Examiner:
             versions=self._versions,
             seed=self.seed,
             grid=grid.shape,
+            centres=doc.Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=grid.edge_index.tolist(),
@@ -141,6 +143,11 @@ class Examiner:
             *self._notes(found, judgement),
             *judgement.notes,
         ]
+
+    @cached_property
+    def _lattice(self) -> Lattice:
+        side = int(self.detector.net.config["image_size"])
+        return self.detector.net.backbone.lattice(side, side)
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
@@ -217,7 +224,7 @@ class Examiner:
             self.detector.temperature,
             calibrated_score((self.detector.thresholds or {}).get("frame", 0.5), self.detector.temperature),
         )
-        weights = region_weights(landmarks, self.detector.net.grid.shape)
+        weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         frames = [
             doc.FaceFrame(

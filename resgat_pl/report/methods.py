@@ -18,6 +18,7 @@ from resgat_pl.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, Explanation
 from resgat_pl.explain.graph import Attention, Contribution, NodeEvidence, attention_map
 from resgat_pl.nn.contribution import Contributions, contributions
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
@@ -121,6 +122,7 @@ def _shared(net: ResGAT, images: Tensor, batch_size: int) -> tuple[dict[type[Exp
     device = next(net.parameters()).device
     started = time.perf_counter()
     attention: list[Tensor] = []
+    lattice = net.backbone.lattice(*images.shape[2:])
     parts: dict[type[Explainer], list[Attribution]] = {method: [] for method in _READ}
     for batch in torch.split(images, batch_size):
         found = contributions(net, batch.to(device))
@@ -128,7 +130,7 @@ def _shared(net: ResGAT, images: Tensor, batch_size: int) -> tuple[dict[type[Exp
         for method, read in _READ.items():
             parts[method].append(read(found))
     seconds = (time.perf_counter() - started) / len(images)
-    explained = {method: _explanation(net, method, found, seconds) for method, found in parts.items()}
+    explained = {method: _explanation(net, lattice, method, found, seconds) for method, found in parts.items()}
     return explained, torch.cat(attention)
 
 
@@ -145,7 +147,9 @@ def _on_cpu(explanation: Explanation) -> Explanation:
     )
 
 
-def _explanation(net: ResGAT, method: type[Explainer], parts: list[Attribution], seconds: float) -> Explanation:
+def _explanation(
+    net: ResGAT, lattice: Lattice, method: type[Explainer], parts: list[Attribution], seconds: float
+) -> Explanation:
     nodes = torch.cat([part.nodes.float().cpu() for part in parts])
     logit = torch.cat([part.logit.float().cpu() for part in parts])
     bias = torch.cat([part.bias.float().cpu() for part in parts])
@@ -157,6 +161,7 @@ def _explanation(net: ResGAT, method: type[Explainer], parts: list[Attribution],
         signed=method.signed,
         target="fake",
         node_map=nodes.reshape(len(nodes), *net.grid.shape),
+        lattice=lattice,
         edge_scores=torch.cat(edges) if edges else None,
         edge_index=net.grid.edge_index.cpu(),
         logit=logit,

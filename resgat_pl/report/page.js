@@ -11,6 +11,8 @@
   const isMean = () => state.frame < 0;
   const shown = () => (isMean() ? track() : track().frames[state.frame]);
   const picture = () => track().frames[isMean() ? track().frames.length >> 1 : state.frame];
+  const even = (count) => Array.from({ length: count }, (_, i) => (i + 0.5) / count); // as earlier versions drew nodes
+  const centres = doc.centres || { rows: even(doc.grid[0]), columns: even(doc.grid[1]) };
   const map = () => shown().maps[method().name];
 
   // Scales of strip and table are as fixed as the maps': the largest value of the method in the whole document.
@@ -230,7 +232,7 @@
       smooth: at("smooth").checked,
       landmarks: at("points").checked ? frame.landmarks : [],
     };
-    const note = draw.face(at("face"), image, nodes, method(), options);
+    const note = draw.face(at("face"), image, nodes, centres, method(), options);
     const flat = nodes.flat();
     const top = flat.reduce((best, value, i) => (Math.abs(value) > Math.abs(flat[best]) ? i : best), 0);
     const strongest = cell(top % nodes[0].length, Math.floor(top / nodes[0].length));
@@ -309,11 +311,8 @@
     for (const id of ["opacity", "numbers", "smooth", "points"]) at(id).addEventListener("input", face);
     at("face").addEventListener("pointermove", (event) => {
       const box = at("face").getBoundingClientRect();
-      const [rows, columns] = [map().nodes.length, map().nodes[0].length];
-      const inside = (position, length, cells) =>
-        Math.max(0, Math.min(cells - 1, Math.floor((position / length) * cells)));
-      const column = inside(event.clientX - box.left, box.width, columns);
-      const row = inside(event.clientY - box.top, box.height, rows);
+      const column = draw.cellAt(centres.columns, (event.clientX - box.left) / box.width);
+      const row = draw.cellAt(centres.rows, (event.clientY - box.top) / box.height);
       at("cell").textContent = `Here: ${cell(column, row)}.`;
     });
     at("face").addEventListener("pointerleave", () => {

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.explain.overlay import Scale, overlay
+from resgat_pl.explain.overlay import Scale, overlay, spread
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.report.verdict import headline
 
@@ -63,7 +64,7 @@ def write_overlays(document: Document, folder: Path) -> list[Path]:
     for track in document.tracks:
         for frame in track.frames:
             for method in document.methods:
-                drawn = _panel(frame, method)
+                drawn = _overlay(document, frame, method, scale_of(method, float(_nodes(frame, method).min())))
                 path = folder / f"face{track.number}_frame{frame.index:06d}_{method.name}.png"
                 write_atomic(path, cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
                 written.append(path)
@@ -120,7 +121,7 @@ def _draw(sheet: _Sheet, document: Document, track: FaceTrack, columns: int, top
         upper = top + row * (_PANEL + _GAP)
         scale = scale_of(method, min(float(_nodes(frame, method).min()) for frame in frames))
         for left, frame in zip(lefts, frames, strict=True):
-            sheet.put(left, upper, _sized(overlay(_face(frame), _nodes(frame, method), scale)))
+            sheet.put(left, upper, _sized(_overlay(document, frame, method, scale)))
         sheet.write(_LEFT / 2, upper + _PANEL / 2, method.name, size=7, ha="center", turn=90)
         _bar(sheet, lefts[-1] + _PANEL + 2 * _GAP, upper, scale, method.unit)
 
@@ -142,9 +143,10 @@ def _sized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def _panel(frame: FaceFrame, method: Method) -> NDArray[np.uint8]:
-    nodes = _nodes(frame, method)
-    return overlay(_face(frame), nodes, scale_of(method, float(nodes.min())))
+def _overlay(document: Document, frame: FaceFrame, method: Method, scale: Scale) -> NDArray[np.uint8]:
+    face = _face(frame)
+    lattice = Lattice(1, 1, tuple(document.centres.rows), tuple(document.centres.columns))
+    return overlay(face, spread(_nodes(frame, method), lattice, face.shape[:2]), scale)
 
 
 def _nodes(frame: FaceFrame, method: Method) -> NDArray[np.float32]:

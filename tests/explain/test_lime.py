@@ -51,7 +51,7 @@ class ContrastOfOneSquare(ResGAT):
     sign = 1.0
 
     def forward(self, images: Tensor) -> ResGATOutput:
-        logit = self.sign * (images[:, :, 16:32, 32:48].flatten(1).std(dim=1) * 10 - 1)
+        logit = self.sign * (images[:, :, 8:24, 24:40].flatten(1).std(dim=1) * 10 - 1)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
 
 
@@ -67,13 +67,13 @@ def test_finds_the_square_that_matters(sign: float) -> None:
     assert weights.shape == (64, 80)
     assert weights.dtype == torch.float32
     square = torch.zeros(64, 80, dtype=torch.bool)
-    square[16:32, 32:48] = True
+    square[8:24, 24:40] = True
     assert (weights[square] * sign > 0.3).all()  # in probability
     assert weights[~square].abs().max() < 0.05
     nodes = lime_nodes(net, weights)
     assert nodes.shape == (20,)
     assert int(nodes.abs().argmax()) == 7
-    torch.testing.assert_close(nodes[7], weights[20, 40])
+    torch.testing.assert_close(nodes[7], weights[16, 32])
 
 
 def test_finds_the_superpixels_that_matter() -> None:
@@ -85,7 +85,7 @@ def test_finds_the_superpixels_that_matter() -> None:
     nodes = lime_nodes(net, weights)
     assert len(weights.unique()) > 2
     assert nodes[7] > 0
-    elsewhere = ~torch.isin(weights, weights[16:32, 32:48])  # superpixels that do not reach into the square
+    elsewhere = ~torch.isin(weights, weights[8:24, 24:40])  # superpixels that do not reach into the square
     assert elsewhere.sum() > 1000
     assert weights[elsewhere].abs().max() < weights.max() / 5
 

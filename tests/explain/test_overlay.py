@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from resgat_pl.explain.overlay import Scale, SheetFace, overlay, save_sheet, scales_of
+from resgat_pl.explain.overlay import Scale, SheetFace, overlay, save_sheet, scales_of, spread
+from resgat_pl.nn.lattice import Lattice
 
 
 def faces(count: int) -> list[SheetFace]:
@@ -19,6 +20,7 @@ def faces(count: int) -> list[SheetFace]:
                 "contribution": rng.normal(size=(7, 7)).astype(np.float32),
                 "attention": rng.random((7, 7)).astype(np.float32) * (i + 1),
             },
+            lattice=Lattice.even(7, 7),
         )
         for i in range(count)
     ]
@@ -35,10 +37,10 @@ def test_one_scale_for_the_set() -> None:
 def test_the_same_value_has_the_same_colour_on_every_face() -> None:
     scale = Scale(-1, 1, "RdBu_r")
     grey = np.full((14, 14, 3), 128, np.uint8)
-    strong = np.zeros((7, 7), np.float32)
-    strong[0, 0] = 1
-    weak = np.zeros((7, 7), np.float32)
-    weak[0, 0] = 0.01
+    nodes = np.zeros((7, 7), np.float32)
+    nodes[0, 0] = 1
+    strong = spread(nodes, Lattice.even(7, 7), (14, 14))
+    weak = strong * 0.01
     assert (overlay(grey, strong, scale)[7:, 7:] == overlay(grey, weak, scale)[7:, 7:]).all()
     red = overlay(grey, strong, scale)[0, 0].astype(int)
     assert red[0] > red[2] + 25  # towards fake is red

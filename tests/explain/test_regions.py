@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, inside_face, or_average, region_weights
+from resgat_pl.nn.lattice import Lattice
 
 OWN = ("left eye", "right eye", "nose", "mouth", "mouth")
 """Region in which each landmark lies."""
@@ -47,7 +48,7 @@ poses = st.builds(
 @settings(deadline=None, max_examples=60)
 @given(poses, st.integers(1, 20), st.integers(1, 20))
 def test_every_node_is_shared_out_completely(face: Tensor, height: int, width: int) -> None:
-    weights = region_weights(face, (height, width))
+    weights = region_weights(face, Lattice.even(height, width))
     assert weights.shape == (1, len(REGIONS), height, width)
     assert weights.dtype == torch.float32
     assert bool((weights >= 0).all())
@@ -57,8 +58,8 @@ def test_every_node_is_shared_out_completely(face: Tensor, height: int, width: i
 @settings(deadline=None, max_examples=60)
 @given(poses)
 def test_each_landmark_lies_in_its_region_and_inside_the_face(face: Tensor) -> None:
-    weights = region_weights(face, (112, 112))
-    inside = inside_face(face, (112, 112))
+    weights = region_weights(face, Lattice.even(112, 112))
+    inside = inside_face(face, Lattice.even(112, 112))
     for (x, y), region in zip(face[0].tolist(), OWN, strict=True):
         if 0 <= x < 1 and 0 <= y < 1:
             # A pixel's own centre may lie across a border that runs beside the landmark.
@@ -72,14 +73,17 @@ def test_each_landmark_lies_in_its_region_and_inside_the_face(face: Tensor) -> N
 @given(poses)
 def test_the_mirror_image_of_a_face_has_mirrored_regions(face: Tensor) -> None:
     mirrored = face[:, [1, 0, 2, 4, 3]] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
-    here, there = region_weights(face, (7, 7)), region_weights(mirrored, (7, 7))
+    here, there = region_weights(face, Lattice.even(7, 7)), region_weights(mirrored, Lattice.even(7, 7))
     difference = (here[:, MIRRORED].flip(-1) - there).abs()
     assert difference.max() < 0.03  # single sample points lie on a border, and rounding decides
 
 
 @pytest.mark.parametrize("quarter", [1, 2, 3])
 def test_regions_turn_with_the_face(quarter: int) -> None:
-    upright, turned = region_weights(posed(), (24, 24)), region_weights(posed(-90.0 * quarter), (24, 24))
+    upright, turned = (
+        region_weights(posed(), Lattice.even(24, 24)),
+        region_weights(posed(-90.0 * quarter), Lattice.even(24, 24)),
+    )
     assert (upright.rot90(quarter, dims=(2, 3)) - turned).abs().mean() < 1e-3
 
 
@@ -91,7 +95,7 @@ def centre(weights: Tensor, region: str) -> tuple[float, float]:
 
 
 def test_regions_of_an_upright_face_lie_where_anatomy_puts_them() -> None:
-    weights = region_weights(posed(), (112, 112))
+    weights = region_weights(posed(), Lattice.even(112, 112))
     where = {name: centre(weights, name) for name in REGIONS[:-1]}
     x, y = ({name: place[axis] for name, place in where.items()} for axis in (0, 1))
     assert y["forehead"] < y["left eye"] < y["nose"] < y["mouth"] < y["chin"]
@@ -99,12 +103,12 @@ def test_regions_of_an_upright_face_lie_where_anatomy_puts_them() -> None:
     assert x["left cheek"] < x["left eye"] < x["nose"] < x["right eye"] < x["right cheek"]
     for name in ("forehead", "nose", "mouth", "chin"):
         assert x[name] == pytest.approx(0.5, abs=0.01)
-    assert inside_face(posed(), (112, 112)).float().mean() == pytest.approx(0.31, abs=0.05)
-    assert not inside_face(posed(), (112, 112))[0, [0, 0, -1, -1], [0, -1, 0, -1]].any()
+    assert inside_face(posed(), Lattice.even(112, 112)).float().mean() == pytest.approx(0.31, abs=0.05)
+    assert not inside_face(posed(), Lattice.even(112, 112))[0, [0, 0, -1, -1], [0, -1, 0, -1]].any()
 
 
 def test_shares_of_nodes_are_the_shares_of_their_pixels() -> None:
-    coarse, fine = region_weights(posed(12), (7, 7)), region_weights(posed(12), (224, 224))
+    coarse, fine = region_weights(posed(12), Lattice.even(7, 7)), region_weights(posed(12), Lattice.even(224, 224))
     pooled = torch.nn.functional.avg_pool2d(fine, 32)
     assert (coarse - pooled).abs().max() < 0.03
 
@@ -112,10 +116,10 @@ def test_shares_of_nodes_are_the_shares_of_their_pixels() -> None:
 def test_eyes_nose_and_mouth_follow_their_landmarks_on_a_face_that_looks_aside() -> None:
     aside = posed()
     aside[0, 2, 0] += 0.1  # the nose goes first
-    weights = region_weights(aside, (112, 112))
+    weights = region_weights(aside, Lattice.even(112, 112))
     column, row = (int(v * 112) for v in aside[0, 2].tolist())
     assert weights[0, REGIONS.index("nose"), row, column] == 1
-    straight = region_weights(posed(), (112, 112))
+    straight = region_weights(posed(), Lattice.even(112, 112))
     assert centre(weights, "nose")[0] > centre(straight, "nose")[0] + 0.03
     assert centre(weights, "left eye")[0] == pytest.approx(centre(straight, "left eye")[0], abs=0.01)
 
@@ -123,7 +127,9 @@ def test_eyes_nose_and_mouth_follow_their_landmarks_on_a_face_that_looks_aside()
 def test_the_oval_stays_behind_on_a_face_that_looks_aside() -> None:
     aside = posed()
     aside[0, 2, 0] += 0.1
-    before, after = (inside_face(face, (112, 112))[0].any(dim=0).nonzero().flatten() for face in (posed(), aside))
+    before, after = (
+        inside_face(face, Lattice.even(112, 112))[0].any(dim=0).nonzero().flatten() for face in (posed(), aside)
+    )
     assert int(after.min()) < int(before.min()) - 5
     assert int(after.max()) <= int(before.max()) + 1
 
@@ -131,7 +137,7 @@ def test_the_oval_stays_behind_on_a_face_that_looks_aside() -> None:
 def test_a_profile_whose_landmarks_lie_on_a_line_still_has_regions() -> None:
     profile = AVERAGE_LANDMARKS.clone()[None]
     profile[..., 0] = 0.5
-    weights = region_weights(profile, (14, 14))
+    weights = region_weights(profile, Lattice.even(14, 14))
     sizes = dict(zip(REGIONS, weights[0].sum(dim=(1, 2)).tolist(), strict=True))
     assert sizes.pop("left eye") + sizes.pop("right eye") > 0.5  # one hides the other
     assert min(sizes.values()) > 0.5
@@ -139,9 +145,9 @@ def test_a_profile_whose_landmarks_lie_on_a_line_still_has_regions() -> None:
 
 def test_many_faces_are_done_as_one_by_one() -> None:
     faces = torch.cat([posed(degrees) for degrees in range(-70, 71)])
-    together = region_weights(faces, (3, 5))
-    torch.testing.assert_close(together[100:101], region_weights(faces[100:101], (3, 5)))
-    assert region_weights(faces[:0], (3, 5)).shape == (0, len(REGIONS), 3, 5)
+    together = region_weights(faces, Lattice.even(3, 5))
+    torch.testing.assert_close(together[100:101], region_weights(faces[100:101], Lattice.even(3, 5)))
+    assert region_weights(faces[:0], Lattice.even(3, 5)).shape == (0, len(REGIONS), 3, 5)
 
 
 def broken(index: int, value: float) -> Tensor:
@@ -166,7 +172,7 @@ def broken(index: int, value: float) -> Tensor:
 )
 def test_landmarks_that_are_none_are_refused(landmarks: Tensor, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        region_weights(landmarks, (7, 7))
+        region_weights(landmarks, Lattice.even(7, 7))
 
 
 def test_unusable_landmarks_become_those_of_the_average_face() -> None:
@@ -175,12 +181,12 @@ def test_unusable_landmarks_become_those_of_the_average_face() -> None:
     assert replaced.tolist() == [False, True, True, True, False]
     assert torch.equal(usable[~replaced], faces[~replaced])
     assert bool((usable[replaced] == AVERAGE_LANDMARKS).all())
-    region_weights(usable, (7, 7))
+    region_weights(usable, Lattice.even(7, 7))
 
 
 def test_a_grid_without_nodes_is_refused() -> None:
     with pytest.raises(ConfigError, match="grid is"):
-        region_weights(posed(), (7, 0))
+        region_weights(posed(), Lattice.even(7, 0))
 
 
 def test_there_are_as_many_names_as_points() -> None:

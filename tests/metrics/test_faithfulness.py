@@ -16,16 +16,16 @@ from resgat_pl.metrics.faithfulness import (
     few,
     fill,
     mean_colour,
-    nodes_of_pixels,
     order_of,
     single,
     spearman,
     steps,
 )
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
-GRID = (3, 4)
+GRID = Lattice.even(3, 4)
 
 
 def pictures(count: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -35,7 +35,7 @@ def pictures(count: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def weighted_judge(weight: Tensor):  # type: ignore[no-untyped-def]
     """A judge whose logit is a weighted sum over the nodes' mean brightness: every effect is known."""
-    place = nodes_of_pixels(GRID, (18, 24)).flatten()
+    place = GRID.cells(18, 24).flatten()
 
     def judge(images: Tensor) -> Tensor:
         brightness = images.mean(dim=1).flatten(1)
@@ -59,27 +59,18 @@ def test_steps_are_the_same_shares_on_any_grid() -> None:
         assert 0 < steps(nodes)[0] <= steps(nodes)[-1] < nodes
 
 
-def test_pixels_belong_to_the_cells_of_the_grid() -> None:
-    table = nodes_of_pixels(GRID, (18, 24))
-    assert table.equal(torch.arange(12).reshape(3, 4).repeat_interleave(6, 0).repeat_interleave(6, 1))
-    uneven = nodes_of_pixels((3, 3), (10, 11))
-    assert uneven.unique().tolist() == list(range(9))
-    assert (uneven.diff(dim=0) >= 0).all()
-    assert (uneven.diff(dim=1) >= 0).all()
-
-
 def test_fill_changes_the_chosen_nodes_and_nothing_else() -> None:
     images, filler = pictures()
     chosen = torch.zeros(3, 12, dtype=torch.bool)
     chosen[0, 5], chosen[1, [0, 11]] = True, True
     found = fill(images, filler, chosen, GRID)
-    where = chosen.reshape(3, 1, *GRID).repeat_interleave(6, 2).repeat_interleave(6, 3).expand_as(images)
+    where = chosen.reshape(3, 1, *GRID.shape).repeat_interleave(6, 2).repeat_interleave(6, 3).expand_as(images)
     assert found[where].equal(filler[where])
     assert found[~where].equal(images[~where])
 
 
 def test_order_is_from_the_highest_down() -> None:
-    maps = torch.randn(4, *GRID, generator=torch.Generator().manual_seed(1))
+    maps = torch.randn(4, *GRID.shape, generator=torch.Generator().manual_seed(1))
     order = order_of(maps)
     assert (maps.flatten(1).gather(1, order).diff(dim=1) <= 0).all()
     assert order.sort(dim=1).values.equal(torch.arange(12).expand(4, -1))
@@ -104,7 +95,7 @@ def test_curves_add_the_effects_up() -> None:
     images, filler = pictures()
     judge = weighted_judge(torch.linspace(-2, 3, 12))
     effects = single(judge, images, filler, GRID)
-    order = order_of(effects.reshape(3, *GRID))
+    order = order_of(effects.reshape(3, *GRID.shape))
     counts = (1, 4, 12)
     found = curves(judge, images, filler, order, GRID, counts, batch_size=4)
     for column, count in enumerate(counts):
@@ -116,7 +107,7 @@ def test_curves_add_the_effects_up() -> None:
 def test_the_true_order_has_the_least_area_and_its_reverse_the_most() -> None:
     images, filler = pictures()
     judge = weighted_judge(torch.linspace(-2, 3, 12))
-    effects = single(judge, images, filler, GRID).reshape(3, *GRID)
+    effects = single(judge, images, filler, GRID).reshape(3, *GRID.shape)
     counts = tuple(range(1, 12))
 
     def under(maps: Tensor) -> Tensor:
@@ -125,7 +116,7 @@ def test_the_true_order_has_the_least_area_and_its_reverse_the_most() -> None:
 
     best, worst = under(effects), under(-effects)
     for seed in range(5):
-        middle = under(torch.randn(3, *GRID, generator=torch.Generator().manual_seed(seed)))
+        middle = under(torch.randn(3, *GRID.shape, generator=torch.Generator().manual_seed(seed)))
         assert (best < middle).all()
         assert (middle < worst).all()
 

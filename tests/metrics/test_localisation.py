@@ -13,7 +13,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from resgat_pl.errors import ConfigError
-from resgat_pl.metrics.localisation import aupro, mass_accuracy, node_auroc, node_covers, pointing_game
+from resgat_pl.metrics.localisation import aupro, mass_accuracy, node_auroc, pointing_game
+from resgat_pl.nn.lattice import Lattice
+
+
+def grid_of(maps: Tensor) -> Lattice:
+    """Equal cells for maps ``(B, h, w)``."""
+    return Lattice.even(*maps.shape[1:])
 
 
 def some_maps(images: int = 6, side: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -70,32 +76,32 @@ def test_undefined_where_nothing_or_everything_is_manipulated(cover: float) -> N
         node_auroc(maps, covers),
         pointing_game(maps, covers),
         mass_accuracy(maps, covers),
-        aupro(maps, masks),
+        aupro(maps, masks, grid_of(maps)),
     ):
         assert found.isnan().tolist() == [False, True]
 
 
 def test_a_map_that_is_the_mask_is_perfect_and_its_negative_worst() -> None:
     masks = masks_with_regions()
-    covers = node_covers(masks, (21, 21))
+    covers = Lattice.even(21, 21).cover(masks)
     for maps, best in ((masks, 1.0), (-masks, 0.0)):
         assert node_auroc(maps, covers).tolist() == [best] * 4
         assert pointing_game(maps, covers).tolist() == [best] * 4
         assert mass_accuracy(maps, covers).tolist() == [best] * 4
-    assert aupro(masks, masks).tolist() == pytest.approx([1.0] * 4)
+    assert aupro(masks, masks, grid_of(masks)).tolist() == pytest.approx([1.0] * 4)
     # cut below its middle, the negative finds all clean pixels before any other
-    assert aupro(-masks, masks).tolist() == [0.0] * 4
+    assert aupro(-masks, masks, grid_of(masks)).tolist() == [0.0] * 4
 
 
 def test_a_constant_map_is_worth_chance() -> None:
     masks = masks_with_regions()
-    covers = node_covers(masks, (7, 7))
+    covers = Lattice.even(7, 7).cover(masks)
     flat = torch.ones(4, 7, 7)
     positive = (covers > 0.2).double().mean(dim=(1, 2))
     assert node_auroc(flat, covers).tolist() == [0.5] * 4
     assert pointing_game(flat, covers).tolist() == pytest.approx(positive.tolist())
     assert mass_accuracy(flat, covers).tolist() == pytest.approx(masks.mean(dim=(1, 2)).tolist())
-    assert aupro(flat, masks).tolist() == pytest.approx([0.15] * 4)
+    assert aupro(flat, masks, grid_of(flat)).tolist() == pytest.approx([0.15] * 4)
 
 
 def test_a_map_without_positive_values_has_no_mass_inside() -> None:
@@ -108,7 +114,7 @@ def test_mass_is_what_lies_inside_of_the_pixels() -> None:
     maps = torch.randn(4, 7, 7, generator=torch.Generator().manual_seed(3))
     painted = maps.repeat_interleave(3, 1).repeat_interleave(3, 2).clamp(min=0)
     expected = (painted * masks).sum(dim=(1, 2)) / painted.sum(dim=(1, 2))
-    assert mass_accuracy(maps, node_covers(masks, (7, 7))).tolist() == pytest.approx(expected.tolist())
+    assert mass_accuracy(maps, Lattice.even(7, 7).cover(masks)).tolist() == pytest.approx(expected.tolist())
 
 
 def slow_aupro(heat: np.ndarray, mask: np.ndarray, limit: float) -> float:
@@ -133,7 +139,7 @@ def slow_aupro(heat: np.ndarray, mask: np.ndarray, limit: float) -> float:
 def test_aupro_is_the_one_computed_slowly(limit: float) -> None:
     masks = masks_with_regions()
     maps = torch.randn(4, 21, 21, generator=torch.Generator().manual_seed(4)).mul(3).round()
-    found = aupro(maps, masks, limit)
+    found = aupro(maps, masks, grid_of(maps), limit)
     for image in range(4):
         expected = slow_aupro(maps[image].double().numpy(), masks[image].bool().numpy(), limit)
         assert found[image].item() == pytest.approx(expected, abs=1e-9)
@@ -147,8 +153,8 @@ def test_aupro_counts_a_small_region_like_a_large_one() -> None:
     large[0, 12:] = 0
     small[0, :12] = 0
     # What is not found comes with the clean pixels, along a straight line: half of it at 0.3 / 2 on average.
-    assert aupro(large, mask).item() == pytest.approx(aupro(small, mask).item())
-    assert aupro(large, mask).item() == pytest.approx(0.5 + 0.5 * 0.15)
+    assert aupro(large, mask, grid_of(large)).item() == pytest.approx(aupro(small, mask, grid_of(small)).item())
+    assert aupro(large, mask, grid_of(large)).item() == pytest.approx(0.5 + 0.5 * 0.15)
 
 
 def test_order_is_all_that_matters_to_the_rank_scores() -> None:
@@ -163,16 +169,16 @@ def test_images_do_not_influence_each_other() -> None:
     for score in (node_auroc, pointing_game, mass_accuracy):
         alone = torch.cat([score(maps[i : i + 1], covers[i : i + 1]) for i in range(len(maps))])
         assert score(maps, covers).equal(alone)
-    together = aupro(maps[:4], masks)
-    assert together.equal(torch.cat([aupro(maps[i : i + 1], masks[i : i + 1]) for i in range(4)]))
+    together = aupro(maps[:4], masks, grid_of(maps))
+    assert together.equal(torch.cat([aupro(maps[i : i + 1], masks[i : i + 1], grid_of(maps)) for i in range(4)]))
 
 
 def test_covers_are_shares_of_area() -> None:
     mask = torch.zeros(1, 8, 8)
     mask[0, :4, :4] = 1
     mask[0, 0, 4] = 0.5
-    assert node_covers(mask, (2, 2)).flatten().tolist() == [1.0, 0.5 / 16, 0.0, 0.0]
-    assert math.isclose(float(node_covers(mask.bool(), (4, 4)).mean()), 17 / 64)  # half a pixel is True
+    assert Lattice.even(2, 2).cover(mask).flatten().tolist() == [1.0, 0.5 / 16, 0.0, 0.0]
+    assert math.isclose(float(Lattice.even(4, 4).cover(mask.bool()).mean()), 17 / 64)  # half a pixel is True
 
 
 @pytest.mark.parametrize(
@@ -183,8 +189,8 @@ def test_covers_are_shares_of_area() -> None:
         (lambda m, c: node_auroc(m, c, torch.ones(1, 7, 7, dtype=torch.bool)), "one and the same"),
         (lambda m, c: pointing_game(m * torch.nan, c), "not finite"),
         (lambda m, c: mass_accuracy(m, c / 0), "not finite"),
-        (lambda m, c: aupro(m, c[:2]), "6 maps but 2 masks"),
-        (lambda m, c: aupro(m, c, 0.0), "limit is 0.0"),
+        (lambda m, c: aupro(m, c[:2], grid_of(m)), "6 maps but 2 masks"),
+        (lambda m, c: aupro(m, c, grid_of(m), 0.0), "limit is 0.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(score, message) -> None:  # type: ignore[no-untyped-def]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.guidance import guidance_loss, node_cover
+from resgat_pl.nn.guidance import guidance_loss
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -57,14 +57,6 @@ def test_nothing_to_say_about_a_genuine_face_is_best() -> None:
     silent = guidance_loss(torch.zeros(1, 49), cover, known)
     for value in (-0.5, 0.5):
         assert guidance_loss(torch.full((1, 49), value), cover, known) > silent
-
-
-def test_cover_is_the_share_of_each_node() -> None:
-    mask = torch.zeros(1, 64, 64)
-    mask[:, :16, 16:24] = 1
-    cover = node_cover(mask, (4, 4))
-    assert cover.reshape(4, 4).nonzero().tolist() == [[0, 1]]
-    assert cover.max() == 0.5
 
 
 @pytest.mark.parametrize("attention", ["gatv1", "gatv2"])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from resgat_pl.report.document import (
     SCHEMA,
     Calibration,
+    Centres,
     Checkpoint,
     Decision,
     Document,
@@ -161,6 +162,7 @@ def make_document(
         versions={"resgat_pl": "0.1.0", "git": None, "packages": {"torch": "2.14.1"}},
         seed=0,
         grid=grid,
+        centres=Centres(*([(i + 0.1) / count for i in range(count)] for count in grid)),
         regions=REGIONS,
         landmarks=["left eye", "right eye", "nose", "left mouth corner", "right mouth corner"],
         edge_index=[[0], [0]],
