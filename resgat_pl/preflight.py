@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
@@ -149,6 +150,16 @@ def guard_loggers(config: Namespace) -> None:
     """Put loggers that last in the place of Lightning's own."""
     for logger in _loggers(config):
         logger.class_path = _LASTING.get(str(logger.get("class_path")), logger.get("class_path"))
+
+
+def warn_of_sweep(command: str, config: Namespace) -> None:
+    """Say that a sweep will not see a run that W&B's agent started, for want of a logger."""
+    sweep = os.environ.get("WANDB_SWEEP_ID")
+    if sweep and command == "fit" and not any(_wandb_loggers(config)):
+        rank_zero_warn(
+            f"W&B's agent started this run for the sweep {sweep}, but trainer.logger has no WandbLogger: the sweep "
+            "will not see its numbers. Add lightning.pytorch.loggers.WandbLogger."
+        )
 
 
 def without_validation(command: str, config: Namespace) -> None:

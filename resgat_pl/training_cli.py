@@ -129,6 +129,7 @@ class ResGATCLI(LightningCLI):
         preflight.require_groups(config)
         require_data(config.data.root, config.data.crops)
         preflight.guard_loggers(config)
+        preflight.warn_of_sweep(command, config)
         preflight.check_trainer(command, config)
         preflight.check_callbacks(command, config)
         preflight.check_schedule(command, config)

@@ -61,8 +61,9 @@ class LastingWandbLogger(WandbLogger):
             self._wandb_init.setdefault("settings", patience())
             self._wandb_init.pop("anonymous", None)  # W&B warns that it has no effect any more
             try:
-                _ = super().experiment
+                run = super().experiment
                 _forgive_full_disk()
+                _warn_of_sweep(run, self._offline)
             except Exception as error:
                 if not _is_of_wandb(error):
                     raise
@@ -184,6 +185,23 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
             remedy = "nothing is logged there." if mode else "it is logged offline, see the folder wandb."
             rank_zero_warn(f"W&B cannot be used ({_reason(error)}): {remedy} All results are in files as well.")
             _forget()
+
+
+def _warn_of_sweep(run: Any, offline: bool) -> None:
+    """Say that the sweep that W&B's agent started a run for will not see its numbers, if that is so.
+
+    Args:
+        run: The W&B run.
+        offline: Whether the logger was told to stay offline.
+    """
+    sweep = os.environ.get("WANDB_SWEEP_ID")
+    if not sweep or not (run.offline or run.disabled):
+        return
+    why = "its logger's offline is true" if offline else "W&B is switched off here (WANDB_MODE, or wandb offline)"
+    rank_zero_warn(
+        f"W&B's agent started this run for the sweep {sweep}, but {why}: the sweep will not see its numbers. "
+        "Leave that out, or set WANDB_MODE=online."
+    )
 
 
 def _cannot_be_written(folder: str) -> str | None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 import wandb
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from resgat_pl import cli
+from resgat_pl.preflight import warn_of_sweep
 from resgat_pl.wandb_logger import LastingWandbLogger, publish
 
 from .runs import wandb_history
@@ -185,3 +188,36 @@ def test_checkpoints_do_not_end_training_when_the_process_died(tmp_path: Path) -
     logger.after_save_checkpoint(checkpoints)  # which the next checkpoint makes good
     assert list(logger._logged_model_time) == [str(tmp_path / "a.ckpt")]
     logger.finalize("success")
+
+
+@pytest.mark.parametrize("chosen", [None, "offline", "online"])
+@pytest.mark.parametrize("sweep", [None, "a1b2c3"])
+def test_a_run_that_an_agent_started_goes_online(
+    sweep: str | None, chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing leaves the machine unless asked for, and whoever starts an agent has asked."""
+    for name, value in (("WANDB_SWEEP_ID", sweep), ("WANDB_MODE", chosen)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    seen: list[str | None] = []
+    monkeypatch.setattr("resgat_pl.training_cli.run", lambda argv: seen.append(os.environ.get("WANDB_MODE")))
+    assert cli.main(["fit"]) == 0
+    assert seen == [chosen or (None if sweep else "offline")]
+
+
+def test_a_sweep_that_will_not_see_a_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "a1b2c3")
+    with pytest.warns(UserWarning, match=r"started this run for the sweep a1b2c3, but W&B is switched off.*=online"):
+        _ = logger_in(tmp_path).experiment
+    end()
+    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but its logger's offline is true"):
+        _ = LastingWandbLogger(project="resgat-tests", save_dir=tmp_path, offline=True).experiment
+
+
+def test_a_sweep_without_a_logger_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Namespace(trainer=Namespace(logger=[Namespace(class_path="lightning.pytorch.loggers.CSVLogger")]))
+    warn_of_sweep("fit", config)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "a1b2c3")
+    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but trainer.logger has no WandbLogger"):
+        warn_of_sweep("fit", config)

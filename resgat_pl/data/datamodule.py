@@ -280,6 +280,8 @@ class FaceDataModule(LightningDataModule):
         faces = self.faces(split)
         if (shards := shards_of(self.manifest)) is not None:
             return self._stream(faces, shards, training=False)
+        if self._limited(split, len(faces)):  # the first crops of a manifest are of one class
+            faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
 
     def _same_batches(self) -> FileLoader:
@@ -308,6 +310,12 @@ class FaceDataModule(LightningDataModule):
             **loading(self.num_workers),
             generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
+
+    def _limited(self, split: str, crops: int) -> bool:
+        """Whether only some batches of a split are looked at."""
+        limit: float = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches", 1.0)
+        batches = -(-crops // (self.batch_size * self.world_size))
+        return limit < 1 if isinstance(limit, float) else limit < batches
 
     def _has_masks(self) -> bool:
         rows = self.manifest.examples_of("train")

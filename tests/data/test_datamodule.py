@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,22 @@ def test_batches(ffpp_crops: Path) -> None:
     assert 0.5 < batch["image"].max() <= 1
     counted = sum(len(b["row"]) for b in data.val_dataloader())
     assert counted == len(data.faces("val")) == int((Manifest.read(ffpp_crops).column("split") == "val").sum())
+
+
+@pytest.mark.parametrize("limit", [2, 0.5, 1.0, 999])
+def test_a_limited_validation_sees_both_classes(ffpp_crops: Path, limit: float) -> None:
+    """A manifest begins with the originals."""
+    data = FaceDataModule(ffpp_crops, image_size=48, batch_size=4, num_workers=0)
+    state = SimpleNamespace(fn="fit")
+    options = {"limit_val_batches": limit, "overfit_batches": 0}
+    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, state=state, **options)  # as much as is asked
+    data.trainer = trainer
+    batches = list(data.val_dataloader())
+    rows = [row for batch in batches for row in batch["row"].tolist()]
+    assert sorted(rows) == data.faces("val").rows.tolist()
+    assert (rows == sorted(rows)) == (limit in {1.0, 999})
+    if limit == 2:
+        assert {label for batch in batches[:2] for label in batch["label"].tolist()} == {0.0, 1.0}
 
 
 def test_workers_give_what_the_main_process_gives(ffpp_crops: Path) -> None:
