@@ -215,6 +215,8 @@ def test_a_changed_column_changes_its_fingerprint(tmp_path: Path, name: str) -> 
         rows[-1][name] = [7] * kind.list_size
     elif pa.types.is_list(kind):
         rows[-1][name] = [*value, "x"]
+    elif pa.types.is_boolean(kind):
+        rows[-1][name] = not value
     else:
         rows[-1][name] = 1 + (value or 0)
     other = Manifest(tmp_path, rows_to_table(rows), whole.info)
