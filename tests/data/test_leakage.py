@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from resgat_pl.data.counts import SPLITS
 from resgat_pl.data.groups import SAME_SOURCE, components, links
+from resgat_pl.data.layouts.ffpp_official import shipped
 from resgat_pl.data.leakage import Leak, declared, find_leaks, judge, manifest_leaks
+from resgat_pl.data.leave_out import LeaveOut
 from resgat_pl.data.manifest import Manifest, merge, rows_to_table
 from resgat_pl.data.splits import IdentitySplit, OfficialSplit, PaperSplit, PartSplit, SplitProtocol, StrictSplit
 from resgat_pl.errors import LeakageError, SplitError
@@ -79,9 +81,12 @@ def test_kinds_come_in_order_with_sorted_names() -> None:
     assert several[0].names == tuple(sorted(f"ffpp/p{n}" for n in range(12)))
 
 
-@pytest.mark.parametrize("pair", SAME_SOURCE)
-def test_clips_of_one_source_within_a_split_are_no_leak(pair: tuple[str, str]) -> None:
-    a, b = pair
+OFFICIALLY_APART = "605/606 639/640 755/756 837/838 875/876 954/955 982/983"
+
+
+@pytest.mark.parametrize("group", SAME_SOURCE)
+def test_clips_of_one_source_within_a_split_are_no_leak(group: tuple[str, ...]) -> None:
+    a, b = group[0], group[-1]
     assert leaks_of([real(a), real(b), fake("f", a, a, b)], ["te", "te", "te"]) == []
     assert [leak.kind for leak in leaks_of([real(a), fake(f"{a}_000", a, a, "000")], ["tr", "te"])] == [
         "original",
@@ -90,6 +95,16 @@ def test_clips_of_one_source_within_a_split_are_no_leak(pair: tuple[str, str]) -
     found = leaks_of([real(a), real(b), fake("f", "x", a)], ["tr", "tr", "te"])
     assert [leak.kind for leak in found] == ["identity", "source"]
     assert leaks_of([real(a, dataset="d"), real(b, dataset="d")], ["tr", "te"]) == [], "other data sets have other ids"
+
+
+def test_any_two_of_three_clips_are_a_leak_and_one_twice_is_none() -> None:
+    for one, other in (("685", "686"), ("686", "687"), ("687", "685")):
+        (leak,) = leaks_of([real(one), real(other)], ["tr", "te"])
+        assert leak == Leak("source", ("train", "test"), ("ffpp/685+686+687",))
+    (leak,) = leaks_of([real("685"), real("686"), real("687")], ["tr", "tr", "va"])
+    assert leak.splits == ("train", "val")
+    found = leaks_of([real("685", "685"), real("again", "685")], ["tr", "te"])
+    assert [leak.kind for leak in found] == ["identity"]
 
 
 def test_both_clips_of_a_source_on_both_sides() -> None:
@@ -109,12 +124,33 @@ def test_what_is_in_no_split_leaks_nothing(nothing: str | None) -> None:
     assert leaks_of([], []) == []
 
 
-def test_same_source_pairs_are_seven_and_apart() -> None:
-    assert len(SAME_SOURCE) == 7
-    assert len({name for pair in SAME_SOURCE for name in pair}) == 14
-    for a, b in SAME_SOURCE:
-        assert set(links(real(a))) & set(links(real(b))) == {f"source ffpp/{a}+{b}"}
-        assert len(components([real(a), real(b), real("x")])) == 2, "so a split by identity keeps them together"
+def test_all_22_groups_and_which_the_official_split_separates() -> None:
+    assert len(SAME_SOURCE) == 22
+    names = [name for group in SAME_SOURCE for name in group]
+    assert len(names) == len(set(names)) == 45
+    assert 1000 - sum(len(group) - 1 for group in SAME_SOURCE) == 977, "YouTube videos"
+    assert ("685", "686", "687") in SAME_SOURCE
+    official = shipped()
+    apart = [group for group in SAME_SOURCE if len({official[name] for name in group}) > 1]
+    assert " ".join("/".join(group) for group in apart) == OFFICIALLY_APART
+    for group in SAME_SOURCE:
+        for a, b in combinations(group, 2):
+            assert set(links(real(a))) & set(links(real(b))) == {f"source ffpp/{'+'.join(group)}"}
+        assert len(components([*map(real, group), real("x")])) == 2, "so a split by identity keeps them together"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("official", [True, False])
+@pytest.mark.parametrize("make", [IdentitySplit, StrictSplit, LeaveOut])
+def test_no_protocol_separates_clips_of_one_video(make: type[SplitProtocol], official: bool, seed: int) -> None:
+    sides = shipped()
+    videos = [replace(real(name), official_split=sides[name] if official else None) for name in sorted(sides)]
+    chosen = make(seed=seed).assign(videos)
+    for group in SAME_SOURCE:
+        assert len({chosen.get(video_key("ffpp", "original", "", name)) for name in group} - {None}) == 1, group
+    assert leaks_of(videos, [chosen.get(video.key) for video in videos]) == []
+    lost = {video.video for video in videos if video.key not in chosen}
+    assert len(lost) == (7 if official and make is not IdentitySplit else 0)
 
 
 def test_links() -> None:
@@ -134,7 +170,7 @@ def test_links() -> None:
 @st.composite
 def data_sets(draw: st.DrawFn) -> list[VideoRecord]:
     """Any records at all: shared people, chains of originals, clips of one source, parts, official splits or none."""
-    names = st.sampled_from(["0", "1", "2", "3", "4", "5", "605", "606", "755", "756"])
+    names = st.sampled_from(["0", "1", "2", "3", "4", "5", "605", "606", "685", "686", "687"])
     official: st.SearchStrategy[Split | None] = st.sampled_from(
         draw(st.sampled_from([(None,), (None, "test"), SPLITS, (None, *SPLITS)]))
     )
@@ -188,8 +224,8 @@ def test_finds_what_any_two_rows_share_and_nothing_else(videos: list[VideoRecord
     for place, side in rows:
         people[side] |= set(videos[place].identities) if videos[place].dataset == "ffpp" else set()
     for _, one, other, name in {leak for leak in wanted - mine if leak[0] == "source"}:
-        pair = set(str(name).rpartition("/")[2].split("+"))
-        if pair <= people[str(one)] & people[str(other)]:  # see test_both_clips_of_a_source_on_both_sides
+        both = set(str(name).rpartition("/")[2].split("+")) & people[str(one)] & people[str(other)]
+        if len(both) > 1:  # see test_both_clips_of_a_source_on_both_sides
             wanted.discard(("source", one, other, name))
     assert mine == wanted
 
@@ -214,7 +250,8 @@ def test_protocols_without_leaks_have_none(
 def ffpp() -> list[VideoRecord]:
     """As FaceForensics++ is: pairs who swap faces, and sources whose clips stand in different official splits."""
     videos = []
-    for n, pair in enumerate([*((f"{2 * k:03d}", f"{2 * k + 1:03d}") for k in range(12)), *SAME_SOURCE]):
+    crossing = [tuple(pair.split("/")) for pair in OFFICIALLY_APART.split()]
+    for n, pair in enumerate([*((f"{2 * k:03d}", f"{2 * k + 1:03d}") for k in range(12)), *crossing]):
         for side, name in enumerate(pair):
             official = SPLITS[n % 3 if n < 12 else (n + side) % 3]
             videos += [replace(real(name), official_split=official)]

@@ -345,7 +345,8 @@ def test_strict_split_treats_each_data_set_for_itself() -> None:
 
 def test_strict_split_loses_the_seven_pairs_and_keeps_the_test_set() -> None:
     sides: dict[str, Split] = {}
-    for n, (a, b) in enumerate(SAME_SOURCE):
+    crossing = [group for group in SAME_SOURCE if len(group) == 2][:7]
+    for n, (a, b) in enumerate(crossing):
         sides |= {a: ("train", "val", "train")[n % 3], b: ("val", "test", "test")[n % 3]}
     videos = []
     for name, split in {**sides, **{f"{n:03d}": SPLITS[n % 3] for n in range(30)}}.items():
@@ -356,7 +357,7 @@ def test_strict_split_loses_the_seven_pairs_and_keeps_the_test_set() -> None:
         key for key, split in strict.items() if split == "test"
     }
     lost = {key.rpartition("/")[2] for key in official.keys() - strict.keys()}
-    weaker = {a for a, b in SAME_SOURCE}
+    weaker = {a for a, _ in crossing}
     assert lost == weaker | {f"{name}_x" for name in weaker}
     assert all(official[key] == split for key, split in strict.items())
 

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -100,6 +100,8 @@ class Layout(ABC):
         unique: dict[str, VideoRecord] = {}
         twice, unreadable = [], []
         for record in found:
+            if record.people is None and self.knows_people(record):
+                record = replace(record, people=True)  # noqa: PLW2901 - the same record, with what the layout knows
             key = record.key
             if not _is_unicode(key):
                 unreadable.append(ascii(key))

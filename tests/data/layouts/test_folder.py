@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from resgat_pl.data.layouts import Folder
+from resgat_pl.data.layouts import Folder, Index, same_files
+from resgat_pl.data.leakage import Leak, find_leaks
+from resgat_pl.data.splits import StrictSplit
 from resgat_pl.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.types import FAKE, REAL
 
@@ -101,8 +104,71 @@ def test_splits_above(tmp_path: Path) -> None:
         ("folder/swap/-/1@test", "test", None),
         ("folder/fake/-/2@test", "test", None),
     }
-    assert {r.identities for r in index.records} == {("1",), ("2",)}
-    assert index.problems == ("1 name (1) in more than one split: if these are the same, it leaks",)
+    assert {r.identities for r in index.records} == {(r.video,) for r in index.records}, "empty files are not compared"
+    assert index.problems == (
+        "1 name (1) in more than one split, with other content: taken for other files. If these show the same people, "
+        "it leaks",
+    )
+    by_person = Folder(people=True).index(tmp_path)
+    assert {r.identities for r in by_person.records} == {("1",), ("2",)}
+    assert {leak.kind for leak in prescribed(by_person)} == {"identity"}
+
+
+def prescribed(index: Index) -> list[Leak]:
+    sides = np.array([record.official_split or "" for record in index.records])
+    return find_leaks(index.records, np.arange(len(sides)), sides)
+
+
+def write(root: Path, **content: bytes) -> None:
+    for name, data in content.items():
+        path = root / name.replace("__", "/").replace("_jpg", ".jpg").replace("_mp4", ".mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def test_one_file_in_several_splits_is_tied_and_another_of_its_name_is_not(tmp_path: Path) -> None:
+    write(tmp_path, train__real__a_jpg=b"a" * 99, valid__real__a_jpg=b"a" * 99, test__real__a_jpg=b"a" * 99)
+    write(tmp_path, train__real__b_jpg=b"1" * 99, test__real__b_jpg=b"2" * 99, train__fake__c_jpg=b"1234")
+    write(tmp_path, test__fake__c_jpg=b"123")
+    index = Folder().index(tmp_path)
+    tied = {record.video for record in index.records if len(record.identities) > 1}
+    assert tied == {"a@train", "a@val", "a@test"}
+    leaks = prescribed(index)
+    assert [(leak.kind, leak.splits) for leak in leaks] == [
+        ("duplicate", ("train", "val")), ("duplicate", ("train", "test")), ("duplicate", ("val", "test"))
+    ]  # fmt: skip
+    assert {name.split(" ")[0] for leak in leaks for name in leak.names} == {"folder/a"}
+    assert index.problems == (
+        "1 file (a) in more than one split, with the same content: these leak",
+        "2 names (b, c) in more than one split, with other content: taken for other files. If these show the same "
+        "people, it leaks",
+    )
+    chosen = StrictSplit().assign(index.records)
+    assert chosen["folder/original/-/b@train"] == "train", "its name does not cost it its place"
+    assert {key for key in chosen if "/a@" in key} == {"folder/original/-/a@test"}
+
+
+def test_one_file_that_is_called_real_and_fake(tmp_path: Path) -> None:
+    write(tmp_path, train__real__a_jpg=b"same", test__fake__a_jpg=b"same")
+    assert any("both in real/ and in fake/" in line for line in Folder().index(tmp_path).problems)
+
+
+@pytest.mark.parametrize("changed", [0, 3, 999])
+def test_large_files_are_compared_throughout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int) -> None:
+    monkeypatch.setattr(same_files, "_WHOLE", 640)
+    other = bytearray(b"x" * 1000)
+    other[changed] = 0
+    write(tmp_path, train__real__a_mp4=b"x" * 1000, test__real__a_mp4=bytes(other))
+    assert prescribed(Folder().index(tmp_path)) == []
+    write(tmp_path, test__real__a_mp4=b"x" * 1000)
+    assert [leak.kind for leak in prescribed(Folder().index(tmp_path))] == ["duplicate"]
+
+
+def test_folders_of_frames_are_the_same_if_all_are(tmp_path: Path) -> None:
+    for split, last in (("train", b"3"), ("val", b"3"), ("test", b"4")):
+        for number, data in enumerate((b"1", b"2", last)):
+            write(tmp_path, **{f"{split}__real__clip__{number}_jpg": data})
+    assert [leak.splits for leak in prescribed(Folder().index(tmp_path))] == [("train", "val")]
 
 
 def test_odd_things_are_problem_lines(tmp_path: Path) -> None:

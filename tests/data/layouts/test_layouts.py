@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from jsonargparse import auto_cli
 
 from resgat_pl.data import layouts
-from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, Folder, Layout, detect_layout
+from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, DFDCPreview, Folder, Layout, detect_layout
 from resgat_pl.data.layouts.base import entries
+from resgat_pl.data.people import is_known
 from resgat_pl.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.types import REAL, VideoRecord
 
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",
     DFDC: "dfdc_train_part_0/a.mp4",
+    DFDCPreview: "dataset.json",
     CelebDF: "Celeb-real/id0_0000.mp4",
     CropLists: "TRAIN_CLIENT.txt",
     Folder: "real/a.mp4",
@@ -29,7 +33,7 @@ def touch(root: Path, *names: str) -> None:
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_each_layout_is_told_from_the_others(tmp_path: Path, kind: type[Layout]) -> None:
     assert set(EXAMPLES) == set(layouts.LAYOUTS)
-    touch(tmp_path, EXAMPLES[kind])
+    touch(tmp_path, EXAMPLES[kind], *(["original_videos/a.mp4"] if kind is DFDCPreview else []))
     assert type(detect_layout(tmp_path)) is kind
     for other in set(EXAMPLES) - {kind}:
         with pytest.raises(DatasetNotFoundError, match=f"does not have the layout '{other.name}'"):
@@ -91,7 +95,8 @@ def test_home_and_relative_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_links_are_followed_and_loops_end(tmp_path: Path, kind: type[Layout]) -> None:
     disk, root = tmp_path / "disk", tmp_path / "root"
     touch(disk, "real/a.mp4", "original_sequences/youtube/c23/videos/000.mp4", "crops/a.mp4_face_0.jpg")
-    touch(disk, "dfdc_train_part_0/a.mp4", EXAMPLES[CelebDF])
+    touch(disk, "dfdc_train_part_0/a.mp4", EXAMPLES[CelebDF], "original_videos/1/a.mp4")
+    (disk / "dataset.json").write_text('{"original_videos/1/a.mp4": {"label": "real", "set": "train", "target_id": 1}}')
     (disk / "dfdc_train_part_0/metadata.json").write_text('{"a.mp4": {"label": "REAL"}}')
     (disk / "TRAIN_CLIENT.txt").write_text("crops/a.mp4_face_0.jpg\n")
     root.symlink_to(disk)
@@ -214,3 +219,42 @@ def test_chosen_on_the_command_line(tmp_path: Path) -> None:
     assert isinstance(layout, FFPP)
     assert layout.compressions == ["c23"]
     assert layout.splits == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["swapped/000_003.mp4", "clips/000.mp4"], "named like fakes of FaceForensics.*original_sequences/youtube"),
+        (["some/x/y/z.mp4", "some/metadata.json"], "some/ holds a list of labels as DFDC has it.*beside their"),
+        (["preview/dataset.json", "method_A/x.mp4"], "preview/ holds a dataset.json as the DFDC preview has it"),
+        (["synthesis/id0_id1_0000.mp4"], "like fakes of Celeb-DF .*Celeb-synthesis/"),
+        (["training_real/a.jpg", "training_fake/b.jpg"], "rename training_real/ to real/, training_fake/ to fake/,"),
+        (["x/Original/a.mp4", "x/altered-1/a.mp4", "x/altered-2/a.mp4"], "x/ looks.*to fake/altered-1/.*altered-2/"),
+    ],
+)
+def test_what_is_like_a_known_set_is_told_with_the_moves(tmp_path: Path, names: list[str], words: str) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(DatasetNotFoundError, match=words):
+        detect_layout(tmp_path)
+
+
+@pytest.mark.parametrize("inside", ["FF++", "data/FaceForensics++_C23"])
+def test_a_set_in_other_folders_is_named(tmp_path: Path, inside: str) -> None:
+    touch(tmp_path, f"{inside}/original/000.mp4", f"{inside}/Deepfakes/000_003.mp4")
+    with pytest.raises(DatasetNotFoundError, match=rf"Did you mean {re.escape(str(tmp_path / inside))}\?"):
+        detect_layout(tmp_path)
+
+
+def test_who_is_in_the_videos_of_each_data_set() -> None:
+    def known(dataset: str, *people: str) -> bool:
+        return is_known(VideoRecord(dataset, "original", "", "v", REAL, "video", (), people))
+
+    assert {kind.name for kind in layouts.LAYOUTS if kind.people} == {"ffpp", "celebdf", "dfdc_preview"}
+    assert known("ffpp", "000")
+    assert known("ffpp", "24")
+    assert known("celebdf", "id0", "id1")
+    assert not known("celebdf", "youtube 00000")
+    assert known("dfdc_preview", "1401")
+    assert not known("dfdc_preview", "v")
+    assert not any(known(name, "000") for name in ("dfdc", "folder", "crop_lists", "a set of another program"))
+    assert is_known(VideoRecord("folder", "original", "", "v", REAL, "video", (), ("v",), people=True))
