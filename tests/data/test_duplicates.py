@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.data.corruptions import Corruption, CorruptionKind
 from resgat_pl.data.counts import SPLITS
-from resgat_pl.data.duplicates import BITS, LIMIT, find_duplicates
+from resgat_pl.data.duplicates import BITS, LIMIT, find_duplicates, match
 from resgat_pl.data.fingerprints import FINGERPRINT, Fingerprints, fingerprint, perceptual_hash
 from resgat_pl.data.leakage import Leak
 from resgat_pl.data.synth.drawn import draw_clip
@@ -76,6 +76,9 @@ def test_darker_is_the_same_picture_and_grey_too(faces: list[Image]) -> None:
 def test_different_people_are_not_found(faces: list[Image]) -> None:
     names, prints = prints_of(faces)
     assert find_duplicates({"train": (names[::2], prints[::2]), "test": (names[1::2], prints[1::2])}) == []
+    for a, b in combinations(prints, 2):  # they share their eyes' and mouths' shapes, which lie alike
+        assert match(a, b, False) is None
+        assert match(a, b, True) is None
     hashes = prints["hashes"][:, 0]
     assert min(distance(a, b) for a, b in combinations(hashes, 2)) > LIMIT + 10
 
