@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from resgat_pl.data.fingerprints import FEATURES, Fingerprints, mirrored
 
 _PIECES: Final = 6
-_PIECE_BITS: Final = 21
+_PIECE_BITS: Final = (12, 21)
 """A feature is looked up by six pieces of its 128 bits: one equal piece suffices (multi-index hashing: Norouzi et al.,
-CVPR 2012). Of codes that differ in 12 bits 56 % share one, in 8 bits 83 %."""
+CVPR 2012). They are as long as the number of features requires, lest too many share one. Of codes that differ in 12
+bits 56 % share one of 21 bits, of such that differ in 8 bits 83 %."""
 _NEAR: Final = 24
 """Bits of 128 in which the codes of one feature in two copies differ at most; of two features taken at random fewer
 than one pair in a thousand differ in so few."""
@@ -42,18 +43,33 @@ class Index:
     """Pictures that others are looked up in.
 
     Args:
-        pictures: ``(n,)`` fingerprints; about 0.4 kB of memory each are needed beside them for each of six tables.
+        pictures: ``(n,)`` fingerprints; 4.3 kB of memory each are needed beside them.
     """
 
     def __init__(self, pictures: Fingerprints) -> None:
         present = np.arange(FEATURES) < pictures["count"][:, None]
         self._codes = pictures["codes"][present]
-        self._owner = np.flatnonzero(present) // FEATURES
-        self._owner = self._owner.astype(np.int32)
-        self._tables = [_table(_piece(self._codes, number)) for number in range(_PIECES)]
+        self._owner = (np.flatnonzero(present) // FEATURES).astype(np.int32)
+        self._bits = int(np.clip(len(self._codes).bit_length(), *_PIECE_BITS))
+        self._tables = [self._table(number) for number in range(_PIECES)] if len(self._codes) else []
+
+    def _table(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where the features with each piece begin in the order by piece, and this order, which keeps theirs."""
+        pieces = self._piece(self._codes, number)
+        starts = np.zeros(2**self._bits + 1, np.int64)
+        np.cumsum(np.bincount(pieces, minlength=2**self._bits), out=starts[1:])
+        return starts, np.argsort(pieces, kind="stable").astype(np.int32)
+
+    def _piece(self, codes: NDArray[np.uint64], number: int) -> NDArray[np.int64]:
+        """One of the pieces of each code ``(n, 2)``, three of each word."""
+        word, place = divmod(number, _PIECES // 2)
+        mask = np.uint64(2**self._bits - 1)
+        return ((codes[:, word] >> np.uint64(place * self._bits)) & mask).astype(np.int64)
 
     def find(self, pictures: Fingerprints) -> Iterator[tuple[int, list[Candidate]]]:
         """Yield the number of each picture and its candidates, those with the most in common first."""
+        if not self._tables:
+            return
         for start in range(0, len(pictures), _BLOCK):
             block = pictures[start : start + _BLOCK]
             found: list[list[Candidate]] = [[] for _ in block]
@@ -81,7 +97,7 @@ class Index:
     def _near(self, codes: NDArray[np.uint64], number: NDArray[np.int64], piece: int) -> NDArray[np.int64]:
         """Pairs of a feature and a picture that has one like it, as ``number << 32 | picture``."""
         starts, order = self._tables[piece]
-        key = _piece(codes, piece)
+        key = self._piece(codes, piece)
         first = starts[key]
         count = np.minimum(starts[key + 1] - first, _MOST_ALIKE)
         asked = np.repeat(np.arange(len(codes)), count)
@@ -92,16 +108,3 @@ class Index:
             distance += np.bitwise_count(codes[asked, word] ^ self._codes[other, word])
         close = distance <= _NEAR
         return number[asked[close]] << 32 | self._owner[other[close]]
-
-
-def _piece(codes: NDArray[np.uint64], number: int) -> NDArray[np.int64]:
-    """One of the pieces of each code ``(n, 2)``, three of each word."""
-    word, shift = number // 3, np.uint64(number % 3 * _PIECE_BITS)
-    return ((codes[:, word] >> shift) & np.uint64(2**_PIECE_BITS - 1)).astype(np.int64)
-
-
-def _table(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Where the features of each key begin in the order by key, and this order, which keeps theirs."""
-    starts = np.zeros(2**_PIECE_BITS + 1, np.int64)
-    np.cumsum(np.bincount(keys, minlength=2**_PIECE_BITS), out=starts[1:])
-    return starts, np.argsort(keys, kind="stable").astype(np.int32)

@@ -121,7 +121,7 @@ def test_a_leak_is_named_and_has_its_own_status(run: Run, crops: Path, tmp_path:
     printed, error = run(crops, "--json", tmp_path / "check.json", expect=1)
     assert "video: train and test share 1 (ffpp/original/c23/001)" in printed
     assert "identity: train and test share 1 (ffpp/001)" in printed
-    assert "the splits leak (video, original, identity)" in error
+    assert "the splits leak (video, original, identity, duplicate)" in error, "its crops look alike, too"
     assert "StrictSplit" in error
     leaks = {leak["kind"]: leak for leak in report(tmp_path / "check.json")["leaks"]}
     assert leaks["video"] == {
