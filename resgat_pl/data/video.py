@@ -170,8 +170,11 @@ class VideoFile:
             self._copy.seek(0)
             head = self._copy.read(HEAD)
         else:
-            with self.path.open("rb") as file:
-                head = file.read(HEAD)
+            try:
+                with self.path.open("rb") as file:
+                    head = file.read(HEAD)
+            except OSError:
+                return ""
         words = why_not(head, "") if kind_of(head) is None else NO_MEDIA
         return "" if words == NO_MEDIA else f"it is {words}"
 

@@ -66,7 +66,7 @@ def test_all_orientations_wherever_the_tag_is(form: str, where: str, tmp_path: P
         expected, (image, notes) = viewed(path), open_picture(path)
         assert image.shape == expected.shape
         assert np.abs(image.astype(int) - expected).mean() < 2  # decoders differ in rounding
-        assert bool(notes) == (tag > 1 and not (form == "TIFF"))
+        assert bool(notes) == (tag > 1 and form != "TIFF")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
