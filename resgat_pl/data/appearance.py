@@ -135,17 +135,20 @@ def _aligned(
     scale = float(np.hypot(turn[0, 0], turn[1, 0]))
     if scale <= 0:
         return None
-    reach = 0.75 * _SIDE * np.sqrt(2) / scale + 2  # of what the square shows, whichever way it is turned
+    reach = 0.5 * _SIDE * np.sqrt(2) / scale + 2  # of what the square shows, whichever way it is turned
+    reach += float(np.abs(end - _SIDE / 2).max()) / scale
     left, top = np.maximum(0, np.floor(start - reach)).astype(int).tolist()
     right, bottom = np.ceil(start + reach).astype(int).tolist()
     part = image[top:bottom, left:right]
     if part.size == 0:
         return None
     start = start - (left, top)
-    if scale < 0.7 and min(part.shape[:2]) * scale >= 1:  # warpAffine takes single pixels and would alias
-        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        factors = np.array([small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]])
-        turn, start, part = turn / factors, start * factors, np.asarray(small, np.uint8)
+    step = min(round(1 / scale), *part.shape[:2])
+    if step > 1:  # warpAffine takes single pixels and would alias; whole steps are averaged fastest
+        part = part[: part.shape[0] // step * step, : part.shape[1] // step * step]
+        size = (part.shape[1] // step, part.shape[0] // step)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+        turn, start = turn * step, (start - (step - 1) / 2) / step
     matrix = np.column_stack([turn, end - turn @ start])
     return np.asarray(
         cv2.warpAffine(part, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8

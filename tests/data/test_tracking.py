@@ -128,6 +128,16 @@ def test_a_place_left_long_ago_is_not_continued_by_another() -> None:
     assert [presence(track) for track in follow_faces([here, here, [], here], list(range(4)))] == [3]
 
 
+@pytest.mark.parametrize(("step", "tracks"), [(1.0, 1), (0.1, 2)])
+def test_how_far_a_head_can_get_depends_on_the_time(step: float, tracks: int) -> None:
+    """Without looks: to and fro by 2.5 face widths, which takes some time."""
+    nowhere: NDArray[np.float32] = np.full((5, 2), np.nan, np.float32)
+    frames = [
+        [Face(np.array([x, 0, x + 80, 80], np.float32), 1.0, nowhere)] for x in (0, 0, 200, 200, 0, 0, 200, 200, 0, 0)
+    ]
+    assert len(follow_faces(frames, [step * i for i in range(10)])) == tracks
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.floats(0, 600), st.floats(10, 120)), max_size=4), max_size=12))
 def test_every_detection_is_in_one_track_once(given_: list[list[tuple[float, float]]]) -> None:
@@ -151,8 +161,9 @@ def test_what_is_kept_is_measured_by_the_frames_with_faces() -> None:
     assert [presence(track) for track in track_faces(frames, 4)] == [3]  # 3 of 32, but of 4 with a face
     assert track_faces(other + [[]] * 31, 4) == []
     assert len(track_faces(other + [[]] * 3, 4)) == 1  # of few frames one is enough
-    many = [shot(1, (number, 120, 20, 200))[1] for number in (1, 3, 5, 6, 7) for _ in range(2)]
-    assert len(track_faces(many, 9)) == 5  # none has a quarter of the frames
+    many = [shot(number, (number, 120, 20, 200)) for number in (1, 3, 5, 6, 7) for _ in range(2)]
+    scenes = [scene_of(frame) for frame, _ in many]
+    assert len(track_faces([faces for _, faces in many], 9, scenes=scenes)) == 5  # none has a quarter of the frames
     assert is_lasting([None] * 7 + other) is False
 
 
