@@ -166,12 +166,12 @@ def write_predictions(
         name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
     ) -> None:
         table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
-        for column, values in {"probability": score, **more}.items():
-            table = table.append_column(column, pa.array(values.numpy()))
         temperature = (temperatures or {}).get(level)
         chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
         empty = pa.nulls(len(table), pa.float64())
         table = table.append_column("calibrated", empty if chance is None else pa.array(chance))
+        for column, values in {"probability": score, **more}.items():
+            table = table.append_column(column, pa.array(values.numpy()))
         file = pa.BufferOutputStream()
         pa.csv.write_csv(table, file)
         write_atomic(folder / name, file.getvalue().to_pybytes())
