@@ -46,7 +46,7 @@ def tiny(command: str, root: Path, crops: Path, *more: object) -> Done:
     return Done(status, [str(warning.message) for warning in caught], errors.getvalue())
 
 
-def variant(crops: Path, folder: Path, splits: Sequence[Any] | None = None, **constant: str) -> Path:
+def variant(crops: Path, folder: Path, splits: Sequence[Any] | None = None, **constant: str | None) -> Path:
     """Write a manifest of the same crops that differs in whole columns and in the splits; no picture is copied."""
     manifest = Manifest.read(crops)
     table = manifest.table
