@@ -126,9 +126,10 @@ def choose(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int)
     right = (faces.labels == 1) & detected & ~faces.untouched
     if not right.any():
         fakes = int((faces.labels == 1).sum())
-        raise SplitError(
-            f"None of the {fakes} fakes of the test split is called fake, so there is no right answer to explain."
-        )
+        called = f"None of the {fakes} fakes of the test split is called fake"
+        if not fakes:
+            called = "The test split has no fakes"
+        raise SplitError(f"{called}, so there is no right answer to explain.")
     masked = np.array([path is not None for path in manifest.column("mask_path")[faces.rows]])
     paired = np.zeros(len(faces), bool)
     paired[list(counterparts(faces))] = True

@@ -203,7 +203,7 @@ const draw = (() => {
       lineWidth: 2.5,
     });
     context.font = numbers
-      ? LABEL.replace("10", Math.max(8, Math.min(13, Math.round(w / 3.4))))
+      ? LABEL.replace("10", Math.max(8, Math.min(13, Math.round(w / 4.8))))
       : LABEL.replace("10", Math.round(Math.min(22, w * 0.45)));
     if (opacity > 0)
       nodes.forEach((line, row) =>
