@@ -195,8 +195,8 @@ def check(
         remedy = "Choose another protocol with --split, such as StrictSplit or IdentitySplit."
         if report.prescribed:
             remedy = (
-                "The data set's own folders or lists do: keep each file in one of them, or divide it anew with --split "
-                "IdentitySplit."
+                "The data set's own folders or lists do: keep each file in one of them, or divide it again with "
+                "--split IdentitySplit."
             )
         raise LeakageError(f"{target}: the splits leak ({kinds}), see above. {remedy}")
     if report.unreadable:

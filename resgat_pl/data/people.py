@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from resgat_pl.data.layouts import LAYOUTS, Layout
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.types import VideoRecord
@@ -42,8 +44,8 @@ def declared_of(videos: Iterable[VideoRecord]) -> frozenset[Literal["people unkn
 def unknown_in(manifest: Manifest) -> dict[str, str]:
     """``unknown_people`` of the videos that have a crop in any split."""
     videos = manifest.videos()
-    taken = {int(code) for code in set(manifest.video_codes[manifest.split_codes >= 0].tolist())}
-    return unknown_people(videos[code] for code in sorted(taken))
+    taken = np.unique(manifest.video_codes[manifest.split_codes >= 0])
+    return unknown_people(videos[code] for code in taken.tolist())
 
 
 def statements(unknown: dict[str, str]) -> list[str]:

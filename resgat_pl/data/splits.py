@@ -123,7 +123,9 @@ class IdentitySplit(SplitProtocol):
 
 
 class PartSplit(SplitProtocol):
-    """Divides DFDC by whole parts; parts that share a person or an original stay together.
+    """Divides DFDC by whole parts; parts that share an identity or an original stay together.
+
+    An identity of DFDC is a clip: whether parts share people is not known.
 
     Args:
         val: Share of the videos for validation, in [0, 1).
@@ -214,7 +216,8 @@ class StrictSplit(SplitProtocol):
     seven pairs of clips of one person that cross its splits, and its test set stays whole. Videos without an official
     split follow the people they share with those, or take no part if only a test set is prescribed. What is left is
     split by part if there are at least three parts that share nothing (DFDC), else by identity; if the data set
-    prescribes a test set only, it is split into train and val.
+    prescribes a test set only, it is split into train and val. Where identities are no people, people can stand on
+    both sides, and ``people unknown`` is declared.
 
     Args:
         val: Share of the videos for validation, in [0, 1), where nothing is prescribed.

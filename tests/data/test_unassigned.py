@@ -125,7 +125,7 @@ def test_every_protocol_declares_unknown_people(
     assert unknown_in(manifest).keys() == ({dataset} if unknown else set())
 
 
-def test_mixed_manifests_are_told_by_data_set(tmp_path: Path) -> None:
+def test_mixed_manifests_are_judged_by_data_set(tmp_path: Path) -> None:
     mixed = crops_of(tmp_path, [*data_sets("ffpp"), *data_sets("dfdc"), real("youtube 0", "celebdf")])
     assert unknown_people(mixed.videos()).keys() == {"dfdc", "celebdf"}
     sides = ["test" if name == "ffpp" else None for name in mixed.column("dataset")]

@@ -98,7 +98,7 @@ def _method(path: str) -> str:
 def _on_disk(root: Path) -> set[str]:
     """Paths of the videos in the folders of the set, up to three levels deep."""
     found: set[str] = set()
-    level = [name for name in (_REALS, *_FAKES) if name in entries(root).folders]
+    level: list[str] = [name for name in (_REALS, *_FAKES) if name in entries(root).folders]
     for _ in range(3):
         deeper = []
         for folder in level:

@@ -213,8 +213,8 @@ class FFPP(Layout):
             if name in _COMPRESSIONS and _holds_media(folder / name)
         ]
         if videos_in(folder) or _holds_media(folder):
-            told = self.compressions if self.compressions is not None and len(self.compressions) == 1 else [""]
-            found.append(_Place(_COMPRESSIONS.get(told[0], told[0]), folder))
+            named = self.compressions if self.compressions is not None and len(self.compressions) == 1 else [""]
+            found.append(_Place(_COMPRESSIONS.get(named[0], named[0]), folder))
         return found
 
     def _records(self, source: _Source, chosen: Sequence[str], problems: list[str]) -> Iterator[VideoRecord]:

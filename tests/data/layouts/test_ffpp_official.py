@@ -102,9 +102,9 @@ def test_flat_copies_are_taken(tmp_path: Path, inside: str) -> None:
 
 def test_the_compression_of_a_flat_copy_is_what_the_user_says(tmp_path: Path) -> None:
     flat(tmp_path, "original", "Deepfakes")
-    told = FFPP(compressions=["c23"]).index(tmp_path).records
-    assert {r.compression for r in told} == {"c23"}
-    assert {r.original for r in told if r.label == FAKE} <= {r.key for r in told}
+    named = FFPP(compressions=["c23"]).index(tmp_path).records
+    assert {r.compression for r in named} == {"c23"}
+    assert {r.original for r in named if r.label == FAKE} <= {r.key for r in named}
     with pytest.raises(LayoutError, match=r"one that is not known: name one alone"):
         FFPP(compressions=["c23", "c40"]).index(tmp_path)
     with pytest.raises(LayoutError, match=r"No compression c99: .*raw, c23 and c40"):

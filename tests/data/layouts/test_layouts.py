@@ -232,7 +232,7 @@ def test_chosen_on_the_command_line(tmp_path: Path) -> None:
         (["x/Original/a.mp4", "x/altered-1/a.mp4", "x/altered-2/a.mp4"], "x/ looks.*to fake/altered-1/.*altered-2/"),
     ],
 )
-def test_what_is_like_a_known_set_is_told_with_the_moves(tmp_path: Path, names: list[str], words: str) -> None:
+def test_what_is_like_a_known_set_is_named_with_the_moves(tmp_path: Path, names: list[str], words: str) -> None:
     touch(tmp_path, *names)
     with pytest.raises(DatasetNotFoundError, match=words):
         detect_layout(tmp_path)
