@@ -77,14 +77,15 @@ class Unjudged(NamedTuple):
         first: Seconds from the start of the first of them; None where unknown.
         last: Of the last.
         side: The longer side of its box in px, the largest.
-        glimpse: Whether it was left out as found in a single frame, as false alarms are; else there were larger ones.
+        why: Why it was left out: there are ``larger`` ones, it is a ``glimpse`` of a single frame, as false alarms are,
+            or ``tiny``, smaller than what the detector looks for.
     """
 
     frames: int
     first: float | None
     last: float | None
     side: float
-    glimpse: bool
+    why: Literal["larger", "glimpse", "tiny"]
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     detected: list[list[Face]] = []
     cuts: list[dict[int, Shot]] = []
     scenes: list[Scene] = []
+    tiny: list[list[Unjudged]] = []
+    keener = detector.keener()
     size = (0, 0)
     notes = []
     frames, total, wanted = _open(medium, extraction)
@@ -221,6 +224,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
                 faces = with_looks(frame.image, faces)
             scenes.append(scene_of(frame.image))
+            if keener is not None and len(times) in {wanted // 3, 2 * wanted // 3}:
+                tiny.append(_tiny(frame.image, time, faces, keener))
             times.append((frame.number, time))
             detected.append(faces)
             cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
@@ -236,8 +241,10 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     tracks = (lasting or everybody)[:most]
     others = [track for track in everybody if not any(track is kept for kept in tracks)]
     shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
-    unjudged = [_unjudged(track, times, glimpse=bool(lasting) and not is_lasting(track)) for track in others]
-    return FoundFaces(size, total, len(times), shots, notes, unjudged)
+    unjudged = [
+        _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
+    ]
+    return FoundFaces(size, total, len(times), shots, notes, [*unjudged, *max(tiny, key=len, default=[])])
 
 
 class FaceFinder:
@@ -339,10 +346,22 @@ def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int,
     return media.read(chosen), len(media.indices), len(chosen)
 
 
-def _unjudged(track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], glimpse: bool) -> Unjudged:
+def _unjudged(
+    track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], why: Literal["larger", "glimpse"]
+) -> Unjudged:
     seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
     side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
-    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, glimpse)
+    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, why)
+
+
+def _tiny(image: NDArray[np.uint8], time: float | None, found: Sequence[Face], keener: FaceDetector) -> list[Unjudged]:
+    """Faces of a frame that the detector leaves out for their size, the largest first."""
+    faces = []
+    for face in keener.detect(image):
+        centre, side = (face.box[:2] + face.box[2:]) / 2, float((face.box[2:] - face.box[:2]).max())
+        if not any((other.box[:2] <= centre).all() and (centre <= other.box[2:]).all() for other in found):
+            faces.append(Unjudged(1, time, time, side, "tiny"))
+    return sorted(faces, key=lambda face: -face.side)
 
 
 def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:

@@ -115,3 +115,15 @@ def test_a_table_of_an_earlier_version_is_not_continued(
     assert main(["explain", *map(str, given), "--out", str(tmp_path)]) == 2
     assert "lacks the columns faces_found, notes, trained_on" in capsys.readouterr().err
     assert table.read_bytes() == before
+
+
+def test_faces_too_small_for_the_detector_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    """As in a picture of a crowd; the detector looks for those of an eighth of the picture."""
+    picture = np.full((960, 1280, 3), 90, np.uint8)
+    for x, number, side in ((30, 1, 560), (700, 3, 120), (900, 5, 120)):
+        picture[30 : 30 + side, x : x + side] = cv2.resize(person(number), (side, side))
+    cv2.imwrite(str(tmp_path / "crowd.png"), picture[..., ::-1])
+    _, rows = explained(tmp_path / "out", checkpoint, tmp_path / "crowd.png", "--no-html")
+    row = rows["crowd.png"]
+    assert (row["faces"], row["faces_found"]) == ("1", "3")
+    assert "2 faces are too small" in row["notes"]
