@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
+from resgat_pl.report.limits import faces_judged
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
@@ -33,7 +34,8 @@ _DPI: Final = 110
 def write_sheet(document: Document, path: Path) -> None:
     """Draw every face: up to eight of its frames side by side, below each the map of every method.
 
-    Colours follow the document's scales, so they mean the same in every frame and face.
+    What limits the verdict is above them, since a picture is passed on alone. Colours follow the document's scales, so
+    they mean the same in every frame and face.
 
     Args:
         document: With at least one face, and the crops in it.
@@ -44,9 +46,13 @@ def write_sheet(document: Document, path: Path) -> None:
     told = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
     rows = 1 + len(document.methods)
     heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in told]
-    sheet = _Sheet(width, 2 * _LINE + sum(heights))
+    limits = [*document.notes, document.checkpoint.trained_on]
+    noted = [line for text in limits for line in textwrap.wrap(text, width // 7)]
+    sheet = _Sheet(width, (2 + len(noted)) * _LINE + sum(heights))
     sheet.write(width / 2, 1.2 * _LINE, _headline(document), size=11, ha="center")
-    top = 2 * _LINE
+    for number, line in enumerate(noted, 2):
+        sheet.write(_GAP, (0.3 + number) * _LINE, line)
+    top = (2 + len(noted)) * _LINE
     for track, lines, height in zip(document.tracks, told, heights, strict=True):
         for number, line in enumerate(lines, 1):
             sheet.write(_GAP, top + number * _LINE, line)
@@ -161,4 +167,5 @@ def _headline(document: Document) -> str:
         return f"{name}: no face"
     between = "" if document.interval is None else " [{:.2f}, {:.2f}]".format(*document.interval)
     known = "" if document.calibration.temperature is not None else ", uncalibrated"
-    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}"
+    judged = faces_judged(len(document.tracks), document.faces_found or len(document.tracks))
+    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}, {judged}"
