@@ -62,14 +62,15 @@ class Unjudged(NamedTuple):
         first: Seconds from the start of the first of them; None where unknown.
         last: Of the last.
         side: The longer side of its box in px, the largest.
-        glimpse: Whether it was left out as found in a single frame, as false alarms are; else there were larger ones.
+        why: Why it was left out: there are ``larger`` ones, it is a ``glimpse`` of a single frame, as false alarms are,
+            or ``tiny``, smaller than what the detector looks for.
     """
 
     frames: int
     first: float | None
     last: float | None
     side: float
-    glimpse: bool
+    why: Literal["larger", "glimpse", "tiny"]
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     detected: list[list[Face]] = []
     cuts: list[dict[int, Shot]] = []
     scenes: list[Scene] = []
+    tiny: list[list[Unjudged]] = []
+    keener = detector.keener()
     size = (0, 0)
     media = Media([medium.path], "video" if medium.kind == "video" else "frames")
     try:
@@ -180,6 +183,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
                 faces = with_looks(frame.image, faces)
             scenes.append(scene_of(frame.image))
+            if keener is not None and len(times) in {wanted // 3, 2 * wanted // 3}:
+                tiny.append(_tiny(frame.image, time, faces, keener))
             times.append((frame.number, time))
             detected.append(faces)
             cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
@@ -194,8 +199,15 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     tracks = (lasting or everybody)[:most]
     others = [track for track in everybody if not any(track is kept for kept in tracks)]
     shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
+<<<<<<< HEAD
     unjudged = [_unjudged(track, times, glimpse=bool(lasting) and not is_lasting(track)) for track in others]
     return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
+=======
+    unjudged = [
+        _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
+    ]
+    return FoundFaces(size, total, len(times), shots, notes, [*unjudged, *max(tiny, key=len, default=[])])
+>>>>>>> tracks
 
 
 class FaceFinder:
@@ -266,10 +278,57 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
 
 
+<<<<<<< HEAD
 def _unjudged(track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], glimpse: bool) -> Unjudged:
+=======
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _kind(path: Path) -> Literal["image", "video"] | None:
+    suffix = path.suffix.lower().removeprefix(".")
+    return "image" if suffix in _IMAGES else "video" if suffix in _VIDEOS else None
+
+
+def _guess(path: Path) -> Literal["image", "video"]:
+    """Of a file whose suffix says nothing."""
+    if not path.is_file():  # a pipe would be read for ever
+        return "video"
+    try:
+        return "image" if cv2.haveImageReader(str(path)) else "video"
+    except cv2.error:
+        return "video"
+
+
+def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int, int]:
+    """The sampled frames, the number of frames there are, and of those asked for."""
+    if medium.kind == "image":
+        image = read_image(medium.path, MOST_PIXELS)
+        return iter([Frame(0, float("nan"), image)]), 1, 1
+    media = Media([medium.path], "video")
+    chosen = extraction.sample(media)
+    return media.read(chosen), len(media.indices), len(chosen)
+
+
+def _unjudged(
+    track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], why: Literal["larger", "glimpse"]
+) -> Unjudged:
+>>>>>>> tracks
     seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
     side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
-    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, glimpse)
+    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, why)
+
+
+def _tiny(image: NDArray[np.uint8], time: float | None, found: Sequence[Face], keener: FaceDetector) -> list[Unjudged]:
+    """Faces of a frame that the detector leaves out for their size, the largest first."""
+    faces = []
+    for face in keener.detect(image):
+        centre, side = (face.box[:2] + face.box[2:]) / 2, float((face.box[2:] - face.box[:2]).max())
+        if not any((other.box[:2] <= centre).all() and (centre <= other.box[2:]).all() for other in found):
+            faces.append(Unjudged(1, time, time, side, "tiny"))
+    return sorted(faces, key=lambda face: -face.side)
 
 
 def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:

@@ -86,11 +86,10 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
     leaky = ", ".join(_short(kind) for kind in (provenance or {}).get("leaky") or [])
     leaks = f" Its splits leak ({leaky}), so threshold and calibration rest on known material." if leaky else ""
     if made == "drawn":
-        said = f"Trained on drawn faces only (resgat synth: {counts}). Its verdict on photographs means nothing."
+        said = f"Trained on drawn faces only (resgat synth), so its verdict on photographs means nothing: {counts}."
     elif made == "portraits":
         said = (
-            f"Trained on portraits altered by resgat synth only ({counts}). Its verdict on recordings and on deepfakes "
-            "means nothing."
+            f"Trained on portraits altered by resgat synth only, so its verdict on recordings means nothing: {counts}."
         )
     elif made is None:
         said = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."

@@ -34,8 +34,8 @@ def words(made: str | None = "no", **more: Any) -> str:
 def test_the_words() -> None:
     counts = "ffpp (c23, c40): 720 genuine videos and 721 fakes (Deepfakes 720, FaceSwap 1)"
     assert f"Trained on {counts}; dfdc: 0 genuine videos and 4,000 fakes (fake 4,000). Of other methods" in words()
-    assert f"Trained on drawn faces only (resgat synth: {counts}" in words("drawn")
-    assert "on photographs means nothing" in words("drawn")
+    assert "Trained on drawn faces only" in words("drawn")
+    assert f"on photographs means nothing: {counts}" in words("drawn")
     assert "portraits altered by resgat synth only" in words("portraits")
     assert "made by resgat synth is unknown" in words(None)
     assert "Its splits leak (identity)" in words(leaky=["identity"])

@@ -58,7 +58,7 @@ def look_of(image: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArr
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        box: ``(4,)`` float32 x0, y0, x1, y1 in px; used where a landmark is NaN.
+        box: ``(4,)`` float32 x0, y0, x1, y1 in px; used where a landmark is unknown.
         landmarks: ``(5, 2)`` float32 in px, see ``faces``.
 
     Returns:
@@ -114,7 +114,7 @@ def _aligned(
     image: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArray[np.float32]
 ) -> NDArray[np.uint8] | None:
     """The face upright at ``(64, 64, 3)``: the similarity that takes its landmarks closest to their places."""
-    if np.isnan(landmarks).any():
+    if not np.isfinite(landmarks).all():
         x0, y0, x1, y1 = (float(value) for value in box)
         side = 1.3 * max(x1 - x0, y1 - y0)
         if side <= 0:

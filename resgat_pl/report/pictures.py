@@ -19,7 +19,11 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay, spread
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
+<<<<<<< HEAD
 from resgat_pl.report.verdict import headline
+=======
+from resgat_pl.report.limits import faces_judged
+>>>>>>> tracks
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
@@ -35,7 +39,8 @@ _DPI: Final = 110
 def write_sheet(document: Document, path: Path) -> None:
     """Draw every face: up to eight of its frames side by side, below each the map of every method.
 
-    Colours follow the document's scales, so they mean the same in every frame and face.
+    What limits the verdict is above them, since a picture is passed on alone. Colours follow the document's scales, so
+    they mean the same in every frame and face.
 
     Args:
         document: With at least one face, and the crops in it.
@@ -46,9 +51,13 @@ def write_sheet(document: Document, path: Path) -> None:
     told = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
     rows = 1 + len(document.methods)
     heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in told]
-    sheet = _Sheet(width, 2 * _LINE + sum(heights))
+    limits = [*document.notes, document.checkpoint.trained_on]
+    noted = [line for text in limits for line in textwrap.wrap(text, width // 7)]
+    sheet = _Sheet(width, (2 + len(noted)) * _LINE + sum(heights))
     sheet.write(width / 2, 1.2 * _LINE, _headline(document), size=11, ha="center")
-    top = 2 * _LINE
+    for number, line in enumerate(noted, 2):
+        sheet.write(_GAP, (0.3 + number) * _LINE, line)
+    top = (2 + len(noted)) * _LINE
     for track, lines, height in zip(document.tracks, told, heights, strict=True):
         for number, line in enumerate(lines, 1):
             sheet.write(_GAP, top + number * _LINE, line)
@@ -162,4 +171,11 @@ def _headline(document: Document) -> str:
     name = textwrap.shorten(document.file, 60, placeholder="…")
     if document.probability is None:
         return f"{name}: no face"
+<<<<<<< HEAD
     return f"{name}: {headline(document)}"
+=======
+    between = "" if document.interval is None else " [{:.2f}, {:.2f}]".format(*document.interval)
+    known = "" if document.calibration.temperature is not None else ", uncalibrated"
+    judged = faces_judged(len(document.tracks), document.faces_found or len(document.tracks))
+    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}, {judged}"
+>>>>>>> tracks

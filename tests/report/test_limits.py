@@ -82,17 +82,20 @@ def test_training_with_such_faces_makes_them_usual() -> None:
 
 
 def test_who_is_not_judged_is_named() -> None:
-    smaller = (Unjudged(3, 7.2, 8.0, 38.4, glimpse=False), Unjudged(9, 0.1, 4.0, 20, glimpse=False))
+    smaller = (Unjudged(3, 7.2, 8.0, 38.4, "larger"), Unjudged(9, 0.1, 4.0, 20, "larger"))
     note = said(track(), track(), unjudged=smaller)
     assert "2 of 4 faces are judged, the largest (--faces 2)" in note
     assert "one of 38 px in 3 of 20 frames from 7.2 to 8.0 s" in note
-    glimpse = said(track(), unjudged=(Unjudged(1, 3.2, 3.2, 40, glimpse=True),))
+    glimpse = said(track(), unjudged=(Unjudged(1, 3.2, 3.2, 40, "glimpse"),))
     assert "A face was found in a single frame of 20 and not judged" in glimpse
     assert "one of 40 px at 3.2 s" in glimpse
-    many = said(track(), unjudged=(Unjudged(1, None, None, 40, glimpse=True),) * 7)
+    many = said(track(), unjudged=(Unjudged(1, None, None, 40, "glimpse"),) * 7)
     assert "7 faces were found in a single frame" in many
     assert "4 more" in many
-    image = said(track(1), unjudged=(Unjudged(1, None, None, 40, glimpse=False),), kind="image", sampled=1)
+    tiny = said(track(), unjudged=(Unjudged(1, 2.0, 2.0, 22, "tiny"), Unjudged(1, 2.0, 2.0, 18, "tiny")))
+    assert "2 faces are too small" in tiny
+    assert "one of 22 px at 2.0 s, one of 18 px at 2.0 s" in tiny
+    image = said(track(1), unjudged=(Unjudged(1, None, None, 40, "larger"),), kind="image", sampled=1)
     assert "Not judged: one of 40 px." in image
 
 
