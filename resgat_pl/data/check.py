@@ -31,7 +31,7 @@ from resgat_pl.terminal import printable
 from resgat_pl.types import MediaKind, Split, VideoRecord
 
 _FILE_SECONDS: Final = 300
-"""A file of which one frame cannot be decoded within so long is told as unreadable."""
+"""A file of which one frame cannot be decoded within so long is reported as unreadable."""
 _GLANCES: Final = (0, 12, 25, 50, 100, 200, 400)
 """Frames of a video that are looked at until one has detail. A later one for every video would double the time."""
 _ENOUGH_CONTRAST: Final = 12.0  # standard deviation of the picture, grey levels; a dark room has 15
