@@ -107,4 +107,5 @@ class Index:
         for word in range(2):
             distance += np.bitwise_count(codes[asked, word] ^ self._codes[other, word])
         close = distance <= _NEAR
-        return number[asked[close]] << 32 | self._owner[other[close]]
+        pairs: NDArray[np.int64] = number[asked[close]] << 32 | self._owner[other[close]]
+        return pairs

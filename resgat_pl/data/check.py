@@ -42,8 +42,8 @@ from resgat_pl.terminal import printable
 from resgat_pl.types import MediaKind, Split, VideoRecord
 
 _FILE_SECONDS: Final = 300
-"""A file of which one frame cannot be decoded within so long is told as unreadable."""
-_GLANCES: Final = (0, 12, 25, 50, 100, 200)
+"""A file of which one frame cannot be decoded within so long is reported as unreadable."""
+_GLANCES: Final = (0, 12, 25, 50, 100, 200, 400)
 """Frames of a video that are looked at until one has detail. A later one for every video would double the time."""
 _ENOUGH_CONTRAST: Final = 12.0  # standard deviation of the picture, grey levels; a dark room has 15
 
@@ -343,7 +343,8 @@ def _places(count: int) -> list[int]:
 def _look_at_video(media: Media) -> Fingerprints | str:
     """The first frame with detail: many videos begin black, or fade in."""
     best: Fingerprints | None = None
-    for place in (place for place in _GLANCES if place < max(1, len(media.indices))):
+    last = max(0, len(media.indices) - 1)
+    for place in sorted({min(place, last) for place in _GLANCES}):
         try:
             frame = next(iter(media.read([place])), None)
         except MediaError:

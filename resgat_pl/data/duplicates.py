@@ -103,20 +103,29 @@ def find_duplicates(pictures: Mapping[Split, tuple[Sequence[str], Fingerprints]]
 
 def _alike_hashes(a: Fingerprints, b: Fingerprints, title: str) -> Iterator[tuple[int, int, bool]]:
     rows, columns = _with_detail(a), _with_detail(b)
-    others = b["hashes"][columns, 0]
-    step = max(1, 4_000_000 // max(1, len(columns)))
+    if not len(rows) or not len(columns):
+        return
+    words = np.ascontiguousarray(b["hashes"][columns, 0].T)
+    step = max(1, 200_000 // len(columns))  # what is written below stays in the cache
+    differ, count = np.empty((step, len(columns)), np.uint64), np.empty((2, step, len(columns)), np.uint8)
     bar = tqdm(total=len(rows), desc=f"{title}: hashes", unit="picture", leave=False)
     with bar:
         for start in range(0, len(rows), step):
+            size = min(step, len(rows) - start)
             for is_mirrored in (False, True):
-                block = a["hashes"][rows[start : start + step], int(is_mirrored)]
-                # one word after the other: the distances of all four at once would not fit into the cache
-                distance = np.zeros((len(block), len(others)), np.uint16)
-                for word in range(BITS // 64):
-                    distance += np.bitwise_count(block[:, None, word] ^ others[None, :, word])
+                block = a["hashes"][rows[start : start + size], int(is_mirrored)]
+                distance, bits = count[:, :size]
+                for word, others in enumerate(words):
+                    np.bitwise_xor(block[:, None, word], others, out=differ[:size])
+                    np.bitwise_count(differ[:size], out=bits if word else distance)
+                    if word:
+                        distance += bits
+                if distance.min() > LIMIT:
+                    continue
                 for i, j in np.argwhere(distance <= LIMIT).tolist():
-                    yield int(rows[start + i]), int(columns[j]), is_mirrored
-            bar.update(min(step, len(rows) - start))
+                    if np.bitwise_count(block[i] ^ words[:, j]).sum(dtype=np.int64) <= LIMIT:  # 256 is no 0
+                        yield int(rows[start + i]), int(columns[j]), is_mirrored
+            bar.update(size)
 
 
 def _with_detail(pictures: Fingerprints) -> NDArray[np.int64]:
