@@ -231,7 +231,7 @@ class FaceDataModule(LightningDataModule):
     def overfits(self) -> bool:
         """Whether a few batches are trained on, again and again, to see whether the network can learn at all."""
         trainer = self.trainer
-        return trainer is not None and trainer.state.fn == "fit" and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        return trainer is not None and getattr(trainer, "overfit_batches", 0) > 0 and trainer.state.fn == "fit"
 
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
         """The crops of a split; for training without the faces of fakes that were not altered."""

@@ -218,8 +218,8 @@ class TrainSampler(DistributedSampler[Draw]):
     """Shuffled draws with a seed each; every rank gets the same number, and the same share of fakes.
 
     The order and the seeds depend on (seed, epoch, ranks) alone, not on the number of workers. Within a rank real and
-    fake alternate if the order is ``balanced`` or ``paired``; every other rank begins with the other class, so that
-    batches of an odd size, too, hold as many of both over all ranks.
+    fake alternate if the order is ``balanced`` or ``paired``. With ``balanced`` every other rank begins with fake, so
+    that batches of an odd size, too, hold as many of both over all ranks; with ``paired`` a fake is always first.
 
     Args:
         dataset: What is drawn from.
@@ -256,7 +256,7 @@ class TrainSampler(DistributedSampler[Draw]):
         seeds = rng.integers(2**31, size=(count, 1 if self.order == "paired" else 2))  # a pair is augmented alike
         seeds = np.broadcast_to(seeds, blocks.shape)
         mine = slice(self.rank, None, self.num_replicas)
-        turn = slice(None, None, -1 if self.rank % 2 else 1)
+        turn = slice(None, None, -1 if self.order == "balanced" and self.rank % 2 else 1)
         positions, own = (of[mine, turn].ravel()[: self.num_samples] for of in (blocks, seeds))
         return _draws(positions, own)
 

@@ -180,7 +180,7 @@ class FileLoader(ResumableLoader):
         return {
             "store": "files",
             "devices": ranks,
-            **({DEALT: "dealt evenly"} if ranks > 1 else {}),
+            **({DEALT: "dealt evenly"} if ranks > 1 and self.sampler.order != "paired" else {}),
             "data.batch_size": self.batch_size,
             "data.order": self.sampler.order,
             "data.seed": self.sampler.seed,
