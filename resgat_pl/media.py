@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -173,7 +173,9 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     size = (0, 0)
     media = Media([medium.path], "video" if medium.kind == "video" else "frames")
     try:
-        frames = media.read(extraction.sample(media))
+        chosen = extraction.sample(media)
+        wanted = len(chosen)
+        frames = media.read(chosen)
         if medium.kind == "image":
             frames = (frame._replace(number=0) for frame in frames)  # a name such as 0007.png numbers nothing here
         for frame in frames:
@@ -199,15 +201,11 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     tracks = (lasting or everybody)[:most]
     others = [track for track in everybody if not any(track is kept for kept in tracks)]
     shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
-<<<<<<< HEAD
-    unjudged = [_unjudged(track, times, glimpse=bool(lasting) and not is_lasting(track)) for track in others]
-    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
-=======
     unjudged = [
         _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
     ]
-    return FoundFaces(size, total, len(times), shots, notes, [*unjudged, *max(tiny, key=len, default=[])])
->>>>>>> tracks
+    unjudged += max(tiny, key=len, default=[])
+    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
 
 
 class FaceFinder:
@@ -278,44 +276,9 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
 
 
-<<<<<<< HEAD
-def _unjudged(track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], glimpse: bool) -> Unjudged:
-=======
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _kind(path: Path) -> Literal["image", "video"] | None:
-    suffix = path.suffix.lower().removeprefix(".")
-    return "image" if suffix in _IMAGES else "video" if suffix in _VIDEOS else None
-
-
-def _guess(path: Path) -> Literal["image", "video"]:
-    """Of a file whose suffix says nothing."""
-    if not path.is_file():  # a pipe would be read for ever
-        return "video"
-    try:
-        return "image" if cv2.haveImageReader(str(path)) else "video"
-    except cv2.error:
-        return "video"
-
-
-def _open(medium: Medium, extraction: Extraction) -> tuple[Iterator[Frame], int, int]:
-    """The sampled frames, the number of frames there are, and of those asked for."""
-    if medium.kind == "image":
-        image = read_image(medium.path, MOST_PIXELS)
-        return iter([Frame(0, float("nan"), image)]), 1, 1
-    media = Media([medium.path], "video")
-    chosen = extraction.sample(media)
-    return media.read(chosen), len(media.indices), len(chosen)
-
-
 def _unjudged(
     track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], why: Literal["larger", "glimpse"]
 ) -> Unjudged:
->>>>>>> tracks
     seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
     side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
     return Unjudged(presence(track), seen[0][1], seen[-1][1], side, why)

@@ -224,8 +224,9 @@ def compare(plan: Plan, frames: Sequence[Frame], beside: Beside, margin: float) 
 
 
 def _few(numbers: Sequence[int]) -> list[int]:
-    places = np.unique(np.linspace(0, len(numbers) - 1, _COMPARED).round().astype(int)) if numbers else []
-    return [numbers[place] for place in places]
+    if not numbers:
+        return []
+    return [numbers[place] for place in np.unique(np.linspace(0, len(numbers) - 1, _COMPARED).round().astype(int))]
 
 
 def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -> Track:

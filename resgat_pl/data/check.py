@@ -122,7 +122,7 @@ class Report:
             share = f"{fake / (real + fake):.0%}" if real + fake else ""
             lacks = "" if bool(real) == bool(fake) else "  ← a class is missing"
             lines.append(f"| {split} | {real:,} | {fake:,} | {share}{lacks} |")
-        if self.faces is not None and sum(self.faces):
+        if self.faces is not None and any(self.faces):
             lines += ["", str(self.faces)]
         lines += ["", self.unassigned] if self.unassigned else []
         lines += ["", f"{self.files:,} files looked at, {len(self.unreadable):,} cannot be read"]

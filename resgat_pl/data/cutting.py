@@ -70,7 +70,9 @@ class Extraction:
         image_format: "png" is lossless; "jpg" (4:4:4) is about five times smaller and decodes faster, but adds
             compression of its own to what the detector sees.
         quality: JPEG quality, 1-100.
-        max_faces: Faces (tracks) to keep of each video; null means 2 for DFDC, whose videos can hold two, else 1.
+        max_faces: Faces (tracks) to keep of each video; null means 2 for DFDC, whose videos can hold two, else 1. The
+            largest of a genuine video; of a fake those first that were altered, as far as its original or its mask
+            shows it.
         detector: Face detector; null means MTCNN with the weights that are installed along.
     """
 
@@ -216,6 +218,8 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
     # Crops were cut out by others, each by its own box.
     if record.pairing == "given" and record.kind != "crops" and found.refuted:
         return str(found)
+    if record.pairing == "asked" and found.refuted:
+        add_note(report, f"paired by its name as asked, although {found}")
     return ""
 
 

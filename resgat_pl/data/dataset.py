@@ -173,7 +173,7 @@ class FaceCrops(Dataset[FaceSample]):
         # A fake that does not fit its original was cut by boxes of its own.
         boxes = [self.manifest.take(self.rows[places], ["box"]).column("box") for places in pairs.T]
         fake, real = (np.asarray(box.combine_chunks().flatten()).reshape(-1, 4) for box in boxes)
-        return pairs[(fake == real).all(axis=1)]
+        return np.asarray(pairs[(fake == real).all(axis=1)])
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""

@@ -23,7 +23,7 @@ Crop = tuple[int, int]
 
 _CELLS: Final = 12
 """A crop is compared in so many cells a side: the smallest part of a face that is altered alone, a mouth, spans two."""
-_EVERY: Final = 4
+_EVERY: Final = 8
 """Of every so many frames the texture, and what is around the faces, is looked at too, for the size of the noise."""
 _NOISE: Final = 1.3
 """Noise in a face, of 255, up to which the limit below holds as it is; x264 leaves so much at CRF 18 to 23."""

@@ -172,7 +172,9 @@ class Manifest:
     def untouched(self) -> NDArray[np.bool_]:
         """``(rows,)``, crops of fakes whose face is known not to have been altered: they are no examples of a fake."""
         genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False)
-        return np.asarray(genuine.to_numpy(zero_copy_only=False), bool) & (self.column("label") == FAKE)
+        untouched = np.asarray(genuine.to_numpy(zero_copy_only=False), bool)
+        untouched &= self.column("label") == FAKE
+        return untouched
 
     def is_untouched(self, row: int) -> bool:
         """A row's element of ``untouched``, without all of a mapped manifest's in memory."""
@@ -337,7 +339,7 @@ class Manifest:
 def completed(table: pa.Table) -> pa.Table:
     """A table with the columns that older manifests lack, without values."""
     for name in OPTIONAL:
-        if name not in table.column_names:
+        if table.schema.get_field_index(name) < 0:  # names of a damaged file need not be text
             table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
     return table
 

@@ -106,7 +106,7 @@ class Summary:
         lines = [f"{self.videos - len(self.skipped)} of {self.videos} videos read, {self.crops} face crops"]
         for split, counts in self.splits.items():
             lines.append(f"  {split}: {counts['real']} real, {counts['fake']} fake crops")
-        if self.faces is not None and sum(self.faces):
+        if self.faces is not None and any(self.faces):
             lines.append(str(self.faces))
         if any(self.names):
             lines.append(str(self.names))

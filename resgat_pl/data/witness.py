@@ -146,7 +146,7 @@ class Witness:
     def _scaled(self, box: NDArray[Any], mask: NDArray[np.uint8]) -> Box:
         """A box in pixels of a mask, which may be smaller than the video."""
         scale = np.array([mask.shape[1] / self.plan.size[0], mask.shape[0] / self.plan.size[1]] * 2)
-        return np.round(box * scale).astype(np.int32)
+        return np.asarray(np.round(box * scale), np.int32)
 
     def _read_masks(self, path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Number and mask ``(h, w)``, 0 or 255, of each frame.

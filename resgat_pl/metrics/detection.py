@@ -71,7 +71,7 @@ class DetectionMetrics(Metric):
         self.row.append(row)
         self.video.append(video)
         self.track.append(track)
-        self.untouched.append(torch.zeros_like(row, dtype=torch.bool) if untouched is None else untouched)
+        self.untouched.append(torch.zeros_like(row) if untouched is None else untouched.to(row.dtype))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of everything seen, float64; empty before the first update.
@@ -85,7 +85,7 @@ class DetectionMetrics(Metric):
             return {}
         first = _unique_first(dim_zero_cat(self.row))[1]
         if self.level == "frame":
-            first = first[~dim_zero_cat(self.untouched)[first]]
+            first = first[dim_zero_cat(self.untouched)[first] == 0]
             if not len(first):
                 return {}
         # float64, so that confident predictions do not become certain ones, whose log-loss has no end

@@ -19,11 +19,8 @@ from resgat_pl.data.manifest import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay, spread
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
-<<<<<<< HEAD
-from resgat_pl.report.verdict import headline
-=======
 from resgat_pl.report.limits import faces_judged
->>>>>>> tracks
+from resgat_pl.report.verdict import headline
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
@@ -171,11 +168,5 @@ def _headline(document: Document) -> str:
     name = textwrap.shorten(document.file, 60, placeholder="…")
     if document.probability is None:
         return f"{name}: no face"
-<<<<<<< HEAD
-    return f"{name}: {headline(document)}"
-=======
-    between = "" if document.interval is None else " [{:.2f}, {:.2f}]".format(*document.interval)
-    known = "" if document.calibration.temperature is not None else ", uncalibrated"
     judged = faces_judged(len(document.tracks), document.faces_found or len(document.tracks))
-    return f"{name}: {document.verdict}, probability of fake {document.probability:.2f}{between}{known}, {judged}"
->>>>>>> tracks
+    return f"{name}: {headline(document)}, {judged}"

@@ -77,8 +77,8 @@ def test_clean_crops(run: Run, ffpp_crops: Path, tmp_path: Path) -> None:
     assert f"{len(manifest)} files looked at, 0 cannot be read" in printed
     found = report(tmp_path / "new" / "check.json")
     assert found.keys() == {
-        "target", "protocol", "declared", "counts", "balance", "files", "unreadable", "leaks", "problems",
-        "prescribed_leaks", "unassigned", "people_unknown",
+        "target", "protocol", "declared", "counts", "balance", "faces_of_fakes", "files", "unreadable", "leaks",
+        "problems", "prescribed_leaks", "unassigned", "people_unknown",
     }  # fmt: skip
     assert (found["prescribed_leaks"], found["unassigned"], found["people_unknown"]) == ([], "", {})
     assert (found["target"], found["protocol"], found["declared"]) == (str(ffpp_crops), "strict", [])

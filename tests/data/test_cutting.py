@@ -188,6 +188,7 @@ def test_names_hold_where_the_pixels_agree_or_the_user_asks(tmp_path: Path) -> N
     asked = cut(record(tmp_path, "asked", film(7, faces=(SMALL,)), pairing="asked"), original)
     assert {row["track"]: row["box"] for row in asked.rows} == {row["track"]: row["box"] for row in original.rows}
     assert "kin" not in asked.report
+    assert "paired by its name as asked, although" in asked.report["note"]
     larger = np.stack([cv2.resize(frame, (312, 192)) for frame in altered(film(1), LARGE)])
     other = cut(record(tmp_path, "larger", larger, pairing="name"), original)
     assert other.report["kin"] == "pair"  # made from it, but it cannot be cut like it
