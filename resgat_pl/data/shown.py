@@ -106,7 +106,10 @@ class Show:
             f"The pixels are stored {self._aspect.numerator}:{self._aspect.denominator} wide to high "
             f"({width}×{height}); the picture was stretched to {size[0]}×{size[1]}, as players do."
         )
-        return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+        stretched: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(
+            np.uint8, copy=False
+        )
+        return stretched
 
     def _upright(self, image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
         """Turn and mirror by the display matrix, which maps x, y of the stored picture to a·x + c·y, b·x + d·y."""
@@ -126,7 +129,8 @@ class Show:
         if turned is image:
             return image
         self._note("The pictures are stored turned or mirrored; they were turned upright as the file says.")
-        return np.ascontiguousarray(turned)
+        upright: NDArray[np.uint8] = np.ascontiguousarray(turned)
+        return upright
 
 
 def _aspect(stream: VideoStream) -> Fraction:

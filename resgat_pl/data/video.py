@@ -388,7 +388,7 @@ def _timeline(packets: list[_Packet], stream: VideoStream, container: InputConta
     places = {stamp: place for place, stamp in enumerate(order)}
     # AVI with B-frames again: times to decode, all moved by as much, that are given out as times to show.
     delays = {packet.pts - packet.dts for packet in packets if packet.pts is not None and packet.dts is not None}
-    is_order = has_pts and not (stream.codec_context.has_b_frames and len(delays) == 1)
+    is_order = has_pts and not (getattr(stream.codec_context, "has_b_frames", True) and len(delays) == 1)
     unique = is_order and len(places) == len(order)
     plain = unique and not any(packet.is_corrupt for packet in packets)
     start = float(order[0] * base) if order else 0.0
