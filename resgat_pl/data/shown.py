@@ -106,10 +106,7 @@ class Show:
             f"The pixels are stored {self._aspect.numerator}:{self._aspect.denominator} wide to high "
             f"({width}×{height}); the picture was stretched to {size[0]}×{size[1]}, as players do."
         )
-        stretched: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(
-            np.uint8, copy=False
-        )
-        return stretched
+        return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
 
     def _upright(self, image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
         """Turn and mirror by the display matrix, which maps x, y of the stored picture to a·x + c·y, b·x + d·y."""
@@ -119,15 +116,16 @@ class Show:
         if min(abs(a), abs(b)) > 0.02 * max(abs(a), abs(b)):
             self._note("The video is to be shown turned by an odd angle; it was looked at as stored.")
             return image
+        lies = abs(b) > abs(a)
+        if not lies and a > 0 and d > 0:
+            return image
         turned: Any = image
-        if abs(b) > abs(a):
+        if lies:
             turned, a, d = turned.transpose(1, 0, 2), c, b
         if d < 0:
             turned = turned[::-1]
         if a < 0:
             turned = turned[:, ::-1]
-        if turned is image:
-            return image
         self._note("The pictures are stored turned or mirrored; they were turned upright as the file says.")
         upright: NDArray[np.uint8] = np.ascontiguousarray(turned)
         return upright
