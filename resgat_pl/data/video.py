@@ -9,6 +9,7 @@ ones are converted to RGB.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,14 +62,9 @@ class VideoFile:
             finalize(self, self._copy.close)
         try:
             with self._open() as container:
-                stream = _choose(container, path)
+                stream = self._choose(_readable(container, path))
                 self._index = stream.index
-                if len(pictures := _pictures(container)) > 1:
-                    size = f"{stream.codec_context.width}×{stream.codec_context.height}"
-                    self._note(
-                        f"The file holds {len(pictures)} video streams; number {pictures.index(stream) + 1} "
-                        f"({size} px) was looked at: the default, else the largest."
-                    )
+                check_size(path, stream.codec_context.width, stream.codec_context.height)
                 packets, self.trouble = packets_of(container, stream)
                 if is_cut(packets):
                     first = self._first_shown()
@@ -146,6 +142,22 @@ class VideoFile:
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
+
+    def _choose(self, streams: list[VideoStream]) -> VideoStream:
+        """The stream that a player shows: the default one; of several, or of none, the largest that moves."""
+        if len(streams) == 1:
+            return streams[0]
+        with self._open() as container:
+            packets = container.demux([container.streams[stream.index] for stream in streams])
+            counts = Counter(packet.stream.index for packet in packets if packet.size)
+        moving = [stream for stream in streams if counts[stream.index] > 1] or streams
+        chosen = max([stream for stream in moving if _has(stream, "default")] or moving, key=_size)
+        self._note(
+            f"The file holds {len(streams)} video streams; number {streams.index(chosen) + 1} "
+            f"({chosen.codec_context.width}×{chosen.codec_context.height} px) was looked at: the default, else the "
+            "largest."
+        )
+        return chosen
 
     def _note_claims(self, container: InputContainer, stream: VideoStream) -> None:
         timeline = self.timeline
@@ -288,8 +300,8 @@ def _has(stream: VideoStream, *names: str) -> bool:
     return any(bool(stream.disposition & flag) for name in names if (flag := getattr(av.stream.Disposition, name, 0)))
 
 
-def _choose(container: InputContainer, path: Path) -> VideoStream:
-    """The stream that a player shows: the default one; of several, or of none, the largest."""
+def _readable(container: InputContainer, path: Path) -> list[VideoStream]:
+    """The streams of which one can be looked at."""
     streams = _pictures(container)
     if not streams:
         cover = " but a cover picture" if container.streams.video else ""
@@ -297,7 +309,8 @@ def _choose(container: InputContainer, path: Path) -> VideoStream:
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
         raise MediaError(f"{path}: there is no decoder here for the codec it names")
-    among = [stream for stream in readable if _has(stream, "default")] or readable
-    chosen = max(among, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
-    check_size(path, chosen.codec_context.width, chosen.codec_context.height)
-    return chosen
+    return readable
+
+
+def _size(stream: VideoStream) -> int:
+    return stream.codec_context.width * stream.codec_context.height

@@ -212,6 +212,22 @@ def test_the_stream_that_a_player_shows(
     assert any("2 video streams" in note for note in media.notes)
 
 
+def test_a_single_picture_beside_a_video_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Covers in Matroska, and the still picture of an AVIF sequence, are streams like others."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as file:
+        cover, video = file.add_stream("mjpeg", rate=25), file.add_stream("libx264", rate=25, options=GROUPS)
+        cover.width, cover.height, cover.pix_fmt = 128, 96, "yuvj420p"
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((96, 128, 3), np.uint8), format="rgb24")))
+        for number in range(20):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(barcode(number), format="rgb24")))
+        for stream in (cover, video):
+            file.mux(stream.encode())
+    media, frames = read(tmp_path / "a.mkv")
+    assert len(media.indices) == 20
+    assert [number_of(frame.image) for frame in frames] == [frame.number for frame in frames]
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as file:
         sound, cover = file.add_stream("aac", rate=8000), file.add_stream("mjpeg", rate=25)
