@@ -328,6 +328,9 @@ def test_without_reports_a_killed_run_continues(
             done.rows[name][key] for key in ("verdict", "status", "faces")
         )
     assert sorted(path.name for path in out.iterdir()) == ["not_looked_at.csv", "scores.csv", "settings.json"]
+    left_out = (out / "not_looked_at.csv").read_text()
+    assert "notes.txt,no image and no video\n" in left_out
+    assert ".hidden.png,a hidden file\n" in left_out
     calls[:] = ["done"] * 3
     assert ask(*request) == 1  # the broken ones are tried again, nothing else
     assert calls == ["done"] * 3

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from resgat_pl.data.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
 from resgat_pl.data.locations import is_remote
 from resgat_pl.data.sniff import HEAD, is_animation, kind_of
-from resgat_pl.data.video import DECODER_ERRORS, VideoFile
+from resgat_pl.data.timeline import DECODER_ERRORS
+from resgat_pl.data.video import VideoFile
 from resgat_pl.types import MediaKind
 
 FrameCount = int | Literal["all"]

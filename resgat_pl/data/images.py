@@ -167,6 +167,8 @@ class Animation:
             lasting = [0.1 if seconds < _SHORTEST else seconds for seconds in lasting]
         self.times = np.concatenate([[0.0], np.cumsum(lasting)[:-1]])
         self.length = float(sum(lasting))
+        if len(lasting) > 1:
+            self.notes.append(f"An animated picture: {len(lasting)} pictures, shown for {self.length:.2f} s in all.")
 
     def read(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield number and picture of those wanted, in ascending order.

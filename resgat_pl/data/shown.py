@@ -20,6 +20,9 @@ _HDR: Final = {16: "PQ", 18: "HLG"}
 
 _TO_SDR: Final = "out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709:out_range=tv:intent=perceptual"
 
+_TONE_MAPS: Final[dict[object, Graph]] = {}
+"""The last graph that was used, by all that it depends on."""
+
 _LEAST_STRETCH: Final = 0.01
 """Pixels that are square but for 1 % are left as they are: nobody sees it, and resampling would blur traces."""
 
@@ -40,7 +43,6 @@ class Show:
     def __init__(self, stream: VideoStream) -> None:
         self.notes: dict[str, None] = {}
         self._aspect = _aspect(stream)
-        self._tone_map: tuple[object, Graph] | None = None
 
     def picture(self, frame: VideoFrame, before: VideoFrame | None, after: VideoFrame | None) -> NDArray[np.uint8]:
         """``(H, W, 3)`` uint8 RGB.
@@ -78,20 +80,12 @@ class Show:
         kind = _HDR.get(int(getattr(frame, "color_trc", 0) or 0))
         if kind is not None:
             try:
-                frame = self._dimmed(frame)
+                frame = _dimmed(frame)
                 self._note(f"The video is high dynamic range ({kind}); it was tone-mapped to BT.709.")
             except (FFmpegError, ValueError):  # FFmpeg before 8 has no such option
                 self._note(f"The video is high dynamic range ({kind}) and was not tone-mapped: it looks flat and dull.")
         image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
         return image
-
-    def _dimmed(self, frame: VideoFrame) -> VideoFrame:
-        key = (frame.width, frame.height, frame.format.name)
-        if self._tone_map is None or self._tone_map[0] != key:
-            self._tone_map = key, _graph(frame, "scale", _TO_SDR)
-        graph = self._tone_map[1]
-        graph.push(frame)
-        return _pulled(graph)[0]
 
     def _square(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Enlarge the side that is too short, so that nothing is lost."""
@@ -116,17 +110,19 @@ class Show:
         if min(abs(a), abs(b)) > 0.02 * max(abs(a), abs(b)):
             self._note("The video is to be shown turned by an odd angle; it was looked at as stored.")
             return image
+        lies = abs(b) > abs(a)
+        if not lies and a > 0 and d > 0:
+            return image
         turned: Any = image
-        if abs(b) > abs(a):
+        if lies:
             turned, a, d = turned.transpose(1, 0, 2), c, b
         if d < 0:
             turned = turned[::-1]
         if a < 0:
             turned = turned[:, ::-1]
-        if turned is image:
-            return image
         self._note("The pictures are stored turned or mirrored; they were turned upright as the file says.")
-        return np.ascontiguousarray(turned)
+        upright: NDArray[np.uint8] = np.ascontiguousarray(turned)
+        return upright
 
 
 def _aspect(stream: VideoStream) -> Fraction:
@@ -140,6 +136,17 @@ def _aspect(stream: VideoStream) -> Fraction:
 def _matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     return None if data is None else np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)
+
+
+def _dimmed(frame: VideoFrame) -> VideoFrame:
+    """Tone-map; FFmpeg takes five seconds to make its table, so the graph is kept for the next video like this one."""
+    key = (frame.width, frame.height, frame.format.name, frame.color_trc, frame.color_primaries, frame.color_range)
+    if key not in _TONE_MAPS:
+        _TONE_MAPS.clear()
+        _TONE_MAPS[key] = _graph(frame, "scale", _TO_SDR)
+    graph = _TONE_MAPS[key]
+    graph.push(frame)
+    return _pulled(graph)[0]
 
 
 def _graph(frame: VideoFrame, name: str, options: str) -> Graph:

@@ -5,102 +5,19 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-VIDEO_SUFFIXES: Final = frozenset(
-    [
-        "mp4",
-        "m4v",
-        "mov",
-        "qt",
-        "mkv",
-        "webm",
-        "avi",
-        "divx",
-        "mpg",
-        "mpeg",
-        "mpe",
-        "m1v",
-        "m2v",
-        "m2p",
-        "vob",
-        "ts",
-        "mts",
-        "m2ts",
-        "m2t",
-        "tod",
-        "wmv",
-        "asf",
-        "flv",
-        "f4v",
-        "3gp",
-        "3g2",
-        "ogv",
-        "ogm",
-        "mxf",
-        "dv",
-        "rm",
-        "rmvb",
-        "ivf",
-        "y4m",
-        "gif",
-        "apng",
-    ]
+_VIDEO: Final = (
+    "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v m2p vob ts mts m2ts m2t tod wmv asf flv f4v "
+    "3gp 3g2 ogv ogm mxf dv rm rmvb ivf y4m h264 264 h265 265 hevc gif apng"
 )
+VIDEO_SUFFIXES: Final = frozenset(_VIDEO.split())
 """Suffixes of videos in lower case without the dot; GIF and APNG are sequences of pictures."""
 
-IMAGE_SUFFIXES: Final = frozenset(
-    [
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "jfi",
-        "png",
-        "bmp",
-        "dib",
-        "webp",
-        "tif",
-        "tiff",
-        "avif",
-        "heic",
-        "heif",
-        "hif",
-        "jp2",
-        "j2k",
-        "jpf",
-        "jpx",
-        "j2c",
-        "ppm",
-        "pgm",
-        "pbm",
-        "pnm",
-    ]
-)
+_IMAGE: Final = "jpg jpeg jpe jfif jfi png bmp dib webp tif tiff avif heic heif hif jp2 j2k jpf jpx j2c ppm pgm pbm pnm"
+IMAGE_SUFFIXES: Final = frozenset(_IMAGE.split())
 """Suffixes of pictures."""
 
-RAW_SUFFIXES: Final = frozenset(
-    [
-        "cr2",
-        "cr3",
-        "crw",
-        "nef",
-        "nrw",
-        "arw",
-        "sr2",
-        "srf",
-        "dng",
-        "orf",
-        "rw2",
-        "raf",
-        "pef",
-        "srw",
-        "x3f",
-        "iiq",
-        "3fr",
-        "erf",
-        "kdc",
-        "mrw",
-    ]
-)
+_RAW: Final = "cr2 cr3 crw nef nrw arw sr2 srf dng orf rw2 raf pef srw x3f iiq 3fr erf kdc mrw"
+RAW_SUFFIXES: Final = frozenset(_RAW.split())
 """Suffixes of cameras' raw pictures. Many are TIFFs by their first bytes, whose first page is a thumbnail."""
 
 NO_MEDIA: Final = "no image and no video"
@@ -136,6 +53,11 @@ _VIDEOS: Final = (
     b"\x1f\x07\0",  # DV
     b"DKIF",  # IVF
     b"YUV4MPEG2 ",
+    b"\0\0\0\1\x67",  # bare H.264: a sequence parameter set, or a delimiter
+    b"\0\0\0\1\x27",
+    b"\0\0\0\1\x09",
+    b"\0\0\0\1\x40\1",  # bare H.265 alike
+    b"\0\0\0\1\x46\1",
 )
 _BOXES: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof", b"styp"})
 """First boxes of QuickTime files and of fragments without ``ftyp``."""

@@ -9,68 +9,33 @@ ones are converted to RGB.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Final
 from weakref import finalize
 
 import av
 import av.error
-import cv2
 import numpy as np
-from av import Packet, VideoFrame
+from av import VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resgat_pl.data.images import NO_FILE, check_size, reason_of
+from resgat_pl.data.images import NO_FILE, check_size
 from resgat_pl.data.locations import local_file
 from resgat_pl.data.shown import Show
 from resgat_pl.data.sniff import HEAD, NO_MEDIA, kind_of, why_not
+from resgat_pl.data.timeline import DECODER_ERRORS, decoder_reason, is_cut, packets_of, timeline_of
 from resgat_pl.errors import MediaError
-
-DECODER_ERRORS: Final = (
-    av.error.FFmpegError,
-    cv2.error,
-    OSError,
-    MemoryError,
-    ValueError,  # of PyAV and numpy: sizes and pixel formats that they cannot represent
-    ArithmeticError,  # a frame rate of 1/0
-    NotImplementedError,
-)
-"""What decoders raise on damaged files."""
 
 _OPTIONS: Final = {"protocol_whitelist": "none"}
 """A playlist names other files, of this machine or of others; nothing but the file itself is opened."""
 
-_JUMP: Final = 10.0
-"""Seconds by which the clock of a broadcast jumps where recordings were joined, as FFmpeg holds; less is a gap."""
-
 _OWN_CLOCK: Final = 2.0
 """Seconds; a start that is later is told. Transport streams begin at 1.4 for no reason."""
-
-
-class Timeline(NamedTuple):
-    """The frames that a player shows, by the packets, in the order shown.
-
-    Attributes:
-        times: ``(n,)`` float64 seconds from the first one.
-        length: Seconds from the first one to the end of the last.
-        places: Time stamp → number of the frame; empty where stamps do not identify frames.
-        plain: Whether frames that nothing refers to can be left out in decoding.
-        start: Seconds at which the file's own clock puts the first one.
-        jumps: Whether that clock is set again on the way.
-    """
-
-    times: NDArray[np.float64]
-    length: float
-    places: dict[int, int]
-    plain: bool
-    start: float
-    jumps: bool
 
 
 class VideoFile:
@@ -97,25 +62,22 @@ class VideoFile:
             finalize(self, self._copy.close)
         try:
             with self._open() as container:
-                stream = _choose(container, path)
+                stream = self._choose(_readable(container, path))
                 self._index = stream.index
-                if len(pictures := _pictures(container)) > 1:
-                    size = f"{stream.codec_context.width}×{stream.codec_context.height}"
-                    self._note(
-                        f"The file holds {len(pictures)} video streams; number {pictures.index(stream) + 1} "
-                        f"({size} px) was looked at: the default, else the largest."
-                    )
-                packets, self.trouble = _packets(container, stream)
-                if _is_cut(packets):
+                check_size(path, stream.codec_context.width, stream.codec_context.height)
+                packets, self.trouble = packets_of(container, stream)
+                if is_cut(packets):
                     first = self._first_shown()
                     packets = [packet for packet in packets if first is None or (packet.pts or 0) >= first]
                 packets = [packet for packet in packets if not packet.is_discard]  # by an edit list
-                self.timeline = _timeline(packets, stream, container)
+                self.timeline = timeline_of(packets, stream, container)
                 if not packets:
                     raise MediaError(f"{path}: no frame can be decoded ({self.trouble or 'it holds none'})")
                 self._note_claims(container, stream)
         except DECODER_ERRORS as error:
-            raise MediaError(f"{path}: cannot be opened as a video ({self._what_it_is() or _reason(error)})") from None
+            raise MediaError(
+                f"{path}: cannot be opened as a video ({self._what_it_is() or decoder_reason(error)})"
+            ) from None
 
     @property
     def notes(self) -> list[str]:
@@ -142,7 +104,7 @@ class VideoFile:
                     found.add(number)
                     yield number, image
             except DECODER_ERRORS as error:
-                self.trouble = _reason(error)
+                self.trouble = decoder_reason(error)
             if found == wanted:
                 return
         if not found:
@@ -180,6 +142,22 @@ class VideoFile:
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
+
+    def _choose(self, streams: list[VideoStream]) -> VideoStream:
+        """The stream that a player shows: the default one; of several, or of none, the largest that moves."""
+        if len(streams) == 1:
+            return streams[0]
+        with self._open() as container:
+            packets = container.demux([container.streams[stream.index] for stream in streams])
+            counts = Counter(packet.stream.index for packet in packets if packet.size)
+        moving = [stream for stream in streams if counts[stream.index] > 1] or streams
+        chosen = max([stream for stream in moving if _has(stream, "default")] or moving, key=_size)
+        self._note(
+            f"The file holds {len(streams)} video streams; number {streams.index(chosen) + 1} "
+            f"({chosen.codec_context.width}×{chosen.codec_context.height} px) was looked at: the default, else the "
+            "largest."
+        )
+        return chosen
 
     def _note_claims(self, container: InputContainer, stream: VideoStream) -> None:
         timeline = self.timeline
@@ -303,7 +281,7 @@ def _fetched(path: Path) -> IO[bytes] | None:
         copy = local_file(path)
         size = path.stat().st_size if copy is None else os.fstat(copy.fileno()).st_size
     except OSError as error:
-        raise MediaError(f"{path}: cannot be opened as a video ({_reason(error)})") from None
+        raise MediaError(f"{path}: cannot be opened as a video ({decoder_reason(error)})") from None
     if copy is None and not path.is_file():
         raise MediaError(f"{path}: {NO_FILE}")
     if size == 0:
@@ -322,8 +300,8 @@ def _has(stream: VideoStream, *names: str) -> bool:
     return any(bool(stream.disposition & flag) for name in names if (flag := getattr(av.stream.Disposition, name, 0)))
 
 
-def _choose(container: InputContainer, path: Path) -> VideoStream:
-    """The stream that a player shows: the default one; of several, or of none, the largest."""
+def _readable(container: InputContainer, path: Path) -> list[VideoStream]:
+    """The streams of which one can be looked at."""
     streams = _pictures(container)
     if not streams:
         cover = " but a cover picture" if container.streams.video else ""
@@ -331,106 +309,8 @@ def _choose(container: InputContainer, path: Path) -> VideoStream:
     readable = [stream for stream in streams if stream.codec_context is not None]
     if not readable:
         raise MediaError(f"{path}: there is no decoder here for the codec it names")
-    among = [stream for stream in readable if _has(stream, "default")] or readable
-    chosen = max(among, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
-    check_size(path, chosen.codec_context.width, chosen.codec_context.height)
-    return chosen
+    return readable
 
 
-class _Packet(NamedTuple):
-    pts: int | None
-    dts: int | None
-    duration: int
-    is_key: bool
-    is_corrupt: bool
-    is_discard: bool
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], str]:
-    """The packets that give a frame, in the order decoded, and why there are no more of them."""
-    hides = stream.codec_context.name in {"vp8", "libvpx"}
-    found: list[_Packet] = []
-    try:
-        found.extend(
-            _Packet(p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_corrupt, p.is_discard)
-            for p in container.demux(stream)
-            if p.size and not (hides and _is_hidden(p))
-        )
-    except DECODER_ERRORS as error:
-        return found, _reason(error)
-    return found, ""
-
-
-def _is_hidden(packet: Packet[VideoStream]) -> bool:
-    """RFC 6386, 9.1: whether a frame of VP8 is only there to be referred to."""
-    return not memoryview(packet)[0] & 0x10
-
-
-def _is_cut(packets: list[_Packet]) -> bool:
-    """Whether frames at the start may refer to what is not there, as where a recording was cut."""
-    first = packets[0].pts if packets else None
-    return first is not None and (
-        not packets[0].is_key or any(packet.pts is not None and packet.pts < first for packet in packets)
-    )
-
-
-def _timeline(packets: list[_Packet], stream: VideoStream, container: InputContainer) -> Timeline:
-    rate = _rate(stream)
-    base = stream.time_base or Fraction(1, 1000)
-    has_pts = all(packet.pts is not None for packet in packets)
-    # Where a container gives no times to show, as AVI with B-frames, those to decode are as many and as far apart.
-    stamps = [packet.pts if has_pts else packet.dts for packet in packets]
-    if any(stamp is None for stamp in stamps):
-        return Timeline(np.arange(len(packets)) / rate, len(packets) / rate, {}, False, 0.0, False)
-    jumps = bool(int(container.format.flags) & 0x200)  # AVFMT_TS_DISCONT
-    parts = list(_stretches(packets, [int(stamp or 0) for stamp in stamps], base, jumps))
-    order, times, length = _laid(parts, base, float(1 / (base * Fraction(rate))))
-    places = {stamp: place for place, stamp in enumerate(order)}
-    # AVI with B-frames again: times to decode, all moved by as much, that are given out as times to show.
-    delays = {packet.pts - packet.dts for packet in packets if packet.pts is not None and packet.dts is not None}
-    is_order = has_pts and not (stream.codec_context.has_b_frames and len(delays) == 1)
-    unique = is_order and len(places) == len(order)
-    plain = unique and not any(packet.is_corrupt for packet in packets)
-    start = float(order[0] * base) if order else 0.0
-    return Timeline(times, length, places if unique else {}, plain, start, len(parts) > 1)
-
-
-def _laid(
-    parts: list[list[tuple[int, int]]], base: Fraction, tick: float
-) -> tuple[list[int], NDArray[np.float64], float]:
-    """Time stamps in the order shown, their times and the length in s; clocks that were set again go on instead."""
-    order: list[int] = []
-    ticks: list[int] = []
-    offset = 0
-    for part in parts:
-        ordered = sorted(part)
-        order += [stamp for stamp, _ in ordered]
-        ticks += [stamp - ordered[0][0] + offset for stamp, _ in ordered]
-        offset = ticks[-1] + (ordered[-1][1] or round(tick))
-    times = np.array(ticks, np.float64) * base.numerator / base.denominator
-    return order, times, float(offset * base)
-
-
-def _stretches(
-    packets: list[_Packet], stamps: list[int], base: Fraction, jumps: bool
-) -> Iterator[list[tuple[int, int]]]:
-    """Stamps and durations, cut where the clock goes back, or jumps in a format in which it does."""
-    clock = [packet.dts if packet.dts is not None else stamp for packet, stamp in zip(packets, stamps, strict=True)]
-    if any(packet.dts is None for packet in packets):
-        clock = list(range(len(packets)))  # nothing to see a jump by
-        jumps = False
-    most = _JUMP / float(base) if jumps else float("inf")
-    cuts = [place for place, (one, other) in enumerate(pairwise(clock), 1) if not one <= other <= one + most]
-    for start, stop in pairwise([0, *cuts, len(packets)]):
-        if stop > start:
-            yield [(stamps[place], packets[place].duration) for place in range(start, stop)]
-
-
-def _rate(stream: VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or cut off: no valid header"
-    return reason_of(error)
+def _size(stream: VideoStream) -> int:
+    return stream.codec_context.width * stream.codec_context.height

@@ -141,7 +141,7 @@ def test_an_animation_is_a_video_of_its_pictures(form: str, tmp_path: Path) -> N
     assert media.indices.tolist() == list(range(20))
     assert [number_of(frame.image) for frame in frames] == [1, 3, 6, 8, 11, 13, 16, 18]
     assert [frame.time for frame in frames] == pytest.approx([frame.number * 0.08 for frame in frames])
-    assert media.notes == []
+    assert media.notes == ["An animated picture: 20 pictures, shown for 1.60 s in all."]
     assert Animation(path).length == pytest.approx(1.6)
     if form != "GIF":
         assert kind_of(path.read_bytes()[:4096]) == "video"

@@ -72,6 +72,21 @@ def test_containers_without_a_count(name: str, tmp_path: Path) -> None:
     assert shown(write(tmp_path / name, codec=codec, options=options)) == []
 
 
+def test_frames_of_vp8_that_are_only_referred_to(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.webm", codec="libvpx", options={"g": "100"})
+    with av.open(str(path)) as container:
+        packet = next(packet for place, packet in enumerate(container.demux(video=0)) if place == 40)
+        content = bytes(packet)
+    data = path.read_bytes()
+    assert data.count(content) == 1
+    path.write_bytes(data.replace(content, bytes([content[0] & ~0x10]) + content[1:]))
+    media = Media([path], "video")
+    every = list(media.read(media.indices))
+    assert [frame.number for frame in every] == list(range(99))
+    assert [number_of(frame.image) for frame in every] == [*range(40), *range(41, 100)]
+    assert media.notes == []
+
+
 def test_an_edit_list_leaves_out_frames(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4")
     cut = remux(path, tmp_path / "b.mp4", Fraction(-1), options={"avoid_negative_ts": "disabled"})
@@ -151,6 +166,24 @@ def test_damage_costs_what_is_damaged(tmp_path: Path) -> None:
     assert any("2.4 s, but its pictures end after" in note for note in media.notes)
 
 
+def test_a_packet_that_cannot_be_decoded_costs_only_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", options={"g": "20", "bf": "0", "sc_threshold": "0"})
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    start, size = places[50]
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    media = Media([path], "video")
+    every = list(media.read(media.indices))
+    assert len(media.indices) == 100
+    assert {frame.number for frame in every} >= {*range(50), *range(60, 100)}
+    assert all(number_of(frame.image) == frame.number for frame in every if not 50 <= frame.number < 60)
+    some = list(media.read([10, 50, 90]))
+    assert [frame.number for frame in some] == [10, 90]
+    assert "Only 2 of 3 frames could be decoded: 1 of its packets cannot be decoded." in media.notes
+
+
 def two_streams(path: Path, defaults: tuple[int, int], sizes: tuple[int, int] = (32, 64)) -> Path:
     with av.open(str(path), "w") as file:
         streams = [file.add_stream("libx264", rate=25, options=GROUPS) for _ in range(2)]
@@ -177,6 +210,22 @@ def test_the_stream_that_a_player_shows(
     media, frames = read(two_streams(tmp_path / "a.mkv", defaults, sizes))
     assert abs(int(frames[0].image.mean()) - level) < 5
     assert any("2 video streams" in note for note in media.notes)
+
+
+def test_a_single_picture_beside_a_video_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Covers in Matroska, and the still picture of an AVIF sequence, are streams like others."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as file:
+        cover, video = file.add_stream("mjpeg", rate=25), file.add_stream("libx264", rate=25, options=GROUPS)
+        cover.width, cover.height, cover.pix_fmt = 128, 96, "yuvj420p"
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((96, 128, 3), np.uint8), format="rgb24")))
+        for number in range(20):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(barcode(number), format="rgb24")))
+        for stream in (cover, video):
+            file.mux(stream.encode())
+    media, frames = read(tmp_path / "a.mkv")
+    assert len(media.indices) == 20
+    assert [number_of(frame.image) for frame in frames] == [frame.number for frame in frames]
 
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
@@ -228,7 +277,8 @@ def test_names_are_names(name: bytes, tmp_path: Path) -> None:
         ("a.mp4", "ffconcat version 1.0\nfile {}\n"),
     ],
 )
-def test_a_playlist_opens_nothing(name: str, text: str, tmp_path: Path) -> None:
+def test_a_playlist_opens_nothing(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write(tmp_path / "plain.ts", 10)
     (tmp_path / name).write_text(text.format("plain.ts"))
     with pytest.raises(MediaError, match="a playlist, which names other files"):
