@@ -5,9 +5,10 @@ Nothing here imports torch at run time, so that the command line and the extract
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,55 @@ Level = Literal["frame", "video"]
 AttentionVersion = Literal["gatv1", "gatv2"]
 MediaKind = Literal["video", "frames", "crops"]
 """``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The videos that thresholds and temperatures were chosen on.
+
+    Attributes:
+        real: Genuine ones.
+        fake: Fakes.
+        fewest_faces: Faces judged in the video with the fewest.
+        most_faces: In the video with the most.
+    """
+
+    real: int
+    fake: int
+    fewest_faces: int = 1
+    most_faces: int = 1
+
+    @property
+    def faces(self) -> str:
+        """How many faces a video had, in words."""
+        if self.fewest_faces != self.most_faces:
+            return f"{self.fewest_faces} to {self.most_faces} faces"
+        return "1 face" if self.most_faces == 1 else f"{self.most_faces} faces"
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        few = ", which are few" if min(self.real, self.fake) < 10 else ""
+        return f"{self.real:,} genuine and {self.fake:,} fake videos of {self.faces} each{few}"
+
+    def plain(self) -> dict[str, int]:
+        """For checkpoints and JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any] | None) -> Validation | None:
+        """Undo ``plain``; None, as checkpoints of earlier versions have it, stays.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        if stored is None:
+            return None
+        names = cls.__dataclass_fields__
+        whole = isinstance(stored, Mapping) and set(stored) == set(names)
+        if not whole or any(type(value) is not int or value < 0 for value in stored.values()):
+            raise ValueError(f"needs a whole number for each of {', '.join(names)}")
+        return cls(**stored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 from resgat_pl.errors import ConfigError
 from resgat_pl.explain.explanation import Explanation, Target
 from resgat_pl.explain.regions import REGIONS, or_average
-from resgat_pl.metrics.calibration import log_odds
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
@@ -63,7 +62,9 @@ class Finding:
         if self.mean_probability is not None:
             return "fake" if self.mean_probability > self.limit else "real"
         # the same by the logit, which float64 resolves where it does not the probability
-        return "fake" if self.logit > float(log_odds(self.limit)) * (self.temperature or 1.0) else "real"
+        odds = self.limit / (1 - self.limit) if self.limit < 1 else math.inf
+        cut = math.log(odds) if odds > 0 else -math.inf
+        return "fake" if self.logit > cut * (self.temperature or 1.0) else "real"
 
     @property
     def probability(self) -> float:

@@ -12,9 +12,7 @@ Since σ(log-odds(s) / T) rises with s, the probability is above the threshold's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,60 +20,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.special import logit as _logit
 
+from resgat_pl.types import Validation as Validation
+
 HOTTEST: Final = 100.0
 """Temperatures beyond 1/100 and 100 are not believed: the data then say nothing about T, or the logits are no use."""
-
-
-_FEW: Final = 10
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The videos that thresholds and temperatures were chosen on.
-
-    Attributes:
-        real: Genuine ones.
-        fake: Fakes.
-        fewest_faces: Faces judged in the video with the fewest.
-        most_faces: In the video with the most.
-    """
-
-    real: int
-    fake: int
-    fewest_faces: int = 1
-    most_faces: int = 1
-
-    @property
-    def faces(self) -> str:
-        """How many faces a video had, in words."""
-        if self.fewest_faces != self.most_faces:
-            return f"{self.fewest_faces} to {self.most_faces} faces"
-        return "1 face" if self.most_faces == 1 else f"{self.most_faces} faces"
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        few = ", which are few" if min(self.real, self.fake) < _FEW else ""
-        return f"{self.real:,} genuine and {self.fake:,} fake videos of {self.faces} each{few}"
-
-    def plain(self) -> dict[str, int]:
-        """For checkpoints and JSON."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any] | None) -> Validation | None:
-        """Undo ``plain``; None, as checkpoints of earlier versions have it, stays.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        if stored is None:
-            return None
-        names = cls.__dataclass_fields__
-        whole = isinstance(stored, Mapping) and set(stored) == set(names)
-        if not whole or any(type(value) is not int or value < 0 for value in stored.values()):
-            raise ValueError(f"needs a whole number for each of {', '.join(names)}")
-        return cls(**stored)
 
 
 def log_odds(score: NDArray[np.floating] | float) -> NDArray[np.float64]:

@@ -101,7 +101,13 @@ class Units:
         return cls(len(group), len(np.unique(group)), min(each, default=0))
 
     def interval(self, metric: str, values: NDArray[np.float64]) -> Interval:
-        """Of one of ``metrics.binary.METRICS``, from what ``bootstrap`` returns for it."""
+        """Of one of ``metrics.binary.METRICS``, from what ``bootstrap`` returns for it.
+
+        The calibration error is a mean of absolute values, which noise makes larger, and resampling adds as much noise
+        again: its resamples lie above the value, so they are moved until their median is the value.
+        """
+        if metric == "ece" and np.isfinite(values[1:]).any():
+            values = np.r_[values[0], np.maximum(values[1:] - (np.nanmedian(values[1:]) - values[0]), 0)]
         return interval(values, self.behind(metric), self.samples if metric in PROPORTIONS else None)
 
     def behind(self, metric: str) -> int:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.errors import ConfigError, WeightsError
-from resgat_pl.metrics.calibration import Validation
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
-from resgat_pl.types import AttentionVersion, Level, ResGATOutput
+from resgat_pl.types import AttentionVersion, Level, ResGATOutput, Validation
 from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]

@@ -135,6 +135,17 @@ def test_resamples_without_width_are_no_interval() -> None:
     assert found["balanced_accuracy"] == pytest.approx((1.0, 20 / 23.8415, 1.0, 20), abs=1e-4)
 
 
+def test_the_interval_of_a_calibration_error_holds_the_error() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.random(60)
+    label = (rng.random(60) < probability).astype(np.int64)  # calibrated: what is measured is noise
+    values = bootstrap(probability, label, np.arange(60), resamples=200)["ece"]
+    assert np.quantile(values[1:], 0.3) > values[0], "resampling adds noise"
+    found = Units.count(label, np.arange(60)).interval("ece", values)
+    assert 0 <= found.low < found.value < found.high
+    assert found.high - found.low == pytest.approx(np.ptp(np.quantile(values[1:], [0.025, 0.975])), abs=0.02)
+
+
 def test_groups_are_those_of_the_scarcer_class() -> None:
     label = np.repeat([0, 1], [3, 60])
     units = Units.count(label, np.arange(63) // 3)
