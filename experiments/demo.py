@@ -11,6 +11,7 @@ from pathlib import Path
 from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.errors import ResGATError, Stopped
+from resgat_pl.metrics.evaluation import CLIPS
 from resgat_pl.reproduce import train_and_test
 
 CROPS = 1800  # genuine ones, so that training fits into three minutes
@@ -57,11 +58,16 @@ def main() -> int:
         return error.status
     sheet = sorted(out.glob("version_*/heatmaps/test.png"))[-1]
     shutil.copy(sheet, out / "heatmaps.png")
-    lines = ["| metric (test split) | value in %, 95 % interval over videos |", "|---|---|"]
+    lines = ["| metric (test split) | value in %, 95 % interval |", "|---|---|"]
     for level, scores in result.scores.items():
         lines += [f"| {level} {name} | {value} |" for name, value in scores.values.items() if name != "log_loss"]
     frames, videos = (result.scores[level].real + result.scores[level].fake for level in ("frame", "video"))
-    lines += ["", f"{frames} crops of {videos} videos; seed 0. `at_val`: at the threshold chosen on validation data."]
+    lines += [
+        "",
+        f"{frames} crops of {videos} videos; seed 0. `at_val`: at the threshold chosen on validation data. "
+        "`calibrated`: of the probability that `resgat explain` gives.",
+    ]
+    lines += ["", f"Intervals are over {CLIPS}."]
     text = "\n".join(lines)
     (out / "metrics.md").write_text(text + "\n")
     print(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +15,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.data.skipped import coverage
+from resgat_pl.metrics.calibration import log_odds
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import (
     POOLED,
@@ -42,8 +45,9 @@ class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
     ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces). After a test ``results.json`` holds every metric per level and manipulation method with
-    its interval, the leaks the scores suffer from, and their provenance.
+    (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level. After a
+    test ``results.json`` holds every metric per level and manipulation method with its interval, how many videos were
+    scored, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -70,14 +74,11 @@ class PredictionWriter(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions, and on rank 0 score them."""
-        base = self._write(trainer)
+        base = self._write(trainer, pl_module)
         if base is None:
             return
         known = pl_module if isinstance(pl_module, ResGATModule) else None
-        thresholds = known.thresholds if known else None
-        temperatures: dict[Level, float | None] | None = None
-        if known:
-            temperatures = {"frame": known.temperature, "video": known.video_temperature}
+        thresholds, temperatures = (known.thresholds, known.temperatures) if known else (None, None)
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
         videos = coverage(self._manifest(trainer), len(found["video"].label))
@@ -105,13 +106,13 @@ class PredictionWriter(Callback):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
     @staticmethod
     def _manifest(trainer: Trainer) -> Manifest:
         return cast("FaceDataModule", trainer.datamodule).manifest  # type: ignore[attr-defined]  # Lightning adds it
 
-    def _write(self, trainer: Trainer) -> Path | None:
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
         self._seen.clear()
@@ -128,12 +129,19 @@ class PredictionWriter(Callback):
         rows = torch.cat([part["row"] for part in gathered])
         logits = torch.cat([part["logit"] for part in gathered])
         order = torch.argsort(rows)
-        write_predictions(data.manifest, rows[order], logits[order], folder)
+        temperatures = pl_module.temperatures if isinstance(pl_module, ResGATModule) else None
+        write_predictions(data.manifest, rows[order], logits[order], folder, temperatures)
         rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
         return base
 
 
-def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: Path) -> None:
+def write_predictions(
+    manifest: Manifest,
+    rows: Tensor,
+    logits: Tensor,
+    folder: Path,
+    temperatures: Mapping[Level, float | None] | None = None,
+) -> None:
     """Write one CSV file per level.
 
     Args:
@@ -141,6 +149,8 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
         rows: ``(N,)`` int64 ascending.
         logits: ``(N,)`` float32.
         folder: Existing folder.
+        temperatures: By level, for the column ``calibrated``: the probability that ``resgat explain`` gives of a video
+            of these frames. Empty without one.
     """
     index = rows.numpy()
     probability = torch.sigmoid(logits.double())  # as the metrics, see DetectionMetrics
@@ -149,8 +159,14 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
     by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
     names = ["dataset", "method", "compression", "video"]
 
-    def save(name: str, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor) -> None:
+    def save(
+        name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
+    ) -> None:
         table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
+        temperature = (temperatures or {}).get(level)
+        chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
+        empty = pa.nulls(len(table), pa.float64())
+        table = table.append_column("calibrated", empty if chance is None else pa.array(chance))
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
         file = pa.BufferOutputStream()
@@ -159,9 +175,9 @@ def write_predictions(manifest: Manifest, rows: Tensor, logits: Tensor, folder: 
 
     everything = np.arange(len(index), dtype=np.int64)
     frame_columns = ["track", "frame_index", "time", "crop_path"]
-    save("frames.csv", everything, frame_columns, probability, logit=logits)
-    save("tracks.csv", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
-    save("videos.csv", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
+    save("frames.csv", "frame", everything, frame_columns, probability, logit=logits)
+    save("tracks.csv", "video", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
+    save("videos.csv", "video", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
 
 
 class WandbRunId(Callback):

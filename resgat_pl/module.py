@@ -103,6 +103,11 @@ class ResGATModule(LightningModule):
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
+    @property
+    def temperatures(self) -> dict[Level, float | None]:
+        """By level."""
+        return {"frame": self.temperature, "video": self.video_temperature}
+
     def forward(self, images: Tensor) -> ResGATOutput:
         """See ``ResGAT.forward``."""
         return cast("ResGATOutput", self.net(self._in_format(images)))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +63,7 @@ class Finding:
         if self.mean_probability is not None:
             return "fake" if self.mean_probability > self.limit else "real"
         # the same by the logit, which float64 resolves where it does not the probability
-        return "fake" if self.logit > float(log_odds(np.float64(self.limit))) * (self.temperature or 1.0) else "real"
+        return "fake" if self.logit > float(log_odds(self.limit)) * (self.temperature or 1.0) else "real"
 
     @property
     def probability(self) -> float:
@@ -137,15 +136,16 @@ class Finding:
         return f"{_listed(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
 
     def _warnings(self) -> Iterator[str]:
-        if (self.logit > 0) != (self.verdict == "fake"):
-            sign = "fake" if self.logit > 0 else "real"
-            if self.mean_probability is not None and (self.mean_probability > 0.5) == (self.verdict == "fake"):
-                yield (
-                    f"The mean logit alone would say {sign}: the verdict follows the mean of the frames' "
-                    "probabilities, which a few frames of large logits move less."
-                )
-            else:
-                yield f"By a threshold of 0.50 it would be {sign}: the one in force is {self.limit:.2f}."
+        chance = self.mean_probability
+        usual = "fake" if (self.logit > 0 if chance is None else chance > 0.5) else "real"
+        if usual != self.verdict:
+            half, limit = apart(0.5, self.limit)
+            yield f"By a threshold of {half} it would be {usual}: the one in force is {limit}."
+        elif (self.logit > 0) != (self.verdict == "fake"):
+            yield (
+                f"The mean logit alone would say {'fake' if self.logit > 0 else 'real'}: the verdict follows the mean "
+                "of the frames' probabilities, which a few frames of large logits move less."
+            )
         if self.average_face:
             yield "Its landmarks are missing or unusable, so the regions are those of an average face."
         if self.temperature is None:
@@ -259,6 +259,15 @@ def _centred_ranks(values: Tensor) -> Tensor:
     """Ranks with mean 0: how many values are less, minus how many are more."""
     before, after = values[:, :, None], values[:, None, :]
     return (before > after).sum(dim=2).double() - (before < after).sum(dim=2)
+
+
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """Two numbers with two decimal places, or as many more as it takes to see which is greater."""
+    for digits in range(2, 17):
+        texts = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+        if texts[0] != texts[1] or value == limit:
+            return texts
+    return texts
 
 
 def _agreement(explanation: Explanation, other: Explanation) -> list[float]:

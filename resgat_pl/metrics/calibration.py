@@ -78,7 +78,7 @@ class Validation:
         return cls(**stored)
 
 
-def log_odds(score: NDArray[np.floating]) -> NDArray[np.float64]:
+def log_odds(score: NDArray[np.floating] | float) -> NDArray[np.float64]:
     """ln(s / (1 - s)) of scores in [0, 1]; finite at the ends, since float64 holds no number from 1 - 1e-16 to 1."""
     tiny = np.finfo(np.float64)
     odds: NDArray[np.float64] = _logit(np.clip(np.asarray(score, np.float64), tiny.tiny, 1 - tiny.epsneg))
@@ -87,7 +87,7 @@ def log_odds(score: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def calibrated_score(score: float, temperature: float | None) -> float:
     """σ(log-odds(score) / T); without a temperature the score itself."""
-    return score if temperature is None else float(expit(log_odds(np.float64(score)) / temperature))
+    return score if temperature is None else float(expit(log_odds(score) / temperature))
 
 
 def fit_temperature(

@@ -197,16 +197,19 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
 
 def describe(scores: list[Scores]) -> str:
     """A Markdown table of the main scores, in percent with 95 % intervals, and what they rest on."""
-    shown = ("auroc", "ap", "eer", "f1_fake", "f1_real", "balanced_accuracy", f"balanced_accuracy{AT_VAL}", "ece")
-    shown += (f"ece{CALIBRATED}",)
-    columns = [name for name in shown if name in scores[0].resamples]
+    shown = (
+        *("auroc", "ap", "eer", "f1_fake", "f1_real", "balanced_accuracy", f"balanced_accuracy{AT_VAL}"),
+        *("ece", f"ece{CALIBRATED}"),
+    )
+    columns = [name for name in shown if any(name in row.resamples for row in scores)]
     lines = [
         "| level | fakes of | real / fake | clips | " + " | ".join(name.replace("_", " ") for name in columns) + " |",
         "|---" * (4 + len(columns)) + "|",
     ]
     for row in scores:
         place = [row.level, row.method, f"{row.real:,} / {row.fake:,}", f"{row.units.groups:,}"]
-        lines.append("| " + " | ".join([*place, *(row.values[name].brief for name in columns)]) + " |")
+        values = [row.values[name].brief if name in row.resamples else "" for name in columns]
+        lines.append("| " + " | ".join([*place, *values]) + " |")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
-from resgat_pl.explain.words import Finding, findings
+from resgat_pl.explain.words import Finding, apart, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
 from resgat_pl.metrics.calibration import calibrated_score
 from resgat_pl.nn.lattice import Lattice
@@ -29,7 +29,7 @@ from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
 from resgat_pl.report.methods import Explained, about, is_shared, logits, run
-from resgat_pl.report.verdict import Judgement, apart, calibration_of, judge, level_of
+from resgat_pl.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.scoring import Detector
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]

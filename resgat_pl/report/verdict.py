@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.explain.words import apart
 from resgat_pl.metrics.calibration import Validation, calibrated, calibrated_score
 from resgat_pl.metrics.intervals import FEWEST
 from resgat_pl.report.document import Calibration, Decision, Document, Verdict
@@ -158,15 +159,6 @@ def calibration_of(
             "as a score: of files scored 0.9, any share may be fake."
         )
     return Calibration(None, text, frames)
-
-
-def apart(value: float, limit: float) -> tuple[str, str]:
-    """Two numbers with two decimal places, or as many more as it takes to see which is greater."""
-    for digits in range(2, 17):
-        texts = f"{value:.{digits}f}", f"{limit:.{digits}f}"
-        if texts[0] != texts[1] or value == limit:
-            return texts
-    return texts
 
 
 def compared(

@@ -23,6 +23,7 @@ from resgat_pl.data.faces import WholeFrame
 from resgat_pl.data.fragments import read_fragment
 from resgat_pl.data.frames import Media
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.skipped import coverage
 from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError
 
 SMALL = Extraction(frames=3, size=64)
@@ -139,7 +140,12 @@ def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, tmp_path: Path) -
     assert any(fake.stem in key and "not aligned" in note for key, note in summary.notes.items())
     document = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert document["skipped"] == summary.skipped
-    assert len(Manifest.read(tmp_path / "out").videos()) == summary.videos - 4
+    manifest = Manifest.read(tmp_path / "out")
+    assert len(manifest.videos()) == summary.videos - 4
+    assert {(entry["video"], entry["label"]) for entry in manifest.info["skipped"]} == {(name, 0) for name in reasons}
+    lost = [coverage(manifest, 0, split) for split in ("train", "val", "test")]
+    assert sum(part.real for part in lost) + lost[0].elsewhere == 4, "each is of the split of what shares its person"
+    assert lost[0].elsewhere < 4
 
 
 def test_a_repaired_video_is_taken_in(root: Path, ffpp_crops: Path, tmp_path: Path) -> None:

@@ -164,6 +164,36 @@ def test_sentences_as_they_are_meant() -> None:
     )
 
 
+def test_the_words_follow_the_decision_and_say_where_the_logit_does_not() -> None:
+    """A few frames of large logits: the mean logit is positive, the mean probability is not above one half."""
+    mean = replace(finding(mouth=0.31), temperature=1.3, mean_probability=0.44)
+    assert mean.sentence == (
+        "Real, probability of fake 0.44 (logit +0.31): no region speaks noticeably for real; the mouth (+0.31) speaks "
+        "for fake. The mean logit alone would say fake: the verdict follows the mean of the frames' probabilities, "
+        "which a few frames of large logits move less."
+    )
+    assert mean.brief == "real, in spite of the mouth"
+    low = replace(mean, limit=0.4)
+    assert low.verdict == "fake"
+    assert low.sentence.endswith("By a threshold of 0.50 it would be real: the one in force is 0.40.")
+    single = replace(finding(mouth=0.31), temperature=1.3, limit=0.6)
+    assert single.verdict == "real"
+    assert single.sentence.endswith("By a threshold of 0.50 it would be fake: the one in force is 0.60.")
+    close = replace(finding(mouth=0.002), temperature=1.0, limit=0.50061)
+    assert "By a threshold of 0.500 it would be fake: the one in force is 0.501." in close.sentence
+    assert replace(finding(mouth=0.31), temperature=1.3, limit=0.3).warnings == ()
+
+
+@given(st.floats(-30, 30), st.none() | st.floats(0.1, 10), st.floats(0.001, 0.999))
+@settings(deadline=None, max_examples=80)
+def test_a_single_face_is_fake_above_the_limit_on_the_scale_of_its_probability(
+    logit: float, temperature: float | None, limit: float
+) -> None:
+    face = Finding(logit, logit, {}, temperature=temperature, limit=limit)
+    if abs(face.probability - limit) > 1e-12:
+        assert (face.verdict == "fake") == (face.probability > limit)
+
+
 def test_doubts_are_told_from_their_thresholds_on() -> None:
     sure = replace(finding(mouth=2.0), temperature=1.5, entropy=UNIFORM - 1e-6, agreement=DISAGREEMENT)
     assert sure.warnings == ()

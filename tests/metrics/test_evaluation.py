@@ -25,6 +25,7 @@ from resgat_pl.metrics.evaluation import (
     read_predictions,
 )
 from resgat_pl.metrics.intervals import bootstrap
+from resgat_pl.report.verdict import judge
 from resgat_pl.scoring import predictions as score_predictions
 from resgat_pl.types import Level
 
@@ -285,6 +286,25 @@ def test_predictions_of_earlier_versions_are_read_too(tmp_path: Path) -> None:
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([row[:place] + row[place + 1 :] for row in rows])
     found = read_predictions(tmp_path)
     assert len(set(found["video"].clip.tolist())) == len(NAMES) - 1, "compressions of one fake are one"
+
+
+def test_predictions_carry_the_probability_that_explain_gives(tmp_path: Path) -> None:
+    whole = manifest(tmp_path, NAMES)
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, 20, len(whole)).astype(np.float32))
+    write_predictions(whole, torch.arange(len(whole)), logits, tmp_path, {"frame": None, "video": 3.0})
+    thresholds: dict[Level, float] = {"frame": 0.2, "video": 0.8}
+    lines = {
+        name: list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
+        for name in ("frames", "tracks", "videos")
+    }
+    assert {line["calibrated"] for line in lines["frames"]} == {""}
+    for number, line in enumerate(lines["videos"]):
+        mine = whole.video_codes == number
+        faces = [logits[whole.track_codes == track].numpy() for track in np.unique(whole.track_codes[mine])]
+        judged = judge(faces, None, thresholds, "video", video_temperature=3.0)
+        assert float(line["calibrated"]) == pytest.approx(judged.probability)
+        assert float(line["probability"]) == pytest.approx(judged.decision.score)
+    assert all(0 < float(line["calibrated"]) < 1 for line in lines["tracks"])
 
 
 def test_names_and_empty_compressions_stay_text(tmp_path: Path) -> None:
