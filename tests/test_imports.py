@@ -21,7 +21,7 @@ ALLOWED = {
     "data": BASE | {"data"},
     "nn": BASE | {"nn"},
     "explain": BASE | {"nn", "explain"},
-    "metrics": BASE | {"explain", "metrics"},
+    "metrics": BASE | {"explain", "metrics", "nn"},
     "module": BASE | {"nn", "metrics"},
     "provenance": BASE | {"data", "nn"},
     "finite": BASE | {"data"},
