@@ -22,7 +22,7 @@ ALLOWED = {
     "data": BASE | {"data"},
     "nn": BASE | {"nn"},
     "explain": BASE | {"nn", "explain"},
-    "metrics": BASE | {"explain", "metrics"},
+    "metrics": BASE | {"explain", "metrics", "nn"},
     "schedules": BASE,
     "averaging": BASE,
     "module": BASE | {"nn", "metrics", "schedules", "averaging"},
