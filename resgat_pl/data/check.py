@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
-from resgat_pl.data.counts import ClassCounts, class_counts
+from resgat_pl.data.check_report import Report
+from resgat_pl.data.counts import class_counts
 from resgat_pl.data.duplicates import find_duplicates
 from resgat_pl.data.engines import open_engine
 from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
@@ -24,7 +24,7 @@ from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.paths import require_out_file
-from resgat_pl.data.people import statements, unknown_people
+from resgat_pl.data.people import unknown_people
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import (
     IdentitySplit,
@@ -46,104 +46,6 @@ _FILE_SECONDS: Final = 300
 _GLANCES: Final = (0, 12, 25, 50, 100, 200, 400)
 """Frames of a video that are looked at until one has detail. A later one for every video would double the time."""
 _ENOUGH_CONTRAST: Final = 12.0  # standard deviation of the picture, grey levels; a dark room has 15
-
-
-@dataclass
-class Report:
-    """What ``check`` found.
-
-    Attributes:
-        target: The manifest or the data set.
-        protocol: Name of the split protocol.
-        counts: Videos found and published, by method and compression.
-        balance: Crops of a manifest, without untouched faces of fakes, or videos of a data set, of each class by split.
-        files: Files that were looked at.
-        unreadable: Reason by file, of those that cannot be read.
-        leaks: What splits share.
-        declared: Kinds of leak that the protocol declares.
-        prescribed: What the splits share that the data set itself prescribes, where the protocol goes by them: such a
-            set leaks, also where the protocol leaves out what is shared.
-        unassigned: How much is in no split, and why; empty if all is in one.
-        people: Data sets of which it is unknown who is in which video, and why; no leak can be ruled out there.
-        problems: Contradictions in the data set's own files.
-        faces: Of a manifest, what is known of the faces of fakes.
-    """
-
-    target: str
-    protocol: str
-    counts: list[CountRow]
-    balance: dict[Split, ClassCounts]
-    files: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    leaks: list[Leak] = field(default_factory=list)
-    declared: frozenset[str] = frozenset()
-    prescribed: list[Leak] = field(default_factory=list)
-    unassigned: str = ""
-    people: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    faces: FaceCounts | None = None
-
-    @property
-    def undeclared(self) -> list[Leak]:
-        """The leaks that are not in the protocol's nature."""
-        return [leak for leak in (*self.leaks, *self.prescribed) if leak.kind not in self.declared]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "target": self.target,
-            "protocol": self.protocol,
-            "declared": sorted(self.declared),
-            "counts": [row._asdict() for row in self.counts],
-            "balance": {split: count._asdict() for split, count in self.balance.items()},
-            "faces_of_fakes": None if self.faces is None else self.faces._asdict(),
-            "files": self.files,
-            "unreadable": self.unreadable,
-            "leaks": [{**leak._asdict(), "declared": leak.kind in self.declared} for leak in self.leaks],
-            "prescribed_leaks": [leak._asdict() for leak in self.prescribed],
-            "unassigned": self.unassigned,
-            "people_unknown": self.people,
-            "problems": self.problems,
-        }
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.target}, split protocol {self.protocol}",
-            "",
-            "| videos of | compression | found | published |",
-        ]
-        lines.append("|---|---|---|---|")
-        for row in self.counts:
-            published = "" if row.published is None else f"{row.published:,}"
-            mark = "" if row.published in {None, row.found} else "  ← differs"
-            lines.append(f"| {row.method} | {row.compression or '-'} | {row.found:,} | {published}{mark} |")
-        lines += ["", "| split | real | fake | fakes |", "|---|---|---|---|"]
-        for split, (real, fake) in self.balance.items():
-            share = f"{fake / (real + fake):.0%}" if real + fake else ""
-            lacks = "" if bool(real) == bool(fake) else "  ← a class is missing"
-            lines.append(f"| {split} | {real:,} | {fake:,} | {share}{lacks} |")
-        if self.faces is not None and any(self.faces):
-            lines += ["", str(self.faces)]
-        lines += ["", self.unassigned] if self.unassigned else []
-        lines += ["", f"{self.files:,} files looked at, {len(self.unreadable):,} cannot be read"]
-        lines += [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:10]]
-        lines += ["", *self._found(), *statements(self.people)]
-        lines += [f"problem: {line}" for line in self.problems]
-        return "\n".join(lines)
-
-    def _found(self) -> list[str]:
-        """What is shared; that nothing is can only be said of people who are known."""
-        lines = []
-        if self.leaks:
-            lines.append("leaks between the splits:")
-        elif not self.prescribed:
-            unknown = "nothing is known to stand in two splits, but people are unknown:"
-            lines.append(unknown if self.people else "no leak between the splits")
-        declared = " (declared by the protocol)"
-        lines += [f"  {leak}{declared if leak.kind in self.declared else ''}" for leak in self.leaks]
-        if self.prescribed:
-            lines += ["the data set's own splits leak:", *(f"  {leak}" for leak in self.prescribed)]
-        return lines
 
 
 def check(

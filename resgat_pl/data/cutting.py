@@ -30,6 +30,7 @@ from resgat_pl.data.aligning import (
     read_ahead,
     rows_of,
 )
+from resgat_pl.data.altered_faces import AlteredFaces, Picture, add_note
 from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.faces import (
     MTCNN,
@@ -46,7 +47,6 @@ from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.tracking import track_faces
-from resgat_pl.data.witness import Picture, Witness, add_note
 from resgat_pl.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.types import REAL, VideoRecord
 
@@ -116,8 +116,8 @@ class Outcome(NamedTuple):
     Attributes:
         rows: The manifest's rows, one a crop.
         report: frame_size in px, and where something is wrong a note, or skipped with the reason; orphan if it could
-            not be aligned because its original gave no face; kin, what a fake is to the genuine one of its name (see
-            ``pairing.Kinship``); others, the faces of an original that were not cut out.
+            not be aligned because its original gave no face; relation, what a fake is to the genuine one of its name
+            (see ``pairing.Relation``); others, the faces of an original that were not cut out.
     """
 
     rows: list[dict[str, Any]]
@@ -149,11 +149,11 @@ def cut_video(
         aligned = original if plan is not None else None
         plan = plan or _detected(record, media, extraction, recent)
         report["frame_size"] = plan.size
-        witness = Witness(record, plan, aligned, recent, extraction.margin)
-        kept = _kept(record, media, plan, extraction, witness, report)
+        altered = AlteredFaces(record, plan, aligned, recent, extraction.margin)
+        kept = _kept(record, media, plan, extraction, altered, report)
         got = set()
         for frame in plan.read(media):
-            witness.see(frame)
+            altered.add(frame)
             for number, track in kept.items():
                 if frame.number in track:
                     got.add(frame.number)
@@ -165,9 +165,9 @@ def cut_video(
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         if len(got) < plan.asked:
             add_note(report, f"faces in {len(got)} of {plan.asked} frames")
-        yield from witness.masks(rows, extraction.size, report)
-        witness.testify(rows, report)
-        _name_kin(record, rows, report)
+        yield from altered.masks(rows, extraction.size, report)
+        altered.write_labels(rows, report)
+        _undo_pairing(record, rows, report)
         for note in media.notes:
             add_note(report, note)
     except ResGATError as error:
@@ -202,7 +202,7 @@ def _aligned(
     if frames:
         found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
         reason = _misfit(record, frames[0], original, found, report)
-    if reason and report.get("kin", "pair") == "pair":  # what only a name suggests is counted, and is no fault
+    if reason and report.get("relation", "pair") == "pair":  # what only a name suggests is counted, and is no fault
         add_note(report, f"not aligned with its original: {reason}")
     return None if reason else plan
 
@@ -210,8 +210,8 @@ def _aligned(
 def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreement, report: dict[str, Any]) -> str:
     """Why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
     if record.pairing == "name":
-        report["kin"] = found.kinship
-        if found.kinship != "pair":
+        report["relation"] = found.relation
+        if found.relation != "pair":
             return str(found)
     if list(frame.image.shape[1::-1]) != original.size:
         return f"it has frames of {original.size} px"
@@ -223,20 +223,20 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
     return ""
 
 
-def _name_kin(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
+def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
     """Take back what only the name had suggested: an original, and a person."""
-    if record.pairing != "name" or report.get("kin", "doubt") == "pair":
+    if record.pairing != "name" or report.get("relation", "doubt") == "pair":
         return
     for row in rows:
         row["source_video"] = None
-        if report.get("kin") == "strangers" and not record.people:
+        if report.get("relation") == "unrelated" and not record.people:
             row["identities"] = [
                 name if name.startswith(SAME_FILE) else f"{record.method}/{name}" for name in record.identities
             ]
 
 
 def _kept(
-    record: VideoRecord, media: Media, plan: Plan, extraction: Extraction, witness: Witness, report: dict[str, Any]
+    record: VideoRecord, media: Media, plan: Plan, extraction: Extraction, altered: AlteredFaces, report: dict[str, Any]
 ) -> dict[int, Track]:
     """The faces to cut out: of a fake those that were altered first, and then the largest."""
     most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
@@ -247,7 +247,7 @@ def _kept(
         others = {number: plan.tracks[number] for number in order[most : most + _OTHERS]}
         report["others"] = rows_of(others)  # a fake of it may have altered one of them
     else:
-        order = witness.order(media)
+        order = altered.order(media)
     return {number: plan.tracks[number] for number in sorted(order[:most])}
 
 

@@ -208,7 +208,7 @@ def _place(one: Any, other: Any, is_mirrored: bool) -> tuple[NDArray[np.float64]
     )
     if matrix is None or not _SCALES[0] < np.hypot(*matrix[:, 0]) < _SCALES[1]:
         return None
-    # several features at one place, which differ in their orientation or size, are one witness
+    # several features at one place, which differ in their orientation or size, count once
     places = np.round(points[1][inliers.ravel() > 0] / _TOLERANCE)
     features = len(np.unique(places, axis=0))
     return (matrix.astype(np.float64), features) if features >= _FEATURES[0] else None

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.data.aligning import Original, Recent
+from resgat_pl.data.altered_faces import Picture
 from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
@@ -23,7 +24,6 @@ from resgat_pl.data.manifest import SCHEMA, completed, rows_to_table, write_tabl
 from resgat_pl.data.mapped import PATHS
 from resgat_pl.data.rooted import check_inside
 from resgat_pl.data.validity import checked_rows
-from resgat_pl.data.witness import Picture
 from resgat_pl.errors import ManifestError
 from resgat_pl.types import VideoRecord
 

@@ -172,9 +172,7 @@ class Manifest:
     def untouched(self) -> NDArray[np.bool_]:
         """``(rows,)``, crops of fakes whose face is known not to have been altered: they are no examples of a fake."""
         genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False)
-        untouched = np.asarray(genuine.to_numpy(zero_copy_only=False), bool)
-        untouched &= self.column("label") == FAKE
-        return untouched
+        return np.asarray(genuine.to_numpy(zero_copy_only=False), bool) & (self.column("label") == FAKE)
 
     def is_untouched(self, row: int) -> bool:
         """A row's element of ``untouched``, without all of a mapped manifest's in memory."""

@@ -26,12 +26,12 @@ _LEAST: Final = 12
 """Other cells that it takes to say anything."""
 _PAIR: Final = 0.75
 """Share of the cells outside the faces that show the same from which two pictures are a pair …"""
-_STRANGERS: Final = 0.4
+_UNRELATED: Final = 0.4
 """… and up to which they have nothing to do with each other."""
 _FACE: Final = 0.3
 """Contrast inside a face's box, compared with the original's, from which there can be a face."""
 
-Kinship = Literal["pair", "doubt", "strangers"]
+Relation = Literal["pair", "doubt", "unrelated"]
 
 
 class Agreement(NamedTuple):
@@ -46,18 +46,18 @@ class Agreement(NamedTuple):
     faces: bool
 
     @property
-    def kinship(self) -> Kinship:
+    def relation(self) -> Relation:
         """What that means for two pictures that nothing but their name makes a pair."""
         if not self.faces:
-            return "doubt" if self.share >= _PAIR else "strangers"
+            return "doubt" if self.share >= _PAIR else "unrelated"
         if np.isnan(self.share):
             return "doubt"
-        return "pair" if self.share >= _PAIR else "strangers" if self.share <= _STRANGERS else "doubt"
+        return "pair" if self.share >= _PAIR else "unrelated" if self.share <= _UNRELATED else "doubt"
 
     @property
     def refuted(self) -> bool:
         """Whether two pictures cannot be a pair, whatever a data set says."""
-        return not self.faces or self.share <= _STRANGERS  # not where the share is NaN
+        return not self.faces or self.share <= _UNRELATED  # not where the share is NaN
 
     def __str__(self) -> str:
         if not self.faces:

@@ -52,23 +52,23 @@ class NameCounts(NamedTuple):
     Attributes:
         pair: The pixels around the faces agree: it is taken for the original.
         doubt: They agree in part, or cannot be compared: cut by its own faces, but kept in the same split.
-        strangers: They show something else: cut by its own faces, an identity of its own.
+        unrelated: They show something else: cut by its own faces, an identity of its own.
     """
 
     pair: int = 0
     doubt: int = 0
-    strangers: int = 0
+    unrelated: int = 0
 
     @classmethod
     def of(cls, reports: Iterable[Mapping[str, Any]]) -> NameCounts:
         """Count them in the reports of videos."""
-        kin = [report.get("kin") for report in reports]
-        return cls(*(kin.count(name) for name in cls._fields))
+        relations = [report.get("relation") for report in reports]
+        return cls(*(relations.count(name) for name in cls._fields))
 
     def __str__(self) -> str:
         return (
             f"{sum(self):,} fakes have the name of a genuine one: {self.pair:,} are paired with it by their pixels, "
-            f"{self.strangers:,} show something else, {self.doubt:,} are in doubt; these are cut by their own faces"
+            f"{self.unrelated:,} show something else, {self.doubt:,} are in doubt; these are cut by their own faces"
         )
 
 

@@ -175,22 +175,22 @@ def test_a_fake_of_another_scene_is_cut_by_its_own_faces(tmp_path: Path, pairing
         assert "not aligned with its original" in outcome.report["note"]
         assert {(row["source_video"], *row["identities"]) for row in outcome.rows} == {("ffpp/original/-/o", "x")}
     else:
-        assert outcome.report["kin"] == "strangers"
+        assert outcome.report["relation"] == "unrelated"
         assert {(row["source_video"], *row["identities"]) for row in outcome.rows} == {(None, "swap/x")}
 
 
 def test_names_hold_where_the_pixels_agree_or_the_user_asks(tmp_path: Path) -> None:
     original = made(record(tmp_path, "o", film(1), REAL))
     pair = cut(record(tmp_path, "pair", altered(film(1), LARGE), pairing="name"), original)
-    assert pair.report["kin"] == "pair"
+    assert pair.report["relation"] == "pair"
     assert {row["source_video"] for row in pair.rows} == {"ffpp/original/-/o"}
     assert known(pair) == {0: {True}, 1: {False}}
     asked = cut(record(tmp_path, "asked", film(7, faces=(SMALL,)), pairing="asked"), original)
     assert {row["track"]: row["box"] for row in asked.rows} == {row["track"]: row["box"] for row in original.rows}
-    assert "kin" not in asked.report
+    assert "relation" not in asked.report
     assert "paired by its name as asked, although" in asked.report["note"]
     larger = np.stack([cv2.resize(frame, (312, 192)) for frame in altered(film(1), LARGE)])
     other = cut(record(tmp_path, "larger", larger, pairing="name"), original)
-    assert other.report["kin"] == "pair"  # made from it, but it cannot be cut like it
+    assert other.report["relation"] == "pair"  # made from it, but it cannot be cut like it
     assert "it has frames of [208, 128] px" in other.report["note"]
     assert not any(row["altered"] for row in other.rows)

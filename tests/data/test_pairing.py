@@ -38,18 +38,18 @@ def seen(fake: Image, original: Image, *boxes: NDArray[np.int32]) -> Agreement:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_swapped_face_in_the_same_picture_is_a_pair(seed: int, quality: int) -> None:
     found = seen(coded(swapped(scene(seed)), quality), scene(seed))
-    assert found.kinship == "pair"
+    assert found.relation == "pair"
     assert not found.refuted
     wide = np.hstack([scene(seed), scene(seed)])
-    assert seen(swapped(wide), wide).kinship == "pair"
+    assert seen(swapped(wide), wide).relation == "pair"
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_two_pictures_of_one_name_are_strangers(seed: int) -> None:
     found = seen(scene(seed), scene(seed + 100))
-    assert found.kinship == "strangers"
+    assert found.relation == "unrelated"
     assert found.refuted
-    assert seen(scene(seed, (400, 300)), scene(seed + 100)).kinship == "strangers"  # of another size, too
+    assert seen(scene(seed, (400, 300)), scene(seed + 100)).relation == "unrelated"  # of another size, too
 
 
 def test_a_face_on_a_plain_wall_elsewhere_is_no_pair() -> None:
@@ -60,24 +60,24 @@ def test_a_face_on_a_plain_wall_elsewhere_is_no_pair() -> None:
     fake[140:210, 220:290] = scene(2)[140:210, 220:290]
     found = seen(fake, real, np.array([15, 35, 95, 115], np.int32))
     assert not found.faces
-    assert found.kinship == "strangers"
+    assert found.relation == "unrelated"
     assert "no face where the original has one" in str(found)
-    assert seen(wall, np.full_like(wall, 60), np.array([0, 0, 9, 9])).kinship == "strangers"
+    assert seen(wall, np.full_like(wall, 60), np.array([0, 0, 9, 9])).relation == "unrelated"
 
 
 def test_a_picture_scaled_or_turned_is_not_taken_for_the_same() -> None:
     image = scene(3)
-    assert seen(cv2.resize(image, (400, 300)), image).kinship == "pair"  # but not of one size: see ``cutting``
-    assert seen(image[:, ::-1], image).kinship != "pair"
-    assert seen(np.roll(image, 60, axis=1), image).kinship != "pair"
+    assert seen(cv2.resize(image, (400, 300)), image).relation == "pair"  # but not of one size: see ``cutting``
+    assert seen(image[:, ::-1], image).relation != "pair"
+    assert seen(np.roll(image, 60, axis=1), image).relation != "pair"
 
 
 def test_nothing_to_compare_is_doubt() -> None:
     wall = np.full((240, 320, 3), 128, np.uint8)
-    assert seen(wall, wall).kinship == "doubt"
+    assert seen(wall, wall).relation == "doubt"
     nothing = agreement([], 1.3)
-    assert nothing.kinship == "doubt"
+    assert nothing.relation == "doubt"
     assert not nothing.refuted
     partly = scene(5)
     partly[:, 180:] = scene(6)[:, 180:]
-    assert seen(partly, scene(5)).kinship == "doubt"
+    assert seen(partly, scene(5)).relation == "doubt"

@@ -141,10 +141,10 @@ def test_an_extraction_says_what_it_found(ffpp_crops: Path) -> None:
     found = FaceCounts(**document["faces_of_fakes"])
     assert sum(found) == 84
     assert found.altered > 70  # the masks say so
-    assert document["fakes_named_like_a_real_one"] == {"pair": 0, "doubt": 0, "strangers": 0}
+    assert document["fakes_named_like_a_real_one"] == {"pair": 0, "doubt": 0, "unrelated": 0}
     assert "of none of the 3 crops" in str(FaceCounts(0, 0, 3))
     assert "2 untouched" in str(FaceCounts(1, 2, 3))
-    names = NameCounts.of([{"kin": "pair"}, {"kin": "strangers"}, {}, {"kin": "pair"}])
+    names = NameCounts.of([{"relation": "pair"}, {"relation": "unrelated"}, {}, {"relation": "pair"}])
     assert names == (2, 0, 1)
     assert "3 fakes have the name of a genuine one: 2 are paired" in str(names)
 

@@ -32,7 +32,7 @@ _SHAPE: Final = 0.02
 """The aspect ratio of a mask may differ from its video's by so much: both are rounded to even sides."""
 
 
-class Witness:
+class AlteredFaces:
     """Gathers the evidence on one video, and writes it into its rows.
 
     Args:
@@ -56,7 +56,7 @@ class Witness:
         self._covered = Covered(margin)
         self._beside = self._open()
 
-    def see(self, frame: Frame) -> None:
+    def add(self, frame: Frame) -> None:
         """Look at a frame that is cut; in ascending order."""
         self._compare(self._difference, frame)
 
@@ -70,7 +70,7 @@ class Witness:
                 self._compare(difference, frame)
             self._beside = self._open()  # from the start again
         if self.record.mask is not None:
-            with suppress(MediaError):  # told when its crops are cut
+            with suppress(MediaError):  # reported when its crops are cut
                 for number, mask in self._read_masks(self.record.mask, few):
                     covered.add(number, mask, self._boxes(number, mask))
         found = agreed(covered.found(), difference.found())
@@ -110,7 +110,7 @@ class Witness:
         if by_frame:
             add_note(report, f"mask video {path.name} is shorter than the video")
 
-    def testify(self, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
+    def write_labels(self, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
         """Write into each row whether its face was altered; None where that is not known.
 
         A fake has an altered face: where none is found, or none that was cut out, nothing is known of any.
