@@ -77,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, RuntimeError) as error:
         from resgat_pl.data.room import is_refusal, no_shared_memory, not_stored
 
-        if (told := no_shared_memory(error)) is not None:
-            print(f"resgat: error: {told}", file=sys.stderr)
+        if (full := no_shared_memory(error)) is not None:
+            print(f"resgat: error: {full}", file=sys.stderr)
             return StorageError.status
         if not isinstance(error, OSError) or not is_refusal(error):
             raise

@@ -50,24 +50,24 @@ def require() -> None:
         ConfigError: There is none, another, or several; with the command that repairs it.
     """
     found = installed()
-    told = " and ".join(f"{name} {number}" for name, number in found.items())
+    named = " and ".join(f"{name} {number}" for name, number in found.items())
     right = f"{FROM[0]}.{FROM[1]} up to, not including, {BELOW[0]}.{BELOW[1]}"
     # Removing one of several takes files away from the one that stays, so all go.
     remove = f"pip uninstall -y {' '.join(found)} && " if found else ""
     remedy = f"{remove}pip install 'opencv-python-headless>={FROM[0]}.{FROM[1]},<{BELOW[0]}.{BELOW[1]}'"
     if len(found) > 1:
         raise ConfigError(
-            f"Several packages of OpenCV are installed: {told}. They overwrite each other's files in cv2/, so that "
+            f"Several packages of OpenCV are installed: {named}. They overwrite each other's files in cv2/, so that "
             f"what runs is a mixture. Keep one: {remedy}"
         )
     here = _imported()
     if here is None:
-        broken = f" ({told} is listed, but its files in cv2/ are gone)" if found else ""
+        broken = f" ({named} is listed, but its files in cv2/ are gone)" if found else ""
         raise ConfigError(f"OpenCV is not installed{broken}: {remedy}")
     number = here or next(iter(found.values()), "")
     match = _NUMBERS.match(number)
     if match is None or not FROM <= (int(match[1]), int(match[2])) < BELOW:
-        listed = f" ({told})" if told and told.rpartition(" ")[2] != number else ""
+        listed = f" ({named})" if named and named.rpartition(" ")[2] != number else ""
         raise ConfigError(
             f"OpenCV {number or 'of an unknown version'}{listed} is installed, and {right} is needed: with another one "
             f"boxes, crops and scores differ from those that a detector was trained and tested with. {remedy}"

@@ -116,10 +116,10 @@ def rehearse(optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expec
                     trial.step()
                 _advance(schedule)
             except Exception as error:
-                told = " ".join(str(error).split())[:300] or type(error).__name__
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
                 raise ConfigError(
                     f"model.lr_scheduler ({type(schedule).__name__}) fails when it advances for the "
-                    f"{step + 1}. time: {told}"
+                    f"{step + 1}. time: {reason}"
                 ) from error
 
 

@@ -192,7 +192,7 @@ def _warn_of_sweep(run: Any, offline: bool) -> None:
 
     Args:
         run: The W&B run.
-        offline: Whether the logger was told to stay offline.
+        offline: Whether the logger is set to stay offline.
     """
     sweep = os.environ.get("WANDB_SWEEP_ID")
     if not sweep or not (run.offline or run.disabled):

@@ -69,17 +69,19 @@ class Second(EMAWeightAveraging):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (("--trainer.callbacks.update_starting_at_epoch", 0), "EMAWeightAveraging averages at the end of an epoch"),
         (("--checkpoint.save_weights_only", "true"), "save_weights_only is true, and EMAWeightAveraging"),
         (("--trainer.callbacks+", f"{__name__}.Second"), "EMAWeightAveraging and Second both average weights"),
     ],
 )
-def test_what_cannot_be_right_is_refused(more: tuple[object, ...], told: str, ffpp_crops: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_right_is_refused(
+    more: tuple[object, ...], message: str, ffpp_crops: Path, tmp_path: Path
+) -> None:
     done = command("fit", tmp_path, ffpp_crops, *EMA, *more)
     assert done.status == 2
-    assert told in done.errors
+    assert message in done.errors
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

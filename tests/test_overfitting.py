@@ -81,8 +81,8 @@ def test_a_metric_without_a_value_is_named(ffpp_crops: Path, tmp_path: Path) -> 
     done = overfit(tmp_path, ffpp_crops, "--trainer.overfit_batches", 1, "--data.batch_size", 2, "--data.seed", 1)
     assert done.status == 0, done.errors
     undefined = "is undefined (NaN): the crops that were validated are of one class"
-    told = [text for text in done.warned if undefined in text]
+    message = [text for text in done.warned if undefined in text]
     labels = {row for rows in SEEN["val"] for row in rows}
     assert len(labels) == 2
-    assert len(told) == 1
-    assert "val/video_auroc" in told[0]
+    assert len(message) == 1
+    assert "val/video_auroc" in message[0]

@@ -123,7 +123,7 @@ def test_a_metric_that_the_split_leaves_undefined(ffpp_crops: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("monitor", "mode", "more", "told"),
+    ("monitor", "mode", "more", "message"),
     [
         ("val/video_auroc", "min", (), "so the rate would fall while the metric gets better: set --model.lr_sch"),
         ("val/video_aurok", "max", (), "which training does not log. Did you mean val/video_auroc?"),
@@ -131,10 +131,10 @@ def test_a_metric_that_the_split_leaves_undefined(ffpp_crops: Path, tmp_path: Pa
     ],
 )
 def test_what_is_refused_before(
-    monitor: str, mode: str, more: tuple[object, ...], told: str, ffpp_crops: Path, tmp_path: Path
+    monitor: str, mode: str, more: tuple[object, ...], message: str, ffpp_crops: Path, tmp_path: Path
 ) -> None:
     named = ("--model.lr_scheduler.monitor", monitor, "--model.lr_scheduler.mode", mode)
     done = tiny("fit", tmp_path, ffpp_crops, "--model.lr_scheduler", PLATEAU, *named, *more)
     assert done.status == 2
-    assert told in done.errors
+    assert message in done.errors
     assert not list(tmp_path.rglob("*.ckpt"))
