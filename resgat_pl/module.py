@@ -17,13 +17,12 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.errors import ConfigError, WeightsError, values_refused
-from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss, node_cover
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.nn.weights import check_state
-from resgat_pl.types import FaceBatch, Level, ResGATOutput
+from resgat_pl.types import FaceBatch, Level, ResGATOutput, Validation
 from resgat_pl.versions import WRITER
 
 _LARGEST_RATE = 1e30

@@ -20,13 +20,12 @@ from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.errors import SplitError, WeightsError
-from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
 from resgat_pl.nn.resgat import ResGAT, chosen_of
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import check_unseen, stored_provenance
-from resgat_pl.types import Level
+from resgat_pl.types import Level, Validation
 
 
 @dataclass

@@ -20,8 +20,6 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.special import logit as _logit
 
-from resgat_pl.types import Validation as Validation
-
 HOTTEST: Final = 100.0
 """Temperatures beyond 1/100 and 100 are not believed: the data then say nothing about T, or the logits are no use."""
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from resgat_pl.explain.words import Finding
 from resgat_pl.metrics.binary import measure
-from resgat_pl.metrics.calibration import Validation
 from resgat_pl.metrics.detection import DetectionMetrics, video_scores
 from resgat_pl.report.verdict import Kind, calibration_of, compared, judge
-from resgat_pl.types import Level
+from resgat_pl.types import Level, Validation
 
 logit_lists = st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=20), min_size=1, max_size=4)
 THRESHOLDS: dict[Level, float] = {"frame": 0.2, "video": 0.8}
