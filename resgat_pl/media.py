@@ -204,7 +204,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     unjudged = [
         _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
     ]
-    unjudged += max(tiny, key=lambda faces: len(faces), default=[])
+    unjudged += sorted(tiny, key=len)[-1] if tiny else []
     return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
 
 

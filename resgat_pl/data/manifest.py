@@ -171,11 +171,12 @@ class Manifest:
     @cached_property
     def untouched(self) -> NDArray[np.bool_]:
         """``(rows,)``, crops of fakes whose face is known not to have been altered: they are no examples of a fake."""
-        genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False)
-        return np.asarray(genuine.to_numpy(zero_copy_only=False), bool) & (self.column("label") == FAKE)
+        genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False).to_numpy(zero_copy_only=False)
+        known: NDArray[np.bool_] = np.asarray(genuine, bool) & (self.column("label") == FAKE)
+        return known
 
     def is_untouched(self, row: int) -> bool:
-        """A row's element of ``untouched``, without all of a mapped manifest's in memory."""
+        """Whether a row is, without all of a mapped manifest's in memory."""
         return self.label(row) == FAKE and self.arrow("altered")[row].as_py() is False
 
     def rows_of(self, split: Split) -> NDArray[np.int64]:
