@@ -294,7 +294,7 @@ def test_colours_have_the_sign_and_the_fixed_scale(document: Make, visit: Open) 
     assert text(page, "#legend-ticks").split() == ["−1.00", "0.00", "+1.00"]
 
     def of_node(row: int, column: int) -> list[int]:
-        return colour(page, "#face", (column + 0.15) / 7, (row + 0.15) / 7)[:3]
+        return colour(page, "#face", (column - 0.25) / 7, (row - 0.25) / 7)[:3]  # the cell begins at - 0.4
 
     page.locator("#opacity").fill("100")
     grey, fake, real, beyond = of_node(3, 1), of_node(1, 1), of_node(5, 5), of_node(5, 1)
