@@ -95,7 +95,17 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
         said = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."
     else:
         said = f"Trained on {counts}. Of other methods and other recordings nothing follows."
-    return TrainedOn(said + leaks, None if made is None else made not in {"drawn", "portraits"})
+    return TrainedOn(
+        said + leaks + _people(data.get("people_unknown")), None if made is None else made not in {"drawn", "portraits"}
+    )
+
+
+def _people(unknown: object) -> str:
+    """What follows from data sets of which nothing says who is in which video, see ``data.people``."""
+    if not isinstance(unknown, dict) or not unknown:
+        return ""
+    sets = ", ".join(_short(name) for name in unknown)
+    return f" Who is in the videos of {sets} is unknown: it may have been trained on the people of this file."
 
 
 def faces_known(provenance: Mapping[str, Any] | None) -> dict[str, float]:

@@ -39,6 +39,10 @@ def test_the_words() -> None:
     assert "portraits altered by resgat synth only" in words("portraits")
     assert "made by resgat synth is unknown" in words(None)
     assert "Its splits leak (identity)" in words(leaky=["identity"])
+    crowd = trained_on({"data": {"sets": SETS, "people_unknown": {"dfdc": "an identity is a clip"}}}).statement
+    assert crowd.endswith(
+        "Who is in the videos of dfdc is unknown: it may have been trained on the people of this file."
+    )
     known = [
         trained_on({"data": {"sets": SETS, "synthetic": made}}).recordings for made in ("no", "drawn", "portraits")
     ]

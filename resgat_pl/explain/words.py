@@ -264,10 +264,10 @@ def _centred_ranks(values: Tensor) -> Tensor:
 
 def apart(value: float, limit: float) -> tuple[str, str]:
     """Two numbers with two decimal places, or as many more as it takes to see which is greater."""
-    for digits in range(2, 17):
-        texts = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+    for style in (*(f".{digits}f" for digits in range(2, 17)), ".17g"):  # 17 digits are all that a double has
+        texts = f"{value:{style}}", f"{limit:{style}}"
         if texts[0] != texts[1] or value == limit:
-            return texts
+            break
     return texts
 
 

@@ -195,7 +195,7 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
                 np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64),
                 np.array([clip[key] for key in keys], np.int64),
             )
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
+        except (OSError, pa.ArrowInvalid, KeyError, UnicodeDecodeError) as error:  # the last of names of columns
             raise ManifestError(f"{path} does not hold predictions of `resgat test` ({error}). Test again.") from None
     return found
 

@@ -83,7 +83,7 @@ const summary = (() => {
       const texts = [value, limit].map((p) => `${(100 * p).toFixed(digits)}\u00a0%`);
       if (texts[0] !== texts[1]) return texts;
     }
-    return [value, limit].map(percent);
+    return [value, limit].map((p) => `${(100 * p).toPrecision(17)}\u00a0%`);
   }
 
   function place(id, low, high) {

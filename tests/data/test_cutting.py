@@ -156,7 +156,9 @@ def test_a_shorter_fake_gives_as_many_crops(tmp_path: Path) -> None:
 
 def test_faces_have_one_number_in_a_fake_and_its_original(tmp_path: Path) -> None:
     """The fake ends before the larger face comes."""
-    both = np.concatenate([film(1, 12, faces=(SMALL,)), film(1, 36)])
+    both = film(1, 48)
+    x0, y0, x1, y1 = LARGE
+    both[:12, y0:y1, x0:x1] = 128
     original = made(record(tmp_path, "o", both, REAL))
     boxes = {row["track"]: row["box"] for row in original.rows}
     assert boxes[0][0] < boxes[1][0]

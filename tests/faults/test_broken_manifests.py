@@ -54,7 +54,8 @@ def test_broken_manifests_are_told_in_one_error(
     path = tmp_path / "manifest.parquet"
     whole = (ffpp_crops / "manifest.parquet").read_bytes()
     table = pq.read_table(ffpp_crops / "manifest.parquet")
-    damages = {f"without {name}": without(name) for name in SCHEMA.names}
+    # Manifests of earlier versions lack this column, and are read.
+    damages = {f"without {name}": without(name) for name in SCHEMA.names if name != "altered"}
     damages |= {f"{name} of another type": as_text(name) for name in SCHEMA.names}
     damages |= {f"cut at {share}": cut(share) for share in (0.0, 0.1, 0.5, 0.9, 0.999)}
     wrong = {}

@@ -210,7 +210,9 @@ def test_a_checkpoint_that_says_nonsense_is_refused(broken: dict[str, Any]) -> N
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_validation_of_one_class_or_of_a_sanity_check_chooses_nothing(label: float) -> None:
     module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64))
-    trainer: Any = SimpleNamespace(checkpoint_callbacks=[], early_stopping_callbacks=[], sanity_checking=True)
+    trainer: Any = SimpleNamespace(
+        checkpoint_callbacks=[], early_stopping_callbacks=[], lr_scheduler_configs=[], sanity_checking=True
+    )
     module._trainer = trainer
     module.log = lambda *_, **__: None  # type: ignore[method-assign]  # needs a whole Trainer
 

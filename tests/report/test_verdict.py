@@ -63,7 +63,7 @@ def test_verdict_probability_and_threshold_never_contradict_each_other(
     assert decision.chosen == (threshold is not None)
     assert found.verdict == ("fake" if "fake" in {face.verdict for face in found.faces} else "real")
     said = compared(probability, decision.limit, found.verdict, found.interval, decision.chosen, calibrated=True)
-    shown, limit = (float(number) for number in re.findall(r"(?:fake|threshold) (\d\.\d+)", said))
+    shown, limit = (float(number) for number in re.findall(r"(?:fake|threshold) (\d(?:\.\d+)?(?:e-\d+)?)", said))
     if probability != decision.limit:  # beyond float64 two probabilities are one
         assert (shown > limit) == (found.verdict == "fake"), said
     if found.interval is not None:

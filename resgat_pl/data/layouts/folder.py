@@ -108,10 +108,10 @@ class Folder(Layout):
                 if place.label == REAL:
                     originals[video] = record.key
                 records.append(record)
-        return _tie_same_files(records, problems), problems
+        return _tie_same_files(records, problems, names_mean=self.pairs != "none"), problems
 
 
-def _tie_same_files(records: list[VideoRecord], problems: list[str]) -> list[VideoRecord]:
+def _tie_same_files(records: list[VideoRecord], problems: list[str], names_mean: bool) -> list[VideoRecord]:
     """Give files of one name and content in several splits an identity in common."""
     by_name: dict[str, list[VideoRecord]] = defaultdict(list)
     for record in records:
@@ -129,7 +129,7 @@ def _tie_same_files(records: list[VideoRecord], problems: list[str]) -> list[Vid
         problems.append(f"{tally(sorted(same), 'file')} in more than one split, with the same content: these leak")
     if called_both:
         problems.append(f"{tally(sorted(called_both), 'file')} both in real/ and in fake/, with the same content")
-    if others := sorted(shared.keys() - set(same)):
+    if names_mean and (others := sorted(shared.keys() - set(same))):
         problems.append(
             f"{tally(others, 'name')} in more than one split, with other content: taken for other files. If these show "
             "the same people, it leaks"
