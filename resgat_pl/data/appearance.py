@@ -17,6 +17,9 @@ _SIDE: Final = 64
 """Side of the aligned face in px."""
 _CELLS: Final = 8
 _BINS: Final = 8
+_ROW: Final = np.arange(_SIDE) * _CELLS // _SIDE
+_PLACE: Final = (_ROW[:, None] * _CELLS + _ROW[None, :]) * _BINS
+"""Where the bins of the cell that each pixel of a face lies in begin."""
 _COLOURS: Final = 6
 _COLOUR_WEIGHT: Final = 0.02
 """A difference of 10 in a or b of CIELAB counts as much as one of 0.2 between the gradients, whose most is √2."""
@@ -162,13 +165,12 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _gradients(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    strength = np.hypot(across, down) / 8  # Sobel's kernel sums to 8
-    turned = np.arctan2(down, across) / (2 * np.pi) % 1 * _BINS
-    low = np.floor(turned).astype(np.int64)
+    length, angle = cv2.cartToPolar(across, down)
+    strength = np.asarray(length, np.float32) / np.float32(8)  # Sobel's kernel sums to 8
+    turned = np.asarray(angle, np.float32) * np.float32(_BINS / (2 * np.pi))
+    low = turned.astype(np.int64)
     upper = strength * (turned - low)
-    cells = np.arange(_SIDE) * _CELLS // _SIDE
-    place = (cells[:, None] * _CELLS + cells[None, :]) * _BINS
-    where = np.concatenate([(place + low % _BINS).ravel(), (place + (low + 1) % _BINS).ravel()])
+    where = np.concatenate([(_PLACE + low % _BINS).ravel(), (_PLACE + (low + 1) % _BINS).ravel()])
     found = np.bincount(where, np.concatenate([(strength - upper).ravel(), upper.ravel()]), _CELLS * _CELLS * _BINS)
     cube = (found / (_SIDE // _CELLS) ** 2).reshape(_CELLS, _CELLS, _BINS).astype(np.float32)
     # Light differs over a face, so each cell is judged by its neighbourhood.

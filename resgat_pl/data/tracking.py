@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from resgat_pl.data.appearance import Look, Scene, may_be_cut, unlikeness, unlikenesses
 
@@ -191,6 +189,11 @@ def _parts(person: _Person) -> list[_Person]:
         return [person]
     differ = unlikenesses(looks, looks)
     np.fill_diagonal(differ, 0.0)
+    if differ.max() <= _CHANGE:  # then groups cannot differ by more on average
+        return [person]
+    from scipy.cluster.hierarchy import fcluster, linkage  # here: half a second, and few videos need it
+    from scipy.spatial.distance import squareform
+
     group = fcluster(linkage(squareform(differ, checks=False), "average"), _CHANGE, "distance")
     large = [number for number in np.unique(group) if (group == number).sum() >= _LEAST]
     if len(large) < 2:
