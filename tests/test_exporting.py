@@ -107,7 +107,7 @@ def elsewhere(detector: ExportedDetector, faces: np.ndarray) -> list[np.ndarray]
     return list(detector(faces))
 
 
-@pytest.mark.parametrize("name", ["gatv2.onnx", "gatv1.pt2"])
+@pytest.mark.parametrize("name", ["gatv2.onnx", pytest.param("gatv1.pt2", marks=pytest.mark.long)])
 def test_copies_in_this_process_and_in_a_spawned_one_say_the_same(
     files: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

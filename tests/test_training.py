@@ -188,6 +188,7 @@ def test_every_config_runs(config: Path, command: str, ffpp_crops: Path, tmp_pat
     assert main([*arguments, "--trainer.default_root_dir", str(tmp_path), "--trainer.fast_dev_run", "true"]) == 0
 
 
+@pytest.mark.long
 def test_guidance_trains_and_says_how_well(ffpp_crops: Path, tmp_path: Path) -> None:
     """Weight 0 is the paper's training; any other changes the weights and logs its loss."""
     states = []
@@ -215,6 +216,7 @@ def test_guidance_needs_masks(ffpp_crops: Path, tmp_path: Path) -> None:
     assert "has a mask" in done.errors
 
 
+@pytest.mark.long
 def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:
     states = []
     for name in ("a", "b"):
