@@ -84,6 +84,7 @@ class FoundFaces:
         tracks: One person over time each, the largest first; empty where there is none.
         notes: What was unusual.
         unjudged: Everybody else who was seen, the largest first.
+        step: Seconds between two searched frames, the most; None where unknown.
     """
 
     size: tuple[int, int]
@@ -92,6 +93,7 @@ class FoundFaces:
     tracks: list[list[Shot]]
     notes: list[str]
     unjudged: list[Unjudged] = field(default_factory=list)
+    step: float | None = None
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
@@ -205,7 +207,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
         _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
     ]
     unjudged += sorted(tiny, key=len)[-1] if tiny else []
-    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
+    step = float(np.diff(clock).max()) if len(clock) > 1 and np.isfinite(clock).all() else None
+    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged, step)
 
 
 class FaceFinder:
