@@ -105,10 +105,11 @@ def _overlooked(found: FoundFaces) -> list[str]:
         )
     glimpses = [face for face in found.unjudged if face.why == "glimpse"]
     if glimpses:
+        closer = " Give more --frames to look closer." if found.sampled < found.total else " Every frame was searched."
         what = "A face was" if len(glimpses) == 1 else f"{len(glimpses)} faces were"
         notes.append(
             f"{what} found in a single frame of {found.sampled} and not judged, since it may be a false alarm: "
-            f"{_described(glimpses, 1)}. Give more --frames to look closer."
+            f"{_described(glimpses, 1)}.{closer}"
         )
     tiny = [face for face in found.unjudged if face.why == "tiny"]
     if tiny:

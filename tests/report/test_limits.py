@@ -89,6 +89,10 @@ def test_who_is_not_judged_is_named() -> None:
     glimpse = said(track(), unjudged=(Unjudged(1, 3.2, 3.2, 40, "glimpse"),))
     assert "A face was found in a single frame of 20 and not judged" in glimpse
     assert "one of 40 px at 3.2 s" in glimpse
+    assert "Give more --frames" in glimpse
+    all_seen = said(track(200), unjudged=(Unjudged(1, 3.2, 3.2, 40, "glimpse"),), sampled=200)
+    assert "Every frame was searched" in all_seen
+    assert "--frames" not in all_seen
     many = said(track(), unjudged=(Unjudged(1, None, None, 40, "glimpse"),) * 7)
     assert "7 faces were found in a single frame" in many
     assert "4 more" in many
