@@ -84,6 +84,7 @@ class FoundFaces:
         tracks: One person over time each, the largest first; empty where there is none.
         notes: What was unusual.
         unjudged: Everybody else who was seen, the largest first.
+        step: Seconds between two searched frames, the most; None where unknown.
     """
 
     size: tuple[int, int]
@@ -92,6 +93,7 @@ class FoundFaces:
     tracks: list[list[Shot]]
     notes: list[str]
     unjudged: list[Unjudged] = field(default_factory=list)
+    step: float | None = None
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
@@ -171,6 +173,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     tiny: list[list[Unjudged]] = []
     keener = detector.keener()
     size = (0, 0)
+    sizes: dict[tuple[int, int], int] = {}
     media = Media([medium.path], "video" if medium.kind == "video" else "frames")
     try:
         chosen = extraction.sample(media)
@@ -180,6 +183,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             frames = (frame._replace(number=0) for frame in frames)  # a name such as 0007.png numbers nothing here
         for frame in frames:
             size = (frame.image.shape[1], frame.image.shape[0])
+            sizes.setdefault(size, frame.number)
             time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
             faces = [f for f in detector.detect(frame.image) if touches(_box(f, extraction), size)]
             if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
@@ -193,6 +197,9 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     except DECODER_ERRORS as error:
         raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
     notes = media.notes
+    if len(sizes) > 1:
+        changes = ", ".join(f"{width}×{height} from frame {number}" for (width, height), number in sizes.items())
+        notes.append(f"The frame size changes ({changes}); boxes are in px of their own frame.")
     clock = [float("nan") if time is None else time for _, time in times]
     everybody = follow_faces(detected, clock, scenes)
     lasting = [track for track in everybody if is_lasting(track)]
@@ -205,7 +212,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
         _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
     ]
     unjudged += sorted(tiny, key=len)[-1] if tiny else []
-    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged)
+    step = float(np.diff(clock).max()) if len(clock) > 1 and np.isfinite(clock).all() else None
+    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged, step)
 
 
 class FaceFinder:

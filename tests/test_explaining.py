@@ -250,7 +250,7 @@ def test_a_turned_video_and_one_with_alpha_show_the_same_face(done: Run) -> None
 def test_a_file_without_a_face_says_so(done: Run) -> None:
     report = done.report("empty wall.jpg")
     assert (report["verdict"], report["probability"], report["tracks"]) == ("no face", None, [])
-    assert any("No face was found in 1 frames of 120×80 px" in note for note in report["notes"])
+    assert any("No face was found in 1 frame of 120×80 px" in note for note in report["notes"])
 
 
 def test_scores_are_those_of_the_training_crops(checkpoint: Path, ffpp_root: Path, ffpp_crops: Path) -> None:

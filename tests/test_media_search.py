@@ -12,7 +12,7 @@ from PIL import Image
 
 from resgat_pl.data.layouts import Folder
 from resgat_pl.data.layouts.base import is_image, is_video
-from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES, why_not
+from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of, why_not
 from resgat_pl.errors import DatasetNotFoundError
 from resgat_pl.media_search import describe, find_media, search_media
 
@@ -126,3 +126,14 @@ def test_extract_knows_the_same_suffixes_and_counts_the_others(tmp_path: Path) -
 @pytest.mark.parametrize("head", [b"", b"%PDF-1.4", b"#EXTM3U", b"PK\3\4", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x14ftypM4A "])
 def test_a_reason_is_given_for_whatever_is_no_medium(head: bytes) -> None:
     assert why_not(head, "") != "no image and no video"
+
+
+def test_a_piece_of_a_recording_begins_within_a_packet() -> None:
+    packets = b"".join(b"\x47" + np.random.default_rng(n).integers(0, 255, 187, np.uint8).tobytes() for n in range(30))
+    assert [kind_of(packets[start:][:4096]) for start in (0, 1, 100, 187)] == ["video"] * 4
+    assert kind_of(packets[1:1000]) is None  # too short to be sure
+    assert kind_of(b"export const GRID = 0;\n" * 200) is None
+
+
+def test_pictures_that_are_not_read_are_called_pictures() -> None:
+    assert why_not(b"\0\0\1\0", "ico").startswith("a picture of a kind that is not read")

@@ -39,6 +39,12 @@ _SHORTEST: Final = 0.011
 """Browsers show a picture of an animation that claims 10 ms or less for 100 ms."""
 
 
+_FILM: Final = b"ftyp(?:mp4|iso|qt|avc|M4V|hvc)"
+"""Beginning of a video, which phones append to a picture."""
+
+_CLEAR: Final = "Parts of the picture are transparent; the colours stored there were looked at, which viewers hide."
+
+
 class Picture(NamedTuple):
     """A decoded picture.
 
@@ -59,6 +65,7 @@ class _Header(NamedTuple):
     orientation: int = 1
     pictures: int = 1
     colours: str = ""
+    may_be_clear: bool = False
 
 
 def read_image(path: Path, most_pixels: int | None = None) -> NDArray[np.uint8]:
@@ -84,6 +91,10 @@ def open_picture(path: Path, most_pixels: int | None = None) -> Picture:
     notes = []
     if header.pictures > 1:
         notes.append(f"The file holds {header.pictures} pictures; only the first was looked at.")
+    if header.form in {"JPEG", "MPO", "HEIF"} and re.search(_FILM, data[HEAD:]):
+        notes.append("The file also holds a video (a motion photo), which was not looked at.")
+    if header.may_be_clear and _is_clear(data):
+        notes.append(_CLEAR)
     if header.colours:
         notes.append(f"The colours are stored as {header.colours!r} and were read as sRGB, without conversion.")
     image = _decode(data, path, header)
@@ -148,7 +159,9 @@ class Animation:
         self.notes: list[str] = []
         self._data = _read(path, True)
         _check_format(self._data, path)
-        check_size(path, *_header(self._data).size)
+        header = _header(self._data)
+        check_size(path, *header.size)
+        self._orientation = header.orientation
         self._first = 0
         lasting: list[float] = []
         try:
@@ -182,13 +195,17 @@ class Animation:
                 self.notes += found.notes
                 yield 0, found.image
             return
+        if self._orientation != 1:
+            self.notes.append("The pictures are stored turned or mirrored; they were turned upright by their tag.")
         with _opened(self._data) as image:
             for number in sorted(wanted):
                 if number >= len(self.times):
                     return
                 try:
                     image.seek(self._first + number)
-                    shown = np.array(image.convert("RGB"), np.uint8)
+                    shown = _turned(_rgb(image), self._orientation)
+                    if _CLEAR not in self.notes and _may_be_clear(image) and _has_clear(image):
+                        self.notes.append(_CLEAR)
                 except Exception as error:
                     raise MediaError(f"{self.path}: cannot be decoded ({reason_of(error)})") from None
                 yield number, shown
@@ -262,7 +279,8 @@ def _header(data: bytes) -> _Header:
             with _opened(data) as image:
                 form = image.format or ""
                 try:
-                    return _Header(form, image.size, _orientation(image, data), _count(image), _colours(image))
+                    orientation, pictures, colours = _orientation(image, data), _count(image), _colours(image)
+                    return _Header(form, image.size, orientation, pictures, colours, _may_be_clear(image))
                 except Exception:  # tags are beside the picture
                     return _Header(form, image.size)
     except Image.DecompressionBombError as error:
@@ -308,9 +326,34 @@ def _decode(data: bytes, path: Path, header: _Header) -> NDArray[np.uint8]:
         raise known
     try:  # what OpenCV does not know, or not in this variant
         with _opened(data) as image:
-            return np.array(image.convert("RGB"), np.uint8)
+            return _rgb(image)
     except Exception:
         raise known from None
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """As a viewer shows it; Pillow cuts grey levels of 16 bits off at 255."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"), np.uint8)
+
+
+def _may_be_clear(image: Image.Image) -> bool:
+    return image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info
+
+
+def _is_clear(data: bytes) -> bool:
+    """Whether some pixels of a picture are not opaque."""
+    try:
+        with _opened(data) as image:
+            return _has_clear(image)
+    except Exception:  # the decoder has the last word
+        return False
+
+
+def _has_clear(image: Image.Image) -> bool:
+    return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
 
 
 def _by_opencv(data: NDArray[np.uint8], path: object, flags: int) -> NDArray[np.uint8]:

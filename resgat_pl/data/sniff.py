@@ -79,6 +79,10 @@ _OTHERS: Final = {
     b"<svg": "a drawing, which has no pixels",
 }
 
+_OTHER: Final = "tga ico icns cur exr hdr dds pcx xcf jxr wdp eps sgi ras qoi wmf emf"
+_OTHER_PICTURES: Final = frozenset(_OTHER.split())
+"""Suffixes of pictures that are not read."""
+
 
 def kind_of(head: bytes) -> Literal["image", "video"] | None:
     """What the first ``HEAD`` bytes of a file say that it is; None where they say neither.
@@ -114,7 +118,8 @@ def why_not(head: bytes, suffix: str) -> str:
         return "sound only"
     if head[4:8] == b"ftyp":
         return "sound only" if head[8:12] in _SOUND_BRANDS else "a camera's raw picture; develop it to JPEG or TIFF"
-    return next((words for mark, words in _OTHERS.items() if head.startswith(mark)), NO_MEDIA)
+    other = "a picture of a kind that is not read; save it as PNG" if suffix in _OTHER_PICTURES else NO_MEDIA
+    return next((words for mark, words in _OTHERS.items() if head.startswith(mark)), other)
 
 
 def _brands(head: bytes) -> frozenset[bytes]:
@@ -139,8 +144,12 @@ def is_animation(head: bytes) -> bool:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Packets of 188 bytes begin with 0x47; M2TS has a time of 4 bytes before each, broadcasters 16 bytes behind."""
+    """Packets of 188 bytes begin with 0x47; M2TS has a time of 4 bytes before each, broadcasters 16 bytes behind.
+
+    A piece of a recording can begin within a packet; then more of them have to be there.
+    """
     return any(
-        len(head) > start + 4 * size and all(head[start + place * size] == 0x47 for place in range(5))
-        for start, size in ((0, 188), (4, 192), (0, 204))
+        head[start::size].startswith(b"\x47" * (5 if start in {0, 4} else 12))
+        for size in (188, 192, 204)
+        for start in range(size)
     )

@@ -28,7 +28,7 @@ from resgat_pl.nn.lattice import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats
-from resgat_pl.report.limits import is_brief, limits
+from resgat_pl.report.limits import limits, rests_on
 from resgat_pl.report.methods import Explained, about, is_shared, logits, run
 from resgat_pl.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.scoring import Detector
@@ -181,15 +181,14 @@ class Examiner:
     def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
         score = judgement.decision.score
         if score is None:
+            frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
             return [
-                f"No face was found in {found.sampled} frames of {found.size[0]}×{found.size[1]} px, so there is "
+                f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
                 "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
             ]
         notes = []
         fakes = [n for n, face in enumerate(judgement.faces) if face.score > judgement.decision.threshold]
-        if fakes and len(fakes) < len(found.tracks) and all(is_brief(found.tracks[n], found) for n in fakes):
-            which = " and ".join(f"face {n + 1} ({len(found.tracks[n])} of {found.sampled} frames)" for n in fakes)
-            notes.append(f"Fake rests on {which} alone; the faces that are seen for longer are judged real.")
+        notes += rests_on(fakes, found)
         if ((judgement.probability or 0.0) > 0.5) != (judgement.verdict == "fake"):
             limit = apart(judgement.probability or 0.0, judgement.decision.limit)[1]
             notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")

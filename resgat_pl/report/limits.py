@@ -21,6 +21,8 @@ TURN: Final = 0.35
 """See ``faces.turn_of``: a yaw of about 35 degrees; used where those of the training faces are unknown."""
 BITS: Final = {"video": 0.02, "image": 0.3}
 """Bits of the file for each pixel (and frame). FaceForensics++'s c40, which shows, has some 0.02."""
+LONGEST: Final = 0.5
+"""Seconds between searched frames; whoever is seen for less is hardly seen by people either."""
 _BRIEF: Final = 0.25
 """A face in a smaller part of the frames is called brief."""
 _NAMED: Final = 3
@@ -37,7 +39,7 @@ def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str,
         known: Of the detector's training faces, see ``trained_on.faces_of``.
         bytes_: Size of the file; 0 or less if unknown.
     """
-    notes = _overlooked(found)
+    notes = _unseen(medium, found) + _overlooked(found)
     several = len(found.tracks) > 1
     for number, track in enumerate(found.tracks, 1):
         name = f"Face {number}" if several else "The face"
@@ -63,11 +65,33 @@ def is_brief(track: Sequence[Shot], found: FoundFaces) -> bool:
     return len(track) < _BRIEF * found.sampled
 
 
+def rests_on(fakes: Sequence[int], found: FoundFaces) -> list[str]:
+    """What to say if a verdict rests on brief faces alone; ``fakes`` are the positions of the tracks judged fake."""
+    others = [len(track) for place, track in enumerate(found.tracks) if place not in fakes]
+    if not (fakes and others) or not all(is_brief(found.tracks[place], found) for place in fakes):
+        return []
+    parts = [f"face {place + 1} ({len(found.tracks[place])} of {found.sampled} frames)" for place in fakes]
+    which = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    longer = min(others) > max(len(found.tracks[place]) for place in fakes)
+    rest = "the faces that are seen for longer" if longer else "the others"
+    return [f"Fake rests on {which} alone; {rest} are judged real."]
+
+
 def faces_judged(judged: int, seen: int) -> str:
     """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
     return (
         f"{judged} of {seen} faces judged" if judged < seen else f"{judged} {'face' if judged == 1 else 'faces'} judged"
     )
+
+
+def _unseen(medium: Medium, found: FoundFaces) -> list[str]:
+    """What may have happened between the frames that were searched."""
+    if medium.kind == "image" or found.sampled >= found.total or found.step is None or found.step < LONGEST:
+        return []
+    return [
+        f"{found.sampled} of {found.total} frames were searched, up to {found.step:.1f} s apart: who is seen for less "
+        "may have been missed. Give more --frames to look closer."
+    ]
 
 
 def _overlooked(found: FoundFaces) -> list[str]:
@@ -76,15 +100,16 @@ def _overlooked(found: FoundFaces) -> list[str]:
     if smaller:
         judged = len(found.tracks)
         notes.append(
-            f"{judged} of {judged + len(smaller)} faces are judged, the largest (--faces {judged}). Not judged: "
+            f"{judged} of {judged + len(found.unjudged)} faces are judged, the largest (--faces {judged}). Not judged: "
             f"{_described(smaller, found.sampled)}."
         )
     glimpses = [face for face in found.unjudged if face.why == "glimpse"]
     if glimpses:
+        closer = " Give more --frames to look closer." if found.sampled < found.total else " Every frame was searched."
         what = "A face was" if len(glimpses) == 1 else f"{len(glimpses)} faces were"
         notes.append(
             f"{what} found in a single frame of {found.sampled} and not judged, since it may be a false alarm: "
-            f"{_described(glimpses, 1)}. Give more --frames to look closer."
+            f"{_described(glimpses, 1)}.{closer}"
         )
     tiny = [face for face in found.unjudged if face.why == "tiny"]
     if tiny:

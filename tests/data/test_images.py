@@ -126,6 +126,41 @@ def test_what_is_not_shown_is_noted(tmp_path: Path) -> None:
     assert "read as sRGB, without conversion" in note
 
 
+def test_grey_levels_of_16_bits_are_not_cut_off(tmp_path: Path) -> None:
+    if not features.check("jpg_2000"):
+        pytest.skip("this Pillow reads no JPEG 2000")
+    levels = np.linspace(0, 65535, 32 * 48).reshape(32, 48).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.jp2", irreversible=False)
+    image = read_image(tmp_path / "a.jp2")
+    assert np.abs(image.astype(int) - (levels[..., None] >> 8)).max() <= 1
+
+
+def test_a_video_behind_a_picture_is_noted(tmp_path: Path) -> None:
+    picture(size=(300, 400)).save(tmp_path / "a.jpg", quality=100)
+    plain = (tmp_path / "a.jpg").read_bytes()
+    plain += bytes(max(0, 5000 - len(plain)))
+    film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)
+    (tmp_path / "b.jpg").write_bytes(plain + film)
+    (note,) = open_picture(tmp_path / "b.jpg").notes
+    assert "also holds a video (a motion photo)" in note
+    (tmp_path / "c.jpg").write_bytes(plain)
+    assert open_picture(tmp_path / "c.jpg").notes == []
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_colours_under_transparent_pixels_are_noted(mode: str, tmp_path: Path) -> None:
+    opaque = picture().convert(mode)
+    opaque.save(tmp_path / "a.png")
+    assert open_picture(tmp_path / "a.png").notes == []
+    if mode == "P":
+        opaque.save(tmp_path / "b.png", transparency=opaque.getpixel((3, 3)))
+    else:
+        opaque.putpixel((3, 3), (0,) * len(mode))
+        opaque.save(tmp_path / "b.png")
+    (note,) = open_picture(tmp_path / "b.png").notes
+    assert "transparent" in note
+
+
 def animated(path: Path, durations: list[int], form: str) -> Path:
     frames = [Image.fromarray(barcode(number)) for number in range(len(durations))]
     options = {"lossless": True} if form == "WEBP" else {}
@@ -146,6 +181,18 @@ def test_an_animation_is_a_video_of_its_pictures(form: str, tmp_path: Path) -> N
     if form != "GIF":
         assert kind_of(path.read_bytes()[:4096]) == "video"
     assert "only the first" in open_picture(path).notes[0]
+
+
+@pytest.mark.parametrize("form", ["WEBP", "PNG"])
+def test_animations_are_turned_by_their_tag(form: str, tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.rot90(barcode(number))) for number in range(4)]
+    exif = Image.Exif()
+    exif[0x112] = 6
+    options = {"lossless": True} if form == "WEBP" else {}
+    frames[0].save(tmp_path / "a", form, save_all=True, append_images=frames[1:], duration=80, exif=exif, **options)
+    media = Media([tmp_path / "a"], "video")
+    assert [number_of(frame.image) for frame in media.read(media.sample(4))] == [0, 1, 2, 3]
+    assert "turned upright by their tag" in media.notes[-1]
 
 
 def test_durations_are_those_of_a_browser(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.media import FoundFaces, Medium, Shot, Unjudged
-from resgat_pl.report.limits import faces_judged, limits
+from resgat_pl.report.limits import faces_judged, limits, rests_on
 
 FRONT = np.array([[0.34, 0.4], [0.66, 0.4], [0.5, 0.58], [0.38, 0.74], [0.62, 0.74]], np.float32)
 MANY = 10**9  # bytes
@@ -89,12 +89,18 @@ def test_who_is_not_judged_is_named() -> None:
     glimpse = said(track(), unjudged=(Unjudged(1, 3.2, 3.2, 40, "glimpse"),))
     assert "A face was found in a single frame of 20 and not judged" in glimpse
     assert "one of 40 px at 3.2 s" in glimpse
+    assert "Give more --frames" in glimpse
+    all_seen = said(track(200), unjudged=(Unjudged(1, 3.2, 3.2, 40, "glimpse"),), sampled=200)
+    assert "Every frame was searched" in all_seen
+    assert "--frames" not in all_seen
     many = said(track(), unjudged=(Unjudged(1, None, None, 40, "glimpse"),) * 7)
     assert "7 faces were found in a single frame" in many
     assert "4 more" in many
     tiny = said(track(), unjudged=(Unjudged(1, 2.0, 2.0, 22, "tiny"), Unjudged(1, 2.0, 2.0, 18, "tiny")))
     assert "2 faces are too small" in tiny
     assert "one of 22 px at 2.0 s, one of 18 px at 2.0 s" in tiny
+    both = (Unjudged(3, 7.2, 8.0, 38, "larger"), Unjudged(1, 2.0, 2.0, 18, "tiny"))
+    assert "2 of 4 faces are judged" in said(track(), track(), unjudged=both)  # as faces_found counts
     image = said(track(1), unjudged=(Unjudged(1, None, None, 40, "larger"),), kind="image", sampled=1)
     assert "Not judged: one of 40 px." in image
 
@@ -102,6 +108,29 @@ def test_who_is_not_judged_is_named() -> None:
 def test_a_brief_face_is_named() -> None:
     assert "Face 2 was found in 3 of 20 frames from 0.0 to 0.2 s" in said(track(), track(3))
     assert "found in 5" not in said(track(5))  # a quarter is no longer brief
+
+
+def test_a_verdict_that_rests_on_brief_faces_says_what_the_others_are() -> None:
+    def of(fakes: list[int], *frames: int) -> str:
+        return " ".join(rests_on(fakes, FoundFaces((640, 360), 200, 32, [track(n) for n in frames], [])))
+
+    assert (
+        of([1], 29, 3)
+        == "Fake rests on face 2 (3 of 32 frames) alone; the faces that are seen for longer are judged real."
+    )
+    assert of([0, 2, 3], 6, 5, 6, 5).startswith(
+        "Fake rests on face 1 (6 of 32 frames), face 3 (6 of 32 frames) and face 4 (5 of 32 frames) alone; the others"
+    )
+    assert of([0], 29, 3) == of([0, 1], 3, 3) == of([], 3, 3) == ""
+
+
+def test_frames_far_apart_are_named() -> None:
+    def of(total: int, step: float | None) -> str:
+        found = FoundFaces((640, 360), total, 20, [track()], [], step=step)
+        return " ".join(limits(Medium(Path("a"), "a", "video"), found, 1.3, {}, MANY))
+
+    assert "20 of 9000 frames were searched, up to 18.0 s apart" in of(9000, 18.0)
+    assert [of(20, 2.0), of(200, 0.2), of(200, None)] == [""] * 3
 
 
 def test_strong_compression_is_named() -> None:

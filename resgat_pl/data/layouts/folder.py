@@ -172,11 +172,16 @@ def _listed(method: str, folder: Path, names: Entries, problems: list[str]) -> I
     for name in names.files:
         if is_video(name) or is_image(name):
             yield _Clip(method, split_name(name)[0], "video" if is_video(name) else "frames", (folder / name,))
-    empty = []
+    empty, deeper = [], []
     for name in names.folders:
         if images := images_in(folder / name):
             yield _Clip(method, name, "frames", images)
+        elif any(map(is_video, entries(folder / name).files)):
+            deeper.append(name)
         else:
             empty.append(name)
+    if deeper:
+        where = f"{folder.parent.name}/{folder.name}"
+        problems.append(f"{where}: {tally(deeper, 'folder')} skipped with the videos in it: move these up")
     if empty:
         problems.append(f"{folder.parent.name}/{folder.name}: {tally(empty, 'folder')} skipped, without an image")

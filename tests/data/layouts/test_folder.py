@@ -183,6 +183,12 @@ def test_odd_things_are_problem_lines(tmp_path: Path) -> None:
     )
 
 
+def test_videos_in_folders_below_real_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.mp4", "real/more/b.mkv", "fake/c.mp4")
+    expected = f"{tmp_path.name}/real: 1 folder (more) skipped with the videos in it: move these up"
+    assert expected in Folder().index(tmp_path).problems
+
+
 def test_both_empty(tmp_path: Path) -> None:
     (tmp_path / "fake").mkdir()
     (tmp_path / "real").mkdir()
