@@ -95,6 +95,12 @@ def check(
     if report.undeclared:
         kinds = ", ".join(dict.fromkeys(leak.kind for leak in report.undeclared))
         remedy = "Choose another protocol with --split, such as StrictSplit or IdentitySplit."
+        if all(leak.kind == "duplicate" for leak in report.undeclared):
+            remedy = (
+                "Their names do not say so, so that no protocol keeps these pictures apart: remove one of each pair, "
+                "or put what belongs together into one split (train/, val/ and test/ with real/ and fake/ in each), "
+                "and extract again."
+            )
         if report.prescribed:
             remedy = (
                 "The data set's own folders or lists do: keep each file in one of them, or divide it again with "
