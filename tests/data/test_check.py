@@ -144,6 +144,7 @@ def test_pictures_that_look_the_same_are_a_leak(run: Run, crops: Path, tmp_path:
     assert f"{keys[one]} ~ {keys[other]}" in leak["names"]
     assert all(name.endswith(f"~ {keys[other]}") for name in leak["names"])
     assert "the splits leak (duplicate)" in error
+    assert "no protocol keeps these pictures apart" in error
     printed, _ = run(crops, "--duplicates", "false")
     assert "duplicate" not in printed
 
