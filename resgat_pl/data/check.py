@@ -145,6 +145,7 @@ def _check_manifest(
     report.unreadable |= {
         str(path): found for path, found in zip(paths, pictures, strict=True) if isinstance(found, str)
     }
+    report.compared = duplicates
     if duplicates:
         by_row = dict(zip(rows.tolist(), pictures, strict=True))
         keys = {row: videos[manifest.video_codes[row]].key for row in shown.tolist()}
@@ -177,6 +178,7 @@ def _check_root(
     report.files = len(pictures)
     named = list(zip(index.records, sides.tolist(), pictures, strict=True))
     report.unreadable = {video.key: found for video, _, found in named if isinstance(found, str)}
+    report.compared = duplicates
     if duplicates:
         report.leaks += _duplicates([(video.key, side, found) for video, side, found in named])
     return report
