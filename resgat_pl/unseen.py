@@ -149,8 +149,8 @@ def check_unseen(
         )
         raise LeakageError(
             f"{checkpoint} cannot be tested on {manifest.folder}: {'; '.join(refused)}.{hint} Test under the split "
-            "it was trained under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: results "
-            "are then stamped as leaky."
+            "it was trained under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: "
+            "results are then stamped as leaky."
         )
     if (not same_splits or stored.get("incomplete")) and any(name not in stored for name in REMEMBERED):
         rank_zero_warn(
