@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,9 @@ def test_a_fake_of_another_scene_is_cut_by_its_own_faces(tmp_path: Path, pairing
 
 def test_a_fake_that_is_its_original_is_noted(tmp_path: Path) -> None:
     original = made(record(tmp_path, "o", film(1), REAL))
-    outcome = cut(record(tmp_path, "x", film(1)), original)
+    fake = record(tmp_path, "x", film(1))
+    shutil.copy(tmp_path / "o.mp4", fake.files[0])  # encoding in threads need not give the same bytes twice
+    outcome = cut(fake, original)
     assert "is the same as its original in every pixel" in outcome.report["note"]
     assert known(outcome) == {0: {None}, 1: {None}}
     assert "note" not in cut(record(tmp_path, "y", altered(film(1), LARGE)), original).report
