@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from resgat_pl.data.groups import links
+from resgat_pl.data.layouts import CropLists, Folder
 from resgat_pl.data.leakage import KIND_OF_LINK, declared
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.people import PEOPLE_UNKNOWN, statements, unknown_in
@@ -33,6 +34,8 @@ VALIDATION: Final = "validation"
 REMEMBERED: Final = ("train_videos", "train_links", "val_videos", "val_links")
 """Keys of the hashes in a checkpoint's provenance; older checkpoints have the first one only."""
 
+_BY_NAME: Final = (Folder.name, CropLists.name)
+"""Data sets that are the user's own: two of them may count their files from 0."""
 _SEEN: Final = {
     "video": "test videos were in its training split",
     "original": "test videos share an original with its training split",
@@ -138,10 +141,16 @@ def check_unseen(
             rank_zero_warn(f"{checkpoint}: {said}. Results are stamped as leaky.")
         leaky.add(stamp)
     if refused:
+        own = any(video.dataset in _BY_NAME for video in videos_of(manifest, "test"))
+        hint = (
+            " Own files are known by their names only: if these are others of the same names, rename them."
+            if own
+            else ""
+        )
         raise LeakageError(
-            f"{checkpoint} cannot be tested on {manifest.folder}: {'; '.join(refused)}. Test under the split it was "
-            "trained under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: results "
-            "are then stamped as leaky."
+            f"{checkpoint} cannot be tested on {manifest.folder}: {'; '.join(refused)}.{hint} Test under the split "
+            "it was trained under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: "
+            "results are then stamped as leaky."
         )
     if (not same_splits or stored.get("incomplete")) and any(name not in stored for name in REMEMBERED):
         rank_zero_warn(

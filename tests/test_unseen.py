@@ -92,6 +92,14 @@ def test_unseen_people_are_fine(tmp_path: Path) -> None:
     assert check_unseen("a.ckpt", stored, elsewhere) == [], "names of another data set are other people"
 
 
+@pytest.mark.parametrize("dataset", ["folder", "ffpp"])
+def test_own_files_are_known_by_their_names_only(tmp_path: Path, dataset: str) -> None:
+    stored = stored_of(manifest(tmp_path, ("train", "000", dataset)))
+    with pytest.raises(LeakageError) as raised:
+        check_unseen("a.ckpt", stored, manifest(tmp_path, ("test", "000", dataset)))
+    assert ("known by their names only" in str(raised.value)) == (dataset == "folder")
+
+
 def test_one_clip_twice_is_no_leak_between_two_of_a_source(tmp_path: Path) -> None:
     stored = stored_of(manifest(tmp_path, *TRAINED))
     with pytest.warns(UserWarning):

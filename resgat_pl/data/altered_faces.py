@@ -125,6 +125,8 @@ class AlteredFaces:
             add_note(report, "its mask lies on a face that is as in the original, so it is not known which was altered")
         elif mask.crops and not any(mask.faces.values()):
             add_note(report, "its mask covers no face")
+        if difference.strength and not max(difference.strength.values()):
+            add_note(report, "is the same as its original in every pixel of its faces, and counts as fake nevertheless")
         altered = [found.crops.get((row["track"], row["frame_index"]), found.faces.get(row["track"])) for row in rows]
         for row, answer in zip(rows, altered, strict=True):
             row["altered"] = answer if any(altered) else None

@@ -95,6 +95,12 @@ def check(
     if report.undeclared:
         kinds = ", ".join(dict.fromkeys(leak.kind for leak in report.undeclared))
         remedy = "Choose another protocol with --split, such as StrictSplit or IdentitySplit."
+        if all(leak.kind == "duplicate" for leak in report.undeclared):
+            remedy = (
+                "Their names do not say so, so that no protocol keeps these pictures apart: remove one of each pair, "
+                "or put what belongs together into one split (train/, val/ and test/ with real/ and fake/ in each), "
+                "and extract again."
+            )
         if report.prescribed:
             remedy = (
                 "The data set's own folders or lists do: keep each file in one of them, or divide it again with "
@@ -139,6 +145,7 @@ def _check_manifest(
     report.unreadable |= {
         str(path): found for path, found in zip(paths, pictures, strict=True) if isinstance(found, str)
     }
+    report.compared = duplicates
     if duplicates:
         by_row = dict(zip(rows.tolist(), pictures, strict=True))
         keys = {row: videos[manifest.video_codes[row]].key for row in shown.tolist()}
@@ -171,6 +178,7 @@ def _check_root(
     report.files = len(pictures)
     named = list(zip(index.records, sides.tolist(), pictures, strict=True))
     report.unreadable = {video.key: found for video, _, found in named if isinstance(found, str)}
+    report.compared = duplicates
     if duplicates:
         report.leaks += _duplicates([(video.key, side, found) for video, side, found in named])
     return report

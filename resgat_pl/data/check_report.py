@@ -32,6 +32,7 @@ class Report:
         people: Data sets of which it is unknown who is in which video, and why; no leak can be ruled out there.
         problems: Contradictions in the data set's own files.
         faces: Of a manifest, what is known of the faces of fakes.
+        compared: Whether pictures were compared, so that copies under other names are known.
     """
 
     target: str
@@ -47,6 +48,7 @@ class Report:
     people: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     faces: FaceCounts | None = None
+    compared: bool = True
 
     @property
     def undeclared(self) -> list[Leak]:
@@ -66,6 +68,7 @@ class Report:
             "unreadable": self.unreadable,
             "leaks": [{**leak._asdict(), "declared": leak.kind in self.declared} for leak in self.leaks],
             "prescribed_leaks": [leak._asdict() for leak in self.prescribed],
+            "pictures_compared": self.compared,
             "unassigned": self.unassigned,
             "people_unknown": self.people,
             "problems": self.problems,
@@ -104,6 +107,8 @@ class Report:
         elif not self.prescribed:
             unknown = "nothing is known to stand in two splits, but people are unknown:"
             lines.append(unknown if self.people else "no leak between the splits")
+        if not self.compared:
+            lines.insert(0, "pictures were not compared, so copies under other names are not known:")
         declared = " (declared by the protocol)"
         lines += [f"  {leak}{declared if leak.kind in self.declared else ''}" for leak in self.leaks]
         if self.prescribed:

@@ -224,15 +224,17 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
 
 
 def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
-    """Take back what only the name had suggested: an original, and a person."""
+    """Take back what only the name had suggested: an original, and a person.
+
+    Fakes of one name by several methods may still be made from one clip that is not there: they stay together.
+    """
     if record.pairing != "name" or report.get("relation", "doubt") == "pair":
         return
     for row in rows:
         row["source_video"] = None
         if report.get("relation") == "unrelated" and not record.people:
-            row["identities"] = [
-                name if name.startswith(SAME_FILE) else f"{record.method}/{name}" for name in record.identities
-            ]
+            files = [name for name in record.identities if name.startswith(SAME_FILE)]
+            row["identities"] = [f"fake/{record.video}", *files]
 
 
 def _kept(

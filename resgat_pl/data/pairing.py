@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.data.duplicates import match
+from resgat_pl.data.fingerprints import fingerprint
+
 Picture = NDArray[np.uint8]
 Box = NDArray[np.int32]
 
@@ -40,19 +43,23 @@ class Agreement(NamedTuple):
     Attributes:
         share: Of the cells that are not plain, those that show the same, in [0, 1]; NaN where these are too few.
         faces: Whether there can be a face where the original has one.
+        copy: Whether one is found in the other elsewhere: mirrored, shifted, scaled, or turned.
     """
 
     share: float
     faces: bool
+    copy: bool = False
 
     @property
     def relation(self) -> Relation:
         """What that means for two pictures that nothing but their name makes a pair."""
         if not self.faces:
-            return "doubt" if self.share >= _PAIR else "unrelated"
+            return "doubt" if self.share >= _PAIR or self.copy else "unrelated"
         if np.isnan(self.share):
             return "doubt"
-        return "pair" if self.share >= _PAIR else "unrelated" if self.share <= _UNRELATED else "doubt"
+        if self.share >= _PAIR:
+            return "pair"
+        return "unrelated" if self.share <= _UNRELATED and not self.copy else "doubt"
 
     @property
     def refuted(self) -> bool:
@@ -77,7 +84,9 @@ def agreement(frames: Iterable[tuple[Picture, Picture, Sequence[Box]]], margin: 
     """
     same = counted = 0
     contrasts: dict[int, list[tuple[float, float]]] = {}
+    first: tuple[Picture, ...] = ()
     for fake, original, boxes in frames:
+        first = first or (fake, original)
         small, shown = _small(fake, original), _small(original, original)
         outside = np.ones(shown.shape[:2], bool)
         scale = np.array([shown.shape[1] / original.shape[1], shown.shape[0] / original.shape[0]] * 2)
@@ -95,7 +104,16 @@ def agreement(frames: Iterable[tuple[Picture, Picture, Sequence[Box]]], margin: 
         np.mean([fake for fake, _ in found]) >= _FACE * np.mean([real for _, real in found])
         for found in contrasts.values()
     )
-    return Agreement(same / counted if counted >= _LEAST else float("nan"), faces)
+    found = Agreement(same / counted if counted >= _LEAST else float("nan"), faces)
+    return found._replace(copy=found.relation == "unrelated" and _is_copy(first))
+
+
+def _is_copy(frame: Sequence[Picture]) -> bool:
+    """Whether a fake's frame and the original's show the same at another place: such were made from each other."""
+    if len(frame) < 2:
+        return False
+    one, other = (fingerprint(picture)[0] for picture in frame)
+    return any(match(one, other, is_mirrored) is not None for is_mirrored in (False, True))  # a logo alone is none
 
 
 def _small(image: Picture, like: Picture) -> Picture:

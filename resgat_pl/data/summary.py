@@ -47,7 +47,7 @@ class FaceCounts(NamedTuple):
 
 
 class NameCounts(NamedTuple):
-    """Fakes that have the name of a genuine video and nothing else that says they belong together.
+    """Fakes that have the name of a genuine video, or begin with it, and nothing else that says they belong together.
 
     Attributes:
         pair: The pixels around the faces agree: it is taken for the original.

@@ -144,8 +144,11 @@ def test_pictures_that_look_the_same_are_a_leak(run: Run, crops: Path, tmp_path:
     assert f"{keys[one]} ~ {keys[other]}" in leak["names"]
     assert all(name.endswith(f"~ {keys[other]}") for name in leak["names"])
     assert "the splits leak (duplicate)" in error
-    printed, _ = run(crops, "--duplicates", "false")
+    assert "no protocol keeps these pictures apart" in error
+    printed, _ = run(crops, "--duplicates", "false", "--json", tmp_path / "check.json")
     assert "duplicate" not in printed
+    assert "pictures were not compared" in printed
+    assert not report(tmp_path / "check.json")["pictures_compared"]
 
 
 def test_the_same_video_under_two_names_is_a_leak(run: Run, root: Path) -> None:

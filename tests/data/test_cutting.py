@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,17 @@ def test_a_fake_of_another_scene_is_cut_by_its_own_faces(tmp_path: Path, pairing
         assert {(row["source_video"], *row["identities"]) for row in outcome.rows} == {("ffpp/original/-/o", "x")}
     else:
         assert outcome.report["relation"] == "unrelated"
-        assert {(row["source_video"], *row["identities"]) for row in outcome.rows} == {(None, "swap/x")}
+        assert {(row["source_video"], *row["identities"]) for row in outcome.rows} == {(None, "fake/x")}
+
+
+def test_a_fake_that_is_its_original_is_noted(tmp_path: Path) -> None:
+    original = made(record(tmp_path, "o", film(1), REAL))
+    fake = record(tmp_path, "x", film(1))
+    shutil.copy(tmp_path / "o.mp4", fake.files[0])  # encoding in threads need not give the same bytes twice
+    outcome = cut(fake, original)
+    assert "is the same as its original in every pixel" in outcome.report["note"]
+    assert known(outcome) == {0: {None}, 1: {None}}
+    assert "note" not in cut(record(tmp_path, "y", altered(film(1), LARGE)), original).report
 
 
 def test_names_hold_where_the_pixels_agree_or_the_user_asks(tmp_path: Path) -> None:

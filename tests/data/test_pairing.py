@@ -81,3 +81,26 @@ def test_nothing_to_compare_is_doubt() -> None:
     partly = scene(5)
     partly[:, 180:] = scene(6)[:, 180:]
     assert seen(partly, scene(5)).relation == "doubt"
+
+
+@pytest.mark.parametrize("how", ["mirrored", "shifted", "scaled"])
+def test_what_shows_the_same_at_another_place_is_in_doubt(how: str) -> None:
+    """It was made from it, but cannot be cut like it: it must not come to another split."""
+    rng = np.random.default_rng(3)
+    original = np.full((256, 320, 3), 90, np.uint8)
+    for _ in range(150):
+        corner, size, colour = rng.integers(0, 300, 2), rng.integers(6, 40, 2), rng.integers(0, 256, 3).tolist()
+        cv2.rectangle(original, tuple(corner.tolist()), tuple((corner + size).tolist()), colour, -1)
+    face = np.array([120, 80, 184, 144], np.int32)
+    fake = original.copy()
+    fake[90:130, 130:170] = rng.integers(0, 256, 3)
+    fakes = {
+        "mirrored": fake[:, ::-1],
+        "shifted": np.roll(fake, (40, -50), (0, 1)),
+        "scaled": cv2.resize(fake, None, fx=1.5, fy=1.5)[64:320, 80:400],
+    }
+    found = agreement([(np.ascontiguousarray(fakes[how]), original, [face])], 1.3)
+    assert found.copy
+    assert found.relation == "doubt"
+    strange = np.ascontiguousarray(rng.permutation(fake.reshape(-1, 3)).reshape(fake.shape))
+    assert agreement([(strange, original, [face])], 1.3).relation == "unrelated"

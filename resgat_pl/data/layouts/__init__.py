@@ -53,7 +53,11 @@ def detect_layout(root: str | Path) -> Layout:
     looked_for = "; ".join(f"{layout.name}: {layout.expected}" for layout in LAYOUTS)
     msg = f"No known data set layout in {root}. Looked for {looked_for}. Found {contents(root)}."
     children = _children(root)
-    nearby = next((folder for folder in (*children, root.parent) if _fitting(folder)), None)
+    fit = [folder for folder in children if _fitting(folder)]
+    if len(fit) > 1:
+        names = ", ".join(f"{folder.name}/" for folder in fit[:4])
+        raise DatasetNotFoundError(f"{msg} {len(fit)} folders in it fit, each alone ({names}): give one of them.")
+    nearby = next((folder for folder in (*fit, root.parent) if _fitting(folder)), None)
     nearby = nearby or next((folder for child in children for folder in _children(child) if _fitting(folder)), None)
     if nearby is not None:
         msg += f" Did you mean {nearby}?"

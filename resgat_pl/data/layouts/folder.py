@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -14,7 +15,16 @@ from resgat_pl.errors import ConfigError
 from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord
 
 _LABELS: Final = {"real": REAL, "fake": FAKE}
-_SPLITS: Final[dict[str, Split]] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLITS: Final[dict[str, Split]] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+_BOUNDARY: Final = re.compile(r"[\W_]")
+_SERIES: Final = 20
+"""More fakes of one method are not named after one genuine video: it is a series that is counted up."""
 
 
 class _Class(NamedTuple):
@@ -26,9 +36,10 @@ class _Class(NamedTuple):
 
 
 class _Clip(NamedTuple):
-    """A video, an image, or a folder of images."""
+    """A video, an image, or a folder of images; ``name`` is the stem, or the file's name where others share that."""
 
     method: str
+    name: str
     stem: str
     kind: MediaKind
     files: tuple[Path, ...]
@@ -47,20 +58,23 @@ class Folder(Layout):
     ``real`` holds single images too: then it is a method of single images. Fakes outside a method folder have the
     method ``fake``.
 
-    A fake may have been made from the real one of its name in the same split. With ``pairs`` ``auto`` it counts as its
+    A fake may have been made from the real one of its name in the same split, or of the beginning of its name
+    (``000_003`` or ``000-fake`` of ``000``). With ``pairs`` ``auto`` it counts as its
     original, whose frames and boxes it is cut with, where the pixels agree outside the faces; ``resgat extract`` says
-    how many do. Names that collections merely count up mean nothing: such a fake is cut by its own faces, and is an
-    identity of its own. Apart from that, videos with the same name in the same split share an identity.
+    how many do. Names that collections merely count up mean nothing: such a fake is cut by its own faces, and shares
+    an identity with other fakes of its name only. Apart from that, videos with the same name in the same split share an
+    identity; files that differ in the suffix alone are called by their whole names.
 
-    Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test`` prescribe the split, and the video is then
-    called ``<name>@<split>``, as the same name may stand in several. Whether such files are the same is read from
-    them: those of one content share an identity, so that they count as a leak, and others do not.
+    Folders ``train`` (``training``), ``val`` (``valid``, ``validation``, ``dev``) and ``test`` (``testing``) prescribe
+    the split, and the video is then called ``<name>@<split>``, as the same name may stand in several. Whether such
+    files are the same is read from them: those of one content share an identity, so that they count as a leak, and
+    others do not.
 
     Args:
         people: Whether the names are those of people, so that one name is one person in all splits, and different
             names are different people. Else it is unknown who is in a file.
-        pairs: Whether names pair fakes with originals: ``auto``, where the pixels agree; ``names``, always; ``none``,
-            never, and then, unless names are people, no fake shares an identity with a real one.
+        pairs: Whether names pair fakes with originals: ``auto``, where the pixels agree; ``names``, the same name
+            always; ``none``, never, and then, unless names are people, no fake shares an identity with a real one.
     """
 
     name = "folder"
@@ -82,16 +96,22 @@ class Folder(Layout):
         """See base class."""
         problems: list[str] = []
         records: list[VideoRecord] = []
-        originals: dict[str, str] = {}
+        originals = _Originals()
         classes = _classes(root)
         reals = [place.path for place in classes if place.label == REAL]
         single_images = any(is_image(name) for path in reals for name in entries(path).files)
         for place in sorted(classes, key=lambda place: place.label):  # real first, so that fakes find their original
-            for clip in _clips(place, single_images, problems):
-                video = f"{clip.stem}@{place.split}" if place.split else clip.stem
-                original = originals.get(video) if place.label == FAKE and self.pairs != "none" else None
+            clips = list(_clips(place, single_images, problems))
+            named_after = originals.suggested(place, clips) if place.label == FAKE and self.pairs == "auto" else {}
+            for clip in clips:
+                at = f"@{place.split}" if place.split else ""
+                video = f"{clip.name}{at}"
+                original = originals.get(place, clip) if place.label == FAKE and self.pairs != "none" else None
                 is_apart = place.label == FAKE and self.pairs == "none" and not self.people
-                name = clip.stem if self.people else video
+                after = named_after.get(clip.stem) if original is None else None
+                if after is not None:
+                    original = originals.get(place, clip._replace(stem=after))
+                name = clip.stem if self.people else f"{after or clip.stem}{at}"
                 record = VideoRecord(
                     dataset=self.name,
                     method=clip.method,
@@ -106,9 +126,52 @@ class Folder(Layout):
                     pairing="given" if original is None else "asked" if self.pairs == "names" else "name",
                 )
                 if place.label == REAL:
-                    originals[video] = record.key
+                    originals.add(place, clip, record.key)
                 records.append(record)
+        if beside := _not_taken(root, classes):
+            problems.append(f"{tally(beside, 'folder')} with images or videos not taken: no real/ or fake/ of a split")
         return _tie_same_files(records, problems, names_mean=self.pairs != "none"), problems
+
+
+class _Originals:
+    """Keys of the genuine videos by how fakes may be named after them."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[Split | None, str, str], str] = {}
+
+    def add(self, place: _Class, clip: _Clip, key: str) -> None:
+        for how in (clip.files[0].name, clip.kind, ""):
+            self._keys.setdefault((place.split, clip.stem, how), key)
+
+    def get(self, place: _Class, clip: _Clip) -> str | None:
+        """That of the same name in the same split; of several the one of the same suffix, or else kind."""
+        hows = (clip.files[0].name, clip.kind, "")
+        return next((key for how in hows if (key := self._keys.get((place.split, clip.stem, how)))), None)
+
+    def suggested(self, place: _Class, clips: Sequence[_Clip]) -> dict[str, str]:
+        """By the stem of a fake that of the genuine video it may be named after: ``000_003``, ``x-fake`` of ``x``."""
+        found = {}
+        for stem in {clip.stem for clip in clips}:
+            starts = [stem[: cut.start()] for cut in _BOUNDARY.finditer(stem)]
+            after = next((start for start in reversed(starts) if (place.split, start, "") in self._keys), None)
+            if after is not None:
+                found[stem] = after
+        series = Counter(found.values())
+        return {stem: after for stem, after in found.items() if series[after] <= _SERIES}
+
+
+def _not_taken(root: Path, classes: Sequence[_Class]) -> list[str]:
+    """Folders beside those of the classes that hold media, or folders of media."""
+    taken = {place.path for place in classes} | {place.path.parent for place in classes}
+    places = sorted({root, *(place.path.parent for place in classes)})
+    beside = [folder / name for folder in places for name in entries(folder).folders if folder / name not in taken]
+    return [path.relative_to(root).as_posix() for path in beside if _has_media(path)]
+
+
+def _has_media(folder: Path) -> bool:
+    names = entries(folder)
+    levels = [names, *(entries(folder / name) for name in names.folders[:8])]
+    return any(is_video(name) or is_image(name) for level in levels for name in level.files)
 
 
 def _tie_same_files(records: list[VideoRecord], problems: list[str], names_mean: bool) -> list[VideoRecord]:
@@ -169,13 +232,16 @@ def _is_method(inside: Entries, single_images: bool) -> bool:
 
 
 def _listed(method: str, folder: Path, names: Entries, problems: list[str]) -> Iterator[_Clip]:
-    for name in names.files:
-        if is_video(name) or is_image(name):
-            yield _Clip(method, split_name(name)[0], "video" if is_video(name) else "frames", (folder / name,))
+    media = [name for name in names.files if is_video(name) or is_image(name)]
+    stems = Counter([*(split_name(name)[0] for name in media), *names.folders])
+    for name in media:
+        stem = split_name(name)[0]
+        kind: MediaKind = "video" if is_video(name) else "frames"
+        yield _Clip(method, name if stems[stem] > 1 else stem, stem, kind, (folder / name,))
     empty, deeper = [], []
     for name in names.folders:
         if images := images_in(folder / name):
-            yield _Clip(method, name, "frames", images)
+            yield _Clip(method, name, name, "frames", images)
         elif any(map(is_video, entries(folder / name).files)):
             deeper.append(name)
         else:

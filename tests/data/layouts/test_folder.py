@@ -175,10 +175,12 @@ def test_odd_things_are_problem_lines(tmp_path: Path) -> None:
     touch(tmp_path, "real/a.mp4", "real/a.avi", "real/deep/er/0.png", "real/.hidden/0.png")
     (tmp_path / "fake").mkdir()
     index = Folder().index(tmp_path)
-    assert [r.files[0].name for r in index.records] == ["a.avi"]
+    assert [(r.video, r.files[0].name, r.identities) for r in index.records] == [
+        ("a.avi", "a.avi", ("a",)),
+        ("a.mp4", "a.mp4", ("a",)),
+    ]
     assert index.problems == (
         f"{tmp_path.name}/real: 1 folder (deep) skipped, without an image",
-        "1 video (folder/original/-/a) found more than once under one name: the first one is taken",
         "no fake video found",
     )
 
@@ -187,6 +189,43 @@ def test_videos_in_folders_below_real_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "real/a.mp4", "real/more/b.mkv", "fake/c.mp4")
     expected = f"{tmp_path.name}/real: 1 folder (more) skipped with the videos in it: move these up"
     assert expected in Folder().index(tmp_path).problems
+
+
+def test_files_of_one_stem_are_all_taken_and_paired_by_suffix_or_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "real/1.jpg", "real/1.png", "real/1.mp4", "real/2.png", "real/2.mp4")
+    touch(tmp_path, "fake/1.jpg", "fake/1.png", "fake/swap/1.mp4", "fake/swap/2.avi", "fake/gan/2.jpg")
+    records = Folder().index(tmp_path).records
+    assert len(records) == 10
+    assert {r.key: r.original for r in records if r.label == FAKE} == {
+        "folder/fake/-/1.jpg": "folder/original/-/1.jpg",
+        "folder/fake/-/1.png": "folder/original/-/1.png",
+        "folder/swap/-/1": "folder/original/-/1.mp4",
+        "folder/swap/-/2": "folder/original/-/2.mp4",
+        "folder/gan/-/2": "folder/original/-/2.png",
+    }
+    assert {r.identities for r in records} == {("1",), ("2",)}, "one name stays in one split"
+
+
+def test_a_fake_may_be_named_after_the_beginning_of_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "real/000.mp4", "real/003.mp4", "real/Müller 1 (1).mp4", "real/img.mp4")
+    touch(tmp_path, "fake/swap/000_003.mp4", "fake/Müller 1 (1)-fake.mp4", "fake/0000.mp4", "fake/004_000.mp4")
+    touch(tmp_path, *(f"fake/img_{number}.mp4" for number in range(21)))
+    for pairs in ("auto", "names"):
+        fakes = {r.video: r for r in Folder(pairs=pairs).index(tmp_path).records if r.label == FAKE}
+        suggested = {name: (r.identities, r.pairing) for name, r in fakes.items() if r.original is not None}
+        expected = {"000_003": (("000",), "name"), "Müller 1 (1)-fake": (("Müller 1 (1)",), "name")}
+        assert suggested == (expected if pairs == "auto" else {}), "a series, or a number within, suggests nothing"
+
+
+def test_what_is_beside_real_and_fake_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "Training/real/a.png", "Training/fake/b.png", "Testing/real/c.png", "Testing/synthetic/d/0.png")
+    touch(tmp_path, "dev/fake/e.png", "more/f.png", "csv/list.csv", "masks/readme.txt")
+    index = Folder().index(tmp_path)
+    assert {r.official_split for r in index.records} == {"train", "val", "test"}
+    assert len(index.records) == 4
+    assert [line for line in index.problems if "not taken" in line] == [
+        "2 folders (more, Testing/synthetic) with images or videos not taken: no real/ or fake/ of a split"
+    ]
 
 
 def test_both_empty(tmp_path: Path) -> None:

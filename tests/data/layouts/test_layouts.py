@@ -258,3 +258,9 @@ def test_who_is_in_the_videos_of_each_data_set() -> None:
     assert not known("dfdc_preview", "v")
     assert not any(known(name, "000") for name in ("dfdc", "folder", "crop_lists", "a set of another program"))
     assert is_known(VideoRecord("folder", "original", "", "v", REAL, "video", (), ("v",), people=True))
+
+
+def test_several_sets_side_by_side_are_all_named(tmp_path: Path) -> None:
+    touch(tmp_path, "first/real/a.mp4", "second/real/a.mp4")
+    with pytest.raises(DatasetNotFoundError, match="2 folders in it fit, each alone \\(first/, second/\\)"):
+        detect_layout(tmp_path)
