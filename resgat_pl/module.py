@@ -159,6 +159,17 @@ class ResGATModule(LightningModule):
         """
         check_averaging(self.trainer)
 
+    def on_train_start(self) -> None:
+        """Look whether a schedule that a checkpoint has restored lasts for the rest of the training.
+
+        Raises:
+            ConfigError: It ends earlier.
+        """
+        for config in self.trainer.lr_scheduler_configs if self.trainer.global_step > 0 else ():
+            if self.lr_scheduler is not None:
+                expected = expected_steps(self.lr_interval, self.trainer)
+                rehearse(self.optimizer, self.lr_scheduler, expected, config.scheduler.state_dict())
+
     def on_validation_epoch_start(self) -> None:
         """Let ranks evaluate independently, after a callback has put averaged weights in place: see ``_free_ranks``."""
         self._free_ranks()
