@@ -124,10 +124,10 @@ def rehearse(
             except Exception as error:
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
                 again = "" if state is None else " after the checkpoint, whose schedule goes on and ends earlier"
-                remedy = "" if state is None else " Train no longer than that, or without --ckpt_path."
+                remedy = "" if state is None else ". Train no longer than that, or without --ckpt_path."
                 raise ConfigError(
                     f"model.lr_scheduler ({type(schedule).__name__}) fails when it advances for the "
-                    f"{step + 1}. time{again}: {reason}{remedy}"
+                    f"{step + 1}. time{again}: {reason.removesuffix('.')}{remedy}"
                 ) from error
 
 

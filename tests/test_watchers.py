@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from jsonargparse import Namespace
 
 from resgat_pl.errors import ConfigError
 from resgat_pl.preflight import check_callbacks, keep_what_is_validated
+
+from .tiny import tiny
 
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
@@ -69,3 +72,11 @@ def test_every_kept_checkpoint_is_of_a_validation(every: int, top: int, after: b
     run.checkpoint.save_on_train_epoch_end = True
     keep_what_is_validated("fit", run)
     assert run.checkpoint.save_on_train_epoch_end is not after
+
+
+def test_two_that_a_checkpoint_could_not_tell_apart(ffpp_crops: Path, tmp_path: Path) -> None:
+    again = ("--trainer.callbacks", CHECKPOINT, "--trainer.callbacks.monitor", "val/video_auroc",
+             "--trainer.callbacks.mode", "max")  # fmt: skip
+    done = tiny("fit", tmp_path, ffpp_crops, *again)
+    assert done.status == 2
+    assert "goes by the same metric in the same way as another of its kind" in done.errors
