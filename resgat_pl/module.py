@@ -179,6 +179,8 @@ class ResGATModule(LightningModule):
         Raises:
             ConfigError: It ends earlier.
         """
+        # Asking how many steps there will be makes the loaders before their states are there: they would begin again.
+        self.trainer.fit_loop._load_combined_loader_states()
         for config in self.trainer.lr_scheduler_configs if self.trainer.global_step > 0 else ():
             if self.lr_scheduler is not None:
                 expected = expected_steps(self.lr_interval, self.trainer)
