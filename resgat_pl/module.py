@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,19 @@ _LARGEST_RATE = 1e30
 
 def _adam(params: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(params, lr=3e-4, fused=True)  # the paper's optimiser, in one pass over the parameters
+
+
+class _Maker:
+    """Makes an optimiser or a schedule. Copies of the module share it: the command line's holds the whole run."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+    def __call__(self, *given: Any) -> Any:
+        return self.make(*given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
 
 class ResGATModule(LightningModule):
@@ -85,8 +99,8 @@ class ResGATModule(LightningModule):
         if lr_batch is not None and lr_batch < 1:
             raise ConfigError(f"model.lr_batch is {lr_batch}; it must be at least 1, or null.")
         self.net = net
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
+        self.optimizer = _Maker(optimizer)
+        self.lr_scheduler = None if lr_scheduler is None else _Maker(lr_scheduler)
         self.lr_interval = lr_interval
         self.lr_batch = lr_batch
         self.lr_scaling = lr_scaling
@@ -158,6 +172,19 @@ class ResGATModule(LightningModule):
             ConfigError: See ``averaging.check_averaging``.
         """
         check_averaging(self.trainer)
+
+    def on_train_start(self) -> None:
+        """Look whether a schedule that a checkpoint has restored lasts for the rest of the training.
+
+        Raises:
+            ConfigError: It ends earlier.
+        """
+        # Asking how many steps there will be makes the loaders before their states are there: they would begin again.
+        self.trainer.fit_loop._load_combined_loader_states()
+        for config in self.trainer.lr_scheduler_configs if self.trainer.global_step > 0 else ():
+            if self.lr_scheduler is not None:
+                expected = expected_steps(self.lr_interval, self.trainer)
+                rehearse(self.optimizer, self.lr_scheduler, expected, config.scheduler.state_dict())
 
     def on_validation_epoch_start(self) -> None:
         """Let ranks evaluate independently, after a callback has put averaged weights in place: see ``_free_ranks``."""

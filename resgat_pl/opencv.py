@@ -20,6 +20,11 @@ PACKAGES: Final = (
     "opencv-python",
     "opencv-contrib-python-headless",
     "opencv-contrib-python",
+    "opencv-python-headless-rolling",
+    "opencv-python-rolling",
+    "opencv-contrib-python-headless-rolling",
+    "opencv-contrib-python-rolling",
+    "opencv-python-inference-engine",
 )
 """Packages that all write into the same folder ``cv2``: the last one installed overwrites the others in part."""
 _NUMBERS: Final = re.compile(r"(\d+)\.(\d+)")

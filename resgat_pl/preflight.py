@@ -31,6 +31,8 @@ _LASTING: Final = {
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
 _WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
+"""Where callbacks come from that log nothing that could be monitored."""
 _LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
 _NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
@@ -100,9 +102,45 @@ def check_callbacks(command: str, config: Namespace) -> None:
             "such as best."
         )
     for group in ("checkpoint", "early_stopping"):
-        monitor, mode = config[group].monitor, config[group].mode
-        if monitor not in {None, "epoch", "step"}:
-            _check_monitor(config, group, monitor, mode, "the worst epoch would count as the best")
+        _check_watcher(config, group, config[group])
+    for group, callback in _callbacks(config):
+        options = callback.get("init_args")
+        if isinstance(options, Namespace):
+            _check_watcher(config, f"{group} ({str(callback.class_path).rpartition('.')[2]})", options)
+            _require_validation(config, group, str(options.get("monitor")))
+
+
+def _check_watcher(config: Namespace, group: str, options: Namespace) -> None:
+    """Refuse options of what goes by a metric, if it would fail on them or take the worst for the best."""
+    monitor = options.get("monitor")
+    if monitor in {None, "epoch", "step"}:
+        return
+    if "mode" in options:
+        _check_monitor(config, group, monitor, options.mode, "the worst epoch would count as the best")
+    trainer = config.trainer
+    seldom = trainer.check_val_every_n_epoch != 1 or trainer.val_check_interval not in {None, 1.0}
+    if options.get("check_on_train_epoch_end") and seldom and str(monitor).startswith("val/"):
+        raise ConfigError(
+            f"{group}.check_on_train_epoch_end is true, but {monitor} is not validated at the end of every epoch "
+            "(trainer.check_val_every_n_epoch, trainer.val_check_interval): leave it out, and it is looked at after "
+            "each validation."
+        )
+
+
+def _callbacks(config: Namespace) -> Iterator[tuple[str, Namespace]]:
+    """The user's callbacks, and what they are called in the configuration."""
+    callbacks = config.trainer.callbacks
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        if isinstance(callback, Namespace):
+            yield "trainer.callbacks", callback
+
+
+def _require_validation(config: Namespace, group: str, monitor: str) -> None:
+    if monitor.startswith("val/") and config.trainer.limit_val_batches == 0:
+        raise ConfigError(
+            f"{group}.monitor is {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
+            "go by train/loss, or validate."
+        )
 
 
 def check_schedule(command: str, config: Namespace) -> None:
@@ -118,25 +156,20 @@ def check_schedule(command: str, config: Namespace) -> None:
     group = "model.lr_scheduler"
     mode = options.get("mode", "min")
     _check_monitor(config, group, options.monitor, mode, "the rate would fall while the metric gets better")
-    if str(options.monitor).startswith("val/") and config.trainer.limit_val_batches == 0:
-        raise ConfigError(
-            f"{group}.monitor is {options.monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
-            "go by train/loss, or validate."
-        )
+    _require_validation(config, group, str(options.monitor))
 
 
 def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm: str) -> None:
     known = _logged(config)
     if monitor not in known:
-        if config.trainer.callbacks:  # those of the user's may log what they like
-            return
+        if any(not str(callback.class_path).startswith(_LIGHTNING) for _, callback in _callbacks(config)):
+            return  # callbacks of the user's own may log what they like
         hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
         raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
     right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
+    remedy = f"its mode to {right}" if "(" in group else f"--{group}.mode {right}"
     if mode != right:
-        raise ConfigError(
-            f"{group}.monitor is {monitor} and {group}.mode is {mode}, so {harm}: set --{group}.mode {right}."
-        )
+        raise ConfigError(f"{group}.monitor is {monitor} and {group}.mode is {mode}, so {harm}: set {remedy}.")
 
 
 def _logged(config: Namespace) -> list[str]:
@@ -180,11 +213,12 @@ def keep_what_is_validated(command: str, config: Namespace) -> None:
     """
     trainer, checkpoint = config.trainer, config.checkpoint
     within = trainer.val_check_interval not in {None, 1.0} or trainer.check_val_every_n_epoch is None
+    # Of several kept ones some would be of epochs that are not validated, under the metric of an earlier one.
+    within |= trainer.check_val_every_n_epoch != 1 and checkpoint.save_top_k not in {0, 1}
     if command == "fit" and within and str(checkpoint.monitor).startswith("val/"):
         checkpoint.save_on_train_epoch_end = False
-    callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
-    for callback in callbacks:
-        options = callback.get("init_args") if isinstance(callback, Namespace) else None
+    for _, callback in _callbacks(config):
+        options = callback.get("init_args")
         if options is not None and str(options.get("device")).startswith("Unable to serialize"):
             options.device = None
 

@@ -92,13 +92,16 @@ def expected_steps(interval: str, trainer: Trainer) -> float:
     return float(trainer.estimated_stepping_batches)
 
 
-def rehearse(optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expected: float) -> None:
+def rehearse(
+    optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expected: float, state: dict[str, Any] | None = None
+) -> None:
     """Let a schedule run on weights of no account, so that what fails in it fails before the training.
 
     Args:
         optimizer: Makes the optimiser.
         scheduler: Makes the scheduler.
         expected: How often it will advance.
+        state: What a checkpoint made of the schedule that goes on; it brings along how long it lasts.
 
     Raises:
         ConfigError: It fails.
@@ -110,6 +113,9 @@ def rehearse(optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expec
             schedule = scheduler(trial)
         except Exception:  # optimisers for certain weights only refuse others
             return
+        if state is not None:
+            schedule.load_state_dict(state)
+            expected -= schedule.last_epoch
         for step in range(int(min(expected, _REHEARSED))):
             try:
                 with contextlib.suppress(AttributeError):
@@ -117,9 +123,11 @@ def rehearse(optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expec
                 _advance(schedule)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
+                again = "" if state is None else " after the checkpoint, whose schedule goes on and ends earlier"
+                remedy = "" if state is None else ". Train no longer than that, or without --ckpt_path."
                 raise ConfigError(
                     f"model.lr_scheduler ({type(schedule).__name__}) fails when it advances for the "
-                    f"{step + 1}. time: {reason}"
+                    f"{step + 1}. time{again}: {reason.removesuffix('.')}{remedy}"
                 ) from error
 
 

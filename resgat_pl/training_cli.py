@@ -39,6 +39,7 @@ from resgat_pl.ranks import end_together, lost_rank, note_rank
 from resgat_pl.recovery import Recovery
 from resgat_pl.safe_loading import SafeLoading
 
+_DOUBLED: Final = "Found more than one stateful callback"
 _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
@@ -240,6 +241,12 @@ def run(args: Sequence[str]) -> None:
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
     except RuntimeError as error:  # torch has no type of its own for a broken connection
+        if _DOUBLED in str(error):
+            raise ConfigError(
+                "trainer.callbacks has a callback that goes by the same metric in the same way as another of its kind, "
+                "and a checkpoint could not tell the two apart. The groups checkpoint and early_stopping have one "
+                f"each: set those, or let the other differ in monitor or frequency. ({' '.join(str(error).split())})"
+            ) from None
         told = lost_rank(error)
         if told is None:
             note_rank(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
 
 from .runs import metrics
@@ -113,3 +118,17 @@ def test_validation_within_an_epoch_keeps_what_it_saw(ffpp_crops: Path, tmp_path
     assert done.status == 0, done.errors
     folder = tmp_path / "version_0" / "checkpoints"
     assert [read_file(folder / f"{name}.ckpt")["global_step"] for name in ("best", "last")] == [2, 3]
+
+
+def test_a_copy_for_an_average_holds_nothing_of_the_run() -> None:
+    """The makers that the command line builds refer to its parser, the trainer, and processes that cannot be copied."""
+    lock = threading.Lock()
+    module = ResGATModule(
+        ResGAT(attention="gatv2", encoder="resnet18", encoder_stage=3, heads=2, hidden=8, image_size=64),
+        functools.partial(lambda held, weights: torch.optim.SGD(weights, lr=0.1), lock),
+        functools.partial(lambda held, one: torch.optim.lr_scheduler.ConstantLR(one), lock),
+    )
+    copied = copy.deepcopy(module)
+    assert copied.optimizer is module.optimizer
+    assert copied.net is not module.net
+    assert isinstance(copied.optimizer(copied.parameters()), torch.optim.SGD)

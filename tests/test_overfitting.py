@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from lightning.pytorch import Callback
 
+from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.dataset import FaceCrops, Order, TrainSampler
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.resuming import SameSampler
 
 from .runs import metrics
-from .tiny import Done, tiny
+from .tiny import Done, tiny, variant
 
 SEEN: dict[str, list[list[int]]] = {"train": [], "val": []}
 IMAGES: set[float] = set()
@@ -64,6 +68,23 @@ def test_the_same_crops_in_every_epoch(store: str, ffpp_crops: Path, shard_crops
     assert len(IMAGES) == 2  # not augmented
     assert any("overfit_batches is set" in text for text in done.warned)
     assert not any("turning off" in text for text in done.warned)
+
+
+def test_unaltered_faces_are_not_overfitted(ffpp_crops: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(ffpp_crops)
+    fakes = manifest.column("label") == 1
+    known = manifest.table.column_names.index("altered")
+    altered = pa.array(np.where(fakes & (np.arange(len(fakes)) % 2 == 0), False, None), pa.bool_())
+    table = manifest.table.set_column(known, "altered", altered)
+    crops = variant(ffpp_crops, tmp_path / "crops")
+    Manifest(crops, table, manifest.info).write()
+    data = FaceDataModule(crops, image_size=48, num_workers=0)
+    state = SimpleNamespace(fn="fit")
+    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, state=state, overfit_batches=2)
+    data.trainer = trainer
+    seen = [row for batch in data.train_dataloader() for row in batch["row"].tolist()]
+    assert any(data.manifest.untouched[data.manifest.rows_of("train")])
+    assert not any(data.manifest.untouched[seen])
 
 
 def test_it_overfits(ffpp_crops: Path, tmp_path: Path) -> None:

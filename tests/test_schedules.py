@@ -78,6 +78,22 @@ def test_a_schedule_is_rehearsed() -> None:
     rehearse(optimizer, lr_scheduler.ReduceLROnPlateau, 50)
 
 
+def test_a_schedule_that_a_checkpoint_brings_must_last() -> None:
+    def one_cycle(total: int) -> Any:
+        return lambda one: lr_scheduler.OneCycleLR(one, 0.1, total_steps=total)
+
+    begun = optimizer()
+    cycle = one_cycle(3)(begun)
+    for _ in range(2):
+        begun.step()
+        cycle.step()
+    rehearse(optimizer, one_cycle(6), 3, cycle.state_dict())
+    with pytest.raises(ConfigError, match=r"for the 2. time after the checkpoint.*Tried to step.*without --ckpt_path"):
+        rehearse(optimizer, one_cycle(6), 6, cycle.state_dict())
+    plateau = lr_scheduler.ReduceLROnPlateau(begun)
+    rehearse(optimizer, lr_scheduler.ReduceLROnPlateau, 6, plateau.state_dict())
+
+
 SEEN: list[tuple[str, float]] = []
 
 

@@ -254,15 +254,15 @@ class FaceDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[FaceSample] | FileLoader | ShardLoader:
         """Each crop once, in order; what is trained on where that is to be overfitted."""
-        return self._same_batches() if self.overfits else self._eval_loader("val")
+        return self._same_batches() if self.overfits else self._eval_loader("val", "val")
 
     def test_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """Each crop once, in order."""
-        return self._eval_loader("test")
+        return self._eval_loader("test", "test")
 
     def predict_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
         """The crops of ``predict_split``, each once, in order."""
-        return self._eval_loader(self.predict_split)
+        return self._eval_loader(self.predict_split, "predict")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
         """Turn uint8 images into float in [0, 1], on the device: a quarter of the bytes to transfer."""
@@ -276,17 +276,19 @@ class FaceDataModule(LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer is not None else 0
 
-    def _eval_loader(self, split: Literal["train", "val", "test", "all"]) -> DataLoader[FaceSample] | ShardLoader:
+    def _eval_loader(
+        self, split: Literal["train", "val", "test", "all"], stage: str
+    ) -> DataLoader[FaceSample] | ShardLoader:
         faces = self.faces(split)
-        if (shards := shards_of(self.manifest)) is not None:
-            return self._stream(faces, shards, training=False)
-        if self._limited(split, len(faces)):  # the first crops of a manifest are of one class
+        if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
+        elif (shards := shards_of(self.manifest)) is not None:
+            return self._stream(faces, shards, training=False)
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
 
     def _same_batches(self) -> FileLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
-        faces = FaceCrops(self.manifest, self.manifest.rows_of("train"), self.image_size, None, self.masks)
+        faces = FaceCrops(self.manifest, self.manifest.examples_of("train"), self.image_size, None, self.masks)
         sampler = SameSampler(TrainSampler(faces, self.world_size, self._rank, self.seed, self.order))
         return FileLoader(faces, sampler, self.batch_size, self.num_workers)
 
@@ -311,9 +313,9 @@ class FaceDataModule(LightningDataModule):
             generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
 
-    def _limited(self, split: str, crops: int) -> bool:
-        """Whether only some batches of a split are looked at."""
-        limit: float = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches", 1.0)
+    def _limited(self, stage: str, crops: int) -> bool:
+        """Whether only some batches are looked at in ``val``, ``test`` or ``predict``."""
+        limit: float = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{stage}_batches", 1.0)
         batches = -(-crops // (self.batch_size * self.world_size))
         return limit < 1 if isinstance(limit, float) else limit < batches
 

@@ -12,6 +12,7 @@ from resgat_pl import FaceDataModule
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.splits import IdentitySplit
+from resgat_pl.data.streaming import ShardLoader
 from resgat_pl.errors import ConfigError, SplitError
 
 SMALL = Extraction(frames=3, size=64)
@@ -47,20 +48,40 @@ def test_batches(ffpp_crops: Path) -> None:
     assert counted == len(data.faces("val")) == int((Manifest.read(ffpp_crops).column("split") == "val").sum())
 
 
-@pytest.mark.parametrize("limit", [2, 0.5, 1.0, 999])
-def test_a_limited_validation_sees_both_classes(ffpp_crops: Path, limit: float) -> None:
-    """A manifest begins with the originals."""
-    data = FaceDataModule(ffpp_crops, image_size=48, batch_size=4, num_workers=0)
+def limited(crops: Path, stage: str, limit: float, **options: Any) -> FaceDataModule:
+    """A data module whose trainer, as much of it as is asked, looks at some batches of a stage."""
+    data = FaceDataModule(crops, image_size=48, batch_size=4, num_workers=0, **options)
     state = SimpleNamespace(fn="fit")
-    options = {"limit_val_batches": limit, "overfit_batches": 0}
-    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, state=state, **options)  # as much as is asked
+    known = {f"limit_{name}_batches": 1.0 for name in ("val", "test", "predict")} | {f"limit_{stage}_batches": limit}
+    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, state=state, overfit_batches=0, **known)
     data.trainer = trainer
-    batches = list(data.val_dataloader())
+    return data
+
+
+@pytest.mark.parametrize("limit", [2, 0.5, 1.0, 999])
+@pytest.mark.parametrize("store", ["files", "shards"])
+def test_a_limited_validation_sees_both_classes(store: str, limit: float, ffpp_crops: Path, shard_crops: Path) -> None:
+    """A manifest, and each shard, begins with the originals."""
+    data = limited(ffpp_crops if store == "files" else shard_crops, "val", limit)
+    loader = data.val_dataloader()
+    batches = list(loader)
     rows = [row for batch in batches for row in batch["row"].tolist()]
     assert sorted(rows) == data.faces("val").rows.tolist()
-    assert (rows == sorted(rows)) == (limit in {1.0, 999})
+    whole = limit in {1.0, 999}
+    assert isinstance(loader, ShardLoader) == (whole and store == "shards")
+    if store == "files":
+        assert (rows == sorted(rows)) == whole
     if limit == 2:
         assert {label for batch in batches[:2] for label in batch["label"].tolist()} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_a_limit_is_that_of_its_stage(stage: str, ffpp_crops: Path) -> None:
+    """What is predicted may be the split of another stage."""
+    data = limited(ffpp_crops, stage, 2, predict_split="val")
+    for name, loader in (("test", data.test_dataloader()), ("predict", data.predict_dataloader())):
+        rows = [row for batch in loader for row in batch["row"].tolist()]
+        assert (rows != sorted(rows)) == (name == stage)
 
 
 def test_workers_give_what_the_main_process_gives(ffpp_crops: Path) -> None:
