@@ -285,7 +285,7 @@ def _lines(row: Row, out: Path, chosen: bool, assumed: Sequence[str]) -> list[st
     where = f"  → {out / row.report / 'report.html'}" if row.report else ""
     notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in assumed]
     if row.probability is None or row.threshold is None:
-        return [f"{row.file}: no face found in {row.frames} frames{where}", *notes]
+        return [f"{row.file}: no face found in {row.frames} frame{'s' * (row.frames != 1)}{where}", *notes]
     interval = None if row.low is None or row.high is None else (row.low, row.high)
     said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
     return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
