@@ -98,7 +98,7 @@ class ExportedDetector:
         """
         path = Path(path).absolute()  # a copy in another process may have another working folder
         if threads is not None and not (type(threads) is int and threads >= 1):
-            raise ConfigError(f"threads is {threads!r}; it must be at least 1, or None for one a core.")
+            raise ConfigError(f"threads is {threads!r}; it must be an int of at least 1, or None for one a core.")
         if not path.is_file():
             raise WeightsError(f"There is no exported detector {path}: check the path, or make it with resgat export.")
         if path.suffix not in {".onnx", ".pt2"}:
@@ -277,9 +277,15 @@ def _sha256(path: Path) -> str:
 def _listed(providers: str | Sequence[Provider] | None) -> tuple[Provider, ...]:
     if providers is None:
         return (_CPU,)
-    listed = (providers,) if isinstance(providers, str) else tuple(providers)
+    listed = (providers,) if isinstance(providers, str) or not isinstance(providers, Sequence) else tuple(providers)
     if not listed or not all(
-        isinstance(entry, str) or (isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str))
+        isinstance(entry, str)
+        or (
+            isinstance(entry, tuple | list)
+            and len(entry) == 2
+            and isinstance(entry[0], str)
+            and isinstance(entry[1], Mapping)
+        )
         for entry in listed
     ):
         raise ConfigError(f"providers is {providers!r}; give names, or pairs of a name and its options.")

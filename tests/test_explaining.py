@@ -179,7 +179,12 @@ def test_the_numbers_of_a_report_add_up(name: str, done: Run) -> None:
             exact = part["maps"]["Contribution"]
             assert sum(exact["regions"]) + exact["bias"] == pytest.approx(part["logit"], abs=1e-4)
         chances = [frame["probability"] for frame in track["frames"]]
-        assert chances == pytest.approx([1 / (1 + math.exp(-f["logit"] / 2)) for f in track["frames"]], rel=1e-5)
+        hot = report["calibration"]["temperature"]  # frames are on the scale of their file, and its number among theirs
+        assert chances == pytest.approx([1 / (1 + math.exp(-f["logit"] / hot)) for f in track["frames"]], rel=1e-5)
+        assert min(chances) - 1e-6 <= track["probability"] <= max(chances) + 1e-6
+        for frame in track["frames"]:
+            side = "Fake" if frame["probability"] > report["decision"]["limit"] else "Real"
+            assert frame["sentence"].startswith(side), "frames are compared with the file's threshold"
         mean = np.mean([1 / (1 + math.exp(-frame["logit"])) for frame in track["frames"]])
         power = 1 / report["calibration"]["temperature"]  # σ(log-odds / T)
         assert track["probability"] == pytest.approx(mean**power / (mean**power + (1 - mean) ** power), rel=1e-5)

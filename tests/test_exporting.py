@@ -152,8 +152,9 @@ def test_the_execution_provider_is_the_one_asked_for(files: dict[str, Path], mon
     with warnings.catch_warnings(), pytest.raises(ConfigError, match="CUDAExecutionProvider could not be started"):
         warnings.simplefilter("ignore")  # as on a machine whose driver is missing: onnxruntime takes the CPU instead
         ExportedDetector.load(path, providers=["CUDAExecutionProvider"])
-    with pytest.raises(ConfigError, match="providers is"):
-        ExportedDetector.load(path, providers=[])
+    for wrong in ([], 5, [("CPUExecutionProvider", None)], {"CPUExecutionProvider": {}}):
+        with pytest.raises(ConfigError, match="providers is"):
+            ExportedDetector.load(path, providers=wrong)  # type: ignore[arg-type]  # as users do
     with pytest.raises(ConfigError, match="runs in torch"):
         ExportedDetector.load(files["gatv1.pt2"], trusted=True, providers="CPUExecutionProvider")
 

@@ -13,8 +13,9 @@ add up to the face's mean ``logit``.
 One decision, one number: a face's ``score`` is the mean of ``σ(logit)`` over its frames, the file's the maximum over
 its faces, as in the project's metrics per video. ``probability`` of faces and file is ``σ(log-odds(score) / T)`` with
 ``T`` = ``calibration.temperature``, which rises with the score, so that ``score > decision.threshold`` and
-``probability > decision.limit`` are the same. A single frame of a video is no file: its ``probability`` is
-``σ(logit / calibration.frames)``. Without a temperature 1 stands for it.
+``probability > decision.limit`` are the same. A single frame of a video is on the scale of its file, so that the file's
+probability lies among those of its frames and all are compared with one limit: ``σ(logit / T)``. Without a temperature
+1 stands for it.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ class Decision:
             without a face.
         threshold: What it is compared with.
         source: Where the threshold comes from, in words.
-        borderline: Whether the threshold lies within the score's 95 % interval, so that other frames of the same
-            video could have turned the verdict. False for a single frame, of which nothing is known.
+        borderline: Whether the threshold lies among 95 % of the scores of frames drawn again, so that other frames of
+            the same video could have turned the verdict; from two frames on, while the interval is shown from ten on.
+            False for a single frame, of which nothing is known.
         limit: The threshold on the scale of ``Document.probability``.
         chosen: Whether validation chose the threshold; otherwise it is a default.
     """
@@ -174,7 +176,7 @@ class FaceFrame:
             face's where ``landmarks_found`` is false.
         landmarks_found: Whether the detector gave them.
         logit: Of *fake*.
-        probability: Calibrated at the level of frames; of an image, that of the file.
+        probability: On the scale of the file: what it would be if all frames were like this one.
         maps: By method name.
         sentence: The explanation in words.
         jpeg: *Not in the JSON.* The crop as the network saw it, a JPEG file.

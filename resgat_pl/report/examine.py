@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -23,7 +22,6 @@ from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, apart, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
-from resgat_pl.metrics.calibration import calibrated_score
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
@@ -220,8 +218,8 @@ class Examiner:
             torch.where(replaced[:, None, None], torch.nan, landmarks),
             explained.attention,
             _second_opinion(explained),
-            self.detector.temperature,
-            calibrated_score((self.detector.thresholds or {}).get("frame", 0.5), self.detector.temperature),
+            self._temperature(medium),  # the file's for its frames too: their mean is then among them
+            judgement.decision.limit,
         )
         weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
@@ -245,7 +243,6 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
-            mean = replace(mean, temperature=self._temperature(medium))
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(

@@ -40,14 +40,14 @@ const summary = (() => {
         : `Classed as ${doc.verdict}`;
     const range = interval
       ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
-      : "fewer than ten frames, so no interval";
+      : doc.kind === "image"
+        ? "one picture, so no interval"
+        : "fewer than ten frames, so no interval";
     const [shown, limit] = apart(p, decision.limit);
     const whose = decision.chosen ? "" : ", a default";
     at("verdict-text").textContent =
       `The probability that this ${doc.kind} is fake is ${shown} (${range}), ${side} the threshold of ${limit}${whose}.` +
-      (decision.borderline
-        ? " The threshold lies within the interval: other frames could have turned the verdict."
-        : "") +
+      (decision.borderline ? " The threshold lies among the scores that other frames would give." : "") +
       (doc.faces_found > doc.tracks.length
         ? ` Of ${doc.faces_found} faces that were seen, ${doc.tracks.length} ${doc.tracks.length === 1 ? "was" : "were"} judged.`
         : "");
@@ -104,7 +104,12 @@ const summary = (() => {
       ["Threshold of the score", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
       [
         "Score",
-        decision.score === null ? "" : `${decision.score.toFixed(3)}, the mean over frames, before calibration`,
+        decision.score === null
+          ? ""
+          : `${decision.score.toFixed(3)}, ` +
+            (doc.kind === "image" ? "" : "the mean over frames, ") +
+            (doc.tracks.length > 1 ? "the highest of all faces, " : "") +
+            "before calibration",
       ],
       ["Training", checkpoint.trained_on],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],

@@ -16,6 +16,10 @@ from resgat_pl.report.document import Calibration, Decision, Document, Verdict
 from resgat_pl.types import Level, Validation
 
 _RESAMPLES: Final = 1000
+BORDERLINE: Final = (
+    "Borderline: when the frames are drawn again, the score falls on both sides of the threshold, so other frames "
+    "could have turned the verdict."
+)
 Range = tuple[float, float]
 Kind = Literal["image", "video"]
 
@@ -113,15 +117,14 @@ def judge(
     best = max(faces, key=lambda face: face.score)
     spread = _spread(scored, weights)
     known = len(scored[faces.index(best)]) >= FEWEST  # the maximum rests on this face's frames
+    borderline = spread is not None and spread[0] <= threshold <= spread[1]
     return Judgement(
         verdict=best.verdict,
         probability=best.probability,
         interval=_at(spread if known else None, temperature),
-        decision=replace(
-            decision, score=best.score, borderline=spread is not None and spread[0] <= threshold <= spread[1]
-        ),
+        decision=replace(decision, score=best.score, borderline=borderline),
         faces=faces,
-        notes=tuple(_more_faces(len(faces), level, validation)),
+        notes=(*([BORDERLINE] if borderline else []), *_more_faces(len(faces), level, validation)),
     )
 
 

@@ -166,6 +166,14 @@ def test_borderline_is_what_other_frames_could_turn() -> None:
     assert not judge([np.array([0.01])], None, None, "image").decision.borderline
 
 
+def test_borderline_is_in_the_notes_also_without_an_interval() -> None:
+    few = judge([np.array([-2.0, 2, -1, 1.5])], None, None, "video")
+    assert few.interval is None
+    assert few.notes[0].startswith("Borderline")  # notes reach console, table, sheet and report alike
+    assert not any("interval" in note for note in few.notes)
+    assert not judge([np.array([2.0, 2.1, 1.9, 2])], None, None, "video").notes[:1]
+
+
 def test_without_a_face_there_is_no_verdict() -> None:
     found = judge([], 1.3, THRESHOLDS, "video")
     assert (found.verdict, found.probability, found.interval, found.faces) == ("no face", None, None, [])
