@@ -28,6 +28,8 @@ EXTRA_FILE: Final = "resgat.json"
 Provider = str | tuple[str, Mapping[str, Any]]
 """Name of an execution provider of ONNX Runtime, alone or with its options."""
 _CPU: Final = "CPUExecutionProvider"
+_MOST_THREADS: Final = 1024
+"""ONNX Runtime starts as many as it is asked for: a million keep it busy for good."""
 
 
 class ExportedOutput(NamedTuple):
@@ -93,12 +95,14 @@ class ExportedDetector:
 
         Raises:
             WeightsError: The file is missing, damaged, not of ``resgat export``, or a ``.pt2`` file and not trusted.
-            ConfigError: ONNX Runtime is not installed, ``threads`` is less than 1, or a provider is not there or cannot
-                be started.
+            ConfigError: ONNX Runtime is not installed, ``threads`` is out of range, or a provider is not there or
+                cannot be started.
         """
         path = Path(path).absolute()  # a copy in another process may have another working folder
-        if threads is not None and not (type(threads) is int and threads >= 1):
-            raise ConfigError(f"threads is {threads!r}; it must be an int of at least 1, or None for one a core.")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= _MOST_THREADS):
+            raise ConfigError(
+                f"threads is {threads!r}; it must be an int of 1 to {_MOST_THREADS}, or None for one a core."
+            )
         if not path.is_file():
             raise WeightsError(f"There is no exported detector {path}: check the path, or make it with resgat export.")
         if path.suffix not in {".onnx", ".pt2"}:

@@ -281,8 +281,9 @@ def test_files_that_are_no_detector(files: dict[str, Path], tmp_path: Path) -> N
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(WeightsError, match="not written by resgat export"):
         ExportedDetector.load(tmp_path / "foreign.onnx")
-    with pytest.raises(ConfigError, match="threads is 0"):
-        ExportedDetector.load(files["gatv1.onnx"], threads=0)
+    for threads in (0, 10**6):
+        with pytest.raises(ConfigError, match=f"threads is {threads}; it must be an int of 1 to 1024"):
+            ExportedDetector.load(files["gatv1.onnx"], threads=threads)
 
 
 @pytest.mark.parametrize(
