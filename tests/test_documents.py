@@ -136,3 +136,43 @@ def test_the_table_of_methods_has_the_numbers_that_were_measured() -> None:
             found = cells(MEASURED)[Cell(section, name, column, part)]
             bare = found.partition(" [")[0]  # an interval of too few may be left out; another one is wrong
             assert said in {found, bare}, (name, column)
+
+
+def table(path: Path, start: str) -> list[list[str]]:
+    """The rows below the first line that begins with ``start``, without emphasis."""
+    lines = text_of(path).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(start)) + 2
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        rows.append([entry.strip() for entry in line.strip("|").split("|")])
+    return rows
+
+
+def test_speeds_are_those_of_the_benchmark() -> None:
+    start = "| what | reference | target |"
+    said, measured = table(ROOT / "README.md", start), table(ROOT / "experiments" / "bench" / "README.md", start)
+    assert len(said) > 40
+    assert [row[:5] for row in said] == [row[:5] for row in measured]
+
+
+def test_means_over_kinds_never_seen_are_those_of_their_table() -> None:
+    rows = [row for row in table(ROOT / "README.md", "| what was not trained on |") if row[0].startswith("**")]
+    means = [float(np.mean([float(row[column].split()[0]) for row in rows])) / 100 for column in (2, 3)]
+    said = re.search(r"kinds not trained on: detection AUROC (\S+), AUROC in face (\d\.\d+)", prose())
+    assert said is not None
+    assert [f"{mean:.3f}" for mean in means] == [said[1], said[2]]
+
+
+def test_what_the_frame_level_split_is_worth_is_as_in_its_table() -> None:
+    rows = table(ROOT / "README.md", "| row | preset | `paper` protocol")
+    gains = {(row[0], row[1]): float(row[4].split()[0]) for row in rows}
+    ffpp = [gain for (row, _), gain in gains.items() if row.startswith("ffpp")]
+    assert f"adds {min(ffpp):.0f} to {max(ffpp):.0f} points of AUC" in prose()
+    presets = [float(row[3].split()[0]) for row in table(ROOT / "README.md", "| row | protocol | paper_faithful |")]
+    paper = presets[::2]
+    assert f"gains {min(paper):.1f} to {max(paper):.1f} points under `paper`" in prose()
+    shown = {tuple(row[:2]): row[2:5] for row in rows}
+    whole = table(ROOT / "README.md", "| row | preset | level | metric |")
+    assert {(row[0], row[1]): row[5:8] for row in whole if row[2:4] == ["video", "AUC"]} == shown
