@@ -78,7 +78,7 @@ def test_clean_crops(run: Run, ffpp_crops: Path, tmp_path: Path) -> None:
     found = report(tmp_path / "new" / "check.json")
     assert found.keys() == {
         "target", "protocol", "declared", "counts", "balance", "faces_of_fakes", "files", "unreadable", "leaks",
-        "problems", "prescribed_leaks", "unassigned", "people_unknown",
+        "problems", "prescribed_leaks", "unassigned", "people_unknown", "pictures_compared",
     }  # fmt: skip
     assert (found["prescribed_leaks"], found["unassigned"], found["people_unknown"]) == ([], "", {})
     assert (found["target"], found["protocol"], found["declared"]) == (str(ffpp_crops), "strict", [])

@@ -111,8 +111,8 @@ def test_intervals_lie_among_the_frames_and_are_the_same_again(faces: list[list[
         if face.interval is not None:
             chances = [1 / (1 + np.exp(-value)) for value in values]
             assert min(chances) - 1e-12 <= face.interval[0] <= face.interval[1] <= max(chances) + 1e-12
-    if found.interval is not None:
-        lows = [face.interval[0] if face.interval else face.probability for face in found.faces]
+    lows = [face.interval[0] for face in found.faces if face.interval is not None]
+    if found.interval is not None and lows:
         assert found.interval[0] >= max(lows) - 0.05  # the maximum of the faces is above each of them
 
 
