@@ -3,7 +3,7 @@
 A fake and its original are encoded apart, so they differ a little everywhere, and most where there is texture. What is
 compared is therefore the difference beyond that noise, whose size is read off the video itself. Three answers are
 possible, and *unknown* is the one for whatever lies in between: an alteration that is as weak as the noise cannot be
-told from it.
+distinguished from it.
 """
 
 from __future__ import annotations

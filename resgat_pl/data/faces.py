@@ -197,7 +197,7 @@ class WholeFrame(FaceDetector):
 
 
 def with_looks(image: RGBImage, faces: Sequence[Face]) -> list[Face]:
-    """The faces of a frame with what they look like, by which people are told apart over time."""
+    """The faces of a frame with what they look like, by which people are distinguished over time."""
     return [face._replace(look=look_of(image, face.box, face.landmarks)) for face in faces]
 
 

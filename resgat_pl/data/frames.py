@@ -163,7 +163,7 @@ def _is_picture(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-    except OSError:  # told by who reads it
+    except OSError:  # reported by whatever reads it
         return False
     return kind_of(head) == "image" or is_animation(head)
 
