@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from resgat_pl.core.errors import ResGATError, Stopped
 from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.portraits import list_images
-from resgat_pl.errors import ResGATError, Stopped
 from resgat_pl.metrics.evaluation import CLIPS
 from resgat_pl.reproduce import train_and_test
 

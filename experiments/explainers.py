@@ -21,15 +21,15 @@ from tqdm import tqdm
 from unseen import HEAD, Line, judge, line
 
 from resgat_pl.benchmark import benchmark_explainers
+from resgat_pl.core.errors import ResGATError
+from resgat_pl.core.types import video_key
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.synth import METHOD_KINDS, synthesize
 from resgat_pl.data.synth.portraits import list_images
-from resgat_pl.errors import ResGATError
 from resgat_pl.reproduce import train_and_test
-from resgat_pl.types import video_key
 
 CONFIG = Path(__file__).parent.parent / "configs" / "explainers.yaml"
 GUIDANCE = 2.0

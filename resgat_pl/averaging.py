@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 _EPOCHS_LOOKED_AT = 1000
 

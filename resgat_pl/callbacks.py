@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from resgat_pl.core.formats import stamp
+from resgat_pl.core.types import Level
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import Manifest, write_atomic
 from resgat_pl.data.skipped import coverage
@@ -34,9 +36,7 @@ from resgat_pl.metrics.evaluation import (
 )
 from resgat_pl.module import ResGATModule
 from resgat_pl.provenance import provenance_of
-from resgat_pl.types import Level
 from resgat_pl.unseen import describe as describe_leaks
-from resgat_pl.versions import stamp
 
 WANDB_ID = "wandb_run_id"
 """Key in a checkpoint under which the W&B run's id is kept."""

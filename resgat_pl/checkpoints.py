@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from resgat_pl.data.locations import is_remote, locate, make_folder, write_atomic
-from resgat_pl.data.room import is_refusal, no_shared_memory, not_stored
-from resgat_pl.errors import StorageError
+from resgat_pl.core.disk_full import is_refusal, no_shared_memory, not_stored
+from resgat_pl.core.errors import StorageError
+from resgat_pl.core.storage import is_remote, locate, make_folder, write_atomic
 
 METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
 _UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")

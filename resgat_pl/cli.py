@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from resgat_pl import __version__, privacy
-from resgat_pl.errors import ConfigError, ResGATError, Stopped, StorageError
-from resgat_pl.terminal import printable
+from resgat_pl import __version__
+from resgat_pl.core import privacy
+from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
+from resgat_pl.core.text import printable
 
 SWEEP = "WANDB_SWEEP_ID"
 """Set by ``wandb agent`` in the environment of the runs that it starts."""
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"resgat: error: {printable(str(error))}", file=sys.stderr)
         return error.status
     except (OSError, RuntimeError) as error:
-        from resgat_pl.data.room import is_refusal, no_shared_memory, not_stored
+        from resgat_pl.core.disk_full import is_refusal, no_shared_memory, not_stored
 
         if (full := no_shared_memory(error)) is not None:
             print(f"resgat: error: {full}", file=sys.stderr)
@@ -125,7 +126,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     privacy.settings(private=False)
     if name in TOOLS or name in TRAINER:
-        from resgat_pl import opencv
+        from resgat_pl.core import opencv_version as opencv
 
         opencv.require()  # in one message, before any option is looked at
     if name in TOOLS:

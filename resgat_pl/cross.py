@@ -10,17 +10,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from resgat_pl.core.errors import ConfigError, SplitError
+from resgat_pl.core.formats import stamp
+from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.manifest import Manifest, write_atomic
-from resgat_pl.data.paths import require_folder
 from resgat_pl.data.skipped import coverage
 from resgat_pl.data.splits import SplitProtocol
-from resgat_pl.errors import ConfigError, SplitError
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 from resgat_pl.unseen import mark, people_unknown
-from resgat_pl.versions import stamp
 
 
 def cross(

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from resgat_pl.data.rooted import is_plain_name
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.untrusted_paths import is_plain_name
 
 
 @dataclass(frozen=True)

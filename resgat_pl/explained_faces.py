@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.explain.explanation import evaluation_mode
 from resgat_pl.explain.graph import attention_map
@@ -22,7 +23,6 @@ from resgat_pl.metrics.localisation import node_auroc
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.lattice import Lattice
-from resgat_pl.types import FAKE, REAL
 
 _BATCH = 16
 

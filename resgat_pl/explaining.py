@@ -13,14 +13,15 @@ from typing import Final
 
 from tqdm import tqdm
 
+from resgat_pl.core.disk_full import is_refusal, not_stored, storing
+from resgat_pl.core.errors import ConfigError, MediaError, ResGATError, SomeMediaError
+from resgat_pl.core.folder_lock import at_work
+from resgat_pl.core.path_checks import require_folder
+from resgat_pl.core.text import printable
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
 from resgat_pl.data.frames import FrameCount
-from resgat_pl.data.locking import at_work
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.data.paths import require_folder
-from resgat_pl.data.room import is_refusal, not_stored, storing
-from resgat_pl.errors import ConfigError, MediaError, ResGATError, SomeMediaError
 from resgat_pl.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.media_search import Medium, Search, describe, search_media
 from resgat_pl.report.document import SCHEMA, Document, to_json
@@ -32,7 +33,6 @@ from resgat_pl.report.pictures import write_overlays, write_sheet
 from resgat_pl.report.summary import LEFT_OUT, SCORES, Row, Summary, write_left_out
 from resgat_pl.report.verdict import Judgement, compared
 from resgat_pl.scoring import Detector
-from resgat_pl.terminal import printable
 
 _TOLD: Final = 10
 """Files that are told one by one; of more, the table says."""

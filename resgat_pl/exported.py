@@ -16,8 +16,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.errors import ConfigError, WeightsError
-from resgat_pl.versions import WRITER, check_version
+from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.core.formats import WRITER, check_version
 
 Floats = NDArray[np.float32]
 OUTPUTS: Final = ("logit", "probability", "contribution", "bias")

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.formats import stamp
+from resgat_pl.core.path_checks import require_out_file
+from resgat_pl.core.privacy import without_paths
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.data.paths import require_out_file
-from resgat_pl.errors import ConfigError
 from resgat_pl.exported import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.portable import to_safetensors
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file
-from resgat_pl.privacy import without_paths
 from resgat_pl.provenance import PROVENANCE
 from resgat_pl.scoring import Detector
-from resgat_pl.versions import stamp
 
 Format = Literal["onnx", "torch", "safetensors"]
 SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}

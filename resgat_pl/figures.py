@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from resgat_pl.core.disk_full import storing
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.path_checks import require_folder
+from resgat_pl.core.untrusted_paths import is_plain_name
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.paths import require_folder
-from resgat_pl.data.room import storing
-from resgat_pl.data.rooted import is_plain_name
-from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
 from resgat_pl.explain.gradient import GradCAM

@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from resgat_pl.core.errors import NonFiniteError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.errors import NonFiniteError
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""

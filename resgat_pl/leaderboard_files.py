@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from resgat_pl.core.formats import stamp
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.leaderboard import Entry, Line, as_csv
 from resgat_pl.leaderboard_plot import draw_leaderboard
@@ -16,7 +17,6 @@ from resgat_pl.leaderboard_text import markdown
 from resgat_pl.metrics.evaluation import POOLED
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.provenance import environment
-from resgat_pl.versions import stamp
 
 
 def write_leaderboard(

@@ -18,15 +18,15 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.averaging import check_averaging, check_same, fingerprint
-from resgat_pl.errors import ConfigError, WeightsError, values_refused
+from resgat_pl.core.errors import ConfigError, WeightsError, values_refused
+from resgat_pl.core.formats import WRITER
+from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.guidance import guidance_loss
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.nn.weights import check_state
 from resgat_pl.schedules import expected_steps, rehearse, schedule
-from resgat_pl.types import FaceBatch, Level, ResGATOutput, Validation
-from resgat_pl.versions import WRITER
 
 _LARGEST_RATE = 1e30
 """Adam divides the rate by up to 0.001, which must not leave float32."""

@@ -11,17 +11,17 @@ from typing import Any, Final, get_args
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from resgat_pl import privacy
+from resgat_pl.core import privacy
+from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.core.path_checks import require_files, require_folder
+from resgat_pl.core.types import Level
 from resgat_pl.data.layouts import check_root
-from resgat_pl.data.paths import require_files, require_folder
-from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.hardware import advice
 from resgat_pl.metrics.binary import METRICS
 from resgat_pl.mistakes import nearest
 from resgat_pl.nn.resgat import check_compatible
 from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import differences
-from resgat_pl.types import Level
 
 _LASTING: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 
 _RESTORED: Final = ("model.optimizer.", "model.lr_scheduler.", "model.lr_batch", "model.lr_scaling")
 """What the state of the optimiser and of the schedule brings along when training goes on."""

@@ -20,8 +20,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from resgat_pl.checkpoints import METRICS, WholeWriter
-from resgat_pl.data.locations import write_atomic
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.storage import write_atomic
 
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 _SCORES: Final = ("best_model_score", "current_score", "kth_value")

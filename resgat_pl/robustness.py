@@ -13,18 +13,18 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.formats import stamp
+from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.data.paths import require_folder
 from resgat_pl.data.skipped import Coverage, coverage
 from resgat_pl.data.splits import SplitProtocol
-from resgat_pl.errors import ConfigError
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.provenance import environment
 from resgat_pl.scoring import Detector, leaks_of, score
 from resgat_pl.unseen import describe, people_unknown
-from resgat_pl.versions import stamp
 
 
 @dataclass(frozen=True)

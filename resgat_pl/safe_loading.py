@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.weights import read_file
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 _REHEARSED: Final = 1000
 """Steps of a schedule that are tried before the training: a moment's work."""

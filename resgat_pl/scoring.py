@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from resgat_pl.core.errors import SplitError, WeightsError
+from resgat_pl.core.types import Level, Validation
 from resgat_pl.data.counts import check_splits
 from resgat_pl.data.dataset import Change, Draw, FaceCrops, loading
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
-from resgat_pl.errors import SplitError, WeightsError
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
 from resgat_pl.nn.resgat import ResGAT, chosen_of
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import stored_provenance
-from resgat_pl.types import Level, Validation
 from resgat_pl.unseen import check_unseen
 
 

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.errors import ManifestError
 from resgat_pl.experiment import Row
 from resgat_pl.metrics.evaluation import (
     CLIPS,
@@ -28,7 +29,6 @@ from resgat_pl.metrics.evaluation import (
 )
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.unseen import mark
-from resgat_pl.versions import WRITER, check_version
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
 """The levels and metrics of the Markdown and LaTeX tables; CSV has all."""

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from resgat_pl.core.types import FAKE
 from resgat_pl.data.faces import turn_of
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.types import FAKE
 
 MARK: Final = "synthetic"
 """Key of ``Manifest.info`` that says who is in the videos, see ``data.synthetic.made_by_synth``."""

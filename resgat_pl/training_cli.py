@@ -24,8 +24,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from resgat_pl import preflight
 from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
+from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.finite import FiniteGuard
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake

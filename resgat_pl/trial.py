@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from resgat_pl.core.errors import SplitError
+from resgat_pl.core.types import video_key
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.errors import SplitError
 from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics import faithfulness as faith
@@ -24,7 +25,6 @@ from resgat_pl.metrics import localisation
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.types import video_key
 
 Array = NDArray[np.float64]
 Factory = Callable[[ResGAT], Explainer]

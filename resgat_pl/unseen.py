@@ -18,14 +18,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from resgat_pl.core.errors import LeakageError, WeightsError
+from resgat_pl.core.types import Split, VideoRecord
 from resgat_pl.data.groups import links
 from resgat_pl.data.layouts import CropLists, Folder
 from resgat_pl.data.leakage import KIND_OF_LINK, declared
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.people import PEOPLE_UNKNOWN, statements, unknown_in
-from resgat_pl.errors import LeakageError, WeightsError
 from resgat_pl.nn.weights import listed
-from resgat_pl.types import Split, VideoRecord
 
 UNKNOWN: Final = "unknown"
 """Stamp of a test of which it is not known whether it leaks."""

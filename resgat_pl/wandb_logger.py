@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from resgat_pl.data.room import is_refusal
+from resgat_pl.core.disk_full import is_refusal
 
 _SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
 """How long to wait for the server, unless the configuration or WANDB_INIT_TIMEOUT says otherwise."""

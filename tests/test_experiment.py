@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.protocols import from_spec
-from resgat_pl.errors import ConfigError
 from resgat_pl.experiment import Condition, Experiment, option
 
 TABLE = Path(__file__).parent.parent / "experiments" / "table1.yaml"

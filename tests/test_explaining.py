@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.core.folder_lock import LOCK_NAME, at_work
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.faces import MTCNN, WholeFrame
-from resgat_pl.data.locking import LOCK_NAME, at_work
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
-from resgat_pl.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.explain import graph
 from resgat_pl.explaining import arguments, explain
 from resgat_pl.media import cutting_of, find_faces, find_media, safe_names

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl import opencv
-from resgat_pl.errors import ConfigError
+from resgat_pl.core import opencv_version as opencv
+from resgat_pl.core.errors import ConfigError
 
 INSTALL = "pip install 'opencv-python-headless>=5.0,<5.1'"
 

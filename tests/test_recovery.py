@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 
 from resgat_pl import checkpoints, recovery
 from resgat_pl.checkpoints import CheckpointRoom, WholeCSVLogger
-from resgat_pl.data.locations import temporary_name
-from resgat_pl.errors import ConfigError, Stopped, WeightsError
+from resgat_pl.core.errors import ConfigError, Stopped, WeightsError
+from resgat_pl.core.storage import temporary_name
 from resgat_pl.newest import newest, starts_again
 from resgat_pl.recovery import Recovery
 

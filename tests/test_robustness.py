@@ -13,16 +13,16 @@ import pytest
 
 from resgat_pl import robustness as module
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ConfigError, LeakageError, WeightsError
+from resgat_pl.core.types import Level
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import ConfigError, LeakageError, WeightsError
 from resgat_pl.metrics.evaluation import Predictions, Scores, evaluate
 from resgat_pl.metrics.intervals import interval
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import PROVENANCE
 from resgat_pl.robustness import robustness
 from resgat_pl.scoring import Detector, score
-from resgat_pl.types import Level
 
 from .tiny import untrained, variant
 

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resgat_pl import __version__, privacy
-from resgat_pl.errors import ManifestError, WeightsError
-from resgat_pl.terminal import printable
-from resgat_pl.versions import check_version
+from resgat_pl import __version__
+from resgat_pl.core import privacy
+from resgat_pl.core.errors import ManifestError, WeightsError
+from resgat_pl.core.formats import check_version
+from resgat_pl.core.text import printable
 
 from .runs import wandb_records
 from .tiny import pretend_test, untrained
@@ -38,7 +39,7 @@ FORBIDDEN = {
     "yaml.unsafe_load": "",
     "pickle.load": "",
     # this program's own functions and messages: on its own cluster, and from its own processes over their own pipe
-    "pickle.loads": "resgat_pl/data/engines.py resgat_pl/data/cells.py",
+    "pickle.loads": "resgat_pl/core/executors.py resgat_pl/core/isolated_process.py",
     "cloudpickle.loads": "",
     "marshal.loads": "",
     "shelve.open": "",

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import ReduceLROnPlateau
 from torch.optim import SGD, lr_scheduler
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.schedules import expected_steps, rehearse, schedule
 
 from .tiny import tiny, variant

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from resgat_pl.core.errors import LeakageError, SplitError, WeightsError
+from resgat_pl.core.types import Level
 from resgat_pl.data.corruptions import Corruption
 from resgat_pl.data.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.splits import IdentitySplit, divide
-from resgat_pl.errors import LeakageError, SplitError, WeightsError
 from resgat_pl.metrics.evaluation import Predictions, read_predictions
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import PROVENANCE
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
-from resgat_pl.types import Level
 
 from .tiny import tiny, untrained, variant
 

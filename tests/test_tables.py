@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from resgat_pl.errors import ManifestError
+from resgat_pl.core.errors import ManifestError
 from resgat_pl.experiment import Row
 from resgat_pl.metrics.binary import METRICS
 from resgat_pl.metrics.evaluation import POOLED, evaluate, read_predictions

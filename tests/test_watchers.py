@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonargparse import Namespace
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.preflight import check_callbacks, keep_what_is_validated
 
 from .tiny import tiny

@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 
 from resgat_pl.cli import main
+from resgat_pl.core.formats import stamp
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest import SCHEMA, Manifest
 from resgat_pl.data.splits import SplitProtocol
@@ -25,7 +26,6 @@ from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.provenance import PROVENANCE, environment, of_data
 from resgat_pl.unseen import remembered
-from resgat_pl.versions import stamp
 
 from .runs import TINY
 

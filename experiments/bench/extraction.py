@@ -26,14 +26,14 @@ import cv2
 import numpy as np
 from measure import Row, faster, interleave, ratio_row, report, slower
 
+from resgat_pl.core.executors import open_engine
+from resgat_pl.core.types import REAL
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.engines import open_engine
 from resgat_pl.data.extract import extract
 from resgat_pl.data.faces import MTCNN, FaceDetector, YuNet
 from resgat_pl.data.frames import Media
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.synth import synthesize
-from resgat_pl.types import REAL
 
 FRAMES = 32
 

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import MediaError
+from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.frames import Frame, Media
 from resgat_pl.data.pairing import Agreement, agreement
-from resgat_pl.errors import MediaError
-from resgat_pl.types import VideoRecord
 
 MOST_FRAMES: Final = 64
 """So many frames of a video are kept in memory, if they take no more than the next; of more, all is decoded again."""

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import MediaError
+from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.aligning import Beside, Original, Plan, Recent
 from resgat_pl.data.evidence import Box, Covered, Difference, agreed
 from resgat_pl.data.faces import crop
 from resgat_pl.data.frames import Frame, Media
-from resgat_pl.errors import MediaError
-from resgat_pl.types import REAL, VideoRecord
 
 
 class Picture(NamedTuple):

@@ -11,19 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.errors import ConfigError, LeakageError, MediaError, ResGATError
+from resgat_pl.core.executors import open_engine
+from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.path_checks import require_out_file
+from resgat_pl.core.storage import locate
+from resgat_pl.core.text import printable
+from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check_report import Report
 from resgat_pl.data.counts import class_counts
 from resgat_pl.data.duplicates import find_duplicates
-from resgat_pl.data.engines import open_engine
 from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.frames import MOST_PIXELS, Media, read_image
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
-from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
-from resgat_pl.data.paths import require_out_file
 from resgat_pl.data.people import unknown_people
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import (
@@ -37,9 +40,6 @@ from resgat_pl.data.splits import (
 )
 from resgat_pl.data.summary import FaceCounts
 from resgat_pl.data.unassigned import unassigned, why_unassigned
-from resgat_pl.errors import ConfigError, LeakageError, MediaError, ResGATError
-from resgat_pl.terminal import printable
-from resgat_pl.types import MediaKind, Split, VideoRecord
 
 _FILE_SECONDS: Final = 300
 """A file of which one frame cannot be decoded within so long is reported as unreadable."""

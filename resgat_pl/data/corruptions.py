@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 CorruptionKind = Literal["jpeg", "blur", "noise", "resize", "h264"]
 Image = NDArray[np.uint8]

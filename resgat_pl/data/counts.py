@@ -8,8 +8,8 @@ from typing import Final, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from resgat_pl.errors import SplitError
-from resgat_pl.types import FAKE, REAL, Split
+from resgat_pl.core.errors import SplitError
+from resgat_pl.core.types import FAKE, REAL, Split
 
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from resgat_pl.data.locations import is_remote, make_folder, remove_tree, sync_folder, temporary_name, write_atomic
-from resgat_pl.errors import ManifestError
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.storage import is_remote, make_folder, remove_tree, sync_folder, temporary_name, write_atomic
 
 Store = Literal["files", "shards"]
 """``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import ConfigError, MediaError, ResGATError
+from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.aligning import (
     MOST_BYTES,
     MOST_FRAMES,
@@ -47,8 +49,6 @@ from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.tracking import track_faces
-from resgat_pl.errors import ConfigError, MediaError, ResGATError
-from resgat_pl.types import REAL, VideoRecord
 
 EXTRACTION_VERSION = 2
 """Raised whenever the same settings would give other pixels or rows."""

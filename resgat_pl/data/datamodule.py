@@ -11,6 +11,10 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
+from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
+from resgat_pl.core.storage import locate
+from resgat_pl.core.text import printable
+from resgat_pl.core.types import FAKE, FaceBatch, Split
 from resgat_pl.data.counts import check_splits, describe_counts, only_class
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import (
@@ -26,7 +30,6 @@ from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.fragments import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
-from resgat_pl.data.locations import locate
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
 from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.resuming import FileLoader, SameSampler
@@ -35,9 +38,6 @@ from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
 from resgat_pl.data.unassigned import unassigned
-from resgat_pl.errors import ConfigError, ResGATError, SplitError
-from resgat_pl.terminal import printable
-from resgat_pl.types import FAKE, FaceBatch, Split
 
 
 def require_data(root: Path | None, crops: str | Path) -> None:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from resgat_pl.core.errors import SplitError
+from resgat_pl.core.types import REAL
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.shards import crop_of, mask_of, picture
 from resgat_pl.data.transforms import Augmentation
-from resgat_pl.errors import SplitError
-from resgat_pl.types import REAL
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """(image ``(H, W, 3)`` uint8 RGB, seed) → changed image, the same for the same arguments."""

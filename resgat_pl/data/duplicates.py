@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from resgat_pl.core.types import Split
 from resgat_pl.data.candidates import Index
 from resgat_pl.data.counts import SPLITS
 from resgat_pl.data.fingerprints import THUMB, Fingerprints, mirrored
 from resgat_pl.data.leakage import Leak
-from resgat_pl.types import Split
 
 BITS: Final = 256
 LIMIT: Final = 24

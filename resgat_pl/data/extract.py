@@ -16,9 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from resgat_pl.core.disk_full import not_stored, storing
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
+from resgat_pl.core.executors import EngineName, open_engine
+from resgat_pl.core.folder_lock import at_work
+from resgat_pl.core.formats import stamp
+from resgat_pl.core.storage import absolute, is_remote, locate, names_in, read_many, readable, refresh, write_atomic
+from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.crop_writer import Store, loose_path
 from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, crops_folder
-from resgat_pl.data.engines import EngineName, open_engine
 from resgat_pl.data.fragments import (
     VIDEO_TIMEOUT,
     Cutter,
@@ -33,23 +39,11 @@ from resgat_pl.data.fragments import (
 )
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.layouts.base import tally
-from resgat_pl.data.locations import (
-    absolute,
-    is_remote,
-    locate,
-    names_in,
-    read_many,
-    readable,
-    refresh,
-    write_atomic,
-)
-from resgat_pl.data.locking import at_work
 from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest import merge as merge_fragments
 from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.people import noted
-from resgat_pl.data.room import not_stored, storing
 from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.skipped import SKIPPED, note
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
@@ -67,9 +61,6 @@ from resgat_pl.data.work import (
     requests_of,
     share_of,
 )
-from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
-from resgat_pl.types import VideoRecord
-from resgat_pl.versions import stamp
 
 
 def extract(

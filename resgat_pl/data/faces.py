@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.appearance import Look, look_of
 from resgat_pl.data.tracking import track_faces  # noqa: F401 - where its callers have always found it
-from resgat_pl.errors import WeightsError
 
 RGBImage = NDArray[np.uint8]
 

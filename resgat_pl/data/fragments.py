@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.storage import is_remote, names_in, readable
+from resgat_pl.core.types import VideoRecord
+from resgat_pl.core.untrusted_paths import check_inside
 from resgat_pl.data.aligning import Original, Recent
 from resgat_pl.data.altered_faces import Picture
-from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
-from resgat_pl.data.locations import is_remote, names_in, readable
 from resgat_pl.data.manifest import SCHEMA, completed, rows_to_table, write_table
 from resgat_pl.data.mapped import PATHS
-from resgat_pl.data.rooted import check_inside
 from resgat_pl.data.validity import checked_rows
-from resgat_pl.errors import ManifestError
-from resgat_pl.types import VideoRecord
 
 VIDEO_TIMEOUT = 600.0
 """Seconds that a video may take unless told otherwise: 32 frames take a few, 10,000 a quarter of an hour."""

@@ -10,12 +10,12 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.storage import is_remote
+from resgat_pl.core.types import MediaKind
 from resgat_pl.data.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
-from resgat_pl.data.locations import is_remote
 from resgat_pl.data.sniff import HEAD, is_animation, kind_of
 from resgat_pl.data.timeline import DECODER_ERRORS
 from resgat_pl.data.video import VideoFile
-from resgat_pl.types import MediaKind
 
 FrameCount = int | Literal["all"]
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.layouts.same_files import SAME_FILE
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
 """What stands on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made

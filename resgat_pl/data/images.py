@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.locations import is_remote, read_bytes
+from resgat_pl.core.errors import MediaError
+from resgat_pl.core.storage import is_remote, read_bytes
 from resgat_pl.data.sniff import HEAD, RAW_SUFFIXES, is_heif
-from resgat_pl.errors import MediaError
 
 if TYPE_CHECKING:
     from PIL import Image

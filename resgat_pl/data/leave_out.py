@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from resgat_pl.core.errors import SplitError
+from resgat_pl.core.types import REAL, Split, VideoRecord
 from resgat_pl.data.splits import SplitProtocol, StrictSplit
-from resgat_pl.errors import SplitError
-from resgat_pl.types import REAL, Split, VideoRecord
 
 
 class LeaveOut(SplitProtocol):

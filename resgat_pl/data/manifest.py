@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resgat_pl import __version__
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_atomic, write_changed
+from resgat_pl.core.types import FAKE, Split, VideoRecord, video_key
+from resgat_pl.core.untrusted_paths import check_inside, inside
 from resgat_pl.data import mapped
 from resgat_pl.data.counts import SPLITS, ClassCounts
-from resgat_pl.data.locations import is_remote, locate, readable, refresh, write_atomic, write_changed
 from resgat_pl.data.mapped import Mapped
-from resgat_pl.data.rooted import check_inside, inside
 from resgat_pl.data.validity import checked_rows, read_info
-from resgat_pl.errors import ManifestError
-from resgat_pl.types import FAKE, Split, VideoRecord, video_key
-from resgat_pl.versions import WRITER, check_version
 
 __all__ = [
     "MANIFEST_NAME",

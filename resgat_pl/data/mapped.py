@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resgat_pl.data.locations import temporary_name
-from resgat_pl.errors import ManifestError
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.storage import temporary_name
 
 MAP_FROM: Final = 100_000
 """Rows from which a manifest is mapped; what is smaller is as fast and takes no more than 25 MB in memory."""

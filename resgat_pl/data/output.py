@@ -10,8 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resgat_pl.data.fragments import fragment_path
-from resgat_pl.data.locations import (
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.storage import (
     is_remote,
     listing,
     make_folder,
@@ -22,8 +22,8 @@ from resgat_pl.data.locations import (
     remove_tree,
     write_atomic,
 )
+from resgat_pl.data.fragments import fragment_path
 from resgat_pl.data.manifest import MANIFEST_NAME, refuse_newer
-from resgat_pl.errors import ConfigError
 
 SETTINGS_NAME: Final = "extraction.json"
 """What crops are cut with, written before the first of them."""

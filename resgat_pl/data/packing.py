@@ -20,11 +20,13 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from resgat_pl import __version__
+from resgat_pl.core.errors import ConfigError, StorageError
+from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.storage import is_remote, listing, make_folder, names_in, readable, remove_tree, write_atomic
+from resgat_pl.core.untrusted_paths import inside
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
 from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
-from resgat_pl.data.locations import is_remote, listing, make_folder, names_in, readable, remove_tree, write_atomic
 from resgat_pl.data.manifest import Manifest, write_table
-from resgat_pl.data.rooted import inside
 from resgat_pl.data.shards import (
     FOLDER,
     INDEX_NAME,
@@ -37,8 +39,6 @@ from resgat_pl.data.shards import (
     misplaced,
     write_index,
 )
-from resgat_pl.errors import ConfigError, StorageError
-from resgat_pl.versions import WRITER, check_version
 
 _LISTED = pa.schema(
     [pa.field("key", pa.string()), pa.field("request", pa.string()), pa.field("crop_path", pa.string()), *PLACE]

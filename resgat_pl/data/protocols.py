@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.leave_out import LeaveOut
 from resgat_pl.data.splits import IdentitySplit, OfficialSplit, PaperSplit, PartSplit, SplitProtocol, StrictSplit
-from resgat_pl.errors import ConfigError
 
 PROTOCOLS: Final[tuple[type[SplitProtocol], ...]] = (
     PaperSplit,

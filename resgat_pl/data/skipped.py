@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from resgat_pl.core.storage import read_bytes
+from resgat_pl.core.types import FAKE, Split, VideoRecord
 from resgat_pl.data.counts import SPLITS
 from resgat_pl.data.groups import links
-from resgat_pl.data.locations import read_bytes
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.types import FAKE, Split, VideoRecord
 
 SKIPPED: Final = "skipped"
 """Key in ``Manifest.info``."""

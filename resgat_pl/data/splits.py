@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import ConfigError, SplitError
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.counts import ClassCounts
 from resgat_pl.data.groups import LeakKind, by_original, components, links, share_out
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.people import declared_of
-from resgat_pl.errors import ConfigError, SplitError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 Declared = LeakKind | Literal["people unknown"]
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Final, Literal
 
-from resgat_pl.data.locations import is_remote
+from resgat_pl.core.storage import is_remote
 
 RECORD: Final = "synth.json"
 UNFINISHED: Final = "synth.unfinished.json"

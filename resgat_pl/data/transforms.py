@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 if TYPE_CHECKING:  # only what augments imports it: it takes as long as half of this package
     import albumentations as A

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.groups import links
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.types import VideoRecord
 
 _SHARED: Final = {
     "file": "hold a file of another split",

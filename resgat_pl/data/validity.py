@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resgat_pl.errors import ManifestError
-from resgat_pl.versions import WRITER, check_version
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.formats import WRITER, check_version
 
 
 def read_info(path: Path, metadata: Mapping[bytes, bytes] | None, newest: int) -> dict[str, Any]:

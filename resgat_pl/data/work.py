@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resgat_pl.errors import ConfigError
-from resgat_pl.types import VideoRecord
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import VideoRecord
 
 
 class Job(NamedTuple):

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.wrapped import network_of

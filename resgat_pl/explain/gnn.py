@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, Unit
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.resgat import ResGAT

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, Explanation, Target, Unit
 from resgat_pl.explain.passes import Passes, count_passes
 from resgat_pl.explain.pixels import Baseline, baseline_of, cells, mean_by_cell, sum_by_cell

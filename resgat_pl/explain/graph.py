@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.explanation import Attribution, Explainer, Unit
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.types import ResGATOutput
 
 
 def attention_map(output: ResGATOutput) -> Tensor:

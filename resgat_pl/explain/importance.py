@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, evaluation_mode
 from resgat_pl.explain.passes import count_passes
 from resgat_pl.explain.pixels import Baseline, baseline_of, cells, sum_by_cell

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid

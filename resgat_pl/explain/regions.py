@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.lattice import Lattice
 
 REGIONS: Final = (

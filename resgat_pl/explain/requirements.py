@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 
 def at_least(least: int, **arguments: int) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Explanation, Target
 from resgat_pl.explain.regions import REGIONS, or_average
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import torch
 from torch import nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 Net = TypeVar("Net", bound=nn.Module)
 

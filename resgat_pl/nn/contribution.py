@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.wrapped import network_of
-from resgat_pl.types import ResGATOutput
 
 
 class Contributions(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import WeightsEnum
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.lattice import Lattice, geometry_of
 from resgat_pl.nn.weights import load_strictly, read_state_dict
 

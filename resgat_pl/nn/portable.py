@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from resgat_pl import __version__
-from resgat_pl.errors import WeightsError
-from resgat_pl.versions import WRITER, check_version
+from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.formats import WRITER, check_version
 
 SUFFIX: Final = ".safetensors"
 PORTABLE_VERSION: Final = 1

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.types import AttentionVersion
 from resgat_pl.nn.weights import listed, read_state_dict
-from resgat_pl.types import AttentionVersion
 
 
 def read_published(

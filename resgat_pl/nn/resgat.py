@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.types import AttentionVersion, Level, ResGATOutput, Validation
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.weights import load_strictly, read_file
-from resgat_pl.types import AttentionVersion, Level, ResGATOutput, Validation
-from resgat_pl.versions import WRITER, check_version
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]

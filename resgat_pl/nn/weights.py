@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.portable import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes

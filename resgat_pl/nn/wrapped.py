@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.resgat import ResGAT
 
 _INSIDE: Final = ("_orig_mod", "module", "net")

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from resgat_pl.errors import ConfigError
-from resgat_pl.versions import WRITER, check_version
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.formats import WRITER, check_version
 
 SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import resgat_pl.explain
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, Explanation
 from resgat_pl.explain.graph import Attention, Contribution, NodeEvidence, attention_map
 from resgat_pl.nn.contribution import Contributions, contributions

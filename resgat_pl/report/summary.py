@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
 from resgat_pl import __version__
-from resgat_pl.data.locking import LOCK_NAME
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.folder_lock import LOCK_NAME
+from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.data.manifest import write_atomic
-from resgat_pl.errors import ConfigError
 from resgat_pl.media_search import LeftOut
-from resgat_pl.versions import WRITER, check_version
 
 SCORES: Final = "scores.csv"
 LEFT_OUT: Final = "not_looked_at.csv"

@@ -9,11 +9,11 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.types import Level, Validation
 from resgat_pl.explain.words import apart
 from resgat_pl.metrics.calibration import calibrated, calibrated_score
 from resgat_pl.metrics.intervals import FEWEST
 from resgat_pl.report.document import Calibration, Decision, Document, Verdict
-from resgat_pl.types import Level, Validation
 
 _RESAMPLES: Final = 1000
 BORDERLINE: Final = (

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl.data.cells import Cell, CellDiedError, CellTimeoutError
-from resgat_pl.errors import ConfigError, EngineError
+from resgat_pl.core.errors import ConfigError, EngineError
+from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,7 +178,7 @@ def test_a_function_that_cannot_be_unpacked_there_is_a_bug_not_a_death() -> None
 def test_functions_of_a_script_are_taken_along(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('not this one')")  # what lies in the current folder
     (tmp_path / "script.py").write_text(
-        "from resgat_pl.data.cells import Cell\n"
+        "from resgat_pl.core.isolated_process import Cell\n"
         "class Twice:\n"
         "    def __call__(self, number):\n"
         "        import os\n"

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ConfigError, LeakageError, MediaError
 from resgat_pl.data.check import check
 from resgat_pl.data.layouts import FFPP
 from resgat_pl.data.manifest import SCHEMA, Manifest, merge
 from resgat_pl.data.splits import OfficialSplit
-from resgat_pl.errors import ConfigError, LeakageError, MediaError
 
 Run = Callable[..., tuple[str, str]]
 

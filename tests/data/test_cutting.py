@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resgat_pl.core.types import FAKE, REAL, VideoRecord
 from resgat_pl.data.aligning import Original, Recent
 from resgat_pl.data.cutting import Extraction, Outcome, cut_video
 from resgat_pl.data.faces import Face, FaceDetector, RGBImage
 from resgat_pl.data.synth.encode import write_mask, write_video
-from resgat_pl.types import FAKE, REAL, VideoRecord
 
 LARGE, SMALL = (20, 30, 84, 94), (130, 40, 182, 92)
 Frames = NDArray[np.uint8]

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from resgat_pl import FaceDataModule
+from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.splits import IdentitySplit
 from resgat_pl.data.streaming import ShardLoader
-from resgat_pl.errors import ConfigError, SplitError
 
 SMALL = Extraction(frames=3, size=64)
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import SplitError
 from resgat_pl.data.dataset import Draw, EvalSampler, FaceCrops, Order, TrainSampler
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
-from resgat_pl.errors import SplitError
 
 EARLIER = {
     "shuffled": [(4, 1821912379), (2, 1753501242), (0, 1751142125), (6, 1155210758), (5, 1224559477),

@@ -18,16 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ConfigError, EngineError
+from resgat_pl.core.executors import open_engine
+from resgat_pl.core.storage import sync_folder
 from resgat_pl.data import crop_writer
 from resgat_pl.data import extract as extracting
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.engines import open_engine
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.locations import sync_folder
 from resgat_pl.data.manifest import write_atomic
 from resgat_pl.data.work import Share, families_of, parse_share, requests_of, share_of
-from resgat_pl.errors import ConfigError, EngineError
 
 SMALL = Extraction(frames=3, size=64)
 OPTIONS = ["--extraction.frames", "3", "--extraction.size", "64"]
@@ -104,7 +104,7 @@ def children(parent: int) -> list[int]:
             command = (entry / "cmdline").read_text()
         except OSError:
             continue
-        if int(above) == parent and state != "Z" and "resgat_pl.data.cells" in command:
+        if int(above) == parent and state != "Z" and "resgat_pl.core.isolated_process" in command:
             found.append(int(entry.name))
     return found
 
@@ -216,7 +216,7 @@ def test_dask_passes_errors_on_and_gives_up_on_what_kills_every_worker(scheduler
 
 
 def test_dask_without_workers(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resgat_pl.data.engines._WORKERS_SECONDS", 0.5)
+    monkeypatch.setattr("resgat_pl.core.executors._WORKERS_SECONDS", 0.5)
     with open_engine("dask", scheduler) as engine, pytest.raises(EngineError, match="has no workers"):
         list(engine.run(double, range(7), nothing))
 
@@ -226,7 +226,7 @@ def test_a_cluster_that_does_not_answer(
     engine: str, ffpp_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip({"dask": "distributed"}.get(engine, engine))
-    monkeypatch.setattr("resgat_pl.data.engines._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("resgat_pl.core.executors._CONNECT_SECONDS", 1)
     address = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     command = ["extract", str(ffpp_root), str(tmp_path / "out"), "--engine", engine, "--address", address]
@@ -389,7 +389,7 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
 def test_a_disk_that_is_full_at_the_end(
     name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resgat_pl.data import locations
+    from resgat_pl.core import storage as locations
 
     shutil.copytree(ffpp_crops, tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink()

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resgat_pl import FaceDataModule
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError
 from resgat_pl.data.crop_writer import CropWriter
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
@@ -25,7 +26,6 @@ from resgat_pl.data.fragments import read_fragment
 from resgat_pl.data.frames import Media
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.skipped import coverage
-from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError
 
 SMALL = Extraction(frames=3, size=64)
 

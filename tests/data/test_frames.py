@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import MediaError
 from resgat_pl.data.frames import Media, read_image, sample_indices
 from resgat_pl.data.video import VideoFile
-from resgat_pl.errors import MediaError
 
 
 def write_video(path: Path, frames: int = 30, size: tuple[int, int] = (96, 64)) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, features
 from PIL.PngImagePlugin import PngInfo
 
+from resgat_pl.core.errors import MediaError
 from resgat_pl.data.frames import Media
 from resgat_pl.data.images import Animation, count_gif, open_picture, read_image
 from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
-from resgat_pl.errors import MediaError
 
 from .clips import barcode, number_of
 

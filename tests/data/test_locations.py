@@ -12,12 +12,8 @@ import numpy as np
 import pytest
 
 from resgat_pl.cli import main
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.extract import extract, is_current
-from resgat_pl.data.frames import Media, read_image
-from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.locations import (
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError
+from resgat_pl.core.storage import (
     absolute,
     is_remote,
     listing,
@@ -28,8 +24,12 @@ from resgat_pl.data.locations import (
     remove_tree,
     write_atomic,
 )
+from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.frames import Media, read_image
+from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError
 
 SMALL = Extraction(frames=3, size=64)
 
@@ -83,7 +83,7 @@ def test_a_url_keeps_its_slashes_and_is_no_local_path() -> None:
 
 def test_local_work_imports_nothing_for_urls() -> None:
     code = (
-        "import sys; from resgat_pl.data.extract import extract; from resgat_pl.data.locations import locate;"
+        "import sys; from resgat_pl.data.extract import extract; from resgat_pl.core.storage import locate;"
         "locate('a'); sys.exit(bool({'upath', 'fsspec', 'joblib', 'distributed', 'ray'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

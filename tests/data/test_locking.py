@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl.data.locations import locate
-from resgat_pl.data.locking import LOCK_NAME, at_work
-from resgat_pl.errors import ConfigError, StorageError
+from resgat_pl.core.errors import ConfigError, StorageError
+from resgat_pl.core.folder_lock import LOCK_NAME, at_work
+from resgat_pl.core.storage import locate
 
 HOLD = """
 import sys, time
@@ -135,7 +135,7 @@ def test_a_lock_that_cannot_be_had_is_an_error_and_one_that_the_disk_does_not_kn
     def flock(handle: int, kind: int) -> None:
         raise OSError(code := next(codes), os.strerror(code))
 
-    monkeypatch.setattr("resgat_pl.data.locking.fcntl.flock", flock)
+    monkeypatch.setattr("resgat_pl.core.folder_lock.fcntl.flock", flock)
     with at_work(tmp_path):  # once more after the file was removed elsewhere; then without
         assert not (tmp_path / LOCK_NAME).exists()
     with pytest.raises(StorageError, match="cannot be written"), at_work(tmp_path):

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.types import Split
 from resgat_pl.data.manifest import SCHEMA, Manifest, merge, rows_to_table, write_atomic
 from resgat_pl.data.mapped import map_path
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import IdentitySplit
-from resgat_pl.errors import ManifestError
-from resgat_pl.types import Split
 
 
 def row(video: str, track: int = 0, frame: int = 0, method: str = "original", **more: object) -> dict[str, object]:

@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from resgat_pl import FaceDataModule
+from resgat_pl.core.errors import ManifestError
 from resgat_pl.data import mapped
 from resgat_pl.data.dataset import FaceCrops, Order, TrainSampler
 from resgat_pl.data.leakage import find_leaks, manifest_leaks
 from resgat_pl.data.manifest import SCHEMA, SCHEMA_VERSION, Manifest, merge, rows_to_table
 from resgat_pl.data.splits import IdentitySplit, divide
-from resgat_pl.errors import ManifestError
 
 
 def written(folder: Path, videos: int = 12, group: int = 7) -> Manifest:

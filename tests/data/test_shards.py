@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from resgat_pl.core.errors import ConfigError, ManifestError, MediaError, StorageError
 from resgat_pl.data import crop_writer, packing
 from resgat_pl.data import extract as extraction_module
 from resgat_pl.data.check import check
@@ -29,7 +30,6 @@ from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.packing import pack
 from resgat_pl.data.shards import FOLDER, INDEX_NAME, Member, crop_of, mask_of, shards_of
-from resgat_pl.errors import ConfigError, ManifestError, MediaError, StorageError
 
 SMALL = Extraction(frames=3, size=64)
 MEGABYTES = 0.12

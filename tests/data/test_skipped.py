@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.core.types import Split, VideoRecord
 from resgat_pl.data.manifest import Manifest, merge, rows_to_table
 from resgat_pl.data.skipped import SKIPPED, Coverage, coverage, note
-from resgat_pl.types import Split, VideoRecord
 
 
 def record(name: str, method: str = "original", original: str | None = None, **more: Any) -> VideoRecord:

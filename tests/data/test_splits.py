@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import ConfigError, SplitError
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data.counts import SPLITS, check_splits, class_counts
 from resgat_pl.data.groups import SAME_SOURCE
 from resgat_pl.data.splits import (
@@ -25,8 +27,6 @@ from resgat_pl.data.splits import (
     SplitProtocol,
     StrictSplit,
 )
-from resgat_pl.errors import ConfigError, SplitError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord, video_key
 
 
 def real(name: str, *people: str, dataset: str = "d", part: str = "", official: Split | None = None) -> VideoRecord:

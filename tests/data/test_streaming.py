@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import ConfigError, MediaError
 from resgat_pl.data import streaming
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.dataset import FaceCrops
@@ -20,7 +21,6 @@ from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.shards import FOLDER, shards_of
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, draw, read_members, spread
 from resgat_pl.data.transforms import FlipAugmentation
-from resgat_pl.errors import ConfigError, MediaError
 
 Batches = list[dict[str, Any]]
 

@@ -4,8 +4,8 @@ import albumentations as A
 import numpy as np
 import pytest
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.transforms import Augmentation, DFDCAugmentation, FlipAugmentation
-from resgat_pl.errors import ConfigError
 
 NOTHING = {"blur": 0.0, "noise": 0.0, "transpose": 0.0, "rotate": 0.0, "resize": 0.0}
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)

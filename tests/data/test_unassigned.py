@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from resgat_pl.core.errors import LeakageError, SplitError
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data import datamodule as module
 from resgat_pl.data.check import check
 from resgat_pl.data.datamodule import FaceDataModule
@@ -22,8 +24,6 @@ from resgat_pl.data.protocols import PROTOCOLS, from_spec
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import Summary, with_splits
 from resgat_pl.data.unassigned import unassigned, why_unassigned
-from resgat_pl.errors import LeakageError, SplitError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord, video_key
 
 from ..tiny import variant
 

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
+from resgat_pl.core.errors import MediaError
 from resgat_pl.data.frames import Frame, Media, sample_indices, sample_times
-from resgat_pl.errors import MediaError
 
 from .clips import GROUPS, barcode, number_of, remux, write
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer
 from resgat_pl.explain.gnn import GNNExplainer
 from resgat_pl.explain.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.gnn import GNNExplainer, GraphPart, loops_last
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Explainer
 from resgat_pl.explain.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
 from resgat_pl.explain.pixels import baseline_of, cells, mean_by_cell, sum_by_cell

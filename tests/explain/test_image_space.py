@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.explanation import Explainer
 from resgat_pl.explain.gradient import IntegratedGradients
 from resgat_pl.explain.importance import PartialDependence, PermutationImportance
@@ -23,7 +24,6 @@ from resgat_pl.explain.occlusion import HiddenParts, Occlusion
 from resgat_pl.explain.pixels import baseline_of, cells, inpaint, sum_by_cell
 from resgat_pl.explain.shap import KernelSHAP, PartitionSHAP, halves
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.types import ResGATOutput
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(3, 3, 64, 80, generator=RANDOM)  # 4×5 nodes

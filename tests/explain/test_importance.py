@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.importance import PartialDependence, PermutationImportance, RegionExplainer
 from resgat_pl.explain.pixels import baseline_of, cells, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS, region_weights
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.types import ResGATOutput
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(2, 3, 64, 64, generator=RANDOM)  # 4×4 nodes

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.lime import LIME, lime_map
 from resgat_pl.explain.pixels import cells, mean_by_cell
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.types import ResGATOutput
 
 IMAGE = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain import nodes as module
 from resgat_pl.explain.explanation import Explainer
 from resgat_pl.explain.graph import Contribution, NodeEvidence

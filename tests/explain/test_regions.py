@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, inside_face, or_average, region_weights
 from resgat_pl.nn.lattice import Lattice
 

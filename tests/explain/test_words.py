@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Explainer, Explanation, Target
 from resgat_pl.explain.graph import Attention, Contribution, EdgeContribution, NodeEvidence
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS

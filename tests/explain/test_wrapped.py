@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from resgat_pl import explain
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Explainer
 from resgat_pl.explain.graph import Contribution
 from resgat_pl.explain.lime import lime_map

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resgat_pl.errors import ResGATError
+from resgat_pl.core.errors import ResGATError
 
 from .disk import SmallDisk
 from .fuzzing import Fuzz

@@ -19,8 +19,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.errors import ResGATError
 from resgat_pl.experiment import Experiment
 from resgat_pl.figures import _read as read_figures
 from resgat_pl.heatmaps import Heatmaps

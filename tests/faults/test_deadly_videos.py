@@ -99,7 +99,9 @@ def test_deadly_videos_are_named_and_all_others_cut(
     assert set(told) == {"pair", *(f"dead{level}" for level in DEADS)}
     assert len(Manifest.read(tmp_path / "out")) == 13
     ledger("decoder that dies, hangs or raises", tries=len(DEADS), lost=len(wrong), recovered=len(DEADS) - len(wrong))
-    assert [child.cmdline() for child in psutil.Process().children() if "resgat_pl.data.cells" in child.cmdline()] == []
+    assert [
+        child.cmdline() for child in psutil.Process().children() if "resgat_pl.core.isolated_process" in child.cmdline()
+    ] == []
 
 
 @pytest.mark.faults

@@ -15,7 +15,7 @@ import pytest
 from resgat_pl import figures as figures_module
 from resgat_pl import reproduce as reproduce_module
 from resgat_pl.cli import main
-from resgat_pl.errors import ResGATError
+from resgat_pl.core.errors import ResGATError
 from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.reproduce import train_and_test
 from resgat_pl.tables import Run

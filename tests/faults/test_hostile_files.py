@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.data.manifest import SCHEMA, Manifest
 from resgat_pl.data.shards import INDEX_NAME, Shards
-from resgat_pl.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.nn.portable import from_safetensors
 from resgat_pl.nn.resgat import ResGAT

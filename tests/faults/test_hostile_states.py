@@ -11,7 +11,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.weights import read_file
 from resgat_pl.preflight import same_wandb_run
 from resgat_pl.resumed_files import checked, take_along

@@ -14,8 +14,8 @@ import torch
 from jsonargparse import Namespace
 
 from resgat_pl.cli import main
+from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.errors import ConfigError, WeightsError
 from resgat_pl.hardware import advice, has_bf16
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.module import ResGATModule

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.media import cutting_of
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.weights import read_file

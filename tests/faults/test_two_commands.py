@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.core.folder_lock import LOCK_NAME, at_work
 from resgat_pl.data.extract import extract
-from resgat_pl.data.locking import LOCK_NAME, at_work
 
 from .conftest import Ledger
 from .test_killed_extraction import EXTRACTION, SHARD_MEGABYTES, tree

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from resgat_pl.callbacks import write_predictions
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.types import Level
 from resgat_pl.data.manifest import Manifest, merge, rows_to_table
-from resgat_pl.errors import ManifestError
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
 from resgat_pl.metrics.evaluation import (
     AT_VAL,
@@ -27,7 +28,6 @@ from resgat_pl.metrics.evaluation import (
 from resgat_pl.metrics.intervals import bootstrap
 from resgat_pl.report.verdict import judge
 from resgat_pl.scoring import predictions as score_predictions
-from resgat_pl.types import Level
 
 
 def predictions(methods: Sequence[str], each: int = 12, frames: int = 1, seed: int = 0) -> Predictions:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision import models
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.encoder import ENCODERS, Encoder
 
 

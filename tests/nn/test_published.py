@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GATv2Conv  # its warning at import is silenced by conftest's import of ResGAT
 from torchvision import models
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.published import read_published
 from resgat_pl.nn.resgat import ResGAT
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.errors import ConfigError, WeightsError
+from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, Normalization, ResGAT, check_compatible
 
 from .conftest import MakeNet

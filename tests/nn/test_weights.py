@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from resgat_pl.errors import WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.weights import load_strictly, read_file, read_state_dict
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.report import document as module
 from resgat_pl.report.document import SCHEMA, Document, plain, read_report, to_json
 

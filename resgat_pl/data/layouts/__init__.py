@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.data.layouts.base import CountRow, Index, Layout, check_root, contents, entries
 from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.crop_lists import CropLists
@@ -13,7 +14,6 @@ from resgat_pl.data.layouts.dfdc_preview import DFDCPreview
 from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.layouts.lookalike import advice
-from resgat_pl.errors import DatasetNotFoundError, LayoutError
 
 __all__ = [
     "DFDC",

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 from resgat_pl.data.layouts.base import Layout, entries, images_in, read_text, tally, videos_in
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 
 _CELEB: Final = "Celeb-real"
 _YOUTUBE: Final = "YouTube-real"

@@ -8,10 +8,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.storage import is_remote, locate
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.layouts.base import Layout, entries, read_text, tally
-from resgat_pl.data.locations import is_remote, locate
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 
 class _List(NamedTuple):

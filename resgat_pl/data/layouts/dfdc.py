@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data.layouts.base import Layout, entries, read_json, read_text, split_name, tally, videos_in
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord, video_key
 
 _PART: Final = re.compile(r"dfdc_train_part_0*(\d+)")
 _SAMPLE: Final = "train_sample_videos"

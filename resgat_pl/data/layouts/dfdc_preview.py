@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final, NamedTuple
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.layouts.base import Layout, entries, is_video, read_json, split_name, tally
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 _LIST: Final = "dataset.json"
 _REALS: Final = "original_videos"

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.storage import locate
+from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, tally, videos_in
 from resgat_pl.data.layouts.ffpp_official import official_split
-from resgat_pl.data.locations import locate
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 
 _ORIGINALS: Final = "original_sequences"
 _FAKES: Final = "manipulated_sequences"

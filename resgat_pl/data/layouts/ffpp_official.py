@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, get_args
 
+from resgat_pl.core.errors import LayoutError, SplitError
+from resgat_pl.core.storage import absolute
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.layouts.base import entries, read_json, tally
-from resgat_pl.data.locations import absolute
-from resgat_pl.errors import LayoutError, SplitError
-from resgat_pl.types import FAKE, REAL, Split, VideoRecord
 
 _SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 _ID: Final = re.compile(r"\d{3}")

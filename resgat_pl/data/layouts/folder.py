@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import FAKE, REAL, MediaKind, Split, VideoRecord
 from resgat_pl.data.layouts.base import Entries, Layout, entries, images_in, is_image, is_video, split_name, tally
 from resgat_pl.data.layouts.same_files import SAME_FILE, same_files
-from resgat_pl.errors import ConfigError
-from resgat_pl.types import FAKE, REAL, MediaKind, Split, VideoRecord
 
 _LABELS: Final = {"real": REAL, "fake": FAKE}
 _SPLITS: Final[dict[str, Split]] = {

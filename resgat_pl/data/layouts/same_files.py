@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from resgat_pl.types import VideoRecord
+from resgat_pl.core.types import VideoRecord
 
 SAME_FILE: Final = "same file "
 """What an identity starts with that is no person but the content of a file that stands in several splits."""

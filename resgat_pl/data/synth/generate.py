@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import cv2
 from tqdm import tqdm
 
-from resgat_pl.data.paths import require_folder
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_mask, write_video
@@ -26,7 +27,6 @@ from resgat_pl.data.synth.forge import SUBTLE, forge
 from resgat_pl.data.synth.plan import METHOD_KINDS, MOST_FAKES, LayoutName, Plan, Shot, make_plan, people_of
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
 from resgat_pl.data.synthetic import RECORD, UNFINISHED
-from resgat_pl.errors import ConfigError
 
 SCHEMA: Final = 1
 """Version of ``synth.json`` and of the pictures; it goes up whenever the same request gives other bytes."""

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import numpy as np
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.synth.blend import REGIONS
 from resgat_pl.data.synth.clip import generator
-from resgat_pl.errors import ConfigError
 
 LayoutName = Literal["ffpp", "dfdc", "celebdf"]
 

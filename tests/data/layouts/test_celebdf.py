@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import CelebDF, detect_layout
-from resgat_pl.errors import DatasetNotFoundError, LayoutError
-from resgat_pl.types import FAKE, REAL
 
 LIST = "List_of_testing_videos.txt"
 VIDEOS = (

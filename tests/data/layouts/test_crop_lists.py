@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import CropLists, detect_layout
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL
 
 
 def crops(folder: Path, video: str, *numbers: int) -> list[str]:

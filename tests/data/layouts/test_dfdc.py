@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import DFDC, detect_layout
-from resgat_pl.errors import DatasetNotFoundError, LayoutError
-from resgat_pl.types import FAKE, REAL
 
 
 def make_part(folder: Path, *families: str, fakes: int = 2) -> None:

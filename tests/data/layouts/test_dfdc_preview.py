@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.core.errors import LayoutError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import DFDCPreview, detect_layout
 from resgat_pl.data.people import is_known
 from resgat_pl.data.splits import OfficialSplit, StrictSplit
-from resgat_pl.errors import LayoutError
-from resgat_pl.types import FAKE, REAL
 
 
 def entry(label: str, part: str, target: object = None, swapped: object = None) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from resgat_pl.core.errors import DatasetNotFoundError, LayoutError, SplitError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import FFPP, detect_layout
-from resgat_pl.errors import DatasetNotFoundError, LayoutError, SplitError
-from resgat_pl.types import FAKE, REAL
 
 METHODS = ["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
 SCENE = "outside_talking_still_laughing"

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import Folder, Index, same_files
 from resgat_pl.data.leakage import Leak, find_leaks
 from resgat_pl.data.splits import StrictSplit
-from resgat_pl.errors import ConfigError, DatasetNotFoundError
-from resgat_pl.types import FAKE, REAL
 
 
 def touch(root: Path, *names: str) -> None:

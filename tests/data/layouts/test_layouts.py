@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from jsonargparse import auto_cli
 
+from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
+from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data import layouts
 from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, DFDCPreview, Folder, Layout, detect_layout
 from resgat_pl.data.layouts.base import entries
 from resgat_pl.data.people import is_known
-from resgat_pl.errors import DatasetNotFoundError, LayoutError
-from resgat_pl.types import REAL, VideoRecord
 
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",

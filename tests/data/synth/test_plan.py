@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.synth.alterations import KINDS
 from resgat_pl.data.synth.blend import REGIONS
 from resgat_pl.data.synth.plan import METHOD_KINDS, LayoutName, Plan, make_plan
-from resgat_pl.errors import ConfigError
 
 plans = st.builds(
     make_plan,

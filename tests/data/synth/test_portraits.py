@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.faces import MTCNN
 from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
-from resgat_pl.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

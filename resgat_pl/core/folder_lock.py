@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from resgat_pl.data.locations import is_remote
-from resgat_pl.data.room import not_stored
-from resgat_pl.errors import ConfigError, StorageError
-from resgat_pl.terminal import printable
+from resgat_pl.core.disk_full import not_stored
+from resgat_pl.core.errors import ConfigError, StorageError
+from resgat_pl.core.storage import is_remote
+from resgat_pl.core.text import printable
 
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 """What some network disks say."""

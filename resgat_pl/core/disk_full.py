@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from resgat_pl.data.locations import is_remote
-from resgat_pl.errors import StorageError
+from resgat_pl.core.errors import StorageError
+from resgat_pl.core.storage import is_remote
 
 _SHARED: Final = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
 _SHARED_WORDS: Final = re.compile(

@@ -22,7 +22,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Literal, Protocol, TypeVar
 
-from resgat_pl.errors import ConfigError, EngineError, ResGATError
+from resgat_pl.core.errors import ConfigError, EngineError, ResGATError
 
 EngineName = Literal["local", "dask", "ray"]
 

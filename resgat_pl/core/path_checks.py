@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from resgat_pl.data.locations import is_remote, locate
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.storage import is_remote, locate
 
 
 def require_folder(folder: str | Path, option: str) -> None:

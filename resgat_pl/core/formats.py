@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from resgat_pl import __version__
-from resgat_pl.errors import ResGATError
+from resgat_pl.core.errors import ResGATError
 
 WRITER: Final = "resgat_pl"
 """Key under which files say which version of this package wrote them."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from weakref import finalize
 
-from resgat_pl.errors import EngineError
+from resgat_pl.core.errors import EngineError
 
 Item = TypeVar("Item")
 Message = TypeVar("Message")
@@ -105,7 +105,7 @@ class Cell(Generic[Item, Message]):
         self._end()
         packed = _packed(self._function)
         # -P: what lies in the current folder is no module of this program.
-        command = [sys.executable, "-P", "-m", "resgat_pl.data.cells"]
+        command = [sys.executable, "-P", "-m", "resgat_pl.core.isolated_process"]
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OPENCV_LOG_LEVEL": "OFF", **os.environ, "PYTHONPATH": path}  # the summary says what is damaged
         try:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resgat_pl.data.locations import is_remote
-from resgat_pl.errors import ManifestError
+from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.storage import is_remote
 
 _OUTSIDE: Final = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]"
 """An absolute path (of Windows too), one with ``..`` as a part, or one with a control character."""

@@ -21,7 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 _PACKAGES = {
     "s3": "s3fs",

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
-from resgat_pl.errors import ConfigError
+from resgat_pl.core.errors import ConfigError
 
 FROM: Final = (5, 0)
 BELOW: Final = (5, 1)
