@@ -20,8 +20,8 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.text import printable
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import FaceDetector
-from resgat_pl.data.frames import FrameCount
 from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.media_search import Medium, Search, describe, search_media
 from resgat_pl.report.document import SCHEMA, Document, to_json

@@ -18,9 +18,9 @@ from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutErro
 from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
-from resgat_pl.data.frames import Frame, Media
 from resgat_pl.data.manifest import Manifest
-from resgat_pl.data.timeline import DECODER_ERRORS
+from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.media.timeline import DECODER_ERRORS
 from resgat_pl.data.tracking import follow_faces, is_lasting, presence
 from resgat_pl.media_search import Medium, find_media
 

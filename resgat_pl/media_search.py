@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from resgat_pl.core.errors import DatasetNotFoundError
-from resgat_pl.data.images import count_gif
-from resgat_pl.data.sniff import HEAD, IMAGE_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES, kind_of, why_not
+from resgat_pl.data.media.file_type import HEAD, IMAGE_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES, kind_of, why_not
+from resgat_pl.data.media.images import count_gif
 
 _NAMED: Final = 5
 """Files left out that are named on the console; the list names all."""

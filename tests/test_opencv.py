@@ -108,7 +108,10 @@ def test_a_command_and_an_import_say_so_once(tmp_path: Path) -> None:
     helped = start + "from resgat_pl.cli import main; sys.exit(main(['--help']))"
     assert subprocess.run([sys.executable, "-c", helped], capture_output=True, check=False).returncode == 0
     done = subprocess.run(
-        [sys.executable, "-c", f"{start} import resgat_pl.data.frames"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"{start} import resgat_pl.data.media.frames"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "ConfigError: Several packages of OpenCV are installed: " in done.stderr
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import VideoRecord
-from resgat_pl.data.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, Media
 from resgat_pl.data.pairing import Agreement, agreement
 
 MOST_FRAMES: Final = 64

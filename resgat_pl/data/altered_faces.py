@@ -16,7 +16,7 @@ from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.aligning import Beside, Original, Plan, Recent
 from resgat_pl.data.evidence import Box, Covered, Difference, agreed
 from resgat_pl.data.faces import crop
-from resgat_pl.data.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, Media
 
 
 class Picture(NamedTuple):

@@ -45,8 +45,8 @@ from resgat_pl.data.faces import (
     touches,
     with_looks,
 )
-from resgat_pl.data.frames import Frame, FrameCount, Media
 from resgat_pl.data.layouts.same_files import SAME_FILE
+from resgat_pl.data.media.frames import Frame, FrameCount, Media
 from resgat_pl.data.pairing import Agreement
 from resgat_pl.data.tracking import track_faces
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.aligning import Beside, Original, Plan, Recent, planned, rows_of, tracks_of
-from resgat_pl.data.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, Media
 
 
 def row(track: int, frame: int, box: list[int], points: list[float] | None = None) -> dict[str, Any]:

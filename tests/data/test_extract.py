@@ -23,8 +23,8 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.faces import WholeFrame
 from resgat_pl.data.fragments import read_fragment
-from resgat_pl.data.frames import Media
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.media.frames import Media
 from resgat_pl.data.skipped import coverage
 
 SMALL = Extraction(frames=3, size=64)

@@ -83,7 +83,7 @@ def test_mtcnn_finds_nothing_in_noise_and_can_be_sent_to_a_process() -> None:
 def test_mtcnn_boxes_do_not_depend_on_the_frame_size(ffpp_root: Path) -> None:
     import cv2
 
-    from resgat_pl.data.frames import Media
+    from resgat_pl.data.media.frames import Media
 
     video = next((ffpp_root / "original_sequences" / "youtube").rglob("*.mp4"))
     image = next(Media([video], "video").read([0])).image

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resgat_pl.core.errors import MediaError
-from resgat_pl.data.frames import Media, read_image, sample_indices
-from resgat_pl.data.video import VideoFile
+from resgat_pl.data.media.frames import Media, read_image, sample_indices
+from resgat_pl.data.media.video import VideoFile
 
 
 def write_video(path: Path, frames: int = 30, size: tuple[int, int] = (96, 64)) -> None:
@@ -187,7 +187,7 @@ def test_what_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(MediaError, match=r"a\.png: is too large: 40x30 px, at most 1,199 pixels"):
         read_image(tmp_path / "a.png", 1199)
     write_video(tmp_path / "a.mp4", frames=2)
-    monkeypatch.setattr("resgat_pl.data.images.check_size.__defaults__", (96 * 64 - 1,))
+    monkeypatch.setattr("resgat_pl.data.media.images.check_size.__defaults__", (96 * 64 - 1,))
     with pytest.raises(MediaError, match=r"a\.mp4: is too large: 96x64 px"):
         Media([tmp_path / "a.mp4"], "video")
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms, ImageOps, features
 from PIL.PngImagePlugin import PngInfo
 
 from resgat_pl.core.errors import MediaError
-from resgat_pl.data.frames import Media
-from resgat_pl.data.images import Animation, count_gif, open_picture, read_image
-from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
+from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
+from resgat_pl.data.media.frames import Media
+from resgat_pl.data.media.images import Animation, count_gif, open_picture, read_image
 
 from .clips import barcode, number_of
 

@@ -27,9 +27,9 @@ from resgat_pl.core.storage import (
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract, is_current
-from resgat_pl.data.frames import Media, read_image
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.media.frames import Media, read_image
 
 SMALL = Extraction(frames=3, size=64)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.frames import Media
+from resgat_pl.data.media.frames import Media
 
 from .clips import GROUPS, write
 
@@ -110,7 +110,7 @@ def test_high_dynamic_range_is_mapped_or_noted(
     transfer: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "HLG":  # once is enough for FFmpeg's table of 5 s, and an old FFmpeg does not know the option
-        monkeypatch.setattr("resgat_pl.data.shown._TO_SDR", "no_such_option=1")
+        monkeypatch.setattr("resgat_pl.data.media.display._TO_SDR", "no_such_option=1")
 
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (48, 1, 3))
 

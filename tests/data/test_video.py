@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.core.errors import MediaError
-from resgat_pl.data.frames import Frame, Media, sample_indices, sample_times
+from resgat_pl.data.media.frames import Frame, Media, sample_indices, sample_times
 
 from .clips import GROUPS, barcode, number_of, remux, write
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from resgat_pl.cli import main
-from resgat_pl.data.frames import Media
 from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.media.frames import Media
 
 from ..tiny import untrained
 from .conftest import Ledger

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.storage import absolute, listing, locate, read_bytes, refresh
 from resgat_pl.core.types import FAKE, REAL, VideoRecord
-from resgat_pl.data.sniff import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _DESCRIPTIONS = frozenset({"csv", "json", "md", "npy", "txt"})
 """Suffixes of what data sets themselves put beside their videos: labels, landmarks, terms."""

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.storage import local_file
-from resgat_pl.data.images import NO_FILE, check_size
-from resgat_pl.data.shown import Show
-from resgat_pl.data.sniff import HEAD, NO_MEDIA, kind_of, why_not
-from resgat_pl.data.timeline import DECODER_ERRORS, decoder_reason, is_cut, packets_of, timeline_of
+from resgat_pl.data.media.display import Show
+from resgat_pl.data.media.file_type import HEAD, NO_MEDIA, kind_of, why_not
+from resgat_pl.data.media.images import NO_FILE, check_size
+from resgat_pl.data.media.timeline import DECODER_ERRORS, decoder_reason, is_cut, packets_of, timeline_of
 
 _OPTIONS: Final = {"protocol_whitelist": "none"}
 """A playlist names other files, of this machine or of others; nothing but the file itself is opened."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.storage import is_remote, read_bytes
-from resgat_pl.data.sniff import HEAD, RAW_SUFFIXES, is_heif
+from resgat_pl.data.media.file_type import HEAD, RAW_SUFFIXES, is_heif
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resgat_pl.data.images import reason_of
+from resgat_pl.data.media.images import reason_of
 
 DECODER_ERRORS: Final = (
     av.error.FFmpegError,

@@ -13,7 +13,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from resgat_pl.data.images import MOST_PIXELS
+from resgat_pl.data.media.images import MOST_PIXELS
 
 _HDR: Final = {16: "PQ", 18: "HLG"}
 """ITU-T H.273, table 3: transfer characteristics of SMPTE ST 2084 and ARIB STD-B67."""

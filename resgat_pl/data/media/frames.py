@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.storage import is_remote
 from resgat_pl.core.types import MediaKind
-from resgat_pl.data.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
-from resgat_pl.data.sniff import HEAD, is_animation, kind_of
-from resgat_pl.data.timeline import DECODER_ERRORS
-from resgat_pl.data.video import VideoFile
+from resgat_pl.data.media.file_type import HEAD, is_animation, kind_of
+from resgat_pl.data.media.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
+from resgat_pl.data.media.timeline import DECODER_ERRORS
+from resgat_pl.data.media.video import VideoFile
 
 FrameCount = int | Literal["all"]
 
