@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
 from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
-from resgat_pl.data.appearance import Scene, scene_of
 from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
+from resgat_pl.data.faces.appearance import Scene, scene_of
+from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
+from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.manifest import Manifest
 from resgat_pl.data.media.frames import Frame, Media
 from resgat_pl.data.media.timeline import DECODER_ERRORS
-from resgat_pl.data.tracking import follow_faces, is_lasting, presence
 from resgat_pl.media_search import Medium, find_media
 
 __all__ = ["FaceFinder", "FoundFaces", "Medium", "Shot", "cutting_of", "find_faces", "find_media", "safe_names"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import FAKE
-from resgat_pl.data.faces import turn_of
+from resgat_pl.data.faces.detection import turn_of
 from resgat_pl.data.manifest import Manifest
 
 MARK: Final = "synthetic"

@@ -30,7 +30,7 @@ from resgat_pl.core.executors import open_engine
 from resgat_pl.core.types import REAL
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract
-from resgat_pl.data.faces import MTCNN, FaceDetector, YuNet
+from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.media.frames import Media
 from resgat_pl.data.synth import synthesize

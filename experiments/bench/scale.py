@@ -23,7 +23,7 @@ import torch
 from measure import machine
 from numpy.typing import NDArray
 
-from resgat_pl.data.faces import MTCNN, crop, sharpness, square_box
+from resgat_pl.data.faces.detection import MTCNN, crop, sharpness, square_box
 from resgat_pl.data.media.frames import Media, read_image, sample_indices
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip

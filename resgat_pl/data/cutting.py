@@ -33,8 +33,8 @@ from resgat_pl.data.aligning import (
     rows_of,
 )
 from resgat_pl.data.altered_faces import AlteredFaces, Picture, add_note
-from resgat_pl.data.appearance import Scene, scene_of
-from resgat_pl.data.faces import (
+from resgat_pl.data.faces.appearance import Scene, scene_of
+from resgat_pl.data.faces.detection import (
     MTCNN,
     Face,
     FaceDetector,
@@ -45,10 +45,10 @@ from resgat_pl.data.faces import (
     touches,
     with_looks,
 )
+from resgat_pl.data.faces.tracking import track_faces
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.media.frames import Frame, FrameCount, Media
 from resgat_pl.data.pairing import Agreement
-from resgat_pl.data.tracking import track_faces
 
 EXTRACTION_VERSION = 2
 """Raised whenever the same settings would give other pixels or rows."""

@@ -8,7 +8,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from resgat_pl.data.faces import sharpness, turn_of
+from resgat_pl.data.faces.detection import sharpness, turn_of
 from resgat_pl.media import FoundFaces, Medium, Shot, Unjudged
 
 SMALLEST: Final = 64

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.data.faces import MTCNN, Face, WholeFrame, YuNet, crop, square_box, track_faces
+from resgat_pl.data.faces.detection import MTCNN, Face, WholeFrame, YuNet, crop, square_box, track_faces
 
 
 def face(x: float, y: float = 50, size: float = 40) -> Face:

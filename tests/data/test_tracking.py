@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.appearance import look_of, may_be_cut, scene_of, unlikeness
 from resgat_pl.data.cutting import Extraction, Outcome, cut_video
-from resgat_pl.data.faces import MTCNN, Face, FaceDetector, turn_of, with_looks
+from resgat_pl.data.faces.appearance import look_of, may_be_cut, scene_of, unlikeness
+from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, turn_of, with_looks
+from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence, track_faces
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
-from resgat_pl.data.tracking import follow_faces, is_lasting, presence, track_faces
 
 WIDE, HIGH = 480, 270
 Image = NDArray[np.uint8]

@@ -21,7 +21,7 @@ import pytest
 
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract
-from resgat_pl.data.faces import Face, RGBImage, WholeFrame
+from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
 from resgat_pl.data.manifest import Manifest
 
 from ..data.test_engines import scheduler, workers  # noqa: F401 - fixtures
@@ -183,7 +183,7 @@ def test_files_that_may_not_be_read_are_named(root: Path, tmp_path: Path, ledger
     for path in closed.values():
         path.chmod(0)
     command = [sys.executable, "-m", "resgat_pl", "extract", root, tmp_path / "out", "--extraction.frames", "1"]
-    command += ["--extraction.size", "32", "--extraction.detector", "resgat_pl.data.faces.WholeFrame"]
+    command += ["--extraction.size", "32", "--extraction.detector", "resgat_pl.data.faces.detection.WholeFrame"]
     if os.geteuid() == 0:  # who may read everything, unless that is taken away
         if shutil.which("setpriv") is None:
             pytest.skip("root may read every file")

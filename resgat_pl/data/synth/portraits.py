@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.faces import MTCNN
+from resgat_pl.data.faces.detection import MTCNN
 from resgat_pl.data.synth.clip import Affine, Camera, Clip, Motion, Place, places, transform
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resgat_pl.data.faces import MTCNN
+from resgat_pl.data.faces.detection import MTCNN
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
 

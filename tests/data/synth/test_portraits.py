@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.faces import MTCNN
+from resgat_pl.data.faces.detection import MTCNN
 from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip

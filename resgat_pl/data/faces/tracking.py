@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.appearance import Look, Scene, may_be_cut, unlikeness, unlikenesses
+from resgat_pl.data.faces.appearance import Look, Scene, may_be_cut, unlikeness, unlikenesses
 
 if TYPE_CHECKING:
-    from resgat_pl.data.faces import Face
+    from resgat_pl.data.faces.detection import Face
 
 _ALIKE: Final = 0.95
 """Two looks that differ by less are one person's, wherever they are seen."""

@@ -1,0 +1,1 @@
+"""Faces in frames: detecting them, and following each person through a video."""
