@@ -26,7 +26,7 @@ from resgat_pl.core.types import video_key
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import METHOD_KINDS, synthesize
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.reproduce import train_and_test

@@ -23,7 +23,7 @@ from resgat_pl import explain
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.manifest import Manifest, write_atomic
+from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.explain import baselines
 from resgat_pl.explain.explanation import Explainer

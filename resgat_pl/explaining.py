@@ -20,7 +20,7 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.text import printable
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.media_search import Medium, Search, describe, search_media

@@ -20,7 +20,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.exported import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.portable import to_safetensors

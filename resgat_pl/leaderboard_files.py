@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resgat_pl.core.formats import stamp
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.leaderboard import Entry, Line, as_csv
 from resgat_pl.leaderboard_plot import draw_leaderboard
 from resgat_pl.leaderboard_text import markdown

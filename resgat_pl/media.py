@@ -19,7 +19,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Frame, Media
 from resgat_pl.data.media.timeline import DECODER_ERRORS
 from resgat_pl.media_search import Medium, find_media

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from resgat_pl.data.counts import only_class
 from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.data.manifest.class_counts import only_class
 
 _UNDEFINED = ("_auroc", "_ap", "_eer", "_balanced_accuracy")
 """Endings of the metrics that need both classes."""

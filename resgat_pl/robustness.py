@@ -17,7 +17,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.skipped import Coverage, coverage
 from resgat_pl.data.splits import SplitProtocol
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError, WeightsError
 from resgat_pl.core.types import Level, Validation
-from resgat_pl.data.counts import check_splits
 from resgat_pl.data.dataset import Change, Draw, FaceCrops, loading
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.class_counts import check_splits
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.metrics.detection import video_scores

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.experiment import Row
 from resgat_pl.metrics.evaluation import (
     CLIPS,

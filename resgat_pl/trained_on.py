@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.types import FAKE
 from resgat_pl.data.faces.detection import turn_of
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 
 MARK: Final = "synthetic"
 """Key of ``Manifest.info`` that says who is in the videos, see ``data.synthetic.made_by_synth``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat

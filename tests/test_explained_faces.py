@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.explain.explanation import Explanation
 from resgat_pl.explain.graph import Attention, Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS

@@ -24,7 +24,7 @@ from resgat_pl.core.folder_lock import LOCK_NAME, at_work
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
 from resgat_pl.explain import graph

@@ -19,7 +19,7 @@ import torch
 
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, SplitError, WeightsError
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.exporting import ExportGraph, compare, export
 from resgat_pl.quantising import batches, encoder_nodes

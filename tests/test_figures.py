@@ -15,7 +15,7 @@ from resgat_pl import figures as module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.explain.figure import Column
 from resgat_pl.explained_faces import choose_faces

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.dataset import FaceCrops, Order, TrainSampler
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.resuming import SameSampler
 
 from .runs import metrics

@@ -16,7 +16,7 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, LeakageError, WeightsError
 from resgat_pl.core.types import Level
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.evaluation import Predictions, Scores, evaluate
 from resgat_pl.metrics.intervals import interval
 from resgat_pl.nn.weights import read_file

@@ -125,7 +125,7 @@ def test_a_run_goes_by_the_metric_that_was_named(ffpp_crops: Path, tmp_path: Pat
 
 
 def test_a_metric_that_the_split_leaves_undefined(ffpp_crops: Path, tmp_path: Path) -> None:
-    from resgat_pl.data.manifest import Manifest
+    from resgat_pl.data.manifest.table import Manifest
 
     manifest = Manifest.read(ffpp_crops)
     splits = manifest.column("split").copy()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.module import ResGATModule
 
 from .runs import TINY, resgat

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat

@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from resgat_pl.data.manifest import Manifest, rows_to_table
+from resgat_pl.data.manifest.table import Manifest, rows_to_table
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
 

@@ -26,7 +26,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops, TrainSampler
 from resgat_pl.data.extract import extract
 from resgat_pl.data.faces.detection import WholeFrame
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.shards import crop_of, shards_of
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, read_members
 

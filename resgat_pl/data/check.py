@@ -19,13 +19,13 @@ from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check_report import Report
-from resgat_pl.data.counts import class_counts
 from resgat_pl.data.duplicates import find_duplicates
 from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.leakage import Leak, declared, find_leaks
-from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, write_atomic
+from resgat_pl.data.manifest.class_counts import class_counts
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.media.frames import MOST_PIXELS, Media, read_image
 from resgat_pl.data.people import unknown_people
 from resgat_pl.data.shards import Member, crop_of, picture, shards_of

@@ -15,7 +15,6 @@ from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
-from resgat_pl.data.counts import check_splits, describe_counts, only_class
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import (
     EvalSampler,
@@ -30,7 +29,8 @@ from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.fragments import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
-from resgat_pl.data.manifest import MANIFEST_NAME, Manifest
+from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.resuming import FileLoader, SameSampler
 from resgat_pl.data.shards import Shards, shards_of

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from resgat_pl.core.types import Split
 from resgat_pl.data.candidates import Index
-from resgat_pl.data.counts import SPLITS
 from resgat_pl.data.fingerprints import THUMB, Fingerprints, mirrored
 from resgat_pl.data.leakage import Leak
+from resgat_pl.data.manifest.class_counts import SPLITS
 
 BITS: Final = 256
 LIMIT: Final = 24

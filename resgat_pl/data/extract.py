@@ -39,8 +39,8 @@ from resgat_pl.data.fragments import (
 )
 from resgat_pl.data.layouts import Layout, detect_layout
 from resgat_pl.data.layouts.base import tally
-from resgat_pl.data.manifest import MANIFEST_NAME, Manifest, refuse_newer
-from resgat_pl.data.manifest import merge as merge_fragments
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, refuse_newer
+from resgat_pl.data.manifest.table import merge as merge_fragments
 from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.people import noted

@@ -23,9 +23,9 @@ from resgat_pl.data.aligning import Original, Recent
 from resgat_pl.data.altered_faces import Picture
 from resgat_pl.data.crop_writer import CropWriter, Store, video_hash
 from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
-from resgat_pl.data.manifest import SCHEMA, completed, rows_to_table, write_table
-from resgat_pl.data.mapped import PATHS
-from resgat_pl.data.validity import checked_rows
+from resgat_pl.data.manifest.arrow_cache import PATHS
+from resgat_pl.data.manifest.table import SCHEMA, completed, rows_to_table, write_table
+from resgat_pl.data.manifest.validation import checked_rows
 
 VIDEO_TIMEOUT = 600.0
 """Seconds that a video may take unless told otherwise: 32 frames take a few, 10,000 a quarter of an hour."""

@@ -23,7 +23,7 @@ from resgat_pl.core.storage import (
     write_atomic,
 )
 from resgat_pl.data.fragments import fragment_path
-from resgat_pl.data.manifest import MANIFEST_NAME, refuse_newer
+from resgat_pl.data.manifest.table import MANIFEST_NAME, refuse_newer
 
 SETTINGS_NAME: Final = "extraction.json"
 """What crops are cut with, written before the first of them."""

@@ -26,7 +26,7 @@ from resgat_pl.core.storage import is_remote, listing, make_folder, names_in, re
 from resgat_pl.core.untrusted_paths import inside
 from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
 from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
-from resgat_pl.data.manifest import Manifest, write_table
+from resgat_pl.data.manifest.table import Manifest, write_table
 from resgat_pl.data.shards import (
     FOLDER,
     INDEX_NAME,

@@ -10,7 +10,7 @@ import numpy as np
 
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.layouts import LAYOUTS, Layout
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 
 PEOPLE_UNKNOWN: Final = "people unknown"
 """What a protocol declares, and results are stamped with, where identities are no people. It is no leak: whether people

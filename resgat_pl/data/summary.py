@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resgat_pl.core.types import FAKE
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.unassigned import unassigned
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.groups import links
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 
 _SHARED: Final = {
     "file": "hold a file of another split",

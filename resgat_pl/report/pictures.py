@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay, spread
 from resgat_pl.nn.lattice import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method

@@ -15,7 +15,7 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.folder_lock import LOCK_NAME
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.media_search import LeftOut
 
 SCORES: Final = "scores.csv"

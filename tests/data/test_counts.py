@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import Split
-from resgat_pl.data.counts import SPLITS, ClassCounts, check_splits, class_counts, describe_counts
+from resgat_pl.data.manifest.class_counts import SPLITS, ClassCounts, check_splits, class_counts, describe_counts
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([*SPLITS, "", None, "other"]))))

@@ -26,7 +26,7 @@ from resgat_pl.data import extract as extracting
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.manifest import write_atomic
+from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.work import Share, families_of, parse_share, requests_of, share_of
 
 SMALL = Extraction(frames=3, size=64)

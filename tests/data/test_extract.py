@@ -23,7 +23,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.fragments import read_fragment
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media
 from resgat_pl.data.skipped import coverage
 

@@ -7,7 +7,7 @@ import pytest
 from resgat_pl.core.errors import SplitError
 from resgat_pl.data.leakage import manifest_leaks
 from resgat_pl.data.leave_out import LeaveOut
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.protocols import PROTOCOLS, from_spec
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 

@@ -28,7 +28,7 @@ from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media, read_image
 
 SMALL = Extraction(frames=3, size=64)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Split
-from resgat_pl.data.manifest import SCHEMA, Manifest, merge, rows_to_table, write_atomic
-from resgat_pl.data.mapped import map_path
+from resgat_pl.data.manifest.arrow_cache import map_path
+from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table, write_atomic
 from resgat_pl.data.protocols import from_spec
 from resgat_pl.data.splits import IdentitySplit
 

@@ -27,7 +27,7 @@ from resgat_pl.data.crop_writer import append_member, close_tar, read_tar
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract, is_current
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.packing import pack
 from resgat_pl.data.shards import FOLDER, INDEX_NAME, Member, crop_of, mask_of, shards_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resgat_pl.core.types import Split, VideoRecord
-from resgat_pl.data.manifest import Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.skipped import SKIPPED, Coverage, coverage, note
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
-from resgat_pl.data.counts import SPLITS, check_splits, class_counts
 from resgat_pl.data.groups import SAME_SOURCE
+from resgat_pl.data.manifest.class_counts import SPLITS, check_splits, class_counts
 from resgat_pl.data.splits import (
     PAPER_COUNTS,
     IdentitySplit,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resgat_pl.cli import main
-from resgat_pl.data.manifest import SCHEMA
+from resgat_pl.data.manifest.table import SCHEMA
 
 from .conftest import Ledger
 

@@ -22,7 +22,7 @@ import pytest
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract
 from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 
 from ..data.test_engines import scheduler, workers  # noqa: F401 - fixtures
 from .conftest import Ledger

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.cli import main
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media
 
 from ..tiny import untrained

@@ -21,7 +21,7 @@ import torch
 
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
-from resgat_pl.data.manifest import SCHEMA, Manifest
+from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.data.shards import INDEX_NAME, Shards
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.nn.portable import from_safetensors
@@ -284,7 +284,7 @@ def test_names_in_a_manifest_stay_in_its_folder(
     ffpp_crops: Path, tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     if large:
-        monkeypatch.setattr("resgat_pl.data.mapped.MAP_FROM", 1)
+        monkeypatch.setattr("resgat_pl.data.manifest.arrow_cache.MAP_FROM", 1)
     ffpp_crops = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))  # reading may leave a map beside the manifest
     refused = 0
     for column in ("crop_path", "mask_path"):

@@ -18,7 +18,7 @@ import pytest
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract
 from resgat_pl.data.fragments import fragment_path
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 
 from .conftest import Ledger
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from resgat_pl.data.manifest import Manifest
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.evaluation import describe, evaluate, read_predictions
 from resgat_pl.nn.weights import read_file
 

@@ -13,7 +13,7 @@ import torch
 from resgat_pl.callbacks import write_predictions
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level
-from resgat_pl.data.manifest import Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
 from resgat_pl.metrics.evaluation import (
     AT_VAL,

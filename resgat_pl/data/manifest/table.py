@@ -25,10 +25,10 @@ from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_atomic, write_changed
 from resgat_pl.core.types import FAKE, Split, VideoRecord, video_key
 from resgat_pl.core.untrusted_paths import check_inside, inside
-from resgat_pl.data import mapped
-from resgat_pl.data.counts import SPLITS, ClassCounts
-from resgat_pl.data.mapped import Mapped
-from resgat_pl.data.validity import checked_rows, read_info
+from resgat_pl.data.manifest import arrow_cache as mapped
+from resgat_pl.data.manifest.arrow_cache import Mapped
+from resgat_pl.data.manifest.class_counts import SPLITS, ClassCounts
+from resgat_pl.data.manifest.validation import checked_rows, read_info
 
 __all__ = [
     "MANIFEST_NAME",

@@ -1,0 +1,1 @@
+"""The table of crops: one row per crop, its schema, reading, validation and cache."""
