@@ -22,12 +22,12 @@ import numpy as np
 from measure import Row, interleave, ratio_row, report
 from torch.utils.data import DataLoader
 
+from resgat_pl.data.crop_store.reader import crop_of, shards_of
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops, TrainSampler
 from resgat_pl.data.extract import extract
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.shards import crop_of, shards_of
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, read_members
 
 VIDEOS = 6

@@ -19,6 +19,7 @@ from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check_report import Report
+from resgat_pl.data.crop_store.reader import Member, crop_of, picture, shards_of
 from resgat_pl.data.duplicates import find_duplicates
 from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
@@ -28,7 +29,6 @@ from resgat_pl.data.manifest.class_counts import class_counts
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.media.frames import MOST_PIXELS, Media, read_image
 from resgat_pl.data.people import unknown_people
-from resgat_pl.data.shards import Member, crop_of, picture, shards_of
 from resgat_pl.data.splits import (
     IdentitySplit,
     OfficialSplit,

@@ -15,6 +15,7 @@ from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
+from resgat_pl.data.crop_store.reader import Shards, shards_of
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import (
     EvalSampler,
@@ -33,7 +34,6 @@ from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, 
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.resuming import FileLoader, SameSampler
-from resgat_pl.data.shards import Shards, shards_of
 from resgat_pl.data.splits import SplitProtocol, divide
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation

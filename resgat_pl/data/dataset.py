@@ -20,8 +20,8 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import REAL
+from resgat_pl.data.crop_store.reader import crop_of, mask_of, picture
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.shards import crop_of, mask_of, picture
 from resgat_pl.data.transforms import Augmentation
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]

@@ -23,7 +23,8 @@ from resgat_pl.core.folder_lock import at_work
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import absolute, is_remote, locate, names_in, read_many, readable, refresh, write_atomic
 from resgat_pl.core.types import VideoRecord
-from resgat_pl.data.crop_writer import Store, loose_path
+from resgat_pl.data.crop_store.reader import holds_shards
+from resgat_pl.data.crop_store.writer import Store, loose_path
 from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, crops_folder
 from resgat_pl.data.fragments import (
     VIDEO_TIMEOUT,
@@ -44,7 +45,6 @@ from resgat_pl.data.manifest.table import merge as merge_fragments
 from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
 from resgat_pl.data.people import noted
-from resgat_pl.data.shards import holds_shards
 from resgat_pl.data.skipped import SKIPPED, note
 from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits

@@ -24,10 +24,7 @@ from resgat_pl.core.errors import ConfigError, StorageError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.storage import is_remote, listing, make_folder, names_in, readable, remove_tree, write_atomic
 from resgat_pl.core.untrusted_paths import inside
-from resgat_pl.data.crop_writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
-from resgat_pl.data.manifest.table import Manifest, write_table
-from resgat_pl.data.shards import (
+from resgat_pl.data.crop_store.reader import (
     FOLDER,
     INDEX_NAME,
     INDEX_VERSION,
@@ -39,6 +36,9 @@ from resgat_pl.data.shards import (
     misplaced,
     write_index,
 )
+from resgat_pl.data.crop_store.writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
+from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
+from resgat_pl.data.manifest.table import Manifest, write_table
 
 _LISTED = pa.schema(
     [pa.field("key", pa.string()), pa.field("request", pa.string()), pa.field("crop_path", pa.string()), *PLACE]

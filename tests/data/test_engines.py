@@ -21,8 +21,8 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, EngineError
 from resgat_pl.core.executors import open_engine
 from resgat_pl.core.storage import sync_folder
-from resgat_pl.data import crop_writer
 from resgat_pl.data import extract as extracting
+from resgat_pl.data.crop_store import writer as crop_writer
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.layouts import detect_layout

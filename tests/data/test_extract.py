@@ -18,7 +18,7 @@ import pytest
 
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError
-from resgat_pl.data.crop_writer import CropWriter
+from resgat_pl.data.crop_store.writer import CropWriter
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.faces.detection import WholeFrame

@@ -20,16 +20,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from resgat_pl.core.errors import ConfigError, ManifestError, MediaError, StorageError
-from resgat_pl.data import crop_writer, packing
 from resgat_pl.data import extract as extraction_module
+from resgat_pl.data import packing
 from resgat_pl.data.check import check
-from resgat_pl.data.crop_writer import append_member, close_tar, read_tar
+from resgat_pl.data.crop_store import writer as crop_writer
+from resgat_pl.data.crop_store.reader import FOLDER, INDEX_NAME, Member, crop_of, mask_of, shards_of
+from resgat_pl.data.crop_store.writer import append_member, close_tar, read_tar
 from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.packing import pack
-from resgat_pl.data.shards import FOLDER, INDEX_NAME, Member, crop_of, mask_of, shards_of
 
 SMALL = Extraction(frames=3, size=64)
 MEGABYTES = 0.12

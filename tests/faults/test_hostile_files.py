@@ -21,8 +21,8 @@ import torch
 
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
+from resgat_pl.data.crop_store.reader import INDEX_NAME, Shards
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
-from resgat_pl.data.shards import INDEX_NAME, Shards
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.nn.portable import from_safetensors
 from resgat_pl.nn.resgat import ResGAT

@@ -19,7 +19,7 @@ import yaml
 
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, WeightsError
-from resgat_pl.data.crop_writer import read_tar
+from resgat_pl.data.crop_store.writer import read_tar
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import synthesize

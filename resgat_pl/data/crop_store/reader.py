@@ -24,7 +24,7 @@ from resgat_pl.core.errors import ManifestError, MediaError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.storage import names_in, read_bytes, write_changed
 from resgat_pl.core.untrusted_paths import inside, is_plain_name
-from resgat_pl.data.intact import problem_of
+from resgat_pl.data.crop_store.integrity import problem_of
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import decode_image
 
