@@ -22,10 +22,10 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from resgat_pl.data.corruptions import Corruption
-from resgat_pl.data.duplicates import find_duplicates, match
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet, crop, square_box
-from resgat_pl.data.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint
 from resgat_pl.data.media.frames import read_image
+from resgat_pl.data.splits.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint
+from resgat_pl.data.splits.near_duplicates import find_duplicates, match
 from resgat_pl.data.synth.portraits import list_images
 
 Image = NDArray[np.uint8]

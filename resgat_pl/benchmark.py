@@ -24,7 +24,7 @@ from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest, write_atomic
-from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.explain import baselines
 from resgat_pl.explain.explanation import Explainer
 from resgat_pl.leaderboard import BASELINES, ORACLE, Entry, differences, summarise

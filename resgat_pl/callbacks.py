@@ -22,7 +22,7 @@ from resgat_pl.core.formats import stamp
 from resgat_pl.core.types import Level
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest, write_atomic
-from resgat_pl.data.skipped import coverage
+from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.metrics.calibration import log_odds
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import (

@@ -14,8 +14,8 @@ from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.manifest.table import Manifest, write_atomic
-from resgat_pl.data.skipped import coverage
-from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.splits.protocols import SplitProtocol
+from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, evaluate
 from resgat_pl.metrics.intervals import Interval
 from resgat_pl.provenance import environment

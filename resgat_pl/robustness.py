@@ -18,8 +18,8 @@ from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest.table import write_atomic
-from resgat_pl.data.skipped import Coverage, coverage
-from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.splits.protocols import SplitProtocol
+from resgat_pl.data.splits.skipped import Coverage, coverage
 from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate
 from resgat_pl.metrics.intervals import Interval, interval
 from resgat_pl.provenance import environment

@@ -19,8 +19,8 @@ from resgat_pl.core.types import Level, Validation
 from resgat_pl.data.dataset import Change, Draw, FaceCrops, loading
 from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.protocols import from_spec
-from resgat_pl.data.splits import SplitProtocol, divide
+from resgat_pl.data.splits.protocols import SplitProtocol, divide
+from resgat_pl.data.splits.registry import from_spec
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
 from resgat_pl.nn.resgat import ResGAT, chosen_of

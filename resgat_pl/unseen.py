@@ -20,11 +20,11 @@ from torch import Tensor
 
 from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import Split, VideoRecord
-from resgat_pl.data.groups import links
 from resgat_pl.data.layouts import CropLists, Folder
-from resgat_pl.data.leakage import KIND_OF_LINK, declared
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.people import PEOPLE_UNKNOWN, statements, unknown_in
+from resgat_pl.data.splits.groups import links
+from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, statements, unknown_in
+from resgat_pl.data.splits.leakage import KIND_OF_LINK, declared
 from resgat_pl.nn.weights import listed
 
 UNKNOWN: Final = "unknown"

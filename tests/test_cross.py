@@ -13,7 +13,7 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, WeightsError
 from resgat_pl.cross import _named, cross
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.splits import IdentitySplit
+from resgat_pl.data.splits.protocols import IdentitySplit
 from resgat_pl.metrics.evaluation import evaluate
 from resgat_pl.scoring import Detector, score
 

@@ -21,7 +21,7 @@ from resgat_pl import provenance as module
 from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.splits import IdentitySplit, PaperSplit, divide
+from resgat_pl.data.splits.protocols import IdentitySplit, PaperSplit, divide
 from resgat_pl.metrics.binary import THRESHOLDED, best_threshold, measure
 from resgat_pl.metrics.evaluation import AT_VAL, read_predictions
 from resgat_pl.nn.weights import read_file

@@ -14,7 +14,7 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.corruptions import Corruption
 from resgat_pl.data.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.splits import IdentitySplit, divide
+from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.metrics.evaluation import Predictions, read_predictions
 from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import PROVENANCE

@@ -13,7 +13,7 @@ import torch
 from resgat_pl.core.errors import LeakageError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.data.people import unknown_in
+from resgat_pl.data.splits.known_people import unknown_in
 from resgat_pl.unseen import (
     REMEMBERED,
     check_unseen,

@@ -20,7 +20,7 @@ from resgat_pl.cli import main
 from resgat_pl.core.formats import stamp
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
-from resgat_pl.data.splits import SplitProtocol
+from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.metrics.evaluation import RESULTS_VERSION
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT

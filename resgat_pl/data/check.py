@@ -20,16 +20,16 @@ from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check_report import Report
 from resgat_pl.data.crop_store.reader import Member, crop_of, picture, shards_of
-from resgat_pl.data.duplicates import find_duplicates
-from resgat_pl.data.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
-from resgat_pl.data.leakage import Leak, declared, find_leaks
 from resgat_pl.data.manifest.class_counts import class_counts
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, write_atomic
 from resgat_pl.data.media.frames import MOST_PIXELS, Media, read_image
-from resgat_pl.data.people import unknown_people
-from resgat_pl.data.splits import (
+from resgat_pl.data.splits.fingerprints import Fingerprints, contrast, fingerprint
+from resgat_pl.data.splits.known_people import unknown_people
+from resgat_pl.data.splits.leakage import Leak, declared, find_leaks
+from resgat_pl.data.splits.near_duplicates import find_duplicates
+from resgat_pl.data.splits.protocols import (
     IdentitySplit,
     OfficialSplit,
     PaperSplit,
@@ -38,8 +38,8 @@ from resgat_pl.data.splits import (
     StrictSplit,
     divide,
 )
+from resgat_pl.data.splits.unassigned import unassigned, why_unassigned
 from resgat_pl.data.summary import FaceCounts
-from resgat_pl.data.unassigned import unassigned, why_unassigned
 
 _FILE_SECONDS: Final = 300
 """A file of which one frame cannot be decoded within so long is reported as unreadable."""

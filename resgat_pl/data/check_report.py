@@ -7,9 +7,9 @@ from typing import Any
 
 from resgat_pl.core.types import Split
 from resgat_pl.data.layouts.base import CountRow
-from resgat_pl.data.leakage import Leak
 from resgat_pl.data.manifest.class_counts import ClassCounts
-from resgat_pl.data.people import statements
+from resgat_pl.data.splits.known_people import statements
+from resgat_pl.data.splits.leakage import Leak
 from resgat_pl.data.summary import FaceCounts
 
 

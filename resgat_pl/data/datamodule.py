@@ -29,15 +29,15 @@ from resgat_pl.data.dataset import (
 from resgat_pl.data.extract import extract, is_current
 from resgat_pl.data.fragments import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
-from resgat_pl.data.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
-from resgat_pl.data.people import statements, unknown_in
 from resgat_pl.data.resuming import FileLoader, SameSampler
-from resgat_pl.data.splits import SplitProtocol, divide
+from resgat_pl.data.splits.known_people import statements, unknown_in
+from resgat_pl.data.splits.leakage import Leak, declared, judge, manifest_leaks
+from resgat_pl.data.splits.protocols import SplitProtocol, divide
+from resgat_pl.data.splits.unassigned import unassigned
 from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
-from resgat_pl.data.unassigned import unassigned
 
 
 def require_data(root: Path | None, crops: str | Path) -> None:

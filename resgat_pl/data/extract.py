@@ -44,9 +44,9 @@ from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, refuse_newer
 from resgat_pl.data.manifest.table import merge as merge_fragments
 from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
 from resgat_pl.data.packing import Stored, index_shards, pack
-from resgat_pl.data.people import noted
-from resgat_pl.data.skipped import SKIPPED, note
-from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits.known_people import noted
+from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits.skipped import SKIPPED, note
 from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits
 from resgat_pl.data.synthetic import made_by_synth
 from resgat_pl.data.work import (

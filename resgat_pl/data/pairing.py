@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.duplicates import match
-from resgat_pl.data.fingerprints import fingerprint
+from resgat_pl.data.splits.fingerprints import fingerprint
+from resgat_pl.data.splits.near_duplicates import match
 
 Picture = NDArray[np.uint8]
 Box = NDArray[np.int32]

@@ -12,8 +12,8 @@ import numpy as np
 
 from resgat_pl.core.types import FAKE
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.people import statements, unknown_in
-from resgat_pl.data.unassigned import unassigned
+from resgat_pl.data.splits.known_people import statements, unknown_in
+from resgat_pl.data.splits.unassigned import unassigned
 
 
 class FaceCounts(NamedTuple):

@@ -17,7 +17,7 @@ from resgat_pl.core.errors import ConfigError, LeakageError, MediaError
 from resgat_pl.data.check import check
 from resgat_pl.data.layouts import FFPP
 from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge
-from resgat_pl.data.splits import OfficialSplit
+from resgat_pl.data.splits.protocols import OfficialSplit
 
 Run = Callable[..., tuple[str, str]]
 

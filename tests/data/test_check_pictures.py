@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resgat_pl.data.check import _Job, _look, _places
-from resgat_pl.data.duplicates import find_duplicates
-from resgat_pl.data.fingerprints import Fingerprints, fingerprint
+from resgat_pl.data.splits.fingerprints import Fingerprints, fingerprint
+from resgat_pl.data.splits.near_duplicates import find_duplicates
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
 

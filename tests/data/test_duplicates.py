@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.types import Split
 from resgat_pl.data.corruptions import Corruption, CorruptionKind
-from resgat_pl.data.duplicates import BITS, LIMIT, find_duplicates, match
-from resgat_pl.data.fingerprints import FINGERPRINT, Fingerprints, fingerprint, perceptual_hash
-from resgat_pl.data.leakage import Leak
 from resgat_pl.data.manifest.class_counts import SPLITS
+from resgat_pl.data.splits.fingerprints import FINGERPRINT, Fingerprints, fingerprint, perceptual_hash
+from resgat_pl.data.splits.leakage import Leak
+from resgat_pl.data.splits.near_duplicates import BITS, LIMIT, find_duplicates, match
 from resgat_pl.data.synth.drawn import draw_clip
 
 Image = NDArray[np.uint8]

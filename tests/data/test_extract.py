@@ -25,7 +25,7 @@ from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.fragments import read_fragment
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media
-from resgat_pl.data.skipped import coverage
+from resgat_pl.data.splits.skipped import coverage
 
 SMALL = Extraction(frames=3, size=64)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.candidates import Index
-from resgat_pl.data.duplicates import Match, find_duplicates, match
-from resgat_pl.data.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint, mirrored
+from resgat_pl.data.splits.copy_candidates import Index
+from resgat_pl.data.splits.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint, mirrored
+from resgat_pl.data.splits.near_duplicates import Match, find_duplicates, match
 
 Image = NDArray[np.uint8]
 

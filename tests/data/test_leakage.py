@@ -14,13 +14,20 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import LeakageError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
-from resgat_pl.data.groups import SAME_SOURCE, components, links
 from resgat_pl.data.layouts.ffpp_official import shipped
-from resgat_pl.data.leakage import Leak, declared, find_leaks, judge, manifest_leaks
-from resgat_pl.data.leave_out import LeaveOut
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.data.splits import IdentitySplit, OfficialSplit, PaperSplit, PartSplit, SplitProtocol, StrictSplit
+from resgat_pl.data.splits.groups import SAME_SOURCE, components, links
+from resgat_pl.data.splits.leakage import Leak, declared, find_leaks, judge, manifest_leaks
+from resgat_pl.data.splits.leave_out import LeaveOut
+from resgat_pl.data.splits.protocols import (
+    IdentitySplit,
+    OfficialSplit,
+    PaperSplit,
+    PartSplit,
+    SplitProtocol,
+    StrictSplit,
+)
 
 PAIRS: set[tuple[str, str]] = set(combinations(SPLITS, 2))
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from resgat_pl.core.errors import SplitError
-from resgat_pl.data.leakage import manifest_leaks
-from resgat_pl.data.leave_out import LeaveOut
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.protocols import PROTOCOLS, from_spec
-from resgat_pl.data.splits import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits.leakage import manifest_leaks
+from resgat_pl.data.splits.leave_out import LeaveOut
+from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits.registry import PROTOCOLS, from_spec
 
 
 def test_what_is_left_out_stands_in_the_test_split_only(ffpp_crops: Path) -> None:

@@ -15,8 +15,8 @@ from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Split
 from resgat_pl.data.manifest.arrow_cache import map_path
 from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table, write_atomic
-from resgat_pl.data.protocols import from_spec
-from resgat_pl.data.splits import IdentitySplit
+from resgat_pl.data.splits.protocols import IdentitySplit
+from resgat_pl.data.splits.registry import from_spec
 
 
 def row(video: str, track: int = 0, frame: int = 0, method: str = "original", **more: object) -> dict[str, object]:

@@ -20,10 +20,10 @@ import torch
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.data.dataset import FaceCrops, Order, TrainSampler
-from resgat_pl.data.leakage import find_leaks, manifest_leaks
 from resgat_pl.data.manifest import arrow_cache as mapped
 from resgat_pl.data.manifest.table import SCHEMA, SCHEMA_VERSION, Manifest, merge, rows_to_table
-from resgat_pl.data.splits import IdentitySplit, divide
+from resgat_pl.data.splits.leakage import find_leaks, manifest_leaks
+from resgat_pl.data.splits.protocols import IdentitySplit, divide
 
 
 def written(folder: Path, videos: int = 12, group: int = 7) -> Manifest:

@@ -10,7 +10,7 @@ import pytest
 
 from resgat_pl.core.types import Split, VideoRecord
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.data.skipped import SKIPPED, Coverage, coverage, note
+from resgat_pl.data.splits.skipped import SKIPPED, Coverage, coverage, note
 
 
 def record(name: str, method: str = "original", original: str | None = None, **more: Any) -> VideoRecord:

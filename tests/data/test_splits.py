@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
-from resgat_pl.data.groups import SAME_SOURCE
 from resgat_pl.data.manifest.class_counts import SPLITS, check_splits, class_counts
-from resgat_pl.data.splits import (
+from resgat_pl.data.splits.groups import SAME_SOURCE
+from resgat_pl.data.splits.protocols import (
     PAPER_COUNTS,
     IdentitySplit,
     OfficialSplit,
@@ -217,7 +217,7 @@ def test_seeds_matter(make: Callable[..., SplitProtocol]) -> None:
 
 def test_same_in_another_process() -> None:
     code = (
-        "import pickle, sys, warnings; import numpy as np; from resgat_pl.data.splits import *;"
+        "import pickle, sys, warnings; import numpy as np; from resgat_pl.data.splits.protocols import *;"
         "warnings.simplefilter('ignore');"
         "videos = pickle.load(sys.stdin.buffer); rows = np.arange(len(videos)).repeat(3);"
         "print([p.assign_rows(videos, rows).tolist() for p in (IdentitySplit(), PartSplit(), PaperSplit(seed=3))])"

@@ -46,7 +46,7 @@ OPTIONS = [
     (("fit", "--config", TINY, "--data.bath_size", 2), "Did you mean --data.batch_size?"),
     (("fit", "--config", TINY, "--model.optimizer.init_args.lrr", 2), "Did you mean lr?"),
     (("fit", "--config", TINY, "--net.attention", "gatv3"), "Did you mean gatv2?"),
-    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.StrictSplt"), "splits.StrictSplit?"),
+    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.protocols.StrictSplt"), "splits.StrictSplit?"),
     (("fit", "--config", TINY, "--data.split", "StrictSplt"), "splits.StrictSplit?"),
     (("fit", "--config", TINY, "--data.layout", "resgat_pl.data.layouts.FFP"), "layouts.FFPP?"),
     (("fit", "--config", TINY, "--data.batch_size", "many"), "It must be a whole number."),

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CropLists, detect_layout
-from resgat_pl.data.leakage import declared, manifest_leaks
 from resgat_pl.data.manifest.table import MANIFEST_NAME, SCHEMA, Manifest
-from resgat_pl.data.protocols import from_spec
-from resgat_pl.data.splits import StrictSplit, divide
+from resgat_pl.data.splits.leakage import declared, manifest_leaks
+from resgat_pl.data.splits.protocols import StrictSplit, divide
+from resgat_pl.data.splits.registry import from_spec
 from resgat_pl.metrics.evaluation import evaluate, read_predictions
 
 from .fuzzing import JSON, Fuzz

@@ -9,8 +9,8 @@ import pytest
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import DFDCPreview, detect_layout
-from resgat_pl.data.people import is_known
-from resgat_pl.data.splits import OfficialSplit, StrictSplit
+from resgat_pl.data.splits.known_people import is_known
+from resgat_pl.data.splits.protocols import OfficialSplit, StrictSplit
 
 
 def entry(label: str, part: str, target: object = None, swapped: object = None) -> dict[str, Any]:

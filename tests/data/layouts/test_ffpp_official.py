@@ -12,7 +12,7 @@ from resgat_pl.core.types import FAKE
 from resgat_pl.data.layouts import FFPP, detect_layout
 from resgat_pl.data.layouts.base import Index
 from resgat_pl.data.layouts.ffpp_official import shipped
-from resgat_pl.data.splits import OfficialSplit, StrictSplit
+from resgat_pl.data.splits.protocols import OfficialSplit, StrictSplit
 
 from .test_ffpp import OFFICIAL, touch, videos, write_splits
 

@@ -8,8 +8,8 @@ import pytest
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import Folder, Index, same_files
-from resgat_pl.data.leakage import Leak, find_leaks
-from resgat_pl.data.splits import StrictSplit
+from resgat_pl.data.splits.leakage import Leak, find_leaks
+from resgat_pl.data.splits.protocols import StrictSplit
 
 
 def touch(root: Path, *names: str) -> None:

@@ -12,7 +12,7 @@ from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data import layouts
 from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, DFDCPreview, Folder, Layout, detect_layout
 from resgat_pl.data.layouts.base import entries
-from resgat_pl.data.people import is_known
+from resgat_pl.data.splits.known_people import is_known
 
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",

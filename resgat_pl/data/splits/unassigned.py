@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import VideoRecord
-from resgat_pl.data.groups import links
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.data.splits.groups import links
 
 _SHARED: Final = {
     "file": "hold a file of another split",

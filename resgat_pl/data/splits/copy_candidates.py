@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.data.fingerprints import FEATURES, Fingerprints, mirrored
+from resgat_pl.data.splits.fingerprints import FEATURES, Fingerprints, mirrored
 
 _PIECES: Final = 6
 _PIECE_BITS: Final = (12, 21)

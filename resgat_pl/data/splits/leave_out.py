@@ -7,7 +7,7 @@ from typing import Any
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import REAL, Split, VideoRecord
-from resgat_pl.data.splits import SplitProtocol, StrictSplit
+from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit
 
 
 class LeaveOut(SplitProtocol):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import LeakageError
 from resgat_pl.core.types import Split, VideoRecord
-from resgat_pl.data.groups import LeakKind, links
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.data.splits.groups import LeakKind, links
 
 KIND_OF_LINK: Final[dict[str, LeakKind]] = {
     "video": "original",

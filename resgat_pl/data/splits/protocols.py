@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
-from resgat_pl.data.groups import LeakKind, by_original, components, links, share_out
 from resgat_pl.data.manifest.class_counts import ClassCounts
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.people import declared_of
+from resgat_pl.data.splits.groups import LeakKind, by_original, components, links, share_out
+from resgat_pl.data.splits.known_people import declared_of
 
 Declared = LeakKind | Literal["people unknown"]
 

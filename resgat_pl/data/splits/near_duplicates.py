@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resgat_pl.core.types import Split
-from resgat_pl.data.candidates import Index
-from resgat_pl.data.fingerprints import THUMB, Fingerprints, mirrored
-from resgat_pl.data.leakage import Leak
 from resgat_pl.data.manifest.class_counts import SPLITS
+from resgat_pl.data.splits.copy_candidates import Index
+from resgat_pl.data.splits.fingerprints import THUMB, Fingerprints, mirrored
+from resgat_pl.data.splits.leakage import Leak
 
 BITS: Final = 256
 LIMIT: Final = 24

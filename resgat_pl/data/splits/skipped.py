@@ -11,9 +11,9 @@ import numpy as np
 
 from resgat_pl.core.storage import read_bytes
 from resgat_pl.core.types import FAKE, Split, VideoRecord
-from resgat_pl.data.groups import links
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.data.splits.groups import links
 
 SKIPPED: Final = "skipped"
 """Key in ``Manifest.info``."""

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.leave_out import LeaveOut
-from resgat_pl.data.splits import IdentitySplit, OfficialSplit, PaperSplit, PartSplit, SplitProtocol, StrictSplit
+from resgat_pl.data.splits.leave_out import LeaveOut
+from resgat_pl.data.splits.protocols import (
+    IdentitySplit,
+    OfficialSplit,
+    PaperSplit,
+    PartSplit,
+    SplitProtocol,
+    StrictSplit,
+)
 
 PROTOCOLS: Final[tuple[type[SplitProtocol], ...]] = (
     PaperSplit,
