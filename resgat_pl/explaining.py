@@ -18,7 +18,7 @@ from resgat_pl.core.errors import ConfigError, MediaError, ResGATError, SomeMedi
 from resgat_pl.core.folder_lock import at_work
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.text import printable
-from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.media.frames import FrameCount

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
 from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
-from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence

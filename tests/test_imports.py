@@ -67,7 +67,9 @@ def test_every_module_is_short() -> None:
     assert {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400} == {}
 
 
-@pytest.mark.parametrize("statement", ["import resgat_pl", "import resgat_pl.cli", "import resgat_pl.data.extract"])
+@pytest.mark.parametrize(
+    "statement", ["import resgat_pl", "import resgat_pl.cli", "import resgat_pl.data.extraction.command"]
+)
 def test_starts_without_torch(statement: str) -> None:
     code = f"import sys; {statement}; sys.exit(bool({{'torch', 'lightning'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

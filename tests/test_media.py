@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.media import find_faces
 from resgat_pl.media_search import Medium

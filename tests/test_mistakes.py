@@ -62,7 +62,7 @@ def test_a_value_within_a_class_that_is_a_default() -> None:
     message = """Parser key "extraction":
   Does not validate against any of the Union subtypes
   Errors:
-    - Problem with given class_path 'resgat_pl.data.cutting.Extraction':
+    - Problem with given class_path 'resgat_pl.data.extraction.crop_video.Extraction':
         Parser key "frames":
           Does not validate against any of the Union subtypes
           Errors:

@@ -28,8 +28,8 @@ from measure import Row, faster, interleave, ratio_row, report, slower
 
 from resgat_pl.core.executors import open_engine
 from resgat_pl.core.types import REAL
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.extract import extract
+from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.media.frames import Media
@@ -193,9 +193,9 @@ def start_two() -> None:
 
 def load(_: int) -> int:
     """Import what the work on a video imports."""
-    import resgat_pl.data.extract
+    import resgat_pl.data.extraction.command
 
-    return len(resgat_pl.data.extract.__name__)
+    return len(resgat_pl.data.extraction.command.__name__)
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ RESNET50_A100 = {1: 2470, 8: 16621}
 # What is left of it by arithmetic: the forward pass of ResNet-50 has 4.1 billion multiplications, GATv2's two
 # projections of 49 nodes have 2 · 49 · 2048 · 4608 = 0.92 billion.
 SHARE = 4.1 / (4.1 + 0.92)
-# as resgat_pl.data.cutting writes them
+# as resgat_pl.data.extraction.crop_video writes them
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
 DISK_MBIT = {"a network disk at 1 Gbit/s": 118, "at 10 Gbit/s": 1180}

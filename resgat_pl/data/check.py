@@ -20,6 +20,7 @@ from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check_report import Report
 from resgat_pl.data.crop_store.reader import Member, crop_of, picture, shards_of
+from resgat_pl.data.extraction.summary import FaceCounts
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.manifest.class_counts import class_counts
@@ -39,7 +40,6 @@ from resgat_pl.data.splits.protocols import (
     divide,
 )
 from resgat_pl.data.splits.unassigned import unassigned, why_unassigned
-from resgat_pl.data.summary import FaceCounts
 
 _FILE_SECONDS: Final = 300
 """A file of which one frame cannot be decoded within so long is reported as unreadable."""

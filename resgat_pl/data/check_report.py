@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resgat_pl.core.types import Split
+from resgat_pl.data.extraction.summary import FaceCounts
 from resgat_pl.data.layouts.base import CountRow
 from resgat_pl.data.manifest.class_counts import ClassCounts
 from resgat_pl.data.splits.known_people import statements
 from resgat_pl.data.splits.leakage import Leak
-from resgat_pl.data.summary import FaceCounts
 
 
 @dataclass

@@ -16,7 +16,6 @@ from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
 from resgat_pl.data.crop_store.reader import Shards, shards_of
-from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import (
     EvalSampler,
     FaceCrops,
@@ -26,8 +25,9 @@ from resgat_pl.data.dataset import (
     loading,
     share_imports,
 )
-from resgat_pl.data.extract import extract, is_current
-from resgat_pl.data.fragments import VIDEO_TIMEOUT
+from resgat_pl.data.extraction.command import extract, is_current
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest

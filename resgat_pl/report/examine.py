@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resgat_pl.data.cutting import Extraction
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, apart, findings

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.aligning import Beside, Original, Plan, Recent, planned, rows_of, tracks_of
+from resgat_pl.data.extraction.alignment import Beside, Original, Plan, Recent, planned, rows_of, tracks_of
 from resgat_pl.data.media.frames import Frame, Media
 
 
@@ -120,7 +120,7 @@ def test_frames_are_kept_for_the_next_fake(monkeypatch: pytest.MonkeyPatch) -> N
             read.append(numbers)
             return iter(frames(*numbers))
 
-    monkeypatch.setattr("resgat_pl.data.aligning.Media", Counted)
+    monkeypatch.setattr("resgat_pl.data.extraction.alignment.Media", Counted)
     one, other, broken = (
         VideoRecord("ffpp", "original", "", name, REAL, "video", (Path(name),), (name,))
         for name in ("a", "b", "broken")

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import FAKE, REAL, VideoRecord
-from resgat_pl.data.aligning import Original, Recent
-from resgat_pl.data.cutting import Extraction, Outcome, cut_video
+from resgat_pl.data.extraction.alignment import Original, Recent
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, cut_video
 from resgat_pl.data.faces.detection import Face, FaceDetector, RGBImage
 from resgat_pl.data.synth.encode import write_mask, write_video
 

@@ -21,13 +21,13 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, EngineError
 from resgat_pl.core.executors import open_engine
 from resgat_pl.core.storage import sync_folder
-from resgat_pl.data import extract as extracting
 from resgat_pl.data.crop_store import writer as crop_writer
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.extraction import command as extracting
+from resgat_pl.data.extraction.command import extract, is_current
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.jobs import Share, families_of, parse_share, requests_of, share_of
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest.table import write_atomic
-from resgat_pl.data.work import Share, families_of, parse_share, requests_of, share_of
 
 SMALL = Extraction(frames=3, size=64)
 OPTIONS = ["--extraction.frames", "3", "--extraction.size", "64"]

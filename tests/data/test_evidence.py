@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.evidence import Covered, Difference, Found, agreed
+from resgat_pl.data.extraction.alteration_evidence import Covered, Difference, Found, agreed
 
 BOXES = {0: np.array([10, 20, 106, 116], np.int32), 1: np.array([130, 20, 226, 116], np.int32)}
 FRAMES = 8

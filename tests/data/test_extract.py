@@ -19,10 +19,10 @@ import pytest
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError
 from resgat_pl.data.crop_store.writer import CropWriter
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.extraction.command import extract, is_current
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.fragment import read_fragment
 from resgat_pl.data.faces.detection import WholeFrame
-from resgat_pl.data.fragments import read_fragment
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media
 from resgat_pl.data.splits.skipped import coverage

@@ -24,9 +24,9 @@ from resgat_pl.core.storage import (
     remove_tree,
     write_atomic,
 )
-from resgat_pl.data.cutting import Extraction
 from resgat_pl.data.dataset import FaceCrops
-from resgat_pl.data.extract import extract, is_current
+from resgat_pl.data.extraction.command import extract, is_current
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media, read_image
@@ -83,7 +83,7 @@ def test_a_url_keeps_its_slashes_and_is_no_local_path() -> None:
 
 def test_local_work_imports_nothing_for_urls() -> None:
     code = (
-        "import sys; from resgat_pl.data.extract import extract; from resgat_pl.core.storage import locate;"
+        "import sys; from resgat_pl.data.extraction.command import extract; from resgat_pl.core.storage import locate;"
         "locate('a'); sys.exit(bool({'upath', 'fsspec', 'joblib', 'distributed', 'ray'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.pairing import Agreement, agreement
+from resgat_pl.data.extraction.original_match import Agreement, agreement
 
 BOX = np.array([60, 30, 190, 160], np.int32)
 Image = NDArray[np.uint8]

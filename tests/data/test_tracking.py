@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.cutting import Extraction, Outcome, cut_video
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, cut_video
 from resgat_pl.data.faces.appearance import look_of, may_be_cut, scene_of, unlikeness
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, turn_of, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence, track_faces

@@ -16,6 +16,7 @@ from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data import datamodule as module
 from resgat_pl.data.check import check
 from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.data.extraction.summary import Summary, with_splits
 from resgat_pl.data.layouts import Folder, Layout
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, noted, unknown_in, unknown_people
@@ -23,7 +24,6 @@ from resgat_pl.data.splits.leave_out import LeaveOut
 from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.splits.registry import PROTOCOLS, from_spec
 from resgat_pl.data.splits.unassigned import unassigned, why_unassigned
-from resgat_pl.data.summary import Summary, with_splits
 
 from ..tiny import variant
 

@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 import pytest
 
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.extract import extract
+from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
 from resgat_pl.data.manifest.table import Manifest
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from resgat_pl.data.cutting import Extraction
-from resgat_pl.data.extract import extract
-from resgat_pl.data.fragments import fragment_path
+from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.fragment import fragment_path
 from resgat_pl.data.manifest.table import Manifest
 
 from .conftest import Ledger

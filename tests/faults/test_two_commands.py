@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resgat_pl.core.folder_lock import LOCK_NAME, at_work
-from resgat_pl.data.extract import extract
+from resgat_pl.data.extraction.command import extract
 
 from .conftest import Ledger
 from .test_killed_extraction import EXTRACTION, SHARD_MEGABYTES, tree

@@ -26,7 +26,7 @@ from resgat_pl.data.synth.encode import write_mask, write_video
 from resgat_pl.data.synth.forge import SUBTLE, forge
 from resgat_pl.data.synth.plan import METHOD_KINDS, MOST_FAKES, LayoutName, Plan, Shot, make_plan, people_of
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
-from resgat_pl.data.synthetic import RECORD, UNFINISHED
+from resgat_pl.data.synth.record import RECORD, UNFINISHED
 
 SCHEMA: Final = 1
 """Version of ``synth.json`` and of the pictures; it goes up whenever the same request gives other bytes."""

@@ -37,7 +37,7 @@ from resgat_pl.data.crop_store.reader import (
     write_index,
 )
 from resgat_pl.data.crop_store.writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.fragments import fragment_path, has_files, is_of_disk, read_fragment
+from resgat_pl.data.extraction.fragment import fragment_path, has_files, is_of_disk, read_fragment
 from resgat_pl.data.manifest.table import Manifest, write_table
 
 _LISTED = pa.schema(

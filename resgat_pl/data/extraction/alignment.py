@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import VideoRecord
+from resgat_pl.data.extraction.original_match import Agreement, agreement
 from resgat_pl.data.media.frames import Frame, Media
-from resgat_pl.data.pairing import Agreement, agreement
 
 MOST_FRAMES: Final = 64
 """So many frames of a video are kept in memory, if they take no more than the next; of more, all is decoded again."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.aligning import Beside, Original, Plan, Recent
-from resgat_pl.data.evidence import Box, Covered, Difference, agreed
+from resgat_pl.data.extraction.alignment import Beside, Original, Plan, Recent
+from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
 from resgat_pl.data.faces.detection import crop
 from resgat_pl.data.media.frames import Frame, Media
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError, MediaError, ResGATError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.aligning import (
+from resgat_pl.data.extraction.alignment import (
     MOST_BYTES,
     MOST_FRAMES,
     Cut,
@@ -32,7 +32,8 @@ from resgat_pl.data.aligning import (
     read_ahead,
     rows_of,
 )
-from resgat_pl.data.altered_faces import AlteredFaces, Picture, add_note
+from resgat_pl.data.extraction.altered_faces import AlteredFaces, Picture, add_note
+from resgat_pl.data.extraction.original_match import Agreement
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.detection import (
     MTCNN,
@@ -48,7 +49,6 @@ from resgat_pl.data.faces.detection import (
 from resgat_pl.data.faces.tracking import track_faces
 from resgat_pl.data.layouts.same_files import SAME_FILE
 from resgat_pl.data.media.frames import Frame, FrameCount, Media
-from resgat_pl.data.pairing import Agreement
 
 EXTRACTION_VERSION = 2
 """Raised whenever the same settings would give other pixels or rows."""

@@ -22,7 +22,7 @@ from resgat_pl.core.storage import (
     remove_tree,
     write_atomic,
 )
-from resgat_pl.data.fragments import fragment_path
+from resgat_pl.data.extraction.fragment import fragment_path
 from resgat_pl.data.manifest.table import MANIFEST_NAME, refuse_newer
 
 SETTINGS_NAME: Final = "extraction.json"

@@ -25,8 +25,8 @@ from resgat_pl.core.storage import absolute, is_remote, locate, names_in, read_m
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.crop_store.reader import holds_shards
 from resgat_pl.data.crop_store.writer import Store, loose_path
-from resgat_pl.data.cutting import EXTRACTION_VERSION, Extraction, crops_folder
-from resgat_pl.data.fragments import (
+from resgat_pl.data.extraction.crop_video import EXTRACTION_VERSION, Extraction, crops_folder
+from resgat_pl.data.extraction.fragment import (
     VIDEO_TIMEOUT,
     Cutter,
     count_files,
@@ -38,18 +38,7 @@ from resgat_pl.data.fragments import (
     read_fragment,
     read_report,
 )
-from resgat_pl.data.layouts import Layout, detect_layout
-from resgat_pl.data.layouts.base import tally
-from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, refuse_newer
-from resgat_pl.data.manifest.table import merge as merge_fragments
-from resgat_pl.data.output import check_replaceable, check_settings, note_settings, prepare_out, sweep
-from resgat_pl.data.packing import Stored, index_shards, pack
-from resgat_pl.data.splits.known_people import noted
-from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
-from resgat_pl.data.splits.skipped import SKIPPED, note
-from resgat_pl.data.summary import FaceCounts, NameCounts, Summary, with_splits
-from resgat_pl.data.synthetic import made_by_synth
-from resgat_pl.data.work import (
+from resgat_pl.data.extraction.jobs import (
     Family,
     Job,
     Share,
@@ -61,6 +50,17 @@ from resgat_pl.data.work import (
     requests_of,
     share_of,
 )
+from resgat_pl.data.extraction.output_folder import check_replaceable, check_settings, note_settings, prepare_out, sweep
+from resgat_pl.data.extraction.shard_packing import Stored, index_shards, pack
+from resgat_pl.data.extraction.summary import FaceCounts, NameCounts, Summary, with_splits
+from resgat_pl.data.layouts import Layout, detect_layout
+from resgat_pl.data.layouts.base import tally
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, refuse_newer
+from resgat_pl.data.manifest.table import merge as merge_fragments
+from resgat_pl.data.splits.known_people import noted
+from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
+from resgat_pl.data.splits.skipped import SKIPPED, note
+from resgat_pl.data.synth.record import made_by_synth
 
 
 def extract(

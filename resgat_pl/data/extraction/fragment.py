@@ -19,10 +19,10 @@ from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutErro
 from resgat_pl.core.storage import is_remote, names_in, readable
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.core.untrusted_paths import check_inside
-from resgat_pl.data.aligning import Original, Recent
-from resgat_pl.data.altered_faces import Picture
 from resgat_pl.data.crop_store.writer import CropWriter, Store, video_hash
-from resgat_pl.data.cutting import Extraction, Outcome, crops_folder, cut_video
+from resgat_pl.data.extraction.alignment import Original, Recent
+from resgat_pl.data.extraction.altered_faces import Picture
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crops_folder, cut_video
 from resgat_pl.data.manifest.arrow_cache import PATHS
 from resgat_pl.data.manifest.table import SCHEMA, completed, rows_to_table, write_table
 from resgat_pl.data.manifest.validation import checked_rows

@@ -1,0 +1,1 @@
+"""``resgat extract``: from videos to face crops and a manifest."""
