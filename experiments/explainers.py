@@ -23,9 +23,9 @@ from unseen import HEAD, Line, judge, line
 from resgat_pl.benchmark import benchmark_explainers
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.types import video_key
-from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import METHOD_KINDS, synthesize
 from resgat_pl.data.synth.portraits import list_images

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import video_key
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain import Contribution
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics.intervals import Interval, Units, bootstrap, draw, interval

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from resgat_pl import explain
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.explain import baselines

@@ -31,7 +31,7 @@ TOOLS: dict[str, tuple[str, str, str]] = {
         "write a small synthetic data set in the FF++, DFDC or Celeb-DF layout",
     ),
     "extract": ("resgat_pl.data.extraction.command", "extract", "cut the faces out of a data set's videos"),
-    "check": ("resgat_pl.data.check", "check", "audit a data set: files, counts, leaks between splits"),
+    "check": ("resgat_pl.data.check.command", "check", "audit a data set: files, counts, leaks between splits"),
     "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
     "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
     "benchmark-explainers": (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.explanation import evaluation_mode
 from resgat_pl.explain.graph import attention_map
 from resgat_pl.explain.overlay import SheetFace

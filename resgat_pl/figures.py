@@ -17,7 +17,7 @@ from resgat_pl.core.disk_full import storing
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.untrusted_paths import is_plain_name
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.figure import Column, draw_comparison
 from resgat_pl.explain.gradient import GradCAM

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.storage import locate
 from resgat_pl.core.types import FAKE, REAL, Split
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.exported import ExportedDetector, Floats

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import video_key
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics import faithfulness as faith

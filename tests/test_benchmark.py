@@ -17,7 +17,7 @@ from resgat_pl import benchmark
 from resgat_pl.benchmark import benchmark_explainers, explainers
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.leaderboard import (
     BASELINES,

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.folder_lock import LOCK_NAME, at_work
-from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video

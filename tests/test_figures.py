@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resgat_pl import figures as module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.explain.figure import Column

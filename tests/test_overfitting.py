@@ -12,9 +12,9 @@ import pytest
 from lightning.pytorch import Callback
 
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.dataset import FaceCrops, Order, TrainSampler
+from resgat_pl.data.loading.dataset import FaceCrops, Order, TrainSampler
+from resgat_pl.data.loading.resumable import SameSampler
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.resuming import SameSampler
 
 from .runs import metrics
 from .tiny import Done, tiny, variant

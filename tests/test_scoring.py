@@ -12,7 +12,7 @@ import torch
 from resgat_pl.core.errors import LeakageError, SplitError, WeightsError
 from resgat_pl.core.types import Level
 from resgat_pl.data.corruptions import Corruption
-from resgat_pl.data.dataset import Draw, FaceCrops
+from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.metrics.evaluation import Predictions, read_predictions

@@ -20,7 +20,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 from torchvision.transforms import Compose, Resize, ToTensor
 
-from resgat_pl.data.dataset import Draw, FaceCrops
+from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.transforms import DFDCAugmentation
 

@@ -23,12 +23,12 @@ from measure import Row, interleave, ratio_row, report
 from torch.utils.data import DataLoader
 
 from resgat_pl.data.crop_store.reader import crop_of, shards_of
-from resgat_pl.data.dataset import FaceCrops, TrainSampler
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
+from resgat_pl.data.loading.dataset import FaceCrops, TrainSampler
+from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams, read_members
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, read_members
 
 VIDEOS = 6
 """Of each class."""

@@ -16,7 +16,11 @@ from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
 from resgat_pl.data.crop_store.reader import Shards, shards_of
-from resgat_pl.data.dataset import (
+from resgat_pl.data.extraction.command import extract, is_current
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
+from resgat_pl.data.layouts import Layout
+from resgat_pl.data.loading.dataset import (
     EvalSampler,
     FaceCrops,
     FaceSample,
@@ -25,18 +29,14 @@ from resgat_pl.data.dataset import (
     loading,
     share_imports,
 )
-from resgat_pl.data.extraction.command import extract, is_current
-from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
-from resgat_pl.data.layouts import Layout
+from resgat_pl.data.loading.resumable import FileLoader, SameSampler
+from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
-from resgat_pl.data.resuming import FileLoader, SameSampler
 from resgat_pl.data.splits.known_people import statements, unknown_in
 from resgat_pl.data.splits.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.unassigned import unassigned
-from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams
 from resgat_pl.data.transforms import Augmentation
 
 
@@ -217,7 +217,7 @@ class FaceDataModule(LightningDataModule):
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
             if self.num_workers and self.augmentation is not None:  # before validation starts the first processes
-                share_imports("resgat_pl.data.steps")
+                share_imports("resgat_pl.data.transform_steps")
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
             counts = describe_counts(self.manifest.counts())
             raise SplitError(f"data.predict_split={self.predict_split} has no crops. Crops: {counts}.")

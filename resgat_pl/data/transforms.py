@@ -111,7 +111,7 @@ class DFDCAugmentation(Augmentation):
         """See ``Augmentation.transforms``."""
         import albumentations as A
 
-        from resgat_pl.data.steps import GaussNoise, Rotate, Transpose
+        from resgat_pl.data.transform_steps import GaussNoise, Rotate, Transpose
 
         return [
             A.GaussianBlur(blur_limit=0, sigma_limit=self.blur_sigma, p=self.blur),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.check import _Job, _look, _places
+from resgat_pl.data.check.command import _Job, _look, _places
 from resgat_pl.data.splits.fingerprints import Fingerprints, fingerprint
 from resgat_pl.data.splits.near_duplicates import find_duplicates
 from resgat_pl.data.synth.drawn import draw_clip
@@ -59,7 +59,7 @@ def test_an_ordinary_video_is_decoded_no_further_than_its_first_frame(
     write_video(tmp_path / "a.mp4", frames)
     asked: list[list[int]] = []
     monkeypatch.setattr(
-        "resgat_pl.data.check.fingerprint", lambda image: asked.append(list(image.shape)) or fingerprint(image)
+        "resgat_pl.data.check.command.fingerprint", lambda image: asked.append(list(image.shape)) or fingerprint(image)
     )
     looked(tmp_path / "a.mp4")
     assert len(asked) == 1

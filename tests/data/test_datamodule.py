@@ -11,9 +11,9 @@ import torch
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.loading.stream import ShardLoader
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit
-from resgat_pl.data.streaming import ShardLoader
 
 SMALL = Extraction(frames=3, size=64)
 

@@ -24,10 +24,10 @@ from resgat_pl.core.storage import (
     remove_tree,
     write_atomic,
 )
-from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.layouts import detect_layout
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media, read_image
 

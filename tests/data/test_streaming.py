@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ConfigError, MediaError
-from resgat_pl.data import streaming
 from resgat_pl.data.crop_store.reader import FOLDER, shards_of
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.dataset import FaceCrops
+from resgat_pl.data.loading import stream as streaming
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams, draw, read_members, spread
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.streaming import FaceStream, ShardLoader, Streams, draw, read_members, spread
 from resgat_pl.data.transforms import FlipAugmentation
 
 Batches = list[dict[str, Any]]

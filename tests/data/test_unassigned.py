@@ -14,7 +14,7 @@ import pytest
 from resgat_pl.core.errors import LeakageError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data import datamodule as module
-from resgat_pl.data.check import check
+from resgat_pl.data.check.command import check
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.extraction.summary import Summary, with_splits
 from resgat_pl.data.layouts import Folder, Layout

@@ -16,8 +16,8 @@ import torch
 from resgat_pl import FaceDataModule
 from resgat_pl.callbacks import write_predictions
 from resgat_pl.cli import main
-from resgat_pl.data.dataset import FaceCrops
 from resgat_pl.data.extraction.summary import FaceCounts, NameCounts
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest import arrow_cache as mapped
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.metrics.detection import detection_metrics

@@ -18,7 +18,7 @@ from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
-from resgat_pl.data.check_report import Report
+from resgat_pl.data.check.report import Report
 from resgat_pl.data.crop_store.reader import Member, crop_of, picture, shards_of
 from resgat_pl.data.extraction.summary import FaceCounts
 from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout

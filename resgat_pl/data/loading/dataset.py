@@ -302,7 +302,7 @@ class EvalSampler(DistributedSampler[Draw]):
         return len(range(self.rank, self.size, self.num_replicas))
 
 
-_shared_imports: Final = ["resgat_pl.data.fork_server", __name__]
+_shared_imports: Final = ["resgat_pl.data.loading.fork_server", __name__]
 
 
 def share_imports(*more: str) -> None:

@@ -1,0 +1,1 @@
+"""``resgat check``: the audit of a data set."""
