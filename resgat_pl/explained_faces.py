@@ -22,7 +22,7 @@ from resgat_pl.explain.words import Finding, attention_entropy
 from resgat_pl.metrics.localisation import node_auroc
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 _BATCH = 16
 

@@ -22,10 +22,10 @@ from resgat_pl.core.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.core.formats import WRITER
 from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
 from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
+from resgat_pl.nn.checkpoint_file import check_state
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.guidance import guidance_loss
+from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
-from resgat_pl.nn.weights import check_state
 from resgat_pl.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30

@@ -22,7 +22,7 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.splits.known_people import unknown_in
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.trained_on import MARK, faces_of, sets_of
 from resgat_pl.unseen import REMEMBERED, check_unseen, joined, people_unknown, remembered, video_hashes
 

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 
 class SafeReading(CheckpointIO):

@@ -23,8 +23,8 @@ from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.registry import from_spec
 from resgat_pl.metrics.detection import video_scores
 from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT, chosen_of
-from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import stored_provenance
 from resgat_pl.unseen import check_unseen
 

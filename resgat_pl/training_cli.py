@@ -32,8 +32,8 @@ from resgat_pl.mistakes import explain_mistake
 from resgat_pl.module import ResGATModule
 from resgat_pl.monitors import MonitorFallback
 from resgat_pl.newest import newest, starts_again
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.weights import read_file
 from resgat_pl.provenance import RunProvenance
 from resgat_pl.ranks import end_together, lost_rank, note_rank
 from resgat_pl.recovery import Recovery

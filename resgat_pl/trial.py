@@ -23,7 +23,7 @@ from resgat_pl.explain.regions import inside_face
 from resgat_pl.metrics import faithfulness as faith
 from resgat_pl.metrics import localisation
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 Array = NDArray[np.float64]

@@ -25,7 +25,7 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.groups import links
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, statements, unknown_in
 from resgat_pl.data.splits.leakage import KIND_OF_LINK, declared
-from resgat_pl.nn.weights import listed
+from resgat_pl.nn.checkpoint_file import listed
 
 UNKNOWN: Final = "unknown"
 """Stamp of a test of which it is not known whether it leaks."""

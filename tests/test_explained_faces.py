@@ -19,7 +19,7 @@ from resgat_pl.explain.graph import Attention, Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
 from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 

@@ -30,7 +30,7 @@ from resgat_pl.data.synth.encode import write_video
 from resgat_pl.explain import graph
 from resgat_pl.explaining import arguments, explain
 from resgat_pl.media import cutting_of, find_faces, find_media, safe_names
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.report.document import SCHEMA
 from resgat_pl.report.examine import Examiner, fit
 from resgat_pl.report.methods import choose, run

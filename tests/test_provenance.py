@@ -24,7 +24,7 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, PaperSplit, divide
 from resgat_pl.metrics.binary import THRESHOLDED, best_threshold, measure
 from resgat_pl.metrics.evaluation import AT_VAL, read_predictions
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.provenance import PROVENANCE, check_unseen, environment, video_hashes
 from resgat_pl.scoring import Detector, score
 from resgat_pl.unseen import REMEMBERED

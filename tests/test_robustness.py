@@ -19,7 +19,7 @@ from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.evaluation import Predictions, Scores, evaluate
 from resgat_pl.metrics.intervals import interval
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.provenance import PROVENANCE
 from resgat_pl.robustness import robustness
 from resgat_pl.scoring import Detector, score

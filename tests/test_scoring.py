@@ -16,7 +16,7 @@ from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.metrics.evaluation import Predictions, read_predictions
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.provenance import PROVENANCE
 from resgat_pl.scoring import Detector, leaks_of, predictions, score
 

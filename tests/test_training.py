@@ -22,7 +22,7 @@ from resgat_pl.explain.regions import REGIONS
 from resgat_pl.explained_faces import choose_faces, explain_faces, measure
 from resgat_pl.metrics.binary import METRICS
 from resgat_pl.module import ResGATModule
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
 from .tiny import tiny, variant

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
-from resgat_pl.nn.lattice import Lattice
-from resgat_pl.nn.wrapped import network_of
+from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.unwrap import network_of
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""

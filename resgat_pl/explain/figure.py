@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.overlay import Scale, overlay, spread
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 OUTLINE = "#00e05a"
 """Colour of the outline of what was manipulated: in neither of the colour maps."""

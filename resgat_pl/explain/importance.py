@@ -13,7 +13,7 @@ from resgat_pl.explain.passes import count_passes
 from resgat_pl.explain.pixels import Baseline, baseline_of, cells, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.explain.requirements import at_least
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 
 class RegionExplainer(Explainer):

@@ -17,7 +17,7 @@ from resgat_pl.explain.passes import count_passes
 from resgat_pl.explain.pixels import Segments, cells, mean_by_cell, segment
 from resgat_pl.explain.requirements import at_least, missing, one_of
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.wrapped import network_of
+from resgat_pl.nn.unwrap import network_of
 
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """Images ``(B, H, W, 3)`` float32 in [0, 1] → probabilities ``(B, 2)`` float64 of real and fake."""

@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 
 @dataclass(frozen=True)

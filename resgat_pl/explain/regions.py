@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 REGIONS: Final = (
     "left eye",

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 Judge = Callable[[Tensor], Tensor]
 """Images ``(B, 3, H, W)`` float in [0, 1] → logits ``(B,)`` float of *fake*."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 COVERED: Final = 0.2
 """A node is positive, that is manipulated, if the mask covers more than this share of its cell. All others are

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.wrapped import network_of
+from resgat_pl.nn.unwrap import network_of
 
 
 class Contributions(NamedTuple):

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.types import AttentionVersion, Level, ResGATOutput, Validation
+from resgat_pl.nn.authors_weights import read_published
+from resgat_pl.nn.checkpoint_file import load_strictly, read_file
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
-from resgat_pl.nn.published import read_published
-from resgat_pl.nn.weights import load_strictly, read_file
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
@@ -174,7 +174,7 @@ class ResGAT(nn.Module):
         """Build the paper's network from the authors' ``model_weights.pth``, in evaluation mode.
 
         Args:
-            path: The file, see ``resgat_pl.nn.published``.
+            path: The file, see ``resgat_pl.nn.authors_weights``.
             attention: The version that it must hold; None takes what it holds.
 
         Raises:

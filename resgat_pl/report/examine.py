@@ -22,7 +22,7 @@ from resgat_pl.explain.explanation import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.words import Finding, apart, findings
 from resgat_pl.media import FoundFaces, Medium, Shot
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.provenance import environment
 from resgat_pl.report import document as doc
 from resgat_pl.report.caveats import caveats

@@ -18,7 +18,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.explanation import Attribution, Explainer, Explanation
 from resgat_pl.explain.graph import Attention, Contribution, NodeEvidence, attention_map
 from resgat_pl.nn.contribution import Contributions, contributions
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"

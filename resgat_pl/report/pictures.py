@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.explain.overlay import Scale, overlay, spread
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.report.limits import faces_judged
 from resgat_pl.report.verdict import headline

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from resgat_pl.explain.overlay import Scale, SheetFace, overlay, save_sheet, scales_of, spread
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 
 def faces(count: int) -> list[SheetFace]:

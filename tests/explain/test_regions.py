@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, LANDMARKS, REGIONS, inside_face, or_average, region_weights
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 OWN = ("left eye", "right eye", "nose", "mouth", "mouth")
 """Region in which each landmark lies."""

@@ -21,7 +21,7 @@ from resgat_pl.explain.lime import lime_map
 from resgat_pl.explain.occlusion import Occlusion
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.wrapped import network_of
+from resgat_pl.nn.unwrap import network_of
 
 from .nets import IMAGES, make_net
 

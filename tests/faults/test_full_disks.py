@@ -13,7 +13,7 @@ import torch
 
 from resgat_pl.checkpoints import CheckpointRoom
 from resgat_pl.cli import main
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 from ..tiny import tiny, untrained
 from .conftest import Ledger

@@ -24,9 +24,9 @@ from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.reader import INDEX_NAME, Shards
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.exported import ExportedDetector
-from resgat_pl.nn.portable import from_safetensors
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.safetensors_file import from_safetensors
 
 from ..tiny import tiny, untrained
 from .conftest import Ledger

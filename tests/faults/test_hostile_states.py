@@ -12,7 +12,7 @@ import torch
 from jsonargparse import Namespace
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.preflight import same_wandb_run
 from resgat_pl.resumed_files import checked, take_along
 

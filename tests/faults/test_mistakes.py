@@ -19,8 +19,8 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.hardware import advice, has_bf16
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.module import ResGATModule
+from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.weights import read_file
 from resgat_pl.preflight import _logged
 from resgat_pl.recovery import Recovery
 from resgat_pl.resumed import differences

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback
 
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.metrics.evaluation import describe, evaluate, read_predictions
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 from ..runs import CONF, TINY
 from ..tiny import tiny, untrained, variant

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 CONF = Path(__file__).parent.parent / "conf"
 FAULT = """

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from resgat_pl.module import ResGATModule
-from resgat_pl.nn.weights import read_file
+from resgat_pl.nn.checkpoint_file import read_file
 
 from ..tiny import tiny, untrained
 

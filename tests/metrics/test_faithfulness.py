@@ -22,7 +22,7 @@ from resgat_pl.metrics.faithfulness import (
     steps,
 )
 from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 GRID = Lattice.even(3, 4)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.metrics.localisation import aupro, mass_accuracy, node_auroc, pointing_game
-from resgat_pl.nn.lattice import Lattice
+from resgat_pl.nn.node_geometry import Lattice
 
 
 def grid_of(maps: Tensor) -> Lattice:

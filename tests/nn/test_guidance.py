@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.guidance import guidance_loss
+from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.resgat import ResGAT
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.encoder import Encoder
-from resgat_pl.nn.lattice import Lattice, geometry_of
+from resgat_pl.nn.node_geometry import Lattice, geometry_of
 
 SIZES = st.integers(33, 260)
 with torch.device("meta"):

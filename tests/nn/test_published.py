@@ -10,7 +10,7 @@ from torch_geometric.nn import GATConv, GATv2Conv  # its warning at import is si
 from torchvision import models
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.published import read_published
+from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.resgat import ResGAT
 
 from .conftest import enliven

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.weights import load_strictly, read_file, read_state_dict
+from resgat_pl.nn.checkpoint_file import load_strictly, read_file, read_state_dict
 
 
 class Bomb:

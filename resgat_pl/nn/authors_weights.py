@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.types import AttentionVersion
-from resgat_pl.nn.weights import listed, read_state_dict
+from resgat_pl.nn.checkpoint_file import listed, read_state_dict
 
 
 def read_published(

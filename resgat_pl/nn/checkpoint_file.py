@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.portable import SUFFIX, from_safetensors
+from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes
 _OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
