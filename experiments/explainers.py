@@ -20,7 +20,6 @@ import yaml
 from tqdm import tqdm
 from unseen import HEAD, Line, judge, line
 
-from resgat_pl.benchmark import benchmark_explainers
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.extraction.command import extract
@@ -29,6 +28,7 @@ from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import METHOD_KINDS, synthesize
 from resgat_pl.data.synth.portraits import list_images
+from resgat_pl.explain.benchmark.command import benchmark_explainers
 from resgat_pl.reproduce import train_and_test
 
 CONFIG = Path(__file__).parent.parent / "configs" / "explainers.yaml"

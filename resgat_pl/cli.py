@@ -35,12 +35,12 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
     "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
     "benchmark-explainers": (
-        "resgat_pl.benchmark",
+        "resgat_pl.explain.benchmark.command",
         "benchmark_explainers",
         "score every explanation method on the same faces: a leaderboard",
     ),
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
-    "explain": ("resgat_pl.explaining", "explain", "judge your own images and videos, and show why"),
+    "explain": ("resgat_pl.explain.report.command", "explain", "judge your own images and videos, and show why"),
     "export": (
         "resgat_pl.exporting",
         "export",

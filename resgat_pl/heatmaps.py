@@ -16,8 +16,8 @@ from resgat_pl.averaging import validated_weights
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, Split
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.explain.overlay import save_sheet, scales_of
-from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
+from resgat_pl.explain.drawing.overlay import save_sheet, scales_of
+from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
 
 

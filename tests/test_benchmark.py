@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from resgat_pl import benchmark
-from resgat_pl.benchmark import benchmark_explainers, explainers
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.leaderboard import (
+from resgat_pl.explain.benchmark import command as benchmark
+from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
+from resgat_pl.explain.benchmark.faithfulness import spearman
+from resgat_pl.explain.benchmark.leaderboard import (
     BASELINES,
     ORACLE,
     SCORES,
@@ -31,10 +32,9 @@ from resgat_pl.leaderboard import (
     ranked,
     summarise,
 )
-from resgat_pl.leaderboard_plot import draw_leaderboard, leaderboard_figure
-from resgat_pl.metrics.faithfulness import spearman
+from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard, leaderboard_figure
+from resgat_pl.explain.benchmark.measure import choose, counterparts
 from resgat_pl.metrics.intervals import Interval
-from resgat_pl.trial import choose, counterparts
 
 from .tiny import untrained, variant
 
@@ -136,7 +136,7 @@ def test_a_method_that_cannot_be_had_becomes_a_note(
     def refuse(*_: object) -> None:
         raise ConfigError("it needs a package")
 
-    monkeypatch.setattr("resgat_pl.explain.graph.Attention.explain", refuse)
+    monkeypatch.setattr("resgat_pl.explain.methods.graph.Attention.explain", refuse)
     text = benchmark_explainers(str(checkpoints[0]), ffpp_crops, tmp_path, METHODS, **SMALL)
     assert "Attention was not measured: it needs a package" in text
     assert "| Contribution |" in text

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.explain.explanation import Explanation
-from resgat_pl.explain.graph import Attention, Contribution
+from resgat_pl.explain.base import Explanation
+from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
+from resgat_pl.explain.methods.graph import Attention, Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
-from resgat_pl.explained_faces import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT

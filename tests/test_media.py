@@ -10,8 +10,8 @@ from PIL import Image
 
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
-from resgat_pl.media import find_faces
-from resgat_pl.media_search import Medium
+from resgat_pl.explain.report.media import find_faces
+from resgat_pl.explain.report.media_search import Medium
 
 from .data.clips import barcode
 

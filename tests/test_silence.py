@@ -19,7 +19,7 @@ sys.addaudithook(watch)
 """
 EVERY_MODULE = """
 import importlib, pkgutil, resgat_pl
-import resgat_pl.explaining  # judges what is confidential, and augments nothing
+import resgat_pl.explain.report.command  # judges what is confidential, and augments nothing
 assert not {"albumentations", "wandb"} & set(sys.modules)
 for module in pkgutil.walk_packages(resgat_pl.__path__, "resgat_pl."):
     if module.name not in {"resgat_pl.__main__", "resgat_pl.data.loading.fork_server"}:

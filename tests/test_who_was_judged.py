@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from resgat_pl.cli import main
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
-from resgat_pl.report.summary import COLUMNS
+from resgat_pl.explain.report.scores_csv import COLUMNS
 
 from .tiny import untrained
 

@@ -10,34 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from resgat_pl.explain.explanation import Explainer, Explanation
-    from resgat_pl.explain.gnn import GNNExplainer
-    from resgat_pl.explain.gradient import (
-        GradCAM,
-        GradientSHAP,
-        IntegratedGradients,
-        Saliency,
-    )
-    from resgat_pl.explain.graph import (
-        Attention,
-        AttentionExcess,
-        Contribution,
-        EdgeContribution,
-        NodeEvidence,
-    )
-    from resgat_pl.explain.importance import (
-        PartialDependence,
-        PermutationImportance,
-    )
-    from resgat_pl.explain.lime import LIME
-    from resgat_pl.explain.nodes import (
-        NodeAblation,
-        NodeLIME,
-        NodeRISE,
-        NodeShapley,
-    )
-    from resgat_pl.explain.occlusion import Occlusion
-    from resgat_pl.explain.shap import KernelSHAP, PartitionSHAP
+    from resgat_pl.explain.base import Explainer, Explanation
+    from resgat_pl.explain.methods.gnn import GNNExplainer
+    from resgat_pl.explain.methods.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
+    from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
+    from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
+    from resgat_pl.explain.methods.lime import LIME
+    from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
+    from resgat_pl.explain.methods.occlusion import Occlusion
+    from resgat_pl.explain.methods.shap import KernelSHAP, PartitionSHAP
 
 METHODS: Final = {
     "Attention": "graph",

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.gnn import GNNExplainer
-from resgat_pl.explain.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
-from resgat_pl.explain.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.gnn import GNNExplainer
+from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
+from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
 from resgat_pl.nn.resgat import ResGAT
 
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.explanation import Attribution, Explainer
-from resgat_pl.explain.gnn import GNNExplainer
-from resgat_pl.explain.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
-from resgat_pl.explain.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
+from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.methods.gnn import GNNExplainer
+from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
+from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
 from resgat_pl.nn.resgat import ResGAT
 
 from .nets import GRAPH_FAMILY, IMAGES, both_versions, make_explainer, make_net

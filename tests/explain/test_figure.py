@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.figure import Column, draw_comparison
+from resgat_pl.explain.drawing.comparison import Column, draw_comparison
 
 RNG = np.random.default_rng(0)
 FACES = RNG.integers(0, 255, (2, 48, 48, 3), np.uint8)
@@ -95,7 +95,11 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
             write(self, b"half")
         raise OSError("full")
 
-    owner = Path if target == "write_bytes" else __import__("resgat_pl.explain.figure", fromlist=["x"]).FigureCanvasPdf
+    owner = (
+        Path
+        if target == "write_bytes"
+        else __import__("resgat_pl.explain.drawing.comparison", fromlist=["x"]).FigureCanvasPdf
+    )
     monkeypatch.setattr(owner, target, fail)
     with pytest.raises(OSError, match="full"):
         draw_comparison(FACES, "ab", [column(flat(0, 1))], tmp_path / "x.svg", "title")

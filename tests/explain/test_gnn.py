@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.gnn import GNNExplainer, GraphPart, loops_last
+from resgat_pl.explain.methods.gnn import GNNExplainer, GraphPart, loops_last
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 

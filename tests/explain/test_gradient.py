@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
-from resgat_pl.explain.pixels import baseline_of, cells, mean_by_cell, sum_by_cell
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
+from resgat_pl.explain.methods.pixels import baseline_of, cells, mean_by_cell, sum_by_cell
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
 from resgat_pl.nn.resgat import ResGAT
 
 from ..nn.conftest import sent_by_each_node

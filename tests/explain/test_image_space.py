@@ -16,13 +16,13 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.gradient import IntegratedGradients
-from resgat_pl.explain.importance import PartialDependence, PermutationImportance
-from resgat_pl.explain.lime import LIME
-from resgat_pl.explain.occlusion import HiddenParts, Occlusion
-from resgat_pl.explain.pixels import baseline_of, cells, inpaint, sum_by_cell
-from resgat_pl.explain.shap import KernelSHAP, PartitionSHAP, halves
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.gradient import IntegratedGradients
+from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
+from resgat_pl.explain.methods.lime import LIME
+from resgat_pl.explain.methods.occlusion import HiddenParts, Occlusion
+from resgat_pl.explain.methods.pixels import baseline_of, cells, inpaint, sum_by_cell
+from resgat_pl.explain.methods.shap import KernelSHAP, PartitionSHAP, halves
 from resgat_pl.nn.resgat import ResGAT
 
 RANDOM = torch.Generator().manual_seed(0)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
-from resgat_pl.explain.importance import PartialDependence, PermutationImportance, RegionExplainer
-from resgat_pl.explain.pixels import baseline_of, cells, sum_by_cell
+from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance, RegionExplainer
+from resgat_pl.explain.methods.pixels import baseline_of, cells, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS, region_weights
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
-from resgat_pl.explain.lime import LIME, lime_map
-from resgat_pl.explain.pixels import cells, mean_by_cell
+from resgat_pl.explain.methods.lime import LIME, lime_map
+from resgat_pl.explain.methods.pixels import cells, mean_by_cell
 from resgat_pl.nn.resgat import ResGAT
 
 IMAGE = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes

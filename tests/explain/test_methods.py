@@ -9,7 +9,7 @@ from inspect import signature
 import pytest
 
 from resgat_pl import explain
-from resgat_pl.explain.explanation import Explainer
+from resgat_pl.explain.base import Explainer
 
 
 @pytest.mark.parametrize("name", explain.METHODS)

@@ -13,10 +13,10 @@ from sklearn.metrics import pairwise_distances
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain import nodes as module
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.graph import Contribution, NodeEvidence
-from resgat_pl.explain.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley, coalition_logits
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods import nodes as module
+from resgat_pl.explain.methods.graph import Contribution, NodeEvidence
+from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley, coalition_logits
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
 

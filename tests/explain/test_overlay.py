@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from resgat_pl.explain.overlay import Scale, SheetFace, overlay, save_sheet, scales_of, spread
+from resgat_pl.explain.drawing.overlay import Scale, SheetFace, overlay, save_sheet, scales_of, spread
 from resgat_pl.nn.node_geometry import Lattice
 
 

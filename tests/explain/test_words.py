@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.explanation import Explainer, Explanation, Target
-from resgat_pl.explain.graph import Attention, Contribution, EdgeContribution, NodeEvidence
+from resgat_pl.explain.base import Explainer, Explanation, Target
+from resgat_pl.explain.methods.graph import Attention, Contribution, EdgeContribution, NodeEvidence
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
-from resgat_pl.explain.words import (
+from resgat_pl.explain.sentences import (
     BIAS_SHARE,
     DISAGREEMENT,
     UNIFORM,

@@ -15,10 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from resgat_pl import explain
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.explanation import Explainer
-from resgat_pl.explain.graph import Contribution
-from resgat_pl.explain.lime import lime_map
-from resgat_pl.explain.occlusion import Occlusion
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.graph import Contribution
+from resgat_pl.explain.methods.lime import lime_map
+from resgat_pl.explain.methods.occlusion import Occlusion
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import network_of

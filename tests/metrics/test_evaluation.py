@@ -14,6 +14,7 @@ from resgat_pl.callbacks import write_predictions
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
+from resgat_pl.explain.report.verdict import judge
 from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
 from resgat_pl.metrics.evaluation import (
     AT_VAL,
@@ -26,7 +27,6 @@ from resgat_pl.metrics.evaluation import (
     read_predictions,
 )
 from resgat_pl.metrics.intervals import bootstrap
-from resgat_pl.report.verdict import judge
 from resgat_pl.scoring import predictions as score_predictions
 
 

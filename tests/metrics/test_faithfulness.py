@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.metrics.faithfulness import (
+from resgat_pl.explain.benchmark.faithfulness import (
     STEPS,
     area,
     blurred,
@@ -21,7 +21,7 @@ from resgat_pl.metrics.faithfulness import (
     spearman,
     steps,
 )
-from resgat_pl.metrics.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 

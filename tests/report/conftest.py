@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.report.document import (
+from resgat_pl.explain.report.document import (
     SCHEMA,
     Calibration,
     Centres,
@@ -217,7 +217,7 @@ def tab(browser: Browser) -> Page:
 @pytest.fixture
 def page_file(tmp_path: Path) -> Callable[[Document], Path]:
     """Write a document's page and return its path."""
-    from resgat_pl.report.html import write_html
+    from resgat_pl.explain.report.html import write_html
 
     def write(document: Document) -> Path:
         path = tmp_path / "report.html"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from resgat_pl.report.document import Document
+from resgat_pl.explain.report.document import Document
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

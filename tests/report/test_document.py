@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.report import document as module
-from resgat_pl.report.document import SCHEMA, Document, plain, read_report, to_json
+from resgat_pl.explain.report import document as module
+from resgat_pl.explain.report.document import SCHEMA, Document, plain, read_report, to_json
 
 RECORDS = [value for value in vars(module).values() if isinstance(value, type) and is_dataclass(value)]
 

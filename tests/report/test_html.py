@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from resgat_pl.report.html import to_html
+from resgat_pl.explain.report.html import to_html
 
 from .reading import READ_ROWS, Make, Open, colour, numbers, pixels, rows, settled, text, until
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resgat_pl.report.document import Document
+from resgat_pl.explain.report.document import Document
 
 from .reading import Make, Open, pixels, settled, text, until
 

@@ -1,0 +1,1 @@
+"""``resgat benchmark-explainers``: scores of explanation methods on the same faces."""

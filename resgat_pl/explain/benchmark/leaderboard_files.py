@@ -1,0 +1,97 @@
+"""The files of a leaderboard, and its run at W&B."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resgat_pl.core.formats import stamp
+from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.explain.benchmark.leaderboard import Entry, Line, as_csv
+from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
+from resgat_pl.explain.benchmark.leaderboard_text import markdown
+from resgat_pl.metrics.evaluation import POOLED
+from resgat_pl.metrics.intervals import Interval
+from resgat_pl.provenance import environment
+
+
+def write_leaderboard(
+    out: Path,
+    lines: list[Line],
+    compared: list[Line],
+    entries: list[Entry],
+    detectors: list[dict[str, Any]],
+    options: dict[str, Any],
+    publish: bool,
+) -> str:
+    """Write leaderboard.md, .csv, .png and .json.
+
+    Args:
+        out: Folder.
+        lines: Of ``leaderboard.summarise``.
+        compared: Of ``leaderboard.differences``.
+        entries: What they were made from.
+        detectors: See ``leaderboard_text.markdown``.
+        options: Of the command.
+        publish: Whether it also goes to W&B.
+
+    Returns:
+        The Markdown.
+    """
+    text = markdown(lines, entries, detectors, compared)
+    costs: dict[tuple[str, str], list[float]] = {}
+    for entry in entries:
+        costs.setdefault((entry.label, entry.method), []).append(entry.cost["ms"])
+    ms = {place: float(np.mean(values)) for place, values in costs.items()}
+    write_atomic(out / "leaderboard.md", (text + "\n").encode())
+    write_atomic(out / "leaderboard.csv", as_csv(lines).encode())
+    write_atomic(out / "leaderboard.png", draw_leaderboard(lines, ms))
+    document = {
+        **stamp(1),
+        "provenance": environment(),
+        "options": options,
+        "detectors": detectors,
+        "methods": [
+            {"label": e.label, "checkpoint": e.checkpoint, "method": e.method, **e.cost, **e.traits} for e in entries
+        ],
+        "lines": [{**line._asdict(), "value": line.value._asdict()} for line in lines],
+        "differences": [{**line._asdict(), "value": line.value._asdict()} for line in compared],
+    }
+    write_atomic(out / "leaderboard.json", json.dumps(_plain(document), indent=2).encode())
+    if publish:
+        _log_to_wandb(out, lines, ms)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """For JSON, which knows no NaN."""
+    if isinstance(value, Interval):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]) -> None:
+    import wandb
+
+    from resgat_pl.wandb_logger import publish
+
+    pooled = [line for line in lines if line.checkpoint == POOLED]
+    columns: list[str | int] = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
+    data = [
+        [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
+        for line in pooled
+    ]
+
+    def make() -> dict[str, Any]:
+        picture = wandb.Image(str(out / "leaderboard.png"))
+        return {"leaderboard": wandb.Table(columns=columns, data=data), "quality against time": picture}
+
+    publish(make, project="resgat", name=out.name, job_type="benchmark", dir=out)

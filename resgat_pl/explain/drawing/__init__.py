@@ -1,0 +1,1 @@
+"""Pictures of explanations: overlays on faces, and figures that compare methods."""

@@ -1,0 +1,196 @@
+"""A fixed set of faces, explained: what ``Heatmaps`` draws, says and logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resgat_pl.core.types import FAKE, REAL
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.explain.base import evaluation_mode
+from resgat_pl.explain.benchmark.localisation import node_auroc
+from resgat_pl.explain.drawing.overlay import SheetFace
+from resgat_pl.explain.methods.graph import attention_map
+from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
+from resgat_pl.explain.sentences import Finding, attention_entropy
+from resgat_pl.module import ResGATModule
+from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.node_geometry import Lattice
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class ExplainedFaces:
+    """Faces and what the network makes of them; tensors are on the CPU, contributions in logits of *fake*.
+
+    Attributes:
+        images: ``(n, 3, S, S)`` uint8, RGB.
+        labels: ``(n,)`` int64, 1 = fake.
+        masks: For each face its ``(S, S)`` uint8 manipulation mask, or None.
+        landmarks: ``(n, 5, 2)`` float32, the average face's where a face has none.
+        average_face: ``(n,)`` bool, where that is so.
+        logit: ``(n,)`` float32.
+        bias: ``(n,)`` float32, b' of ``nn.contribution``.
+        contribution: ``(n, h, w)`` float32; its sum over the nodes and ``bias`` are ``logit``.
+        attention: ``(n, h, w)`` float32, ``attention_map``.
+        entropy: ``(n,)`` float32, ``attention_entropy``.
+        lattice: Where the nodes are.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Sequence[NDArray[np.uint8] | None]
+    landmarks: Tensor
+    average_face: Tensor
+    logit: Tensor
+    bias: Tensor
+    contribution: Tensor
+    attention: Tensor
+    entropy: Tensor
+    lattice: Lattice
+
+    def regions(self) -> Tensor:
+        """Contribution of each face region, ``(n, len(REGIONS))`` float32; with ``bias`` they add up to ``logit``."""
+        return torch.einsum("brhw,bhw->br", region_weights(self.landmarks, self.lattice), self.contribution)
+
+    def findings(self) -> list[Finding]:
+        """The numbers that the words are made of."""
+        tables = self.regions().tolist()
+        return [
+            Finding(
+                logit=float(self.logit[i]),
+                bias=float(self.bias[i]),
+                regions=dict(zip(REGIONS, tables[i], strict=True)),
+                average_face=bool(self.average_face[i]),
+                entropy=float(self.entropy[i]),
+            )
+            for i in range(len(tables))
+        ]
+
+    def sheet(self) -> list[SheetFace]:
+        """What to draw."""
+        probability = self.logit.sigmoid()
+        return [
+            SheetFace(
+                image=self.images[i].permute(1, 2, 0).numpy(),
+                title=f"{'fake' if self.labels[i] == FAKE else 'real'}, p={float(probability[i]):.2f}",
+                mask=mask,
+                maps={"contribution": self.contribution[i].numpy(), "attention": self.attention[i].numpy()},
+                lattice=self.lattice,
+            )
+            for i, mask in enumerate(self.masks)
+        ]
+
+
+def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
+    """Choose a balanced set by rule: half real, half fake, spread over methods and videos, the middle frame of each.
+
+    Returns:
+        ``(n,)`` int64 positions in ``faces``, real ones first; the same for the same data.
+    """
+    methods = faces.manifest.column("method")[faces.rows]
+    videos = faces.manifest.video_codes[faces.rows]
+    chosen: list[int] = []
+    for label in (0, 1):
+        members = np.flatnonzero((faces.labels == label) & ~faces.untouched)
+        by_method: dict[str, list[int]] = {}
+        for video in np.unique(videos[members]):
+            frames = members[videos[members] == video]
+            middle = int(frames[len(frames) // 2])
+            by_method.setdefault(methods[middle], []).append(middle)
+        rng = np.random.default_rng(0)
+        queues = [rng.permutation(by_method[method]).tolist() for method in sorted(by_method)]
+        most = max((len(queue) for queue in queues), default=0)
+        in_turn = [queue[turn] for turn in range(most) for queue in queues if turn < len(queue)]
+        chosen += in_turn[: count // 2 + (count % 2) * label]
+    return np.array(chosen, np.int64)
+
+
+@torch.no_grad()
+def explain_faces(module: ResGATModule, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
+    """Explain the faces at some positions, at least one, in evaluation mode; the module's mode is restored."""
+    net = module.net
+    positions = chosen.tolist()
+    images = torch.stack([faces[position]["image"] for position in positions])
+    found: dict[str, list[Tensor]] = {}
+    with evaluation_mode(net):
+        for batch in torch.split(images, _BATCH):
+            explained = contributions(net, batch.to(module.device, net.mean.dtype) / 255)
+            output = explained.output
+            parts = {
+                "logit": output.logit,
+                "bias": explained.bias,
+                "contribution": explained.node.reshape(-1, *net.grid.shape),
+                "attention": attention_map(output).reshape(-1, *net.grid.shape),
+                "entropy": attention_entropy(output.attention, output.edge_index),
+            }
+            for name, part in parts.items():
+                found.setdefault(name, []).append(part.float().cpu())
+    points = faces.manifest.column("landmarks")[faces.rows[chosen]]
+    unknown = np.full(10, np.nan, np.float32)
+    known = np.stack([unknown if face is None else np.asarray(face, np.float32) for face in points])
+    landmarks, average_face = or_average(torch.from_numpy(known).reshape(-1, 5, 2))
+    if average_face.any():
+        rank_zero_info(
+            f"{int(average_face.sum())} of {len(positions)} explained faces have no usable landmarks: their regions "
+            "are those of an average face."
+        )
+    return ExplainedFaces(
+        images=images,
+        labels=torch.from_numpy(faces.labels[chosen]),
+        masks=[faces.mask(position) for position in positions],
+        landmarks=landmarks,
+        average_face=average_face,
+        lattice=net.backbone.lattice(*images.shape[2:]),
+        **{name: torch.cat(parts) for name, parts in found.items()},
+    )
+
+
+def measure(seen: ExplainedFaces) -> dict[str, float]:
+    """Summarise the explanations of a set of faces.
+
+    Returns:
+        In logits of *fake*, each a mean over the set's fakes: ``explain/region/<name>``, the region's contribution;
+        ``explain/bias``, b'; and ``explain/logit``, which is the sum of these. The same over the real faces as
+        ``explain/region_real/<name>``, ``explain/bias_real`` and ``explain/logit_real``. Over all faces
+        ``explain/attention_entropy``, see ``attention_entropy``. Over the fakes with a mask ``explain/node_auroc``, of
+        the contributions against the mask, and ``explain/node_auroc_inside``, among the nodes inside the face only.
+        What is not defined is left out: a class without faces, an AUROC without manipulated or without clean nodes,
+        and everything once the network gives values that are not finite.
+    """
+    if not all(bool(part.isfinite().all()) for part in (seen.logit, seen.contribution, seen.entropy)):
+        rank_zero_warn("The explanations have values that are not finite, so nothing is measured: training diverged.")
+        return {}
+    values = {"explain/attention_entropy": float(seen.entropy.mean())}
+    regions = seen.regions()
+    for label, suffix in ((FAKE, ""), (REAL, "_real")):
+        members = seen.labels == label
+        if not members.any():
+            continue
+        for name, mean in zip(REGIONS, regions[members].mean(dim=0).tolist(), strict=True):
+            values[f"explain/region{suffix}/{name.replace(' ', '_')}"] = mean
+        values[f"explain/bias{suffix}"] = float(seen.bias[members].mean())
+        values[f"explain/logit{suffix}"] = float(seen.logit[members].mean())
+    return values | _localisation(seen)
+
+
+def _localisation(seen: ExplainedFaces) -> dict[str, float]:
+    masked = [i for i, mask in enumerate(seen.masks) if mask is not None and seen.labels[i] == FAKE]
+    if not masked:
+        return {}
+    masks = torch.stack([torch.from_numpy(seen.masks[i]) for i in masked])
+    covers = seen.lattice.cover(masks.float() / 255)
+    maps, inside = seen.contribution[masked], inside_face(seen.landmarks[masked], seen.lattice)
+    scores = {
+        "explain/node_auroc": float(node_auroc(maps, covers).nanmean()),
+        "explain/node_auroc_inside": float(node_auroc(maps, covers, inside).nanmean()),
+    }
+    return {name: score for name, score in scores.items() if not math.isnan(score)}

@@ -1,0 +1,1 @@
+"""Explanation methods, one file a family; all subclass ``Explainer``."""

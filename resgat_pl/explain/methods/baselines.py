@@ -1,0 +1,121 @@
+"""Maps that know nothing of the model: what does not beat them explains nothing.
+
+Position alone goes a long way, since forgeries are in the middle of a face crop and never in its corners.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.methods.graph import uniform_map
+
+
+class Baseline(Explainer):
+    """A map that is drawn without a look at the network's answer.
+
+    The one forward pass is for the logit that stands beside every map; none of it is explained, so it is all bias.
+    The numbers are in [0, 1] and unsigned.
+    """
+
+    unit: ClassVar[Unit] = "probability"
+    signed: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def explain(self, images: Tensor) -> Attribution:
+        """See ``Explainer``."""
+        logit = self.net(images).logit
+        drawn = self.draw(images).to(logit)
+        return Attribution(drawn.flatten(1).expand(len(images), -1), logit, logit)
+
+    @abstractmethod
+    def draw(self, images: Tensor) -> Tensor:
+        """Maps ``(B or 1, h, w)`` float in [0, 1] for the grid of the network, which has just seen the images."""
+
+
+class Random(Baseline):
+    """Independent uniform numbers: the level of chance of every score.
+
+    They depend on the seed and on the image alone, so a picture gets the same map in any batch.
+
+    Args:
+        model: See ``Explainer``.
+        batch_size: See ``Explainer``.
+        seed: Of the numbers, 0 or more.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int = 32, seed: int = 0) -> None:
+        super().__init__(model, batch_size)
+        if seed < 0:
+            raise ConfigError(f"seed is {seed}; it must be at least 0.")
+        self.seed = seed
+
+    def draw(self, images: Tensor) -> Tensor:
+        """See ``Baseline``."""
+        pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+        maps = []
+        for image in pixels:
+            generator = torch.Generator().manual_seed((self.seed << 32) + zlib.crc32(image.tobytes()))
+            maps.append(torch.rand(self.net.grid.shape, generator=generator))
+        return torch.stack(maps)
+
+
+class Uniform(Baseline):
+    """``uniform_map``: what the paper's read-out shows of attention that has learnt nothing."""
+
+    unit: ClassVar[Unit] = "attention"
+
+    def draw(self, images: Tensor) -> Tensor:
+        """See ``Baseline``."""
+        return uniform_map(self.net.grid.edge_index).reshape(1, *self.net.grid.shape)
+
+
+class CentrePrior(Baseline):
+    """A Gaussian bump in the middle of the crop.
+
+    Args:
+        model: See ``Explainer``.
+        batch_size: See ``Explainer``.
+        width: Its standard deviation as a share of the crop's side.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int = 32, width: float = 0.25) -> None:
+        super().__init__(model, batch_size)
+        if not width > 0:
+            raise ConfigError(f"width is {width}; it must be positive.")
+        self.width = width
+
+    def draw(self, images: Tensor) -> Tensor:
+        """See ``Baseline``."""
+        lattice = self.net.backbone.lattice(*images.shape[2:])
+        down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
+        return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
+
+
+class MeanMask(Baseline):
+    """How often each place was manipulated in the training data: the best map that does not look at the picture.
+
+    Args:
+        model: See ``Explainer``.
+        mean: ``(H, W)`` float in [0, 1], the mean over the masks of *training* fakes, at any resolution.
+        batch_size: See ``Explainer``.
+
+    Raises:
+        ConfigError: ``mean`` is no such table.
+    """
+
+    def __init__(self, model: nn.Module, mean: Tensor, batch_size: int = 32) -> None:
+        super().__init__(model, batch_size)
+        if mean.ndim != 2 or not bool(((mean >= 0) & (mean <= 1)).all()):
+            raise ConfigError(f"The mean mask is {tuple(mean.shape)}; give (H, W) floats in [0, 1].")
+        self.mean = mean.float()
+
+    def draw(self, images: Tensor) -> Tensor:
+        """See ``Baseline``."""
+        return self.net.backbone.lattice(*images.shape[2:]).cover(self.mean[None])

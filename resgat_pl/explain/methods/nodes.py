@@ -1,0 +1,260 @@
+"""Read-outs by dropping nodes: the encoder runs once, and only the attention of what is left is done anew.
+
+A *coalition* is the set of nodes that stay. A dropped node leaves as source and as target: it sends nothing, the
+softmax of its neighbours runs over their remaining sources, and of its own output only the layer's constants stay, as
+if it had no features and no neighbours. The mean is still taken over all N nodes. So the full coalition has the logit,
+and the empty one b', the bias of ``nn.contribution`` (with an ``mlp`` head, the head's answer to the same constants).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.nn.gat import GraphState
+from resgat_pl.nn.grid import SLOTS, Grid
+from resgat_pl.nn.head import LinearHead
+from resgat_pl.nn.resgat import ResGAT
+
+_SUBSETS = 2 ** len(SLOTS)
+_CHUNK = 2**22
+"""Numbers in the largest tensor of ``coalition_logits`` that grows with the coalitions."""
+
+
+def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tensor:
+    """Logits of graphs that have lost nodes, for many coalitions at once.
+
+    A target's output depends only on which of its five sources are there. So each image gets one table of 32 outputs
+    a node, already multiplied by the head's first layer, and a coalition costs N look-ups, however many heads and
+    features there are. Each of the 32 is a softmax of its own: no weight that is left can underflow.
+
+    Args:
+        net: Network that made ``graph``. Dropout is left out.
+        graph: From ``net.graph``, B images.
+        coalitions: ``(M, N)`` bool, True for the nodes that stay; the same coalitions for all images.
+
+    Returns:
+        ``(B, M)`` float.
+
+    Raises:
+        ConfigError: ``coalitions`` are not bool or have another number of nodes.
+    """
+    grid, head = net.grid, net.head
+    if coalitions.ndim != 2 or coalitions.shape[1] != grid.num_nodes or coalitions.dtype != torch.bool:
+        raise ConfigError(
+            f"The coalitions are {tuple(coalitions.shape)} {coalitions.dtype}; give (M, {grid.num_nodes}) bool, True "
+            "for the nodes that stay."
+        )
+    first = head if isinstance(head, LinearHead) else head.hidden
+    constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
+    unheard = F.linear(constant, first.weight, first.bias)
+    table = _outputs_by_subset(grid, graph, net.gat.along(graph, first.weight[None])) / grid.num_nodes
+    images, width = len(graph.nodes), len(unheard)
+    size = max(1, _CHUNK // max(len(SLOTS) * grid.num_nodes, images * width))
+    logits = []
+    for part in torch.split(coalitions, size):
+        rows = _table_rows(grid, part.to(table.device))
+        hidden = unheard + F.embedding_bag(rows, table, mode="sum").reshape(-1, images, width)
+        logits.append((hidden if isinstance(head, LinearHead) else head.out(hidden.relu())).squeeze(-1))
+    return torch.cat(logits).T
+
+
+def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
+    """What every target makes of every subset of its sources, from ``values (B, N, heads, P)``: ``(32 N, B · P)``.
+
+    The bits of a subset's number are the slots, the lowest being the target itself; without it there is no output.
+    """
+    sent = grid.gather(values)
+    numbers = torch.arange(_SUBSETS, device=sent.device)
+    kept = (numbers[:, None] >> torch.arange(len(SLOTS), device=sent.device) & 1).bool()
+    scores = graph.scores.unsqueeze(2).masked_fill(~kept.unsqueeze(-1), -torch.inf)
+    attention = scores.softmax(dim=3).masked_fill(~kept[:, :1].unsqueeze(-1), 0)  # also where no score was left
+    outputs = attention.flatten(3) @ sent.flatten(2, 3)
+    return outputs.permute(1, 2, 0, 3).flatten(2).flatten(0, 1).contiguous()
+
+
+def _table_rows(grid: Grid, coalitions: Tensor) -> Tensor:
+    """Rows ``(M, N)`` int64 of ``_outputs_by_subset`` that add up to each coalition."""
+    bits = 2 ** torch.arange(len(SLOTS), device=coalitions.device)
+    subsets = (coalitions[:, grid.neighbours] & grid.present).mul(bits).sum(dim=-1)
+    rows: Tensor = torch.arange(grid.num_nodes, device=coalitions.device) * _SUBSETS + subsets
+    return rows
+
+
+class _ByCoalitions(Explainer):
+    """Choose coalitions, ask for their logits, sum up. ``n_graph`` is the number of coalitions."""
+
+    @abstractmethod
+    def coalitions(self, nodes: int) -> Tensor:
+        """``(M, N)`` bool on the CPU; the same at every call."""
+
+    @abstractmethod
+    def summarise(self, coalitions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares ``(B, N)`` and bias ``(B,)`` from ``coalitions (M, N)`` and their ``logits (B, M)``."""
+
+    @torch.no_grad()
+    def explain(self, images: Tensor) -> Attribution:
+        """See ``Explainer``."""
+        graph = self.net.graph(self.net.encode(images))
+        coalitions = self.coalitions(self.net.grid.num_nodes).to(images.device)
+        nodes, bias = self.summarise(coalitions, coalition_logits(self.net, graph, coalitions))
+        return Attribution(nodes, self.net.classify(graph).logit, bias, graph=len(coalitions))
+
+
+class NodeAblation(_ByCoalitions):
+    """What the logit loses when a node is dropped and attention turns to the others: z(all) − z(all but j).
+
+    The causal check of ``Contribution``, which keeps the attention fixed. The losses of single nodes need not add up,
+    and ``completeness_gap`` says how far they are from it; the bias is z of no node.
+    """
+
+    def coalitions(self, nodes: int) -> Tensor:
+        """None, all, and all but each node."""
+        return torch.cat([_none_and_all(nodes), ~torch.eye(nodes, dtype=torch.bool)])
+
+    def summarise(self, coalitions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``_ByCoalitions``."""
+        return logits[:, 1:2] - logits[:, 2:], logits[:, 0]
+
+
+class _Sampled(_ByCoalitions):
+    """Random coalitions, from a generator of their own: the same seed gives every image the same coalitions.
+
+    Args:
+        model: See ``Explainer``.
+        batch_size: See ``Explainer``; does not matter to the result.
+        samples: Coalitions to evaluate for each image, at most.
+        seed: Of the coalitions.
+
+    Raises:
+        ConfigError: See ``Explainer``; ``samples`` or ``seed`` is out of range.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int = 32, samples: int = 2000, seed: int = 0) -> None:
+        super().__init__(model, batch_size)
+        for name, value, least in (("samples", samples, 2), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+        self.samples = samples
+        self.seed = seed
+
+    def random(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1), the same at every call."""
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(self.seed))
+
+
+class NodeShapley(_Sampled):
+    """Shapley values of the nodes: what a node adds to the logit, averaged over the orders in which nodes can arrive.
+
+    Estimated from random permutations (Castro et al., Computers & Operations Research 2009), each taken forwards and
+    backwards (antithetic pairs; Mitchell et al., JMLR 2022). Every permutation's steps lead from z of no node to z of
+    all, so the values and the bias, z of no node, add up to the logit however few the samples are.
+
+    One pair takes 2 (N − 1) coalitions: 2000 of them are 20 pairs on 7×7 nodes but 5 on 14×14.
+    """
+
+    exact: ClassVar[bool] = True
+
+    def coalitions(self, nodes: int) -> Tensor:
+        """None, all, and what has arrived after each step of each permutation but the last.
+
+        Raises:
+            ConfigError: ``samples`` are too few for one pair of permutations.
+        """
+        pairs = (self.samples - 2) // (2 * (nodes - 1))
+        if not pairs:
+            raise ConfigError(
+                f"samples is {self.samples}, but Shapley values of {nodes} nodes take at least {2 * nodes}: two "
+                "permutations, one the reverse of the other."
+            )
+        arrival = self.random(pairs, nodes).argsort(dim=1)
+        arrival = torch.cat([arrival, nodes - 1 - arrival])
+        arrived = arrival[:, None] < torch.arange(1, nodes)[:, None]
+        return torch.cat([_none_and_all(nodes), arrived.flatten(0, 1)])
+
+    def summarise(self, coalitions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``_ByCoalitions``."""
+        nodes = coalitions.shape[1]
+        arrived = coalitions[2:].reshape(-1, nodes - 1, nodes)
+        arrival = nodes - 1 - arrived.sum(dim=1)
+        path = logits[:, 2:].reshape(len(logits), -1, nodes - 1)
+        ends = logits[:, :2, None, None].expand(-1, -1, path.shape[1], 1)
+        steps = torch.cat([ends[:, 0], path, ends[:, 1]], dim=2).diff(dim=2)
+        return steps.gather(2, arrival.expand(len(logits), -1, -1)).mean(dim=1), logits[:, 0]
+
+
+class NodeLIME(_Sampled):
+    """LIME (Ribeiro et al., KDD 2016) on nodes instead of pixels, of the logit instead of the probability.
+
+    As in the authors' package for images: every node stays with probability ½ and the first coalition is that of all
+    nodes; a ridge regression (α = 1, intercept not penalised) of the logit on the nodes that stay weights a coalition
+    by √exp(−d² / width²), d = 1 − √(share of nodes that stay) being its cosine distance from all nodes. The map is
+    the regression's coefficients and the bias its intercept; they need not add up to the logit.
+
+    Args:
+        model: See ``Explainer``.
+        batch_size: See ``Explainer``; does not matter to the result.
+        samples: Coalitions to evaluate for each image.
+        seed: Of the coalitions.
+        kernel_width: ``width`` above.
+
+    Raises:
+        ConfigError: See ``Explainer``; ``samples``, ``seed`` or ``kernel_width`` is out of range.
+    """
+
+    def __init__(
+        self, model: nn.Module, batch_size: int = 32, samples: int = 1000, seed: int = 0, kernel_width: float = 0.25
+    ) -> None:
+        super().__init__(model, batch_size, samples, seed)
+        if not kernel_width > 0:
+            raise ConfigError(f"kernel_width is {kernel_width}; it must be positive.")
+        self.kernel_width = kernel_width
+
+    def coalitions(self, nodes: int) -> Tensor:
+        """All nodes, then at random."""
+        kept = self.random(self.samples, nodes) < 0.5
+        kept[0] = True
+        return kept
+
+    def summarise(self, coalitions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``_ByCoalitions``."""
+        kept, answers = coalitions.double().cpu(), logits.T.double().cpu()  # not every accelerator has doubles
+        distance = 1 - kept.mean(dim=1, keepdim=True).sqrt()
+        weight = torch.exp(-((distance / self.kernel_width) ** 2) / 2)
+        middle, mean = ((weight * values).sum(dim=0) / weight.sum() for values in (kept, answers))
+        weighted = (weight * (kept - middle)).T
+        slopes = torch.linalg.solve(
+            weighted @ (kept - middle) + torch.eye(len(middle), dtype=kept.dtype), weighted @ (answers - mean)
+        )
+        return slopes.T.to(logits), (mean - middle @ slopes).to(logits)
+
+
+class NodeRISE(_Sampled):
+    """RISE (Petsiuk et al., BMVC 2018) on nodes: the mean logit with a node less the mean logit without it.
+
+    Every node stays with probability ½. RISE itself weights masks by the answer and so gives an unsigned map whose
+    level depends on the mean answer; the difference is in logits and signed. For every coalition its complement is
+    taken as well, so that all nodes stay equally often. The bias is what is left of the mean logit when half of each
+    share is taken off: b' where nodes only add up.
+    """
+
+    def coalitions(self, nodes: int) -> Tensor:
+        """At random, then the complements."""
+        kept = self.random(self.samples // 2, nodes) < 0.5
+        return torch.cat([kept, ~kept])
+
+    def summarise(self, coalitions: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``_ByCoalitions``."""
+        sign = 2 * coalitions.to(logits.dtype) - 1
+        share = 2 * logits @ sign / len(sign)
+        return share, logits.mean(dim=1) - share.sum(dim=1) / 2
+
+
+def _none_and_all(nodes: int) -> Tensor:
+    return torch.tensor([[False], [True]]).expand(2, nodes)

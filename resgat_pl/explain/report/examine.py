@@ -1,0 +1,356 @@
+"""From a file's faces to its document."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.explain.base import Explainer, Explanation
+from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
+from resgat_pl.explain.report import document as doc
+from resgat_pl.explain.report.caveats import caveats
+from resgat_pl.explain.report.limits import limits, rests_on
+from resgat_pl.explain.report.media import FoundFaces, Medium, Shot
+from resgat_pl.explain.report.run_methods import Explained, about, is_shared, logits, run
+from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
+from resgat_pl.explain.sentences import Finding, apart, findings
+from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.provenance import environment
+from resgat_pl.scoring import Detector
+from resgat_pl.trained_on import TrainedOn, faces_known, trained_on
+
+_JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
+
+
+class Examiner:
+    """Judges and explains files with one detector.
+
+    Args:
+        detector: The detector.
+        extraction: How faces are cut out.
+        assumed: What of that is not known from the checkpoint, in words.
+        methods: Explainers, the one to show first first.
+        batch_size: Faces that go through the network at once.
+        seed: Of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        extraction: Extraction,
+        assumed: Sequence[str],
+        methods: Sequence[type[Explainer]],
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        self.detector = detector
+        self.extraction = extraction
+        self.assumed = list(assumed)
+        self.methods = list(methods)
+        self.batch_size = batch_size
+        self.seed = seed
+
+    @cached_property
+    def trained_on(self) -> TrainedOn:
+        """What is known of the detector's training."""
+        return trained_on(self.detector.provenance)
+
+    @cached_property
+    def checkpoint(self) -> doc.Checkpoint:
+        """The detector as documents name it."""
+        spec = self.extraction.spec
+        kept = {name: value for name, value in spec.items() if name not in {"frames", "every", "max_faces", "version"}}
+        return doc.Checkpoint(
+            self.detector.path.name,
+            fingerprint(self.detector.path),
+            self.detector.net.config,
+            kept,
+            self.assumed,
+            trained_on=self.trained_on.statement,
+            recordings=self.trained_on.recordings,
+        )
+
+    def score(self, medium: Medium, found: FoundFaces) -> Judgement:
+        """Judge a file without explaining it."""
+        shots = [shot for track in found.tracks for shot in track]
+        scored = logits(self.detector.net, self._images(shots), self.batch_size).numpy() if shots else np.zeros(0)
+        return self._judge(medium, found, scored)
+
+    def document(self, medium: Medium, found: FoundFaces, started: float) -> doc.Document:
+        """Judge a file and explain its faces.
+
+        Args:
+            medium: The file.
+            found: Its faces.
+            started: ``time.perf_counter()`` of when the work on it began.
+        """
+        shots = [shot for track in found.tracks for shot in track]
+        explained = run(self.detector.net, self._images(shots), self.methods, self.batch_size) if shots else None
+        scored = explained.contribution.logit.numpy() if explained else np.zeros(0, np.float32)
+        judgement = self._judge(medium, found, scored)
+        grid = self.detector.net.grid
+        return doc.Document(
+            schema=doc.SCHEMA,
+            file=_printable(medium.path.name),
+            kind=medium.kind,
+            size=found.size,
+            frames_total=found.total,
+            frames_sampled=found.sampled,
+            verdict=judgement.verdict,
+            probability=judgement.probability,
+            interval=judgement.interval,
+            decision=judgement.decision,
+            calibration=self._calibration(medium),
+            checkpoint=self.checkpoint,
+            versions=self._versions,
+            seed=self.seed,
+            grid=grid.shape,
+            centres=doc.Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
+            regions=list(REGIONS),
+            landmarks=list(LANDMARKS),
+            edge_index=grid.edge_index.tolist(),
+            methods=[self._method(method, explained) for method in self.methods],
+            tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
+            notes=self.notes(medium, found, judgement),
+            caveats=caveats(self.detector, self._temperature(medium) is not None),
+            seconds=round(time.perf_counter() - started, 3),
+            faces_found=len(found.tracks) + len(found.unjudged),
+        )
+
+    def notes(self, medium: Medium, found: FoundFaces, judgement: Judgement) -> list[str]:
+        """What was unusual about a file and what limits its verdict, in words."""
+        size = medium.path.stat().st_size if medium.path.is_file() else 0
+        known = faces_known(self.detector.provenance)
+        return [
+            *self.assumed,
+            *found.notes,
+            *limits(medium, found, self.extraction.margin, known, size),
+            *self._notes(found, judgement),
+            *judgement.notes,
+        ]
+
+    @cached_property
+    def _lattice(self) -> Lattice:
+        side = int(self.detector.net.config["image_size"])
+        return self.detector.net.backbone.lattice(side, side)
+
+    @cached_property
+    def _versions(self) -> dict[str, Any]:
+        return environment()
+
+    def _images(self, shots: Sequence[Shot]) -> Tensor:
+        """``(B, 3, S, S)`` float in [0, 1], as the network saw faces in training."""
+        side = int(self.detector.net.config["image_size"])
+        faces = np.stack([fit(shot.image, side) for shot in shots])
+        return torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
+
+    def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
+        ends = np.cumsum([len(track) for track in found.tracks])[:-1]
+        faces = np.split(scored, ends) if found.tracks else []
+        frame, video = self.detector.temperatures["frame"], self.detector.temperatures["video"]
+        known = self.detector
+        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
+
+    def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
+        """Whether the probability of a file is."""
+        return "no" if self._temperature(medium) is None else "yes"
+
+    def _temperature(self, medium: Medium) -> float | None:
+        """Of scores at the level of the file."""
+        return self.detector.temperatures[level_of(medium.kind)]
+
+    def _calibration(self, medium: Medium) -> doc.Calibration:
+        level, known = level_of(medium.kind), self.detector
+        return calibration_of(known.temperatures[level], level, known.validation, known.temperature)
+
+    def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
+        score = judgement.decision.score
+        if score is None:
+            frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
+            return [
+                f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
+                "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
+            ]
+        notes = []
+        fakes = [n for n, face in enumerate(judgement.faces) if face.score > judgement.decision.threshold]
+        notes += rests_on(fakes, found)
+        if ((judgement.probability or 0.0) > 0.5) != (judgement.verdict == "fake"):
+            limit = apart(judgement.probability or 0.0, judgement.decision.limit)[1]
+            notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
+        return notes
+
+    def _method(self, method: type[Explainer], explained: Explained | None) -> doc.Method:
+        found = None if explained is None else explained.methods[method.__name__]
+        return doc.Method(
+            name=method.__name__,
+            unit=method.unit,
+            signed=method.signed,
+            exact=method.exact,
+            about=about(method),
+            scale=1.0 if explained is None else _scale(method, explained.methods),
+            forward=found.n_forward if found else 0.0,
+            backward=found.n_backward if found else 0.0,
+            graph=found.n_graph if found else 0.0,
+            milliseconds=round(1000 * found.seconds, 3) if found else 0.0,
+            shared=is_shared(method),
+        )
+
+    def _tracks(
+        self, medium: Medium, found: FoundFaces, explained: Explained, judgement: Judgement
+    ) -> list[doc.FaceTrack]:
+        shots = [shot for track in found.tracks for shot in track]
+        landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
+        said = findings(
+            explained.contribution,
+            torch.where(replaced[:, None, None], torch.nan, landmarks),
+            explained.attention,
+            _second_opinion(explained),
+            self._temperature(medium),  # the file's for its frames too: their mean is then among them
+            judgement.decision.limit,
+        )
+        weights = region_weights(landmarks, self._lattice)
+        maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
+        frames = [
+            doc.FaceFrame(
+                index=shot.number,
+                time=None if shot.time is None else round(shot.time, 4),
+                box=shot.box.tolist(),
+                landmarks=[[_short(value) for value in point] for point in landmarks[place].tolist()],
+                landmarks_found=not bool(replaced[place]),
+                logit=_short(said[place].logit),
+                probability=_short(said[place].probability),
+                maps={name: parts[place] for name, parts in maps.items()},
+                sentence=said[place].sentence,
+                jpeg=_jpeg(fit(shot.image, int(self.detector.net.config["image_size"]))),
+            )
+            for place, shot in enumerate(shots)
+        ]
+        tracks, start = [], 0
+        for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
+            part = slice(start, start + len(track))
+            start += len(track)
+            mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
+            tracks.append(
+                doc.FaceTrack(
+                    number=number,
+                    probability=_short(scored.probability),
+                    interval=scored.interval,
+                    score=_short(scored.score),
+                    logit=_short(mean.logit),
+                    maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
+                    sentence=ahead + mean.sentence,
+                    frames=frames[part],
+                )
+            )
+        return tracks
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fit(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize a crop for the network exactly as ``data.dataset.FaceCrops`` does: ``(side, side, 3)`` uint8."""
+    if image.shape[:2] == (side, side):
+        return np.ascontiguousarray(image)
+    interpolation = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
+
+
+def _second_opinion(explained: Explained) -> Explanation | None:
+    """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
+    others = [found for name, found in explained.methods.items() if found.signed and name != "Contribution"]
+    independent = [found for found in others if found.method != "NodeEvidence"]
+    return next(iter([*independent, *others]), None)
+
+
+def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
+    entropies = [finding.entropy for finding in said if finding.entropy is not None]
+    agreements = [finding.agreement for finding in said if finding.agreement is not None]
+    return Finding(
+        logit=fmean(finding.logit for finding in said),
+        bias=fmean(finding.bias for finding in said),
+        regions={name: fmean(finding.regions[name] for finding in said) for name in REGIONS},
+        temperature=said[0].temperature,
+        average_face=any(finding.average_face for finding in said),
+        entropy=fmean(entropies) if entropies else None,
+        agreement=fmean(agreements) if agreements else None,
+        methods=said[0].methods,
+        mean_probability=probability,
+        limit=limit,
+    )
+
+
+def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
+    """See ``document.Method.scale``. Methods in logits share one, so that they can be compared by eye."""
+    alike = [e for e in found.values() if e.unit == "logit"] if method.unit == "logit" else [found[method.__name__]]
+    values = torch.cat([explanation.node_map.abs().flatten() for explanation in alike])
+    most = float(np.quantile(values.numpy(), 0.995)) or float(values.max())
+    if not (math.isfinite(most) and most > 0):
+        return 1.0
+    step = 10.0 ** (math.floor(math.log10(most)) - 1)
+    return float(f"{math.ceil(round(most / step, 6)) * step:.2g}")
+
+
+def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
+    """One a face; ``weights (B, 9, h, w)`` are the shares of the nodes in the regions."""
+    regions = torch.einsum("brhw,bhw->br", weights.double(), explanation.node_map.double())
+    in_logits = explanation.unit == "logit"
+    return [
+        doc.NodeMap(
+            nodes=_rows(explanation.node_map[place]),
+            regions=[_short(value) for value in regions[place].tolist()],
+            bias=_short(float(explanation.bias[place])) if in_logits else None,
+            gap=_short(float(explanation.completeness_gap[place])) if in_logits else None,
+        )
+        for place in range(len(explanation.node_map))
+    ]
+
+
+def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:
+    edges = explanation.edge_scores
+    biases = [node_map.bias for node_map in parts if node_map.bias is not None]
+    nodes = explanation.node_map[part].double().mean(dim=0)
+    logit = float(explanation.logit[part].double().mean())
+    bias = fmean(biases) if biases else None
+    return doc.NodeMap(
+        nodes=_rows(nodes),
+        regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
+        bias=None if bias is None else _short(bias),
+        gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
+        edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
+    )
+
+
+def _rows(nodes: Tensor) -> list[list[float]]:
+    return [[_short(value) for value in row] for row in nodes.tolist()]
+
+
+def _short(value: float) -> float:
+    """Seven significant digits, which is what float32 holds: sums still come out, and files stay small."""
+    return float(f"{value:.7g}")
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+
+
+def _printable(name: str) -> str:
+    """A file name need not be Unicode; a document is."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,318 @@
+"""The faces in a user's own images and videos, cut out as for training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
+from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.faces.appearance import Scene, scene_of
+from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
+from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
+from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.media.timeline import DECODER_ERRORS
+from resgat_pl.explain.report.media_search import Medium, find_media
+
+__all__ = ["FaceFinder", "FoundFaces", "Medium", "Shot", "cutting_of", "find_faces", "find_media", "safe_names"]
+
+_RANGES: Final = {
+    "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
+    "margin": (0.5, 10.0),
+    "min_face": (0.0, 1.0),
+    "max_side": (1, 2**16),
+    "min_score": (0.0, 1.0),
+}
+"""Smallest and largest settings that a checkpoint can name."""
+
+
+class Shot(NamedTuple):
+    """One face in one frame.
+
+    Attributes:
+        number: Number of the frame, from 0.
+        time: Seconds from the start, None for an image.
+        box: ``(4,)`` int32, the square cut out, in px of the frame; may reach beyond it.
+        landmarks: ``(5, 2)`` float32, x and y in [0, 1] of the crop; NaN where unknown.
+        image: ``(S, S, 3)`` uint8 RGB, the crop.
+    """
+
+    number: int
+    time: float | None
+    box: NDArray[np.int32]
+    landmarks: NDArray[np.float32]
+    image: NDArray[np.uint8]
+
+
+class Unjudged(NamedTuple):
+    """A face that was seen and is not judged.
+
+    Attributes:
+        frames: Number of sampled frames in which it was found.
+        first: Seconds from the start of the first of them; None where unknown.
+        last: Of the last.
+        side: The longer side of its box in px, the largest.
+        why: Why it was left out: there are ``larger`` ones, it is a ``glimpse`` of a single frame, as false alarms are,
+            or ``tiny``, smaller than what the detector looks for.
+    """
+
+    frames: int
+    first: float | None
+    last: float | None
+    side: float
+    why: Literal["larger", "glimpse", "tiny"]
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of one file.
+
+    Attributes:
+        size: Width and height of the upright frames in px.
+        total: Frames in the file.
+        sampled: Frames that were searched.
+        tracks: One person over time each, the largest first; empty where there is none.
+        notes: What was unusual.
+        unjudged: Everybody else who was seen, the largest first.
+        step: Seconds between two searched frames, the most; None where unknown.
+    """
+
+    size: tuple[int, int]
+    total: int
+    sampled: int
+    tracks: list[list[Shot]]
+    notes: list[str]
+    unjudged: list[Unjudged] = field(default_factory=list)
+    step: float | None = None
+
+
+def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
+    """How the crops that a checkpoint was trained on were cut out, so that new faces are cut alike.
+
+    Args:
+        provenance: The checkpoint's; None where it has none.
+
+    Returns:
+        The settings that matter for a crop (size, margin, image format, face detector; the others are defaults), and
+        in words what of them had to be assumed.
+
+    Raises:
+        WeightsError: The checkpoint names settings with which no crops can have been cut.
+    """
+    spec = _spec(provenance)
+    default = Extraction()
+    if not spec:
+        return default, [
+            f"The checkpoint does not say how its training crops were cut out: {default.size} px, margin "
+            f"{default.margin} and the face detector MTCNN are assumed."
+        ]
+    for key, (least, most) in _RANGES.items():
+        if key not in {"size", "margin"} and spec.get("detector") != "MTCNN":
+            continue  # what another detector calls so is not used here
+        value = spec.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise WeightsError(
+                f"The checkpoint says that its crops were cut out with extraction.{key} = {str(value)[:40]!r}; it must "
+                f"be {least:g} to {most:g}. Take the checkpoint as resgat fit wrote it."
+            )
+    assumed = []
+    detector: FaceDetector | None = None
+    name = str(spec.get("detector"))[:100]
+    if name == "MTCNN":
+        detector = MTCNN(**{key: spec[key] for key in ("min_face", "max_side", "min_score") if key in spec})
+    elif name == "WholeFrame":
+        detector = WholeFrame()
+    else:
+        assumed.append(
+            f"The training crops were found by {name}, whose weights a checkpoint does not hold; MTCNN is used, whose "
+            "boxes differ somewhat. Give --detector to use the same."
+        )
+    image = str(spec.get("image", "png"))
+    quality = image.partition("-")[2]
+    settings = Extraction(
+        size=int(spec.get("size", default.size)),
+        margin=float(spec.get("margin", default.margin)),
+        image_format="jpg" if image.startswith("jpg") else "png",
+        quality=int(quality) if re.fullmatch("[1-9][0-9]?|100", quality) else default.quality,
+        detector=detector,
+    )
+    return settings, assumed
+
+
+def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
+    """Decode a file, find the faces in its sampled frames, follow them, and cut them out as ``extract`` does.
+
+    Whoever is found in two frames is kept, however short that is of the file; who is found in one is left out as a
+    likely false alarm if there are others (and 8 frames or more).
+
+    Only the crops are kept, not the frames, so memory grows by 150 kB a face and frame (224 px).
+
+    Args:
+        medium: The file.
+        extraction: Which frames to take, and how to cut.
+        most: Faces (tracks) to keep, the largest.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
+    detector = extraction.face_detector
+    times: list[tuple[int, float | None]] = []
+    detected: list[list[Face]] = []
+    cuts: list[dict[int, Shot]] = []
+    scenes: list[Scene] = []
+    tiny: list[list[Unjudged]] = []
+    keener = detector.keener()
+    size = (0, 0)
+    sizes: dict[tuple[int, int], int] = {}
+    media = Media([medium.path], "video" if medium.kind == "video" else "frames")
+    try:
+        chosen = extraction.sample(media)
+        wanted = len(chosen)
+        frames = media.read(chosen)
+        if medium.kind == "image":
+            frames = (frame._replace(number=0) for frame in frames)  # a name such as 0007.png numbers nothing here
+        for frame in frames:
+            size = (frame.image.shape[1], frame.image.shape[0])
+            sizes.setdefault(size, frame.number)
+            time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
+            faces = [f for f in detector.detect(frame.image) if touches(_box(f, extraction), size)]
+            if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
+                faces = with_looks(frame.image, faces)
+            scenes.append(scene_of(frame.image))
+            if keener is not None and len(times) in {wanted // 3, 2 * wanted // 3}:
+                tiny.append(_tiny(frame.image, time, faces, keener))
+            times.append((frame.number, time))
+            detected.append(faces)
+            cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
+    except DECODER_ERRORS as error:
+        raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
+    notes = media.notes
+    if len(sizes) > 1:
+        changes = ", ".join(f"{width}×{height} from frame {number}" for (width, height), number in sizes.items())
+        notes.append(f"The frame size changes ({changes}); boxes are in px of their own frame.")
+    clock = [float("nan") if time is None else time for _, time in times]
+    everybody = follow_faces(detected, clock, scenes)
+    lasting = [track for track in everybody if is_lasting(track)]
+    if everybody and not lasting:
+        notes.append("No face was found in two frames; those of single frames are judged, and may be false alarms.")
+    tracks = (lasting or everybody)[:most]
+    others = [track for track in everybody if not any(track is kept for kept in tracks)]
+    shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
+    unjudged = [
+        _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
+    ]
+    unjudged += sorted(tiny, key=len)[-1] if tiny else []
+    step = float(np.diff(clock).max()) if len(clock) > 1 and np.isfinite(clock).all() else None
+    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged, step)
+
+
+class FaceFinder:
+    """``find_faces`` in a process that may die of a file, kept for the next one.
+
+    Args:
+        extraction: Which frames to take, and how to cut.
+        most: Faces (tracks) to keep, the largest.
+        timeout: Seconds that a file may take.
+    """
+
+    def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
+        self.timeout = timeout
+        self._cell: Cell[Medium, FoundFaces] = Cell(partial(_find, extraction=extraction, most=most))
+
+    def find(self, medium: Medium) -> FoundFaces:
+        """See ``find_faces``.
+
+        Raises:
+            MediaError: The file cannot be read, took too long, or killed the process.
+        """
+        try:
+            (found,) = self._cell.run(medium, self.timeout)
+        except (CellDiedError, CellTimeoutError) as error:
+            raise MediaError(f"{medium.path}: {error}") from None
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._cell.close()
+
+
+def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFaces]:
+    yield find_faces(medium, extraction, most)
+
+
+def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
+
+    Alike also means alike but for upper and lower case, which some file systems do not tell apart. ``taken`` are names
+    that are in use already.
+    """
+    used = {name.casefold() for name in taken}
+    chosen = []
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "_", Path(name).name.encode("utf-8", "replace").decode()).strip("._-")[:80]
+        candidate, number = stem or "file", 1
+        while candidate.casefold() in used:
+            number += 1
+            candidate = f"{stem or 'file'}-{number}"
+        used.add(candidate.casefold())
+        chosen.append(candidate)
+    return chosen
+
+
+def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
+    data = (provenance or {}).get("data") or {}
+    if data.get("extraction"):
+        return dict(data["extraction"])
+    # Checkpoints from before the settings were kept still name their crops, which may be here; a stranger's must not
+    # make this machine call a server.
+    if "://" in str(data.get("crops", "")):
+        return {}
+    try:
+        manifest = Manifest.read(data["crops"])
+    except (KeyError, ManifestError):
+        return {}
+    return dict(manifest.info.get("extraction", {})) if manifest.fingerprint() == data.get("manifest") else {}
+
+
+def _unjudged(
+    track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], why: Literal["larger", "glimpse"]
+) -> Unjudged:
+    seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
+    side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
+    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, why)
+
+
+def _tiny(image: NDArray[np.uint8], time: float | None, found: Sequence[Face], keener: FaceDetector) -> list[Unjudged]:
+    """Faces of a frame that the detector leaves out for their size, the largest first."""
+    faces = []
+    for face in keener.detect(image):
+        centre, side = (face.box[:2] + face.box[2:]) / 2, float((face.box[2:] - face.box[:2]).max())
+        if not any((other.box[:2] <= centre).all() and (centre <= other.box[2:]).all() for other in found):
+            faces.append(Unjudged(1, time, time, side, "tiny"))
+    return sorted(faces, key=lambda face: -face.side)
+
+
+def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:
+    whole = isinstance(extraction.face_detector, WholeFrame)
+    return face.box.astype(np.int32) if whole else square_box(face.box, extraction.margin)
+
+
+def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -> Shot:
+    box = _box(face, extraction)
+    image = crop(frame.image, box, extraction.size)
+    if extraction.image_format == "jpg":  # the detector has learnt from faces with these traces of compression
+        options = [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+        data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
+    landmarks = ((face.landmarks - box[:2]) / (box[2:] - box[:2])).astype(np.float32)
+    return Shot(frame.number, time, box, landmarks, image)

@@ -1,0 +1,246 @@
+"""From the logits of a file's faces to one verdict, as in the project's metrics per video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resgat_pl.core.types import Level, Validation
+from resgat_pl.explain.report.document import Calibration, Decision, Document, Verdict
+from resgat_pl.explain.sentences import apart
+from resgat_pl.metrics.calibration import calibrated, calibrated_score
+from resgat_pl.metrics.intervals import FEWEST
+
+_RESAMPLES: Final = 1000
+BORDERLINE: Final = (
+    "Borderline: when the frames are drawn again, the score falls on both sides of the threshold, so other frames "
+    "could have turned the verdict."
+)
+Range = tuple[float, float]
+Kind = Literal["image", "video"]
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """One face.
+
+    Attributes:
+        score: Mean of σ(logit) over its frames.
+        probability: The same, calibrated at the level of the file; σ(log-odds(score) / T).
+        interval: 95 % interval of ``probability``, None for fewer than ``FEWEST`` frames.
+        verdict: ``fake`` if ``score`` is above the file's threshold.
+    """
+
+    score: float
+    probability: float
+    interval: Range | None
+    verdict: Literal["fake", "real"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A file; the attributes but the last two are those of ``report.document.Document``.
+
+    Attributes:
+        verdict: See there.
+        probability: See there.
+        interval: See there.
+        decision: See there.
+        faces: In the order given.
+        notes: What limits the verdict, in words.
+    """
+
+    verdict: Verdict
+    probability: float | None
+    interval: Range | None
+    decision: Decision
+    faces: list[FaceScore]
+    notes: tuple[str, ...] = ()
+
+
+def level_of(kind: Kind) -> Level:
+    """An image is a matter of frames, a video of videos: where a file's threshold and temperature come from."""
+    return "frame" if kind == "image" else "video"
+
+
+def judge(
+    logits: Sequence[NDArray[np.floating]],
+    temperature: float | None,
+    thresholds: Mapping[Level, float] | None,
+    kind: Kind,
+    seed: int = 0,
+    video_temperature: float | None = None,
+    validation: Validation | None = None,
+) -> Judgement:
+    """Judge a file by its faces: the mean over a face's frames, then the maximum over the faces.
+
+    The probability rises with the score, so that it lies above ``Decision.limit`` exactly where the score lies above
+    the threshold.
+
+    The intervals are percentile bootstrap intervals (Efron & Tibshirani 1993, ch. 13) over the sampled frames. They
+    say how much the choice of frames matters, not how often the detector errs.
+
+    Args:
+        logits: Of the frames of each face, ``(n,)`` float each.
+        temperature: Of the calibration of single faces, which is that of an image; None without one.
+        thresholds: The checkpoint's, by level; None where it chose none.
+        kind: What the file is.
+        seed: Of the bootstrap.
+        video_temperature: Of the calibration of videos' scores; None without one, and the probability is the score.
+        validation: The videos that all were chosen on; None where the checkpoint does not say.
+    """
+    level = level_of(kind)
+    temperature = temperature if level == "frame" else video_temperature
+    threshold = 0.5 if thresholds is None else float(thresholds[level])
+    decision = Decision(
+        score=None,
+        threshold=threshold,
+        source=_source(level, thresholds, validation),
+        borderline=False,
+        limit=calibrated_score(threshold, temperature),
+        chosen=thresholds is not None,
+    )
+    scored = [calibrated(face, None) for face in logits]
+    if not scored:
+        return Judgement("no face", None, None, decision, [])
+    weights = [_draw(len(face), seed + number) for number, face in enumerate(logits)]
+    faces = []
+    for values, weight in zip(scored, weights, strict=True):
+        score = float(values.mean())
+        spread = _spread([values], [weight]) if len(values) >= FEWEST else None
+        verdict: Literal["fake", "real"] = "fake" if score > threshold else "real"
+        faces.append(FaceScore(score, calibrated_score(score, temperature), _at(spread, temperature), verdict))
+    best = max(faces, key=lambda face: face.score)
+    spread = _spread(scored, weights)
+    known = len(scored[faces.index(best)]) >= FEWEST  # the maximum rests on this face's frames
+    borderline = spread is not None and spread[0] <= threshold <= spread[1]
+    return Judgement(
+        verdict=best.verdict,
+        probability=best.probability,
+        interval=_at(spread if known else None, temperature),
+        decision=replace(decision, score=best.score, borderline=borderline),
+        faces=faces,
+        notes=(*([BORDERLINE] if borderline else []), *_more_faces(len(faces), level, validation)),
+    )
+
+
+def calibration_of(
+    temperature: float | None,
+    level: Level = "video",
+    validation: Validation | None = None,
+    frames: float | None = None,
+) -> Calibration:
+    """What to say about the probabilities.
+
+    Args:
+        temperature: Of the level of the file.
+        level: See ``level_of``.
+        validation: See ``judge``.
+        frames: The temperature of single frames.
+    """
+    if temperature is not None:
+        on = "the checkpoint's validation data" + (f" ({validation.text})" if validation else "")
+        what = "single faces" if level == "frame" else "videos"
+        text = (
+            f"Calibrated at the level of {what}: the log-odds of the score are divided by the temperature "
+            f"{temperature:.3g}, fitted on {on} (Guo et al. 2017). It holds for media like those, and for their share "
+            "of fakes."
+        )
+        return Calibration(temperature, text, frames)
+    if frames is not None:
+        text = (
+            "Uncalibrated at the level of files: the checkpoint's temperature was fitted on single frames, and does "
+            "not calibrate a mean over frames. The number is the score: of files scored 0.9, any share may be fake."
+        )
+    else:
+        text = (
+            f"Uncalibrated: the checkpoint carries no temperature, since {_lacking(validation)}. Read the probability "
+            "as a score: of files scored 0.9, any share may be fake."
+        )
+    return Calibration(None, text, frames)
+
+
+def compared(
+    probability: float, limit: float, verdict: str, interval: Range | None, chosen: bool, calibrated: bool
+) -> str:
+    """``fake, probability of fake 0.58 [0.51, 0.66], above the threshold 0.55``: parts that cannot contradict.
+
+    Args:
+        probability: Of the file.
+        limit: Threshold on the same scale.
+        verdict: ``fake`` or ``real``.
+        interval: Of the probability, if there is one.
+        chosen: Whether validation chose the threshold.
+        calibrated: Whether the probability is.
+    """
+    shown, at = apart(probability, limit)
+    between = "" if interval is None else " [{:.2f}, {:.2f}]".format(*interval)
+    side = "above" if verdict == "fake" else "below" if probability < limit else "not above"
+    whose = "" if chosen else ", a default"
+    known = "" if calibrated else "; uncalibrated"
+    return f"{verdict}, probability of fake {shown}{between}, {side} the threshold {at}{whose}{known}"
+
+
+def headline(document: Document) -> str:
+    """Verdict, probability and threshold of a document with a face, see ``compared``."""
+    decision, probability = document.decision, document.probability
+    calibrated = document.calibration.temperature is not None
+    if probability is None:
+        return document.verdict
+    return compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+
+
+def _source(level: Level, thresholds: Mapping[Level, float] | None, validation: Validation | None) -> str:
+    if thresholds is None:
+        return f"0.5 by default: none was chosen, since {_lacking(validation)}"
+    on = f": {validation.text}" if validation else "; on how many videos, it does not say"
+    return f"the highest balanced accuracy per {level} on the checkpoint's validation data{on}"
+
+
+def _lacking(validation: Validation | None) -> str:
+    if validation is None:
+        return "there was no validation with both classes"
+    missing = [name for name, count in (("genuine", validation.real), ("fake", validation.fake)) if not count]
+    return f"validation had no {' and no '.join(missing)} videos" if missing else "validation allowed none"
+
+
+def _more_faces(faces: int, level: Level, validation: Validation | None) -> list[str]:
+    """Of several faces the highest score counts, and the highest of more is higher."""
+    if level == "frame":
+        most, on = 1, "single faces"
+    elif validation is not None:
+        most, on = validation.most_faces, f"videos of {validation.faces}"
+    else:
+        most, on = 1, "videos of a number of faces that the checkpoint does not say"
+    if faces <= most:
+        return []
+    return [
+        f"{faces} faces were judged, and the highest score counts; threshold and calibration come from {on}. The more "
+        "faces, the higher is the highest score by chance alone: a genuine file is more often called fake."
+    ]
+
+
+def _draw(frames: int, seed: int) -> NDArray[np.float64]:
+    """Weights of the frames in each resample, ``(R, frames)``; every row sums to 1."""
+    drawn = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), _RESAMPLES)
+    weights: NDArray[np.float64] = drawn / frames
+    return weights
+
+
+def _spread(values: Sequence[NDArray[np.float64]], weights: Sequence[NDArray[np.float64]]) -> Range | None:
+    """Of the maximum over the faces of the mean over frames, the faces being resampled independently."""
+    if all(len(face) == 1 for face in values):
+        return None  # one frame says nothing about others
+    drawn = np.max([weight @ face for face, weight in zip(values, weights, strict=True)], axis=0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _at(spread: Range | None, temperature: float | None) -> Range | None:
+    return (
+        None if spread is None else (calibrated_score(spread[0], temperature), calibrated_score(spread[1], temperature))
+    )

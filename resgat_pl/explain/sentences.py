@@ -1,0 +1,311 @@
+"""An explanation in a sentence, built from its numbers and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain.base import Explanation, Target
+from resgat_pl.explain.regions import REGIONS, or_average
+
+UNIFORM: Final = 0.98
+"""Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
+weight of .31 and four of .17: the strongest source is heard 1.8 times as much as each other one."""
+DISAGREEMENT: Final = 0.3
+"""Two explainers disagree below this rank correlation of their node maps: less than a tenth of the ranks' variance is
+then common to both."""
+BIAS_SHARE: Final = 0.1
+"""The bias b' is mentioned from this share of all that moves the logit on, |b'| / (|b'| + Σ |regions|)."""
+_GAP: Final = 1e-3  # above it, regions and bias do not make up the logit, and the sentence would be false
+_NAMED: Final = 3  # regions named on each side, the first included
+_MINOR: Final = 0.1  # regions below this share of the strongest are not named
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The numbers of one face that the words are made of; everything is in logits of *fake*.
+
+    Attributes:
+        logit: Of the face.
+        bias: Of the model, b': what no region gives.
+        regions: Contribution by region; with ``bias`` they add up to ``logit``.
+        temperature: The logit is divided by it to give the probability; None if the detector is not calibrated.
+        average_face: The landmarks were missing or unusable, and the regions are those of an average face.
+        entropy: ``attention_entropy`` of the face, in [0, 1]; None if it is not known.
+        agreement: Rank correlation with another explainer's node map, in [−1, 1]; None if there is no other.
+        methods: Names of the two explainers compared.
+        mean_probability: Stated as the probability where these numbers are means over several pictures of a face, of
+            which the mean logit gives another probability; None for a single picture.
+        limit: What ``probability`` is compared with: the threshold, on the same scale.
+    """
+
+    logit: float
+    bias: float
+    regions: Mapping[str, float]
+    temperature: float | None = None
+    average_face: bool = False
+    entropy: float | None = None
+    agreement: float | None = None
+    methods: tuple[str, str] = ("", "")
+    mean_probability: float | None = None
+    limit: float = 0.5
+
+    @property
+    def verdict(self) -> Target:
+        """``fake`` if the probability is above ``limit``, otherwise ``real``: the decision that is stated elsewhere."""
+        if self.mean_probability is not None:
+            return "fake" if self.mean_probability > self.limit else "real"
+        # the same by the logit, which float64 resolves where it does not the probability
+        odds = self.limit / (1 - self.limit) if self.limit < 1 else math.inf
+        cut = math.log(odds) if odds > 0 else -math.inf
+        return "fake" if self.logit > cut * (self.temperature or 1.0) else "real"
+
+    @property
+    def probability(self) -> float:
+        """Of being fake, in [0, 1]."""
+        if self.mean_probability is not None:
+            return self.mean_probability
+        return float(torch.tensor(self.logit / (self.temperature or 1.0), dtype=torch.float64).sigmoid())
+
+    @property
+    def digits(self) -> int:
+        """Decimal places of every logit in the sentence: two significant digits of the strongest region, 1 to 4."""
+        most = max((abs(value) for value in self.regions.values()), default=0.0)
+        return 1 if most == 0 else min(4, max(1, 1 - math.floor(math.log10(most))))
+
+    @property
+    def sentence(self) -> str:
+        """For people: verdict, what speaks for it, what against it, what else there is, and warnings.
+
+        Regions, rest and bias add up to the logit; a number that is left out is rounded to 0, or it is a minor bias.
+        """
+        other: Target = "real" if self.verdict == "fake" else "fake"
+        told = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
+        supporters, opponents = self.named(self.verdict), self.named(other)
+        parts = [self._side(supporters, self.verdict) or f"no region speaks noticeably for {self.verdict}"]
+        parts += [against] if (against := self._side(opponents, other)) else []
+        rest = math.fsum(v for name, v in self.regions.items() if name not in supporters and name not in opponents)
+        if self._shows(rest):
+            parts.append(f"all other regions together give {self._number(rest)}")
+        if self.bias_matters and self._shows(self.bias):
+            parts.append(f"the model's bias, which no region gives, is {self._number(self.bias)}")
+        return f"{told}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
+
+    @property
+    def brief(self) -> str:
+        """For captions: the verdict and the names in order of weight, without numbers, signs or warnings."""
+        sign = 1 if self.verdict == "fake" else -1
+        causes = dict(self.named(self.verdict))
+        if self.bias_matters and sign * self.bias > 0:
+            causes["model's bias"] = self.bias
+        against = self.named("real" if self.verdict == "fake" else "fake")
+        because = f" because of the {_listed(sorted(causes, key=lambda name: -sign * causes[name]))}" if causes else ""
+        return f"{self.verdict}{because}" + (f", in spite of the {_listed(list(against))}" if against else "")
+
+    @property
+    def bias_matters(self) -> bool:
+        """Whether the bias is a share of at least ``BIAS_SHARE`` of all that moves the logit."""
+        moved = abs(self.bias) + sum(abs(value) for value in self.regions.values())
+        return moved > 0 and abs(self.bias) >= BIAS_SHARE * moved
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what makes the explanation doubtful."""
+        return tuple(self._warnings())
+
+    def named(self, target: Target) -> dict[str, float]:
+        """The regions that the words name as speaking for a class, strongest first; rounded to 0, none is."""
+        sign = 1 if target == "fake" else -1
+        most = max((abs(value) for value in self.regions.values()), default=0.0)
+        speaking = {
+            name: value
+            for name, value in self.regions.items()
+            if sign * value > 0 and self._shows(value) and abs(value) >= _MINOR * most
+        }
+        return dict(sorted(speaking.items(), key=lambda item: -abs(item[1]))[:_NAMED])
+
+    def _side(self, regions: Mapping[str, float], target: Target) -> str:
+        if not regions:
+            return ""
+        names = [f"the {name} ({self._number(value)})" for name, value in regions.items()]
+        return f"{_listed(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
+
+    def _warnings(self) -> Iterator[str]:
+        chance = self.mean_probability
+        usual = "fake" if (self.logit > 0 if chance is None else chance > 0.5) else "real"
+        if usual != self.verdict:
+            half, limit = apart(0.5, self.limit)
+            yield f"By a threshold of {half} it would be {usual}: the one in force is {limit}."
+        elif (self.logit > 0) != (self.verdict == "fake"):
+            yield (
+                f"The mean logit alone would say {'fake' if self.logit > 0 else 'real'}: the verdict follows the mean "
+                "of the frames' probabilities, which a few frames of large logits move less."
+            )
+        if self.average_face:
+            yield "Its landmarks are missing or unusable, so the regions are those of an average face."
+        if self.temperature is None:
+            yield "The probability is not calibrated."
+        if self.entropy is not None and self.entropy >= UNIFORM:
+            yield f"Attention is nearly uniform (entropy {self.entropy:.2f} of 1), so it singles out no node."
+        if self.agreement is not None and self.agreement < DISAGREEMENT:
+            yield (
+                f"{self.methods[0]} and {self.methods[1]} disagree (rank correlation "
+                f"{_minus(f'{self.agreement:+.2f}')}), so take the regions with caution."
+            )
+
+    def _chance(self) -> str:
+        name = "probability" if self.verdict == "fake" else "probability of fake"
+        if self.probability > 0.995:
+            return f"{name} above 0.99"
+        return f"{name} below 0.01" if self.probability < 0.005 else f"{name} {self.probability:.2f}"
+
+    def _number(self, value: float) -> str:
+        return _minus(f"{round(value, self.digits) + 0.0:+.{self.digits}f}")  # + 0.0: no negative zero
+
+    def _shows(self, value: float) -> bool:
+        return round(value, self.digits) != 0
+
+
+def findings(
+    explanation: Explanation,
+    landmarks: Tensor | None = None,
+    attention: Tensor | None = None,
+    other: Explanation | None = None,
+    temperature: float | None = None,
+    limit: float = 0.5,
+) -> list[Finding]:
+    """Gather the numbers of each face.
+
+    Args:
+        explanation: Of either target, in logits that add up: ``Contribution`` or ``EdgeContribution``.
+        landmarks: ``(B, 5, 2)`` float, see ``regions.region_weights``; a face without usable ones, and with None every
+            face, gets the average face's.
+        attention: ``(B, E, heads)`` float, ``ResGATOutput.attention`` of the same faces, to say when it is uniform.
+        other: A signed explanation of the same faces, to say when the two disagree.
+        temperature: Of the calibrated detector; None if it is not calibrated.
+        limit: See ``Finding``.
+
+    Raises:
+        ConfigError: The explanation does not add up to the logit, the arguments are not of the same faces, ``other`` is
+            unsigned, or the temperature is not positive.
+    """
+    count = len(explanation.node_map)
+    _check(explanation, landmarks, attention, other, temperature)
+    known, missing = or_average(torch.full((count, 5, 2), torch.nan) if landmarks is None else landmarks)
+    sign = 1 if explanation.target == "fake" else -1
+    tables = (explanation.regions(known) * sign).tolist()
+    entropy = None if attention is None else attention_entropy(attention, explanation.edge_index).tolist()
+    agreement = None if other is None else _agreement(explanation, other)
+    return [
+        Finding(
+            logit=sign * float(explanation.logit[i]),
+            bias=sign * float(explanation.bias[i]),
+            regions=dict(zip(REGIONS, tables[i], strict=True)),
+            temperature=temperature,
+            average_face=bool(missing[i]),
+            entropy=None if entropy is None else entropy[i],
+            agreement=None if agreement is None or math.isnan(agreement[i]) else agreement[i],
+            methods=(explanation.method, "" if other is None else other.method),
+            limit=limit,
+        )
+        for i in range(count)
+    ]
+
+
+def describe(
+    explanation: Explanation,
+    landmarks: Tensor | None = None,
+    attention: Tensor | None = None,
+    other: Explanation | None = None,
+    temperature: float | None = None,
+) -> list[str]:
+    """A sentence for each face, see ``findings`` for arguments and errors, and ``Finding.sentence``."""
+    return [found.sentence for found in findings(explanation, landmarks, attention, other, temperature)]
+
+
+def attention_entropy(attention: Tensor, edge_index: Tensor) -> Tensor:
+    """How evenly each node listens to its sources: 0 if to one only, 1 if to all alike.
+
+    The entropy over the sources of a target, divided by the logarithm of their number; the mean over targets and heads.
+
+    Args:
+        attention: ``(B, E, heads)`` float in [0, 1], summing to 1 over the sources of a target.
+        edge_index: ``(2, E)`` int64, row 1 the targets, of which each has two sources or more.
+
+    Returns:
+        ``(B,)`` float in [0, 1].
+    """
+    target = edge_index[1]
+    sources = target.bincount()
+    per_edge: Tensor = torch.special.entr(attention) / sources[target].to(attention).log()[:, None]
+    return per_edge.sum(dim=1).mean(dim=-1) / len(sources)
+
+
+def rank_correlation(one: Tensor, two: Tensor) -> Tensor:
+    """Spearman's rank correlation of ``one`` and ``two``, ``(B, N)`` float: ``(B,)`` in [−1, 1], NaN if either is flat.
+
+    Equal values share the mean of their ranks.
+    """
+    first, second = (_centred_ranks(values) for values in (one, two))
+    return (first * second).sum(dim=1) / (first.square().sum(dim=1) * second.square().sum(dim=1)).sqrt()
+
+
+def _centred_ranks(values: Tensor) -> Tensor:
+    """Ranks with mean 0: how many values are less, minus how many are more."""
+    before, after = values[:, :, None], values[:, None, :]
+    return (before > after).sum(dim=2).double() - (before < after).sum(dim=2)
+
+
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """Two numbers with two decimal places, or as many more as it takes to see which is greater."""
+    for style in (*(f".{digits}f" for digits in range(2, 17)), ".17g"):  # 17 digits are all that a double has
+        texts = f"{value:{style}}", f"{limit:{style}}"
+        if texts[0] != texts[1] or value == limit:
+            break
+    return texts
+
+
+def _agreement(explanation: Explanation, other: Explanation) -> list[float]:
+    sign = 1 if explanation.target == other.target else -1
+    values: list[float] = rank_correlation(explanation.node_map.flatten(1), sign * other.node_map.flatten(1)).tolist()
+    return values
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")  # the sign for numbers, as long as the plus
+
+
+def _check(
+    explanation: Explanation,
+    landmarks: Tensor | None,
+    attention: Tensor | None,
+    other: Explanation | None,
+    temperature: float | None,
+) -> None:
+    gap = float(explanation.completeness_gap.max())
+    if explanation.unit != "logit" or not gap <= _GAP:
+        raise ConfigError(
+            f"Words need contributions that add up to the logit, but those of {explanation.method} are in the unit "
+            f"{explanation.unit} with a gap of {gap:.2g}. Use Contribution."
+        )
+    counts = {"landmarks": landmarks, "attention": attention, "other": None if other is None else other.node_map}
+    for name, given in counts.items():
+        if given is not None and len(given) != len(explanation.node_map):
+            raise ConfigError(f"{len(explanation.node_map)} faces were explained, but {name} has {len(given)}.")
+    if other is not None and (not other.signed or other.node_map.shape != explanation.node_map.shape):
+        raise ConfigError(
+            f"{other.method} (signed: {other.signed}, {tuple(other.node_map.shape)}) cannot be compared with "
+            f"{explanation.method} {tuple(explanation.node_map.shape)}; give a signed explanation on the same grid."
+        )
+    if temperature is not None and not temperature > 0:
+        raise ConfigError(f"The temperature is {temperature}; it must be positive, or None if there is none.")
