@@ -23,9 +23,8 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits.skipped import coverage
-from resgat_pl.metrics.calibration import log_odds
-from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import (
+from resgat_pl.evaluation.metrics.calibration import log_odds
+from resgat_pl.evaluation.metrics.scores import (
     POOLED,
     RESULTS_NAME,
     RESULTS_VERSION,
@@ -34,9 +33,10 @@ from resgat_pl.metrics.evaluation import (
     evaluate,
     read_predictions,
 )
+from resgat_pl.evaluation.metrics.torch_metrics import video_scores
+from resgat_pl.evaluation.provenance import provenance_of
+from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
 from resgat_pl.module import ResGATModule
-from resgat_pl.provenance import provenance_of
-from resgat_pl.unseen import describe as describe_leaks
 
 WANDB_ID = "wandb_run_id"
 """Key in a checkpoint under which the W&B run's id is kept."""

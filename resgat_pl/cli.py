@@ -32,8 +32,16 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     ),
     "extract": ("resgat_pl.data.extraction.command", "extract", "cut the faces out of a data set's videos"),
     "check": ("resgat_pl.data.check.command", "check", "audit a data set: files, counts, leaks between splits"),
-    "cross": ("resgat_pl.cross", "cross", "test checkpoints across data sets: a train × test matrix"),
-    "robustness": ("resgat_pl.robustness", "robustness", "test a checkpoint on damaged pictures; table and plot"),
+    "cross": (
+        "resgat_pl.evaluation.cross_dataset",
+        "cross",
+        "test checkpoints across data sets: a train × test matrix",
+    ),
+    "robustness": (
+        "resgat_pl.evaluation.robustness",
+        "robustness",
+        "test a checkpoint on damaged pictures; table and plot",
+    ),
     "benchmark-explainers": (
         "resgat_pl.explain.benchmark.command",
         "benchmark_explainers",

@@ -21,13 +21,13 @@ from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
 from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.exported import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.safetensors_file import to_safetensors
-from resgat_pl.provenance import PROVENANCE
-from resgat_pl.scoring import Detector
 
 Format = Literal["onnx", "torch", "safetensors"]
 SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}

@@ -18,6 +18,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.untrusted_paths import is_plain_name
 from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.drawing.comparison import Column, draw_comparison
 from resgat_pl.explain.face_set import choose_faces
@@ -28,7 +29,6 @@ from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.reproduce import run
-from resgat_pl.scoring import Detector
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
 _TITLES: dict[Method, str] = {

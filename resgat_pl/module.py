@@ -21,7 +21,7 @@ from resgat_pl.averaging import check_averaging, check_same, fingerprint
 from resgat_pl.core.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.core.formats import WRITER
 from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
-from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics
+from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import check_state
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.mask_guidance import guidance_loss

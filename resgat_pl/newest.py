@@ -13,8 +13,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import leaves, parsed
 
 _LAST: Final = "checkpoints/last.ckpt"

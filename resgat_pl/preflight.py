@@ -16,11 +16,11 @@ from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.types import Level
 from resgat_pl.data.layouts import check_root
+from resgat_pl.evaluation.metrics.binary import METRICS
+from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.hardware import advice
-from resgat_pl.metrics.binary import METRICS
 from resgat_pl.mistakes import nearest
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import differences
 
 _LASTING: Final = {

@@ -22,10 +22,10 @@ from resgat_pl.core.types import FAKE, REAL, Split
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.metrics.binary import measure
 from resgat_pl.exported import ExportedDetector, Floats
 from resgat_pl.exporting import TOLERANCE, additivity, rewrite_properties
-from resgat_pl.metrics.binary import measure
-from resgat_pl.scoring import Detector
 
 QUANTISED: Final = ("Conv", "Relu", "Clip", "Add", "MaxPool")
 CHECKED: Final = 2048

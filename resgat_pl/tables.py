@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.data.manifest.table import write_atomic
-from resgat_pl.experiment import Row
-from resgat_pl.metrics.evaluation import (
+from resgat_pl.evaluation.metrics.intervals import Interval, interval
+from resgat_pl.evaluation.metrics.scores import (
     CLIPS,
     POOLED,
     RESULTS_NAME,
@@ -27,8 +27,8 @@ from resgat_pl.metrics.evaluation import (
     evaluate,
     read_predictions,
 )
-from resgat_pl.metrics.intervals import Interval, interval
-from resgat_pl.unseen import mark
+from resgat_pl.evaluation.train_test_overlap import mark
+from resgat_pl.experiment import Row
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
 """The levels and metrics of the Markdown and LaTeX tables; CSV has all."""

@@ -26,6 +26,7 @@ from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
+from resgat_pl.evaluation.provenance import RunProvenance
 from resgat_pl.finite import FiniteGuard
 from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
@@ -34,7 +35,6 @@ from resgat_pl.monitors import MonitorFallback
 from resgat_pl.newest import newest, starts_again
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.provenance import RunProvenance
 from resgat_pl.ranks import end_together, lost_rank, note_rank
 from resgat_pl.recovery import Recovery
 from resgat_pl.safe_loading import SafeLoading

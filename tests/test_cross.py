@@ -11,11 +11,11 @@ import pytest
 
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, WeightsError
-from resgat_pl.cross import _named, cross
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit
-from resgat_pl.metrics.evaluation import evaluate
-from resgat_pl.scoring import Detector, score
+from resgat_pl.evaluation.cross_dataset import _named, cross
+from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.metrics.scores import evaluate
 
 from .tiny import untrained, variant
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.metrics.binary import METRICS, THRESHOLDED
+from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat
 

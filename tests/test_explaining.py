@@ -27,6 +27,7 @@ from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.methods import graph
 from resgat_pl.explain.report.command import arguments, explain
 from resgat_pl.explain.report.document import SCHEMA
@@ -34,7 +35,6 @@ from resgat_pl.explain.report.examine import Examiner, fit
 from resgat_pl.explain.report.media import cutting_of, find_faces, find_media, safe_names
 from resgat_pl.explain.report.run_methods import choose, run
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.scoring import Detector
 
 from .tiny import tiny, untrained
 

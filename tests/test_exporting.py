@@ -20,10 +20,10 @@ import torch
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, SplitError, WeightsError
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.exporting import ExportGraph, compare, export
 from resgat_pl.quantising import batches, encoder_nodes
-from resgat_pl.scoring import Detector
 
 from .tiny import untrained, variant
 

@@ -17,17 +17,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resgat_pl import provenance as module
 from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, PaperSplit, divide
-from resgat_pl.metrics.binary import THRESHOLDED, best_threshold, measure
-from resgat_pl.metrics.evaluation import AT_VAL, read_predictions
+from resgat_pl.evaluation import provenance as module
+from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.metrics.binary import THRESHOLDED, best_threshold, measure
+from resgat_pl.evaluation.metrics.scores import AT_VAL, read_predictions
+from resgat_pl.evaluation.provenance import PROVENANCE, check_unseen, environment, video_hashes
+from resgat_pl.evaluation.train_test_overlap import REMEMBERED
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.provenance import PROVENANCE, check_unseen, environment, video_hashes
-from resgat_pl.scoring import Detector, score
-from resgat_pl.unseen import REMEMBERED
 
 from .tiny import tiny, untrained, variant
 

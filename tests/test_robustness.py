@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl import robustness as module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, LeakageError, WeightsError
 from resgat_pl.core.types import Level
-from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.metrics.evaluation import Predictions, Scores, evaluate
-from resgat_pl.metrics.intervals import interval
+from resgat_pl.evaluation import robustness as module
+from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
+from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.metrics.intervals import interval
+from resgat_pl.evaluation.metrics.scores import Predictions, Scores, evaluate
+from resgat_pl.evaluation.provenance import PROVENANCE
+from resgat_pl.evaluation.robustness import robustness
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.provenance import PROVENANCE
-from resgat_pl.robustness import robustness
-from resgat_pl.scoring import Detector, score
 
 from .tiny import untrained, variant
 

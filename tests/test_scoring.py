@@ -11,14 +11,14 @@ import torch
 
 from resgat_pl.core.errors import LeakageError, SplitError, WeightsError
 from resgat_pl.core.types import Level
-from resgat_pl.data.corruptions import Corruption
 from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
-from resgat_pl.metrics.evaluation import Predictions, read_predictions
+from resgat_pl.evaluation.corruptions import Corruption
+from resgat_pl.evaluation.detector import Detector, leaks_of, predictions, score
+from resgat_pl.evaluation.metrics.scores import Predictions, read_predictions
+from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.provenance import PROVENANCE
-from resgat_pl.scoring import Detector, leaks_of, predictions, score
 
 from .tiny import tiny, untrained, variant
 

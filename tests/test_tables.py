@@ -13,9 +13,9 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from resgat_pl.core.errors import ManifestError
+from resgat_pl.evaluation.metrics.binary import METRICS
+from resgat_pl.evaluation.metrics.scores import POOLED, evaluate, read_predictions
 from resgat_pl.experiment import Row
-from resgat_pl.metrics.binary import METRICS
-from resgat_pl.metrics.evaluation import POOLED, evaluate, read_predictions
 from resgat_pl.tables import Cell, Run, difference, summarise, write_tables
 
 from .runs import wandb_history

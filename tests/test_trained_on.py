@@ -13,8 +13,8 @@ from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth.record import made_by_synth
-from resgat_pl.provenance import of_data, stored_provenance
-from resgat_pl.trained_on import faces_known, faces_of, sets_of, trained_on
+from resgat_pl.evaluation.provenance import of_data, stored_provenance
+from resgat_pl.evaluation.training_data import faces_known, faces_of, sets_of, trained_on
 
 from .tiny import variant
 

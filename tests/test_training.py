@@ -18,9 +18,9 @@ from resgat_pl import ResGAT
 from resgat_pl.cli import main
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.explain.face_set import choose_faces, explain_faces, measure
 from resgat_pl.explain.regions import REGIONS
-from resgat_pl.metrics.binary import METRICS
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.checkpoint_file import read_file
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.metrics.binary import METRICS, THRESHOLDED
+from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
 
 from .runs import TINY, metrics, resgat
 

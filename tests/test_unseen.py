@@ -14,7 +14,7 @@ from resgat_pl.core.errors import LeakageError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.known_people import unknown_in
-from resgat_pl.unseen import (
+from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
     check_unseen,
     describe,

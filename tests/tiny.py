@@ -21,11 +21,11 @@ from resgat_pl.core.formats import stamp
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
-from resgat_pl.metrics.evaluation import RESULTS_VERSION
+from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
+from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data
+from resgat_pl.evaluation.train_test_overlap import remembered
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.provenance import PROVENANCE, environment, of_data
-from resgat_pl.unseen import remembered
 
 from .runs import TINY
 

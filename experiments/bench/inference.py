@@ -22,12 +22,12 @@ import torchvision
 from measure import Row, faster, interleave, ratio_row, report
 from torch import Tensor, nn
 
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.exported import ExportedDetector
 from resgat_pl.exporting import export
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.quantising import to_int8
-from resgat_pl.scoring import Detector
 
 BATCHES = (1, 32)
 THREADS = 2

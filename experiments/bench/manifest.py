@@ -107,7 +107,7 @@ def start(folder: Path, results: Connection) -> None:
     import torch
 
     from resgat_pl.data.datamodule import FaceDataModule
-    from resgat_pl.provenance import of_data
+    from resgat_pl.evaluation.provenance import of_data
 
     torch.set_num_threads(1)
     before = psutil.Process().memory_full_info().uss

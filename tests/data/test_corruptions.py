@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.corruptions import STRENGTHS, Corruption, CorruptionKind
 from resgat_pl.data.synth.drawn import draw_clip
+from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption, CorruptionKind
 
 KINDS: tuple[CorruptionKind, ...] = get_args(CorruptionKind)
 Image = NDArray[np.uint8]

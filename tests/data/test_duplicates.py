@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import Split
-from resgat_pl.data.corruptions import Corruption, CorruptionKind
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.splits.fingerprints import FINGERPRINT, Fingerprints, fingerprint, perceptual_hash
 from resgat_pl.data.splits.leakage import Leak
 from resgat_pl.data.splits.near_duplicates import BITS, LIMIT, find_duplicates, match
 from resgat_pl.data.synth.drawn import draw_clip
+from resgat_pl.evaluation.corruptions import Corruption, CorruptionKind
 
 Image = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import Callback
 
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.metrics.evaluation import describe, evaluate, read_predictions
+from resgat_pl.evaluation.metrics.scores import describe, evaluate, read_predictions
 from resgat_pl.nn.checkpoint_file import read_file
 
 from ..runs import CONF, TINY

@@ -19,7 +19,7 @@ from resgat_pl.data.manifest.table import MANIFEST_NAME, SCHEMA, Manifest
 from resgat_pl.data.splits.leakage import declared, manifest_leaks
 from resgat_pl.data.splits.protocols import StrictSplit, divide
 from resgat_pl.data.splits.registry import from_spec
-from resgat_pl.metrics.evaluation import evaluate, read_predictions
+from resgat_pl.evaluation.metrics.scores import evaluate, read_predictions
 
 from .fuzzing import JSON, Fuzz
 

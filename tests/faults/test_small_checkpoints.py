@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.explain.report.media import cutting_of
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.provenance import stored_provenance
 from resgat_pl.resumed import differences
 
 from ..tiny import tiny, untrained

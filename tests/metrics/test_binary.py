@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from sklearn import metrics as reference
 
-from resgat_pl.metrics import binary
-from resgat_pl.metrics.binary import BINS, METRICS, THRESHOLDED, best_threshold, measure, weighted
+from resgat_pl.evaluation.metrics import binary
+from resgat_pl.evaluation.metrics.binary import BINS, METRICS, THRESHOLDED, best_threshold, measure, weighted
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -11,8 +11,8 @@ from sklearn import metrics as reference
 from torch import Tensor
 
 from resgat_pl.core.types import Level
-from resgat_pl.metrics.binary import METRICS, best_threshold, measure
-from resgat_pl.metrics.detection import DetectionMetrics, detection_metrics, video_scores
+from resgat_pl.evaluation.metrics.binary import METRICS, best_threshold, measure
+from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics, video_scores
 
 
 def random_frames(seed: int, videos: int = 12) -> dict[str, Tensor]:

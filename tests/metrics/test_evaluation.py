@@ -14,9 +14,10 @@ from resgat_pl.callbacks import write_predictions
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.explain.report.verdict import judge
-from resgat_pl.metrics.binary import METRICS, THRESHOLDED, measure
-from resgat_pl.metrics.evaluation import (
+from resgat_pl.evaluation.detector import predictions as score_predictions
+from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED, measure
+from resgat_pl.evaluation.metrics.intervals import bootstrap
+from resgat_pl.evaluation.metrics.scores import (
     AT_VAL,
     POOLED,
     Predictions,
@@ -26,8 +27,7 @@ from resgat_pl.metrics.evaluation import (
     evaluate,
     read_predictions,
 )
-from resgat_pl.metrics.intervals import bootstrap
-from resgat_pl.scoring import predictions as score_predictions
+from resgat_pl.explain.report.verdict import judge
 
 
 def predictions(methods: Sequence[str], each: int = 12, frames: int = 1, seed: int = 0) -> Predictions:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resgat_pl.metrics.binary import METRICS, measure
-from resgat_pl.metrics.intervals import FEWEST, Interval, Units, bootstrap, draw, interval
+from resgat_pl.evaluation.metrics.binary import METRICS, measure
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap, draw, interval
 
 
 def sample(seed: int, each: int = 20) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

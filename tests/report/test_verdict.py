@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import Level, Validation
+from resgat_pl.evaluation.metrics.binary import measure
+from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, video_scores
 from resgat_pl.explain.report.verdict import Kind, calibration_of, compared, judge
 from resgat_pl.explain.sentences import Finding
-from resgat_pl.metrics.binary import measure
-from resgat_pl.metrics.detection import DetectionMetrics, video_scores
 
 logit_lists = st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=20), min_size=1, max_size=4)
 THRESHOLDS: dict[Level, float] = {"frame": 0.2, "video": 0.8}

@@ -25,6 +25,10 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
+from resgat_pl.evaluation.detector import Detector, leaks_of, predictions, score
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
+from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, Entry, differences, summarise
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
@@ -39,11 +43,7 @@ from resgat_pl.explain.benchmark.measure import (
     score_maps,
 )
 from resgat_pl.explain.methods import baselines
-from resgat_pl.metrics.evaluation import POOLED, evaluate
-from resgat_pl.metrics.intervals import Interval
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.scoring import Detector, leaks_of, predictions, score
-from resgat_pl.unseen import describe, people_unknown
 
 _VERSION: Final = 2
 """Raised when the measuring changes, so that results kept from before are measured again."""

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.metrics.evaluation import POOLED
-from resgat_pl.metrics.intervals import Interval, draw, interval
+from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval
+from resgat_pl.evaluation.metrics.scores import POOLED
 
 BASELINES: Final = ("Random", "Uniform", "CentrePrior", "MeanMask")
 """What every method has to beat."""

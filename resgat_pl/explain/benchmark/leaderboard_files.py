@@ -11,12 +11,12 @@ import numpy as np
 
 from resgat_pl.core.formats import stamp
 from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.scores import POOLED
+from resgat_pl.evaluation.provenance import environment
 from resgat_pl.explain.benchmark.leaderboard import Entry, Line, as_csv
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
 from resgat_pl.explain.benchmark.leaderboard_text import markdown
-from resgat_pl.metrics.evaluation import POOLED
-from resgat_pl.metrics.intervals import Interval
-from resgat_pl.provenance import environment
 
 
 def write_leaderboard(

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, SCORES, Line
-from resgat_pl.metrics.evaluation import POOLED
-from resgat_pl.metrics.intervals import Interval
 
 SHOWN: Final = ("auroc_face", "flips")
 """The scores drawn, a panel each: does it point at the forgery, and does the model use what it points at?"""

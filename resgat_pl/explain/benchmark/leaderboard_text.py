@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval
+from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.explain.benchmark.leaderboard import (
     BASELINES,
     MAIN,
@@ -19,8 +21,6 @@ from resgat_pl.explain.benchmark.leaderboard import (
     rank_floor,
     ranked,
 )
-from resgat_pl.metrics.evaluation import POOLED
-from resgat_pl.metrics.intervals import FEWEST, Interval
 
 
 def markdown(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from resgat_pl.scoring import Detector
+from resgat_pl.evaluation.detector import Detector
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:

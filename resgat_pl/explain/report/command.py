@@ -22,6 +22,7 @@ from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.media.frames import FrameCount
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.html import write_html
@@ -32,7 +33,6 @@ from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import DEFAULT, choose
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, Summary, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared
-from resgat_pl.scoring import Detector
 
 _TOLD: Final = 10
 """Files that are told one by one; of more, the table says."""

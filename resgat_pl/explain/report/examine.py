@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.provenance import environment
+from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
@@ -28,9 +31,6 @@ from resgat_pl.explain.report.run_methods import Explained, about, is_shared, lo
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings
 from resgat_pl.nn.node_geometry import Lattice
-from resgat_pl.provenance import environment
-from resgat_pl.scoring import Detector
-from resgat_pl.trained_on import TrainedOn, faces_known, trained_on
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import Level, Validation
+from resgat_pl.evaluation.metrics.calibration import calibrated, calibrated_score
+from resgat_pl.evaluation.metrics.intervals import FEWEST
 from resgat_pl.explain.report.document import Calibration, Decision, Document, Verdict
 from resgat_pl.explain.sentences import apart
-from resgat_pl.metrics.calibration import calibrated, calibrated_score
-from resgat_pl.metrics.intervals import FEWEST
 
 _RESAMPLES: Final = 1000
 BORDERLINE: Final = (

@@ -22,9 +22,16 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.splits.known_people import unknown_in
+from resgat_pl.evaluation.train_test_overlap import (
+    REMEMBERED,
+    check_unseen,
+    joined,
+    people_unknown,
+    remembered,
+    video_hashes,
+)
+from resgat_pl.evaluation.training_data import MARK, faces_of, sets_of
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.trained_on import MARK, faces_of, sets_of
-from resgat_pl.unseen import REMEMBERED, check_unseen, joined, people_unknown, remembered, video_hashes
 
 __all__ = ["PROVENANCE", "RunProvenance", "check_unseen", "environment", "of_data", "provenance_of", "video_hashes"]
 

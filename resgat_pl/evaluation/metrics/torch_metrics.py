@@ -13,8 +13,8 @@ from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 from torchmetrics.utilities import dim_zero_cat
 
 from resgat_pl.core.types import Level, Validation
-from resgat_pl.metrics.binary import best_threshold, measure
-from resgat_pl.metrics.calibration import fit_temperature, log_odds
+from resgat_pl.evaluation.metrics.binary import best_threshold, measure
+from resgat_pl.evaluation.metrics.calibration import fit_temperature, log_odds
 
 
 class DetectionMetrics(Metric):

@@ -16,15 +16,15 @@ from tqdm import tqdm
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
-from resgat_pl.data.corruptions import STRENGTHS, Corruption
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
-from resgat_pl.metrics.evaluation import CLIPS, POOLED, Scores, evaluate
-from resgat_pl.metrics.intervals import Interval, interval
-from resgat_pl.provenance import environment
-from resgat_pl.scoring import Detector, leaks_of, score
-from resgat_pl.unseen import describe, people_unknown
+from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
+from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.metrics.intervals import Interval, interval
+from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, Scores, evaluate
+from resgat_pl.evaluation.provenance import environment
+from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def robustness(
 ) -> str:
     """Test a checkpoint on damaged pictures: JPEG, blur, noise, resizing and H.264, each at five strengths.
 
-    The damage is done to the stored crops, before they are resized for the network; see ``resgat_pl.data.corruptions``
+    The damage is done to the stored crops, before they are resized for the network; see ``resgat_pl.evaluation.corruptions``
     for the strengths. H.264 means one intra frame a crop, not a re-encoded video.
 
     Args:

@@ -21,12 +21,12 @@ from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.registry import from_spec
-from resgat_pl.metrics.detection import video_scores
-from resgat_pl.metrics.evaluation import SOURCE, VIDEO_KEY, Predictions, clip_codes
+from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY, Predictions, clip_codes
+from resgat_pl.evaluation.metrics.torch_metrics import video_scores
+from resgat_pl.evaluation.provenance import stored_provenance
+from resgat_pl.evaluation.train_test_overlap import check_unseen
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT, chosen_of
-from resgat_pl.provenance import stored_provenance
-from resgat_pl.unseen import check_unseen
 
 
 @dataclass

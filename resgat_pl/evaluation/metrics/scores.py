@@ -16,9 +16,9 @@ from scipy.special import expit
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level, video_key
-from resgat_pl.metrics.binary import METRICS, THRESHOLDED
-from resgat_pl.metrics.calibration import log_odds
-from resgat_pl.metrics.intervals import FEWEST, Interval, Units, bootstrap
+from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
+from resgat_pl.evaluation.metrics.calibration import log_odds
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap
 
 RESULTS_NAME: Final = "results.json"
 RESULTS_VERSION: Final = 1

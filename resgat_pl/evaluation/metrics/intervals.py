@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.metrics.binary import weighted
+from resgat_pl.evaluation.metrics.binary import weighted
 
 FEWEST: Final = 10
 """Below so many groups no interval is given: resamples of a handful hardly vary, and cover the truth far less often

@@ -16,11 +16,11 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import coverage
-from resgat_pl.metrics.evaluation import CLIPS, POOLED, evaluate
-from resgat_pl.metrics.intervals import Interval
-from resgat_pl.provenance import environment
-from resgat_pl.scoring import Detector, leaks_of, score
-from resgat_pl.unseen import mark, people_unknown
+from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, evaluate
+from resgat_pl.evaluation.provenance import environment
+from resgat_pl.evaluation.train_test_overlap import mark, people_unknown
 
 
 def cross(

@@ -1,0 +1,1 @@
+"""How good a trained detector is, and where the number comes from."""
