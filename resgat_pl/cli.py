@@ -50,7 +50,7 @@ TOOLS: dict[str, tuple[str, str, str]] = {
     "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
     "explain": ("resgat_pl.explain.report.command", "explain", "judge your own images and videos, and show why"),
     "export": (
-        "resgat_pl.exporting",
+        "resgat_pl.export.command",
         "export",
         "write a checkpoint as a file that runs without torch, also in int8",
     ),

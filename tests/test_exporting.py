@@ -21,9 +21,9 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, SplitError, WeightsError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.exported import ExportedDetector
-from resgat_pl.exporting import ExportGraph, compare, export
-from resgat_pl.quantising import batches, encoder_nodes
+from resgat_pl.export.command import ExportGraph, compare, export
+from resgat_pl.export.int8 import batches, encoder_nodes
+from resgat_pl.export.runtime import ExportedDetector
 
 from .tiny import untrained, variant
 
@@ -96,7 +96,7 @@ def test_it_knows_what_it_is(files: dict[str, Path], checkpoints: dict[str, Path
 
 def test_onnx_runs_without_torch(files: dict[str, Path]) -> None:
     code = (
-        "import sys, numpy as np; from resgat_pl.exported import ExportedDetector; "
+        "import sys, numpy as np; from resgat_pl.export.runtime import ExportedDetector; "
         "found = ExportedDetector.load(sys.argv[1])(np.zeros((2, 3, 64, 64))); "
         "sys.exit('torch' in sys.modules or found.logit.shape != (2,))"
     )
@@ -204,7 +204,7 @@ def test_another_network_does_not_agree(files: dict[str, Path], checkpoints: dic
 def test_what_does_not_agree_leaves_no_file(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resgat_pl.exporting.TOLERANCE", -1.0)  # nothing agrees so well
+    monkeypatch.setattr("resgat_pl.export.command.TOLERANCE", -1.0)  # nothing agrees so well
     with pytest.raises(ConfigError, match="was not written"):
         export(checkpoints["gatv1"], tmp_path / "a.pt2", "torch")
     assert list(tmp_path.iterdir()) == []
@@ -214,7 +214,7 @@ def test_int8_that_loses_too_much_leaves_no_file(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([{"auroc": 0.9}, {"auroc": 0.88}])
-    monkeypatch.setattr("resgat_pl.quantising.measure", lambda *_: next(scores))
+    monkeypatch.setattr("resgat_pl.export.int8.measure", lambda *_: next(scores))
     with pytest.raises(ConfigError, match=r"AUROC 0\.8800 instead of 0\.9000 \(-0\.0200\)"):
         export(checkpoints["gatv1"], tmp_path / "a.onnx", int8=True, samples=4)
     assert list(tmp_path.iterdir()) == []

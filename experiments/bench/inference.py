@@ -23,11 +23,11 @@ from measure import Row, faster, interleave, ratio_row, report
 from torch import Tensor, nn
 
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.exported import ExportedDetector
-from resgat_pl.exporting import export
+from resgat_pl.export.command import export
+from resgat_pl.export.int8 import to_int8
+from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.quantising import to_int8
 
 BATCHES = (1, 32)
 THREADS = 2

@@ -23,7 +23,7 @@ from resgat_pl.cli import main
 from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.reader import INDEX_NAME, Shards
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
-from resgat_pl.exported import ExportedDetector
+from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.safetensors_file import from_safetensors

@@ -24,7 +24,7 @@ from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import synthesize
 from resgat_pl.experiment import Experiment
-from resgat_pl.exported import ExportedDetector
+from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.figures import figures
 
 from ..test_figures import planned

@@ -23,7 +23,7 @@ from resgat_pl.core.privacy import without_paths
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import PROVENANCE
-from resgat_pl.exported import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
+from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
@@ -48,7 +48,7 @@ def export(
 
     The file takes face crops (B, 3, S, S), float in [0, 1], RGB, for any B, and gives ``logit``, ``probability``, and
     the exact explanation: ``contribution`` of each node and ``bias``, which add up to the logit. It knows its
-    thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.exported``:
+    thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.export.runtime``:
 
       detector = ExportedDetector.load("detector.onnx"); found = detector(faces)
 
@@ -87,7 +87,7 @@ def export(
         return _write_safetensors(detector, out)
     net = detector.net.cpu()
     if int8:
-        from resgat_pl.quantising import calibration_manifest, quantise
+        from resgat_pl.export.int8 import calibration_manifest, quantise
 
         manifest = calibration_manifest(detector, calibration)
     properties = {**_properties(detector), "precision": "int8" if int8 else "float32"}

@@ -1,6 +1,6 @@
 """Running an exported detector: numpy in, numpy out, and for ``.onnx`` files without torch.
 
-What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.exporting``
+What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.export.command``
 writes the files.
 """
 
