@@ -47,14 +47,14 @@ TOOLS: dict[str, tuple[str, str, str]] = {
         "benchmark_explainers",
         "score every explanation method on the same faces: a leaderboard",
     ),
-    "reproduce": ("resgat_pl.reproduce", "reproduce", "train and test every row of a table of the paper"),
+    "reproduce": ("resgat_pl.reproduce.command", "reproduce", "train and test every row of a table of the paper"),
     "explain": ("resgat_pl.explain.report.command", "explain", "judge your own images and videos, and show why"),
     "export": (
         "resgat_pl.export.command",
         "export",
         "write a checkpoint as a file that runs without torch, also in int8",
     ),
-    "figures": ("resgat_pl.figures", "figures", "draw the figures of the paper from trained checkpoints"),
+    "figures": ("resgat_pl.reproduce.figures", "figures", "draw the figures of the paper from trained checkpoints"),
 }
 TRAINER: dict[str, str] = {
     "fit": "train a detector, validating after each epoch",

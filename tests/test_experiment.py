@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.splits.registry import from_spec
-from resgat_pl.experiment import Condition, Experiment, option
+from resgat_pl.reproduce.experiment import Condition, Experiment, option
 
 TABLE = Path(__file__).parent.parent / "experiments" / "table1.yaml"
 ROWS = ("ffpp_gatv1", "ffpp_gatv2", "dfdc_gatv1", "dfdc_gatv2")

@@ -11,17 +11,17 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from resgat_pl import figures as module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.explain.drawing.comparison import Column
 from resgat_pl.explain.face_set import choose_faces
-from resgat_pl.figures import choose_pairs, figures
 from resgat_pl.nn.contribution import contributions
+from resgat_pl.reproduce import figures as module
+from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.figures import choose_pairs, figures
 
 from .tiny import untrained
 

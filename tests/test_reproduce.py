@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl import reproduce as module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, SomeRunsError, Stopped
-from resgat_pl.experiment import Condition, Experiment
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.reproduce import reproduce, run, train_and_test
-from resgat_pl.tables import Run
+from resgat_pl.reproduce import command as module
+from resgat_pl.reproduce.command import reproduce, run, train_and_test
+from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.tables import Run
 
 from .runs import TINY, metrics
 from .tiny import pretend_test

@@ -131,7 +131,7 @@ def test_a_file_does_not_choose_what_is_installed(writer: str) -> None:
 
 
 def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
-    from resgat_pl.tables import Run
+    from resgat_pl.reproduce.tables import Run
 
     folder = pretend_test(tmp_path / "run")
     results = json.loads((folder / "results.json").read_text())

@@ -15,8 +15,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate, read_predictions
-from resgat_pl.experiment import Row
-from resgat_pl.tables import Cell, Run, difference, summarise, write_tables
+from resgat_pl.reproduce.experiment import Row
+from resgat_pl.reproduce.tables import Cell, Run, difference, summarise, write_tables
 
 from .runs import wandb_history
 from .tiny import pretend_test

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl import figures as figures_module
-from resgat_pl import reproduce as reproduce_module
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ResGATError
-from resgat_pl.experiment import Condition, Experiment
-from resgat_pl.reproduce import train_and_test
-from resgat_pl.tables import Run
+from resgat_pl.reproduce import command as reproduce_module
+from resgat_pl.reproduce import figures as figures_module
+from resgat_pl.reproduce.command import train_and_test
+from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.tables import Run
 
 from ..test_figures import Trained, planned
 from ..test_reproduce import CSV_ONLY, in_process

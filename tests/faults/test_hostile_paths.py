@@ -23,9 +23,9 @@ from resgat_pl.data.crop_store.writer import read_tar
 from resgat_pl.data.layouts import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth import synthesize
-from resgat_pl.experiment import Experiment
 from resgat_pl.export.runtime import ExportedDetector
-from resgat_pl.figures import figures
+from resgat_pl.reproduce.experiment import Experiment
+from resgat_pl.reproduce.figures import figures
 
 from ..test_figures import planned
 from ..tiny import untrained, variant

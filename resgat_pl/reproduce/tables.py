@@ -28,7 +28,7 @@ from resgat_pl.evaluation.metrics.scores import (
     read_predictions,
 )
 from resgat_pl.evaluation.train_test_overlap import mark
-from resgat_pl.experiment import Row
+from resgat_pl.reproduce.experiment import Row
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
 """The levels and metrics of the Markdown and LaTeX tables; CSV has all."""

@@ -19,7 +19,6 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.untrusted_paths import is_plain_name
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.experiment import Condition, Experiment, read_yaml
 from resgat_pl.explain.drawing.comparison import Column, draw_comparison
 from resgat_pl.explain.face_set import choose_faces
 from resgat_pl.explain.methods.gradient import GradCAM
@@ -28,7 +27,8 @@ from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.reproduce import run
+from resgat_pl.reproduce.command import run
+from resgat_pl.reproduce.experiment import Condition, Experiment, read_yaml
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
 _TITLES: dict[Method, str] = {

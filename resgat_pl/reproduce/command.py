@@ -24,8 +24,8 @@ from resgat_pl.core.errors import ConfigError, Interrupted, ResGATError, SomeRun
 from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.storage import locate
 from resgat_pl.data.manifest.table import write_atomic
-from resgat_pl.experiment import Choice, Condition, Experiment, Row, option
-from resgat_pl.tables import Cell, Run, write_tables
+from resgat_pl.reproduce.experiment import Choice, Condition, Experiment, Row, option
+from resgat_pl.reproduce.tables import Cell, Run, write_tables
 
 
 def reproduce(
