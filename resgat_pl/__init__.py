@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resgat_pl.data.datamodule import FaceDataModule
-    from resgat_pl.module import ResGATModule
     from resgat_pl.nn.resgat import ResGAT
+    from resgat_pl.training.module import ResGATModule
 
 __all__ = ["FaceDataModule", "ResGAT", "ResGATModule", "__version__"]
 
@@ -58,7 +58,7 @@ for _name in ("matplotlib", "matplotlib.font_manager"):  # a service's account h
 _LAZY = {
     "FaceDataModule": "resgat_pl.data.datamodule",
     "ResGAT": "resgat_pl.nn.resgat",
-    "ResGATModule": "resgat_pl.module",
+    "ResGATModule": "resgat_pl.training.module",
 }
 
 

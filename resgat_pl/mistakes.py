@@ -16,7 +16,7 @@ from typing import Final
 
 import yaml
 
-from resgat_pl.resumed import leaves
+from resgat_pl.training.checkpoints.config_diff import leaves
 
 _UNKNOWN: Final = (
     re.compile(r"unrecognized arguments: (?P<rest>.+)", re.DOTALL),

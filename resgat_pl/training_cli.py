@@ -21,23 +21,23 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from resgat_pl import preflight
-from resgat_pl.callbacks import WANDB_ID, PredictionWriter, WandbRunId
-from resgat_pl.checkpoints import CheckpointRoom, storing_run
 from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.evaluation.provenance import RunProvenance
-from resgat_pl.finite import FiniteGuard
-from resgat_pl.heatmaps import Heatmaps
 from resgat_pl.mistakes import explain_mistake
-from resgat_pl.module import ResGATModule
-from resgat_pl.monitors import MonitorFallback
-from resgat_pl.newest import newest, starts_again
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.ranks import end_together, lost_rank, note_rank
-from resgat_pl.recovery import Recovery
-from resgat_pl.safe_loading import SafeLoading
+from resgat_pl.training import preflight
+from resgat_pl.training.callbacks.heatmaps import Heatmaps
+from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
+from resgat_pl.training.callbacks.nonfinite import FiniteGuard
+from resgat_pl.training.callbacks.predictions import WANDB_ID, PredictionWriter, WandbRunId
+from resgat_pl.training.checkpoints.find_last import newest, starts_again
+from resgat_pl.training.checkpoints.recovery import Recovery
+from resgat_pl.training.checkpoints.safe_io import SafeLoading
+from resgat_pl.training.checkpoints.writing import CheckpointRoom, storing_run
+from resgat_pl.training.module import ResGATModule
+from resgat_pl.training.rank_failures import end_together, lost_rank, note_rank
 
 _DOUBLED: Final = "Found more than one stateful callback"
 _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"

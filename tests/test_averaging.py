@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 from .runs import metrics
 from .tiny import tiny

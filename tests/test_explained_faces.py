@@ -18,9 +18,9 @@ from resgat_pl.explain.base import Explanation
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.explain.methods.graph import Attention, Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 
 @pytest.fixture(scope="module")

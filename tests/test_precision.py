@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import HeadKind, ResGAT
+from resgat_pl.training.module import ResGATModule
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

@@ -19,12 +19,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.utils.data import DataLoader
 
-from resgat_pl import checkpoints, recovery
-from resgat_pl.checkpoints import CheckpointRoom, WholeCSVLogger
 from resgat_pl.core.errors import ConfigError, Stopped, WeightsError
 from resgat_pl.core.storage import temporary_name
-from resgat_pl.newest import newest, starts_again
-from resgat_pl.recovery import Recovery
+from resgat_pl.training.checkpoints import recovery
+from resgat_pl.training.checkpoints import writing as checkpoints
+from resgat_pl.training.checkpoints.find_last import newest, starts_again
+from resgat_pl.training.checkpoints.recovery import Recovery
+from resgat_pl.training.checkpoints.writing import CheckpointRoom, WholeCSVLogger
 
 from .tiny import tiny
 

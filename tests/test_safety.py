@@ -161,7 +161,7 @@ def test_malicious_releases_are_excluded(release: str, tmp_path: Path) -> None:
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lightning\nVersion: {release}\n")
     (tmp_path / "lightning").mkdir()
     (tmp_path / "lightning" / "__init__.py").write_text("print('STOLEN')\n")
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import resgat_pl.module"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import resgat_pl.training.module"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"lightning {release} is installed, a release with malicious code" in done.stderr

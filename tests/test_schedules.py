@@ -13,7 +13,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from torch.optim import SGD, lr_scheduler
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.schedules import expected_steps, rehearse, schedule
+from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 from .tiny import tiny, variant
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.module import ResGATModule
+from resgat_pl.training.module import ResGATModule
 
 from .runs import TINY, resgat
 from .tiny import tiny

@@ -21,8 +21,8 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.explain.face_set import choose_faces, explain_faces, measure
 from resgat_pl.explain.regions import REGIONS
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.training.module import ResGATModule
 
 from .runs import CONF, TINY, metrics, resgat, wandb_history, wandb_records
 from .tiny import tiny, variant

@@ -17,8 +17,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl import cli
-from resgat_pl.preflight import warn_of_sweep
-from resgat_pl.wandb_logger import LastingWandbLogger, publish
+from resgat_pl.training.loggers.wandb import LastingWandbLogger, publish
+from resgat_pl.training.preflight import warn_of_sweep
 
 from .runs import wandb_history
 

@@ -9,7 +9,7 @@ import pytest
 from jsonargparse import Namespace
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.preflight import check_callbacks, keep_what_is_validated
+from resgat_pl.training.preflight import check_callbacks, keep_what_is_validated
 
 from .tiny import tiny
 

@@ -24,8 +24,8 @@ from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
 from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data
 from resgat_pl.evaluation.train_test_overlap import remembered
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 from .runs import TINY
 

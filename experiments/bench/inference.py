@@ -26,8 +26,8 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.command import export
 from resgat_pl.export.int8 import to_int8
 from resgat_pl.export.runtime import ExportedDetector
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 BATCHES = (1, 32)
 THREADS = 2

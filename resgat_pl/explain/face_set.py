@@ -20,9 +20,9 @@ from resgat_pl.explain.drawing.overlay import SheetFace
 from resgat_pl.explain.methods.graph import attention_map
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
 from resgat_pl.explain.sentences import Finding, attention_entropy
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.training.module import ResGATModule
 
 _BATCH = 16
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from resgat_pl import cli
-from resgat_pl.checkpoints import storing_run
 from resgat_pl.core import disk_full as room
+from resgat_pl.training.checkpoints.writing import storing_run
 
 FULL = "unable to allocate shared memory(shm) for file </torch_12_34_5>: No space left on device (28)"
 WORKER = f"Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n{FULL}\n"

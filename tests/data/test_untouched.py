@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from resgat_pl import FaceDataModule
-from resgat_pl.callbacks import write_predictions
 from resgat_pl.cli import main
 from resgat_pl.data.extraction.summary import FaceCounts, NameCounts
 from resgat_pl.data.loading.dataset import FaceCrops
@@ -23,6 +22,7 @@ from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.evaluation.detector import predictions
 from resgat_pl.evaluation.metrics.scores import read_predictions
 from resgat_pl.evaluation.metrics.torch_metrics import detection_metrics
+from resgat_pl.training.callbacks.predictions import write_predictions
 
 from ..tiny import variant
 

@@ -21,13 +21,13 @@ from torch import nn
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.heatmaps import Heatmaps
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.recovery import Recovery
 from resgat_pl.reproduce.experiment import Experiment
 from resgat_pl.reproduce.figures import _read as read_figures
+from resgat_pl.training.callbacks.heatmaps import Heatmaps
+from resgat_pl.training.checkpoints.recovery import Recovery
+from resgat_pl.training.module import ResGATModule
 from resgat_pl.training_cli import ResGATCLI
 
 from ..runs import CONF, TINY

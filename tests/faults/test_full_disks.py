@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.checkpoints import CheckpointRoom
 from resgat_pl.cli import main
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.training.checkpoints.writing import CheckpointRoom
 
 from ..tiny import tiny, untrained
 from .conftest import Ledger

@@ -13,8 +13,8 @@ from jsonargparse import Namespace
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.preflight import same_wandb_run
-from resgat_pl.resumed_files import checked, take_along
+from resgat_pl.training.checkpoints.carry_over import checked, take_along
+from resgat_pl.training.preflight import same_wandb_run
 
 from ..tiny import Done, tiny
 from .conftest import Ledger

@@ -16,14 +16,14 @@ from jsonargparse import Namespace
 from resgat_pl.cli import main
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.hardware import advice, has_bf16
-from resgat_pl.heatmaps import Heatmaps
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.preflight import _logged
-from resgat_pl.recovery import Recovery
-from resgat_pl.resumed import differences
+from resgat_pl.training.callbacks.heatmaps import Heatmaps
+from resgat_pl.training.checkpoints.config_diff import differences
+from resgat_pl.training.checkpoints.recovery import Recovery
+from resgat_pl.training.hardware import advice, has_bf16
+from resgat_pl.training.module import ResGATModule
+from resgat_pl.training.preflight import _logged
 
 from ..runs import CONF, TINY
 from ..tiny import tiny, untrained
@@ -318,7 +318,7 @@ def test_what_differs_in_a_test() -> None:
 
 @pytest.mark.parametrize("flags", ["fma avx2", "avx512f avx512_bf16"])
 def test_precision_that_would_crawl(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resgat_pl.hardware.has_bf16", lambda: "avx512_bf16" in flags)
+    monkeypatch.setattr("resgat_pl.training.hardware.has_bf16", lambda: "avx512_bf16" in flags)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     crawls = "avx512_bf16" not in flags

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.training.module import ResGATModule
 
 from ..tiny import tiny, untrained
 

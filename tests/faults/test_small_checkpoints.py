@@ -16,7 +16,7 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.explain.report.media import cutting_of
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.resumed import differences
+from resgat_pl.training.checkpoints.config_diff import differences
 
 from ..tiny import tiny, untrained
 from .conftest import Ledger

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from resgat_pl.module import ResGATModule
+from resgat_pl.training.module import ResGATModule
 
 from ..runs import wandb_history
 from ..test_wandb_logger import NOWHERE, end, kill_service, kill_services

@@ -16,8 +16,8 @@ from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.types import Validation
 from resgat_pl.evaluation.metrics.calibration import HOTTEST, calibrated, calibrated_score, fit_temperature
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, video_scores
-from resgat_pl.module import ResGATModule
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, chosen_of
+from resgat_pl.training.module import ResGATModule
 
 Frames = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from resgat_pl.callbacks import write_predictions
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
@@ -28,6 +27,7 @@ from resgat_pl.evaluation.metrics.scores import (
     read_predictions,
 )
 from resgat_pl.explain.report.verdict import judge
+from resgat_pl.training.callbacks.predictions import write_predictions
 
 
 def predictions(methods: Sequence[str], each: int = 12, frames: int = 1, seed: int = 0) -> Predictions:

@@ -24,10 +24,17 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.checkpoints import WholeWriter
 from resgat_pl.core.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
-from resgat_pl.ranks import leaving
-from resgat_pl.resumed_files import checked, copy_whole, go_on_with_rows, remember, rows_written, take_along
+from resgat_pl.training.checkpoints.carry_over import (
+    checked,
+    copy_whole,
+    go_on_with_rows,
+    remember,
+    rows_written,
+    take_along,
+)
+from resgat_pl.training.checkpoints.writing import WholeWriter
+from resgat_pl.training.rank_failures import leaving
 
 RECOVERY: Final = "recovery"
 """Key in a checkpoint."""

@@ -17,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
-from resgat_pl.averaging import check_averaging, check_same, fingerprint
 from resgat_pl.core.errors import ConfigError, WeightsError, values_refused
 from resgat_pl.core.formats import WRITER
 from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
@@ -26,7 +25,8 @@ from resgat_pl.nn.checkpoint_file import check_state
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
-from resgat_pl.schedules import expected_steps, rehearse, schedule
+from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
 """Adam divides the rate by up to 0.001, which must not leave float32."""

@@ -36,7 +36,7 @@ from resgat_pl.evaluation.metrics.scores import (
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 from resgat_pl.evaluation.provenance import provenance_of
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
-from resgat_pl.module import ResGATModule
+from resgat_pl.training.module import ResGATModule
 
 WANDB_ID = "wandb_run_id"
 """Key in a checkpoint under which the W&B run's id is kept."""

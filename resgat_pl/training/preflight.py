@@ -18,16 +18,16 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.layouts import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.provenance import stored_provenance
-from resgat_pl.hardware import advice
 from resgat_pl.mistakes import nearest
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.resumed import differences
+from resgat_pl.training.checkpoints.config_diff import differences
+from resgat_pl.training.hardware import advice
 
 _LASTING: Final = {
-    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
-    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.checkpoints.WholeCSVLogger",
-    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
-    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.wandb_logger.LastingWandbLogger",
+    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.checkpoints.writing.WholeCSVLogger",
+    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.training.checkpoints.writing.WholeCSVLogger",
+    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
+    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
 _WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

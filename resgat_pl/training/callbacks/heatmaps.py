@@ -12,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.averaging import validated_weights
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, Split
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.explain.drawing.overlay import save_sheet, scales_of
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
-from resgat_pl.module import ResGATModule
+from resgat_pl.training.callbacks.weight_averaging import validated_weights
+from resgat_pl.training.module import ResGATModule
 
 
 class Heatmaps(Callback):

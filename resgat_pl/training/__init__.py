@@ -1,0 +1,1 @@
+"""Training with Lightning, and runs that survive crashes, signals and full disks."""

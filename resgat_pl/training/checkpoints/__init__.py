@@ -1,0 +1,1 @@
+"""Checkpoints of runs: written safely, found again, and continued from."""

@@ -1,0 +1,1 @@
+"""Loggers that do not stop a training."""
