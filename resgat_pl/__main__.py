@@ -7,7 +7,7 @@ import sys
 
 def run() -> None:
     """Run the command line and exit with its status."""
-    from resgat_pl.cli import main
+    from resgat_pl.cli.main import main
 
     sys.exit(main(sys.argv[1:]))
 

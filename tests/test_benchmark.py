@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest

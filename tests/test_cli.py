@@ -6,7 +6,7 @@ import lightning.pytorch  # noqa: F401 - its log keeps the stream that it finds 
 import pytest
 import torch
 
-from resgat_pl.cli import TOOLS, TRAINER, main
+from resgat_pl.cli.main import TOOLS, TRAINER, main
 
 from .runs import TINY, resgat
 
@@ -47,7 +47,7 @@ def test_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("overlay", [[], ["gpu"], ["gpu", "ddp"]], ids="+".join)
 def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from resgat_pl.training_cli import ResGATCLI, parser_options
+    from resgat_pl.cli.train import ResGATCLI, parser_options
 
     name = config.stem.partition("_")[0]
     monkeypatch.setenv(f"{name.upper()}_ROOT", "/data")

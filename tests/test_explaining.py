@@ -18,7 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.folder_lock import LOCK_NAME, at_work
 from resgat_pl.data.extraction.crop_video import Extraction

@@ -17,7 +17,7 @@ import onnx
 import pytest
 import torch
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, SplitError, WeightsError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector

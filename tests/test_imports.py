@@ -68,7 +68,7 @@ def test_every_module_is_short() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import resgat_pl", "import resgat_pl.cli", "import resgat_pl.data.extraction.command"]
+    "statement", ["import resgat_pl", "import resgat_pl.cli.main", "import resgat_pl.data.extraction.command"]
 )
 def test_starts_without_torch(statement: str) -> None:
     code = f"import sys; {statement}; sys.exit(bool({{'torch', 'lightning'}} & set(sys.modules)))"

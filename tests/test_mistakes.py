@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl.mistakes import explain_mistake, nearest
+from resgat_pl.cli.mistakes import explain_mistake, nearest
 
 KEYS = (
     "data.batch_size",

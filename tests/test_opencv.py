@@ -100,12 +100,12 @@ def test_missing(site: Path, listed: bool) -> None:
 def test_a_command_and_an_import_say_so_once(tmp_path: Path) -> None:
     package(tmp_path, "opencv-python", "4.10.0.84", files=False)
     start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-    command = start + "from resgat_pl.cli import main; sys.exit(main(['explain', 'a.ckpt', 'b.mp4']))"
+    command = start + "from resgat_pl.cli.main import main; sys.exit(main(['explain', 'a.ckpt', 'b.mp4']))"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.startswith("resgat: error: Several packages of OpenCV are installed: ")
-    helped = start + "from resgat_pl.cli import main; sys.exit(main(['--help']))"
+    helped = start + "from resgat_pl.cli.main import main; sys.exit(main(['--help']))"
     assert subprocess.run([sys.executable, "-c", helped], capture_output=True, check=False).returncode == 0
     done = subprocess.run(
         [sys.executable, "-c", f"{start} import resgat_pl.data.media.frames"],

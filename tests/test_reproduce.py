@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, SomeRunsError, Stopped
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.reproduce import command as module
@@ -188,7 +188,7 @@ def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")  # meant for scripts; here it is the point
 def test_every_preset_and_protocol_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from resgat_pl.training_cli import ResGATCLI, parser_options
+    from resgat_pl.cli.train import ResGATCLI, parser_options
 
     asked: list[list[str]] = []
     monkeypatch.setattr("resgat_pl.data.synth.synthesize", lambda root, **settings: None)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, WeightsError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest

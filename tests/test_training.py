@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from resgat_pl import ResGAT
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.binary import METRICS

@@ -16,7 +16,7 @@ import wandb
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from resgat_pl import cli
+from resgat_pl.cli import main as cli
 from resgat_pl.training.loggers.wandb import LastingWandbLogger, publish
 from resgat_pl.training.preflight import warn_of_sweep
 
@@ -201,7 +201,7 @@ def test_a_run_that_an_agent_started_goes_online(
         if value is not None:
             monkeypatch.setenv(name, value)
     seen: list[str | None] = []
-    monkeypatch.setattr("resgat_pl.training_cli.run", lambda argv: seen.append(os.environ.get("WANDB_MODE")))
+    monkeypatch.setattr("resgat_pl.cli.train.run", lambda argv: seen.append(os.environ.get("WANDB_MODE")))
     assert cli.main(["fit"]) == 0
     assert seen == [chosen or (None if sweep else "offline")]
 

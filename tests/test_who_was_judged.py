@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
 from resgat_pl.explain.report.scores_csv import COLUMNS

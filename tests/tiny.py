@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.formats import stamp
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import SCHEMA, Manifest

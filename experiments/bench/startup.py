@@ -28,7 +28,7 @@ def run(code: str) -> str:
 def command(arguments: str) -> str:
     """Code that runs ``resgat`` and then prints which heavy packages were imported."""
     return (
-        "import sys\nfrom resgat_pl.cli import main\n"
+        "import sys\nfrom resgat_pl.cli.main import main\n"
         f"try: main({arguments.split()!r})\nexcept SystemExit: pass\n"
         "print(*sorted({'torch', 'lightning', 'torch_geometric'} & set(sys.modules)))"
     )

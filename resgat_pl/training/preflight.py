@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from resgat_pl.cli.mistakes import nearest
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.path_checks import require_files, require_folder
@@ -18,7 +19,6 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.layouts import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.provenance import stored_provenance
-from resgat_pl.mistakes import nearest
 from resgat_pl.nn.resgat import check_compatible
 from resgat_pl.training.checkpoints.config_diff import differences
 from resgat_pl.training.hardware import advice

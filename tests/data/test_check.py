@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, MediaError
 from resgat_pl.data.check.command import check
 from resgat_pl.data.layouts import FFPP

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, EngineError
 from resgat_pl.core.executors import open_engine
 from resgat_pl.core.storage import sync_folder

@@ -11,7 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError, MediaError
 from resgat_pl.core.storage import (
     absolute,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from resgat_pl import cli
+from resgat_pl.cli import main as cli
 from resgat_pl.core import disk_full as room
 from resgat_pl.training.checkpoints.writing import storing_run
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from resgat_pl import FaceDataModule
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.data.extraction.summary import FaceCounts, NameCounts
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest import arrow_cache as mapped

@@ -18,7 +18,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
+from resgat_pl.cli.train import ResGATCLI
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.encoder import Encoder
@@ -28,7 +29,6 @@ from resgat_pl.reproduce.figures import _read as read_figures
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.module import ResGATModule
-from resgat_pl.training_cli import ResGATCLI
 
 from ..runs import CONF, TINY
 from .conftest import Ledger

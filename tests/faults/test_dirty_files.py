@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Media
 

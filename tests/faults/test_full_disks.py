@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.writing import CheckpointRoom
 

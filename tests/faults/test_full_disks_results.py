@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.reproduce import command as reproduce_module
 from resgat_pl.reproduce import figures as figures_module

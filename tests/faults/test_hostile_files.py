@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.reader import INDEX_NAME, Shards
 from resgat_pl.data.manifest.table import SCHEMA, Manifest

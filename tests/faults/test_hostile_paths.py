@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.writer import read_tar
 from resgat_pl.data.layouts import detect_layout

@@ -13,7 +13,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from resgat_pl.cli import main
+from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.checkpoint_file import read_file
@@ -128,7 +128,7 @@ def test_values_that_would_fail_late(
     ffpp_crops: Path, tmp_path: Path, ledger: Any, tries: Tries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is refused before training begins."""
-    monkeypatch.setattr("resgat_pl.training_cli.ResGATCLI._run_subcommand", _computes)
+    monkeypatch.setattr("resgat_pl.cli.train.ResGATCLI._run_subcommand", _computes)
     chosen = dict(list(NUMBERS.items())[:: tries(5, 1)])
     fit = ("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path)
     for option, hint in chosen.items():

@@ -179,7 +179,7 @@ def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
     except ArgumentError as error:
         from inspect import signature
 
-        from resgat_pl.mistakes import explain_mistake
+        from resgat_pl.cli.mistakes import explain_mistake
 
         known = [*signature(function).parameters, "config"]
         mistake = explain_mistake(str(error), known, args)
@@ -196,6 +196,6 @@ def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
 def _run_trainer(argv: list[str]) -> None:
     if not os.environ.get(SWEEP):  # an agent's runs are asked for: a sweep goes by their numbers
         os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
-    from resgat_pl.training_cli import run
+    from resgat_pl.cli.train import run
 
     run(argv)

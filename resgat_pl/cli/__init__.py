@@ -1,0 +1,1 @@
+"""The ``resgat`` command: names of commands, options, and messages about mistakes."""
