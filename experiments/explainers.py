@@ -125,7 +125,7 @@ def leave_out(out: Path, kind: str) -> dict[str, object]:
     """Split protocol, as in a configuration, that leaves out a kind of alteration and the regions of its fold."""
     method = next(method for method, made in METHOD_KINDS.items() if made == kind)
     videos = [key for key, fake in fakes_of(out).items() if fake["region"] in FOLDS[kind] and fake["kind"] != kind]
-    return {"class_path": "resgat_pl.data.leave_out.LeaveOut", "init_args": {"methods": [method], "videos": videos}}
+    return {"class_path": "resgat_pl.data.splits.LeaveOut", "init_args": {"methods": [method], "videos": videos}}
 
 
 def fakes_of(out: Path) -> dict[str, dict[str, str]]:

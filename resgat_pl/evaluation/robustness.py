@@ -60,8 +60,8 @@ def robustness(
 ) -> str:
     """Test a checkpoint on damaged pictures: JPEG, blur, noise, resizing and H.264, each at five strengths.
 
-    The damage is done to the stored crops, before they are resized for the network; see ``resgat_pl.evaluation.corruptions``
-    for the strengths. H.264 means one intra frame a crop, not a re-encoded video.
+    The damage is done to the stored crops, before they are resized for the network; for the strengths see
+    ``resgat_pl.evaluation.corruptions``. H.264 means one intra frame a crop, not a re-encoded video.
 
     Args:
         checkpoint: Checkpoint of ``resgat fit``.
