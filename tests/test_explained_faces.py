@@ -57,7 +57,7 @@ def test_the_explanation_is_that_of_the_explainers(module: ResGATModule, data: F
     chosen = choose_faces(faces, 24)
     assert len(chosen) > 16  # more than one batch
     module.net.gat.train()
-    seen = explain_faces(module, faces, chosen)
+    seen = explain_faces(module.net, faces, chosen)
     assert module.net.gat.training
     images = torch.stack([faces[position]["image"] for position in chosen.tolist()]) / 255
     expected: Explanation = Contribution(module).attribute(images)
@@ -74,7 +74,7 @@ def test_the_explanation_is_that_of_the_explainers(module: ResGATModule, data: F
 
 def test_the_numbers_add_up_to_the_mean_logit(module: ResGATModule, data: FaceDataModule) -> None:
     faces = data.faces("val")
-    seen = explain_faces(module, faces, choose_faces(faces, 8))
+    seen = explain_faces(module.net, faces, choose_faces(faces, 8))
     values = measure(seen)
     for suffix, label in (("", 1), ("_real", 0)):
         parts = [values[f"explain/region{suffix}/{name.replace(' ', '_')}"] for name in REGIONS]
@@ -97,7 +97,7 @@ def test_a_missing_landmark_means_the_average_face(module: ResGATModule, data: F
     faces = data.faces("val")
     faces.manifest = Manifest(data.manifest.folder, blind, data.manifest.info)
     chosen = np.arange(6)
-    seen = explain_faces(module, faces, chosen)
+    seen = explain_faces(module.net, faces, chosen)
     missing = torch.from_numpy(faces.rows[chosen] % 2 == 1)
     assert torch.equal(seen.average_face, missing)
     assert bool((seen.landmarks[missing] == AVERAGE_LANDMARKS).all())

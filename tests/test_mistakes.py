@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from resgat_pl.cli.mistakes import explain_mistake, nearest
+from resgat_pl.cli.mistakes import explain_mistake
+from resgat_pl.core.text import nearest
 
 KEYS = (
     "data.batch_size",

@@ -25,7 +25,8 @@ from resgat_pl.training.checkpoints import recovery
 from resgat_pl.training.checkpoints import writing as checkpoints
 from resgat_pl.training.checkpoints.find_last import newest, starts_again
 from resgat_pl.training.checkpoints.recovery import Recovery
-from resgat_pl.training.checkpoints.writing import CheckpointRoom, WholeCSVLogger
+from resgat_pl.training.checkpoints.writing import CheckpointRoom
+from resgat_pl.training.loggers.csv import WholeCSVLogger
 
 from .tiny import tiny
 

@@ -118,7 +118,7 @@ def test_the_explanations_are_those_of_the_checkpoint(
 ) -> None:
     module = ResGATModule(ResGAT.load(run / "version_0" / "checkpoints" / f"{checkpoint}.ckpt"))
     faces = FaceDataModule(ffpp_crops, image_size=64).faces("test" if prefix else "val")
-    expected = measure(explain_faces(module, faces, choose_faces(faces, 4)))
+    expected = measure(explain_faces(module.net, faces, choose_faces(faces, 4)))
     logged = {name.removeprefix(prefix): value for name, value in metrics(run / version).items()}
     assert {name for name in logged if name.startswith("explain/")} == set(expected)
     assert "explain/node_auroc" in expected

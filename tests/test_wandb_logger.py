@@ -17,7 +17,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl.cli import main as cli
-from resgat_pl.training.loggers.wandb import LastingWandbLogger, publish
+from resgat_pl.core.wandb_run import publish
+from resgat_pl.training.loggers.wandb import LastingWandbLogger
 from resgat_pl.training.preflight import warn_of_sweep
 
 from .runs import wandb_history

@@ -26,7 +26,8 @@ from resgat_pl.data.crop_store.reader import crop_of, shards_of
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
-from resgat_pl.data.loading.dataset import FaceCrops, TrainSampler
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.samplers import TrainSampler
 from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams, read_members
 from resgat_pl.data.manifest.table import Manifest
 

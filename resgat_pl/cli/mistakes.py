@@ -16,7 +16,7 @@ from typing import Final
 
 import yaml
 
-from resgat_pl.training.checkpoints.config_diff import leaves
+from resgat_pl.core.text import leaves, nearest
 
 _UNKNOWN: Final = (
     re.compile(r"unrecognized arguments: (?P<rest>.+)", re.DOTALL),
@@ -86,15 +86,6 @@ def _below(message: str, owner: re.Match[str]) -> str:
             break
         told.append(line)
     return "\n".join(told)
-
-
-def nearest(word: str, among: Iterable[str]) -> str:
-    """A sentence that names the nearest of some words; empty if none is near."""
-    words = list(among)
-    near = difflib.get_close_matches(word, words, n=1) or difflib.get_close_matches(
-        word.lower(), [other for other in words if other.lower() == word.lower()], n=1, cutoff=0.0
-    )
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _unknown(given: str, keys: Sequence[str], arguments: Sequence[str]) -> str:

@@ -24,7 +24,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from resgat_pl.cli.mistakes import explain_mistake
 from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.evaluation.provenance import RunProvenance
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import preflight
@@ -32,6 +31,7 @@ from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import FiniteGuard
 from resgat_pl.training.callbacks.predictions import WANDB_ID, PredictionWriter, WandbRunId
+from resgat_pl.training.callbacks.provenance import RunProvenance
 from resgat_pl.training.checkpoints.find_last import newest, starts_again
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeLoading

@@ -20,17 +20,11 @@ from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
 from resgat_pl.data.layouts import Layout
-from resgat_pl.data.loading.dataset import (
-    EvalSampler,
-    FaceCrops,
-    FaceSample,
-    Order,
-    TrainSampler,
-    loading,
-    share_imports,
-)
+from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
 from resgat_pl.data.loading.resumable import FileLoader, SameSampler
+from resgat_pl.data.loading.samplers import EvalSampler, Order, TrainSampler
 from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams
+from resgat_pl.data.loading.workers import loading, share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits.known_people import statements, unknown_in

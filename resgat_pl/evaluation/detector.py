@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError, WeightsError
 from resgat_pl.core.types import Level, Validation
-from resgat_pl.data.loading.dataset import Change, Draw, FaceCrops, loading
+from resgat_pl.data.loading.dataset import Change, Draw, FaceCrops
+from resgat_pl.data.loading.workers import loading
 from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol, divide

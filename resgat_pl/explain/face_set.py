@@ -22,7 +22,7 @@ from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_w
 from resgat_pl.explain.sentences import Finding, attention_entropy
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.node_geometry import Lattice
-from resgat_pl.training.module import ResGATModule
+from resgat_pl.nn.resgat import ResGAT
 
 _BATCH = 16
 
@@ -115,15 +115,14 @@ def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
-def explain_faces(module: ResGATModule, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
-    """Explain the faces at some positions, at least one, in evaluation mode; the module's mode is restored."""
-    net = module.net
+def explain_faces(net: ResGAT, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
+    """Explain the faces at some positions, at least one, in evaluation mode; the network's mode is restored."""
     positions = chosen.tolist()
     images = torch.stack([faces[position]["image"] for position in positions])
     found: dict[str, list[Tensor]] = {}
     with evaluation_mode(net):
         for batch in torch.split(images, _BATCH):
-            explained = contributions(net, batch.to(module.device, net.mean.dtype) / 255)
+            explained = contributions(net, batch.to(net.mean) / 255)
             output = explained.output
             parts = {
                 "logit": output.logit,

@@ -23,6 +23,7 @@ from resgat_pl.core.privacy import without_paths
 from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import PROVENANCE
+from resgat_pl.export.onnx_file import TOLERANCE, _apart, additivity, rewrite_properties
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.contribution import contributions
@@ -31,8 +32,6 @@ from resgat_pl.nn.safetensors_file import to_safetensors
 
 Format = Literal["onnx", "torch", "safetensors"]
 SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
-TOLERANCE: Final = 1e-4
-"""Largest difference from the checkpoint, relative to the largest logit or to 1: float32 sums in another order."""
 
 
 def export(
@@ -220,15 +219,6 @@ def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
     return Agreement(logit, nodes, additivity(found), scale, len(images))
 
 
-def additivity(found: ExportedOutput) -> float:
-    """Largest difference between a logit and the sum of its contributions and bias."""
-    return _apart(found.contribution.sum(1) + found.bias, found.logit)
-
-
-def _apart(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
-    return float(np.abs(first - second).max())
-
-
 def _write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own use of what they deprecate
@@ -252,15 +242,6 @@ def require_packages() -> None:
             import_module(name)
         except ImportError:
             raise ConfigError(f'{name} is not installed: pip install "resgat-pl[export]"') from None
-
-
-def rewrite_properties(path: Path, properties: dict[str, Any]) -> None:
-    """Write properties into ``metadata_props`` of an ``.onnx`` file, each value as JSON."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
-    onnx.save(model, path)
 
 
 def _properties(detector: Detector) -> dict[str, Any]:

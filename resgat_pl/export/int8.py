@@ -24,7 +24,7 @@ from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.binary import measure
-from resgat_pl.export.command import TOLERANCE, additivity, rewrite_properties
+from resgat_pl.export.onnx_file import TOLERANCE, additivity, rewrite_properties
 from resgat_pl.export.runtime import ExportedDetector, Floats
 
 QUANTISED: Final = ("Conv", "Relu", "Clip", "Add", "MaxPool")

@@ -333,7 +333,7 @@ def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool
 def _log_to_wandb(out: Path, name: str, header: list[str], body: list[list[str]]) -> None:
     import wandb
 
-    from resgat_pl.training.loggers.wandb import publish
+    from resgat_pl.core.wandb_run import publish
 
     columns: list[str | int] = list(header)
     publish(

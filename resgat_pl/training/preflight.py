@@ -11,10 +11,10 @@ from typing import Any, Final, get_args
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from resgat_pl.cli.mistakes import nearest
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.path_checks import require_files, require_folder
+from resgat_pl.core.text import nearest
 from resgat_pl.core.types import Level
 from resgat_pl.data.layouts import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
@@ -24,8 +24,8 @@ from resgat_pl.training.checkpoints.config_diff import differences
 from resgat_pl.training.hardware import advice
 
 _LASTING: Final = {
-    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.checkpoints.writing.WholeCSVLogger",
-    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.training.checkpoints.writing.WholeCSVLogger",
+    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
+    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
     "lightning.pytorch.loggers.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
     "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
 }

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resgat_pl.core.errors import SplitError
-from resgat_pl.data.loading.dataset import Draw, EvalSampler, FaceCrops, Order, TrainSampler
+from resgat_pl.data.loading.dataset import Draw, FaceCrops
+from resgat_pl.data.loading.samplers import EvalSampler, Order, TrainSampler
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.transforms import DFDCAugmentation, FlipAugmentation
 

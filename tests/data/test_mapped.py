@@ -19,7 +19,8 @@ import torch
 
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.data.loading.dataset import FaceCrops, Order, TrainSampler
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.samplers import Order, TrainSampler
 from resgat_pl.data.manifest import arrow_cache as mapped
 from resgat_pl.data.manifest.table import SCHEMA, SCHEMA_VERSION, Manifest, merge, rows_to_table
 from resgat_pl.data.splits.leakage import find_leaks, manifest_leaks

@@ -22,7 +22,7 @@ from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.evaluation.detector import predictions
 from resgat_pl.evaluation.metrics.scores import read_predictions
 from resgat_pl.evaluation.metrics.torch_metrics import detection_metrics
-from resgat_pl.training.callbacks.predictions import write_predictions
+from resgat_pl.evaluation.predictions_csv import write_predictions
 
 from ..tiny import variant
 

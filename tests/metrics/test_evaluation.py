@@ -26,8 +26,8 @@ from resgat_pl.evaluation.metrics.scores import (
     evaluate,
     read_predictions,
 )
+from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.explain.report.verdict import judge
-from resgat_pl.training.callbacks.predictions import write_predictions
 
 
 def predictions(methods: Sequence[str], each: int = 12, frames: int = 1, seed: int = 0) -> Predictions:

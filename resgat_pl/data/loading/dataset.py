@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
-from multiprocessing import resource_tracker
-from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
-from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import REAL
 from resgat_pl.data.crop_store.reader import crop_of, mask_of, picture
 from resgat_pl.data.manifest.table import Manifest
@@ -188,13 +182,6 @@ class FaceCrops(Dataset[FaceSample]):
         return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
-_AT_ONCE: Final = 65_536
-Order = Literal["shuffled", "balanced", "paired"]
-"""How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
-often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
-augmentation, so that a batch differs in the forgery and in nothing else."""
-
-
 def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
     """Deal a sequence out so that ranks get equally many of each class: batch norm sees one rank's crops only.
 
@@ -212,168 +199,3 @@ def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
         dealt[members] = (first + np.arange(len(members))) % ranks
         first = (first + len(members)) % ranks
     return dealt
-
-
-class TrainSampler(DistributedSampler[Draw]):
-    """Shuffled draws with a seed each; every rank gets the same number, and the same share of fakes.
-
-    The order and the seeds depend on (seed, epoch, ranks) alone, not on the number of workers. Within a rank real and
-    fake alternate if the order is ``balanced`` or ``paired``. With ``balanced`` every other rank begins with fake, so
-    that batches of an odd size, too, hold as many of both over all ranks; with ``paired`` a fake is always first.
-
-    Args:
-        dataset: What is drawn from.
-        num_replicas: Number of ranks.
-        rank: This rank.
-        seed: Seed of the order.
-        order: See ``Order``.
-
-    Raises:
-        SplitError: ``order`` is ``paired`` and no fake has its original in the data set.
-    """
-
-    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, order: Order) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
-        self.faces = dataset
-        self.order = order
-        self.pairs = dataset.pairs() if order == "paired" else np.zeros((0, 2), np.int64)
-        if order == "paired":
-            if not len(self.pairs):
-                raise SplitError(
-                    "data.order is paired, but no fake crop of the training split has its original beside it. "
-                    "Use --data.order balanced."
-                )
-            self.num_samples = 2 * -(-len(self.pairs) // num_replicas)
-            self.total_size = self.num_samples * num_replicas
-
-    def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        if self.order == "shuffled":
-            return self._shuffled(rng)
-        blocks = rng.permutation(self.pairs) if self.order == "paired" else self._balanced(rng)
-        count = -(-self.num_samples // 2) * self.num_replicas
-        blocks = np.resize(blocks, (count, 2))  # ranks must take equally many steps
-        seeds = rng.integers(2**31, size=(count, 1 if self.order == "paired" else 2))  # a pair is augmented alike
-        seeds = np.broadcast_to(seeds, blocks.shape)
-        mine = slice(self.rank, None, self.num_replicas)
-        turn = slice(None, None, -1 if self.order == "balanced" and self.rank % 2 else 1)
-        positions, own = (of[mine, turn].ravel()[: self.num_samples] for of in (blocks, seeds))
-        return _draws(positions, own)
-
-    def _shuffled(self, rng: np.random.Generator) -> Iterator[Draw]:
-        positions = np.resize(rng.permutation(len(self.faces)), self.total_size)
-        seeds = rng.integers(2**31, size=self.total_size)
-        mine = deal(self.faces.labels[positions], self.num_replicas) == self.rank
-        return _draws(positions[mine], seeds[mine])
-
-    def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Pairs ``(n, 2)`` of a real and a fake crop, as many as all ranks need."""
-        half = -(-self.num_samples // 2) * self.num_replicas
-        parts = []
-        for label in (0, 1):
-            members = np.flatnonzero(self.faces.labels == label)
-            rounds = -(-half // len(members))
-            parts.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:half])
-        return np.stack(parts, axis=1)
-
-
-def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[Draw]:
-    """Draws a few at a time: as objects, all of a large epoch would take gigabytes."""
-    for start in range(0, len(positions), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        yield from map(Draw, positions[part].tolist(), seeds[part].tolist())
-
-
-class EvalSampler(DistributedSampler[Draw]):
-    """Each crop exactly once over all ranks, in order.
-
-    ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
-    one. Being a ``DistributedSampler``, it is left alone by Lightning.
-    """
-
-    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.size = len(dataset)
-
-    def __iter__(self) -> Iterator[Draw]:
-        return map(Draw, range(self.rank, self.size, self.num_replicas))
-
-    def __len__(self) -> int:
-        return len(range(self.rank, self.size, self.num_replicas))
-
-
-_shared_imports: Final = ["resgat_pl.data.loading.fork_server", __name__]
-
-
-def share_imports(*more: str) -> None:
-    """Let the process that loading processes are forked from import what they need, once for all of them.
-
-    It has an effect before the first loading process is started.
-
-    Args:
-        *more: Modules besides those that every loading process needs.
-    """
-    _shared_imports.extend(name for name in more if name not in _shared_imports)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_shared_imports)
-
-
-def _start_tracker() -> None:
-    """Start Python's process that keeps count of semaphores so that no SIGUSR1 to the whole group ends it.
-
-    Its successor would print a traceback for each semaphore that it does not know.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # which it inherits
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def loading(workers: int) -> dict[str, Any]:
-    """Options of a ``DataLoader`` of crops.
-
-    Args:
-        workers: Loading processes; 0 loads in the caller's own.
-    """
-    if workers:
-        share_imports()
-        _start_tracker()
-    return {
-        "num_workers": workers,
-        "pin_memory": torch.cuda.is_available(),
-        "persistent_workers": workers > 0,
-        # forkserver: forking a process that holds CUDA, OpenCV or wandb threads can deadlock.
-        "multiprocessing_context": "forkserver" if workers else None,
-        "worker_init_fn": start_worker,
-    }
-
-
-def start_worker(number: int) -> None:
-    """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them.
-
-    It ends when the process that it loads for does. With forkserver torch's own watch does not see that: it looks at
-    the fork server, which in turn lives for as long as a loading process does.
-    """
-    cv2.setNumThreads(0)
-    # Signals go to the whole group; the training finishes its step, and needs batches for that.
-    for told in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(told, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM to the whole group ends loading processes
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for threads to come as well
-        threading.Thread(target=_end_when_told, daemon=True, name="end-when-told").start()
-    threading.Thread(target=_end_with_parent, daemon=True, name="end-with-parent").start()
-
-
-def _end_when_told() -> None:
-    """End on the parent's SIGTERM, by which it ends those that it loads with and then waits for them; on no other."""
-    parent = multiprocessing.parent_process()
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else 0):
-        pass
-    os._exit(128 + signal.SIGTERM)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

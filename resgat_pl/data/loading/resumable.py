@@ -18,7 +18,9 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.loading.dataset import Draw, FaceCrops, TrainSampler, loading
+from resgat_pl.data.loading.dataset import Draw, FaceCrops
+from resgat_pl.data.loading.samplers import TrainSampler
+from resgat_pl.data.loading.workers import loading
 
 DEALT: Final = "classes"
 """Key of an order in which real and fake are dealt evenly over ranks or streams."""

@@ -27,8 +27,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.crop_store.reader import Shard, Shards, crop_of, stored_picture
-from resgat_pl.data.loading.dataset import FaceCrops, FaceSample, loading
+from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
 from resgat_pl.data.loading.resumable import DEALT, ResumableLoader
+from resgat_pl.data.loading.workers import loading
 
 GAP = 1 << 16
 """Bytes between two wanted members that are read rather than skipped: a seek costs as much as reading them."""

@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]) -> None:
     import wandb
 
-    from resgat_pl.training.loggers.wandb import publish
+    from resgat_pl.core.wandb_run import publish
 
     pooled = [line for line in lines if line.checkpoint == POOLED]
     columns: list[str | int] = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]

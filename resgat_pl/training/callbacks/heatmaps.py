@@ -71,7 +71,7 @@ class Heatmaps(Callback):
         if not len(chosen):
             return
         with validated_weights(trainer, pl_module):
-            seen = explain_faces(pl_module, faces, chosen)
+            seen = explain_faces(pl_module.net, faces, chosen)
         target = Path(folder) / "heatmaps" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(seen.sheet(), target, f"{split} faces" + ("" if name == split else f", {name}"))

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 from resgat_pl.core.formats import stamp
-from resgat_pl.core.types import Level
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import Manifest, write_atomic
 from resgat_pl.data.splits.skipped import coverage
-from resgat_pl.evaluation.metrics.calibration import log_odds
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
     RESULTS_NAME,
     RESULTS_VERSION,
-    SOURCE,
     describe,
     evaluate,
     read_predictions,
 )
-from resgat_pl.evaluation.metrics.torch_metrics import video_scores
-from resgat_pl.evaluation.provenance import provenance_of
+from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
+from resgat_pl.training.callbacks.provenance import provenance_of
 from resgat_pl.training.module import ResGATModule
 
 WANDB_ID = "wandb_run_id"
@@ -136,51 +127,6 @@ class PredictionWriter(Callback):
         write_predictions(data.manifest, rows[order], logits[order], folder, temperatures)
         rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
         return base
-
-
-def write_predictions(
-    manifest: Manifest,
-    rows: Tensor,
-    logits: Tensor,
-    folder: Path,
-    temperatures: Mapping[Level, float | None] | None = None,
-) -> None:
-    """Write one CSV file per level.
-
-    Args:
-        manifest: The manifest the rows are of.
-        rows: ``(N,)`` int64 ascending.
-        logits: ``(N,)`` float32.
-        folder: Existing folder.
-        temperatures: By level, for the column ``calibrated``: the probability that ``resgat explain`` gives of a video
-            of these frames. Empty without one.
-    """
-    index = rows.numpy()
-    probability = torch.sigmoid(logits.double())  # as the metrics, see DetectionMetrics
-    video, track = (torch.from_numpy(codes[index]) for codes in (manifest.video_codes, manifest.track_codes))
-    label = torch.from_numpy(manifest.column("label")[index].astype(np.int64))
-    by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
-    names = ["dataset", "method", "compression", "video"]
-
-    def save(
-        name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
-    ) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
-        temperature = (temperatures or {}).get(level)
-        chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
-        empty = pa.nulls(len(table), pa.float64())
-        table = table.append_column("calibrated", empty if chance is None else pa.array(chance))
-        for column, values in {"probability": score, **more}.items():
-            table = table.append_column(column, pa.array(values.numpy()))
-        file = pa.BufferOutputStream()
-        pa.csv.write_csv(table, file)
-        write_atomic(folder / name, file.getvalue().to_pybytes())
-
-    everything = np.arange(len(index), dtype=np.int64)
-    frame_columns = ["track", "frame_index", "time", "crop_path", "altered"]
-    save("frames.csv", "frame", everything, frame_columns, probability, logit=logits)
-    save("tracks.csv", "video", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
-    save("videos.csv", "video", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
 
 
 class WandbRunId(Callback):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.training.checkpoints.writing import METRICS, WholeWriter
+from resgat_pl.training.checkpoints.writing import METRICS
+from resgat_pl.training.loggers.csv import WholeWriter
 
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 _SCORES: Final = ("best_model_score", "current_score", "kth_value")

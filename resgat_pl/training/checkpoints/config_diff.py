@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import yaml
 
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.text import leaves
 
 _RESTORED: Final = ("model.optimizer.", "model.lr_scheduler.", "model.lr_batch", "model.lr_scaling")
 """What the state of the optimiser and of the schedule brings along when training goes on."""
@@ -104,15 +104,6 @@ def parsed(text: str) -> Any:
         return _Loader(text).get_single_data()
     except (yaml.YAMLError, ValueError):
         return None
-
-
-def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a parsed configuration; nothing of what is no mapping."""
-    if isinstance(tree, dict) and (tree or not prefix):
-        for name, value in tree.items():
-            yield from leaves(value, f"{prefix}.{name}" if prefix else str(name))
-    elif prefix:
-        yield prefix, tree
 
 
 def _short(value: Any) -> str:

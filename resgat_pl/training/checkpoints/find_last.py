@@ -13,9 +13,10 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.core.text import leaves
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.training.checkpoints.config_diff import leaves, parsed
+from resgat_pl.training.checkpoints.config_diff import parsed
 
 _LAST: Final = "checkpoints/last.ckpt"
 _JOB: Final = "hpc_ckpt_*.ckpt"

@@ -33,7 +33,7 @@ from resgat_pl.training.checkpoints.carry_over import (
     rows_written,
     take_along,
 )
-from resgat_pl.training.checkpoints.writing import WholeWriter
+from resgat_pl.training.loggers.csv import WholeWriter
 from resgat_pl.training.rank_failures import leaving
 
 RECOVERY: Final = "recovery"

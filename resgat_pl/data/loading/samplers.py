@@ -1,0 +1,109 @@
+"""The order in which crops are drawn: for training balanced or in pairs, for evaluation each exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DistributedSampler
+
+from resgat_pl.core.errors import SplitError
+from resgat_pl.data.loading.dataset import Draw, FaceCrops, deal
+
+_AT_ONCE: Final = 65_536
+
+
+Order = Literal["shuffled", "balanced", "paired"]
+"""How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
+often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
+augmentation, so that a batch differs in the forgery and in nothing else."""
+
+
+class TrainSampler(DistributedSampler[Draw]):
+    """Shuffled draws with a seed each; every rank gets the same number, and the same share of fakes.
+
+    The order and the seeds depend on (seed, epoch, ranks) alone, not on the number of workers. Within a rank real and
+    fake alternate if the order is ``balanced`` or ``paired``. With ``balanced`` every other rank begins with fake, so
+    that batches of an odd size, too, hold as many of both over all ranks; with ``paired`` a fake is always first.
+
+    Args:
+        dataset: What is drawn from.
+        num_replicas: Number of ranks.
+        rank: This rank.
+        seed: Seed of the order.
+        order: See ``Order``.
+
+    Raises:
+        SplitError: ``order`` is ``paired`` and no fake has its original in the data set.
+    """
+
+    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, order: Order) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
+        self.faces = dataset
+        self.order = order
+        self.pairs = dataset.pairs() if order == "paired" else np.zeros((0, 2), np.int64)
+        if order == "paired":
+            if not len(self.pairs):
+                raise SplitError(
+                    "data.order is paired, but no fake crop of the training split has its original beside it. "
+                    "Use --data.order balanced."
+                )
+            self.num_samples = 2 * -(-len(self.pairs) // num_replicas)
+            self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.order == "shuffled":
+            return self._shuffled(rng)
+        blocks = rng.permutation(self.pairs) if self.order == "paired" else self._balanced(rng)
+        count = -(-self.num_samples // 2) * self.num_replicas
+        blocks = np.resize(blocks, (count, 2))  # ranks must take equally many steps
+        seeds = rng.integers(2**31, size=(count, 1 if self.order == "paired" else 2))  # a pair is augmented alike
+        seeds = np.broadcast_to(seeds, blocks.shape)
+        mine = slice(self.rank, None, self.num_replicas)
+        turn = slice(None, None, -1 if self.order == "balanced" and self.rank % 2 else 1)
+        positions, own = (of[mine, turn].ravel()[: self.num_samples] for of in (blocks, seeds))
+        return _draws(positions, own)
+
+    def _shuffled(self, rng: np.random.Generator) -> Iterator[Draw]:
+        positions = np.resize(rng.permutation(len(self.faces)), self.total_size)
+        seeds = rng.integers(2**31, size=self.total_size)
+        mine = deal(self.faces.labels[positions], self.num_replicas) == self.rank
+        return _draws(positions[mine], seeds[mine])
+
+    def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Pairs ``(n, 2)`` of a real and a fake crop, as many as all ranks need."""
+        half = -(-self.num_samples // 2) * self.num_replicas
+        parts = []
+        for label in (0, 1):
+            members = np.flatnonzero(self.faces.labels == label)
+            rounds = -(-half // len(members))
+            parts.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:half])
+        return np.stack(parts, axis=1)
+
+
+def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[Draw]:
+    """Draws a few at a time: as objects, all of a large epoch would take gigabytes."""
+    for start in range(0, len(positions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        yield from map(Draw, positions[part].tolist(), seeds[part].tolist())
+
+
+class EvalSampler(DistributedSampler[Draw]):
+    """Each crop exactly once over all ranks, in order.
+
+    ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
+    one. Being a ``DistributedSampler``, it is left alone by Lightning.
+    """
+
+    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.size = len(dataset)
+
+    def __iter__(self) -> Iterator[Draw]:
+        return map(Draw, range(self.rank, self.size, self.num_replicas))
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.size, self.num_replicas))

@@ -1,0 +1,106 @@
+"""The callback that writes a run's provenance and configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from torch import Tensor
+
+from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data, stored_provenance
+from resgat_pl.evaluation.train_test_overlap import (
+    REMEMBERED,
+    check_unseen,
+    joined,
+    people_unknown,
+    remembered,
+)
+from resgat_pl.nn.checkpoint_file import read_file
+
+
+class RunProvenance(SaveConfigCallback):
+    """Saves the resolved configuration beside a run and the provenance in its checkpoints; checks before a test.
+
+    Attributes:
+        leaky: Kinds of leak that results are stamped with, known once training or testing starts.
+        people_unknown: What results say of people who are unknown, one line a data set, known likewise.
+        tested: Path and provenance of the checkpoint under test, None in training.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.leaky: list[str] = []
+        self.tested: dict[str, Any] | None = None
+        self.people_unknown: list[str] = []
+        self._earlier: dict[str, Any] | None = None
+        self._document: dict[str, Any] | None = None
+        self._remembered: dict[str, Tensor] | None = None
+
+    def document(self, trainer: Trainer) -> dict[str, Any]:
+        """The provenance of this run as plain values; computed once."""
+        if self._document is None:
+            data = _data(trainer)
+            about = None if data is None else of_data(data)
+            if about is not None and self._earlier:
+                before = (self._earlier.get("data") or {}).get("people_unknown", {})
+                about["people_unknown"] = {**before, **about["people_unknown"]}
+            self._document = {
+                **environment(),
+                "seed": self.config.get("seed_everything"),
+                "config": self.parser.dump(self.config, skip_none=False),
+                "data": about,
+            }
+        return {**self._document, "leaky": self.leaky, "people_unknown": self.people_unknown}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the leaks that ``FaceDataModule.setup`` let pass."""
+        data = _data(trainer)
+        self.leaky = [] if data is None else list(dict.fromkeys(leak.kind for leak in data.leaks))
+        self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """When training goes on, keep in mind what was trained on before: the split may have changed."""
+        self._earlier = stored_provenance(checkpoint, "The checkpoint") or {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the provenance and the hashes of the training and validation videos."""
+        data = _data(trainer)
+        if data is None:
+            return
+        if self._remembered is None:
+            self._remembered = joined(self._earlier, remembered(data.manifest))
+        incomplete = len(self._remembered) < len(REMEMBERED)  # what it went on from does not say what it has seen
+        checkpoint[PROVENANCE] = {**self.document(trainer), **self._remembered, "incomplete": incomplete}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to test on what the checkpoint was trained on, see ``check_unseen``.
+
+        Raises:
+            LeakageError: Names the videos.
+            WeightsError: The checkpoint carries no provenance.
+        """
+        data, path = _data(trainer), trainer.ckpt_path
+        if data is None or path is None:
+            return
+        stored = stored_provenance(read_file(path), path)
+        self.leaky = check_unseen(path, stored, data.manifest, data.allow_leakage)
+        self.people_unknown = people_unknown(stored, data.manifest)
+        plain = {name: value for name, value in (stored or {}).items() if name not in REMEMBERED}
+        self.tested = {"path": str(path), PROVENANCE: plain or None}
+
+
+def provenance_of(trainer: Trainer) -> dict[str, Any]:
+    """Provenance, leaks and tested checkpoint of a run, for its results file; empty without ``RunProvenance``."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+        if isinstance(callback, RunProvenance):
+            document = callback.document(trainer)
+            stamps = {name: document.pop(name) for name in ("leaky", "people_unknown")}
+            return {**stamps, "checkpoint": callback.tested, PROVENANCE: document}
+    return {}
+
+
+def _data(trainer: Trainer) -> FaceDataModule | None:
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, FaceDataModule) else None
