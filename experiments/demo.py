@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from resgat_pl.core.errors import ResGATError, Stopped
-from resgat_pl.data.synth import synthesize
+from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.evaluation.metrics.scores import CLIPS
 from resgat_pl.reproduce.command import train_and_test

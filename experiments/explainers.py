@@ -26,7 +26,8 @@ from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.synth import METHOD_KINDS, synthesize
+from resgat_pl.data.synth.generate import synthesize
+from resgat_pl.data.synth.plan import METHOD_KINDS
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.explain.benchmark.command import benchmark_explainers
 from resgat_pl.reproduce.command import train_and_test

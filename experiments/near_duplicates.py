@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet, crop, square_box
-from resgat_pl.data.media.frames import read_image
+from resgat_pl.data.media.images import read_image
 from resgat_pl.data.splits.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint
 from resgat_pl.data.splits.near_duplicates import find_duplicates, match
 from resgat_pl.data.synth.portraits import list_images

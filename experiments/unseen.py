@@ -15,8 +15,8 @@ from resgat_pl.core.types import video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector, leaks_of
 from resgat_pl.evaluation.metrics.intervals import Interval, Units, bootstrap, draw, interval
-from resgat_pl.explain import Contribution
 from resgat_pl.explain.benchmark.localisation import node_auroc, pointing_game
+from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.regions import inside_face
 
 _RESAMPLES = 1000

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from resgat_pl.data.datamodule import FaceDataModule
-    from resgat_pl.nn.resgat import ResGAT
-    from resgat_pl.training.module import ResGATModule
+from resgat_pl.core.lazy import lazy_names
 
-__all__ = ["FaceDataModule", "ResGAT", "ResGATModule", "__version__"]
+if TYPE_CHECKING:
+    from resgat_pl.core.errors import ResGATError as ResGATError
+    from resgat_pl.data.datamodule import FaceDataModule as FaceDataModule
+    from resgat_pl.evaluation.detector import Detector as Detector
+    from resgat_pl.nn.resgat import ResGAT as ResGAT
+    from resgat_pl.training.module import ResGATModule as ResGATModule
+
 
 try:
     __version__ = version("resgat-pl")
@@ -55,18 +57,13 @@ def _concerns_drawing(record: logging.LogRecord) -> bool:
 for _name in ("matplotlib", "matplotlib.font_manager"):  # a service's account has no home that it could write to
     logging.getLogger(_name).addFilter(_concerns_drawing)
 
-_LAZY = {
-    "FaceDataModule": "resgat_pl.data.datamodule",
-    "ResGAT": "resgat_pl.nn.resgat",
-    "ResGATModule": "resgat_pl.training.module",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Detector": "evaluation.detector",
+        "FaceDataModule": "data.datamodule",
+        "ResGAT": "nn.resgat",
+        "ResGATError": "core.errors",
+        "ResGATModule": "training.module",
+    },
+)

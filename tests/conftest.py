@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def ffpp_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set in the FF++ layout: 14 genuine clips, 28 fakes."""
-    from resgat_pl.data.synth import synthesize
+    from resgat_pl.data.synth.generate import synthesize
 
     root = tmp_path_factory.mktemp("ffpp")
     synthesize(root, layout="ffpp", videos=14, frames=5, size=192)

@@ -25,8 +25,8 @@ from resgat_pl.explain.benchmark.leaderboard import (
     BASELINES,
     ORACLE,
     SCORES,
-    Entry,
-    Line,
+    FaceScores,
+    LeaderboardRow,
     as_csv,
     differences,
     rank_floor,
@@ -34,7 +34,7 @@ from resgat_pl.explain.benchmark.leaderboard import (
     summarise,
 )
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard, leaderboard_figure
-from resgat_pl.explain.benchmark.measure import choose, counterparts
+from resgat_pl.explain.benchmark.measure import choose_detected_fakes, counterparts
 
 from .tiny import untrained, variant
 
@@ -117,9 +117,9 @@ def test_what_was_measured_is_not_measured_again(
     board: Path, ffpp_crops: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = []
-    original = benchmark.run_trial
+    original = benchmark.measure_method
     monkeypatch.setattr(benchmark, "score", None)  # calling it would fail
-    monkeypatch.setattr(benchmark, "run_trial", lambda *given: (measured.append(given[-1]), original(*given))[1])
+    monkeypatch.setattr(benchmark, "measure_method", lambda *given: (measured.append(given[-1]), original(*given))[1])
     named = [f"tiny={path}" for path in checkpoints]
     before = (board / "leaderboard.md").read_text()
     assert benchmark_explainers(named, ffpp_crops, board, METHODS, **SMALL) + "\n" == before
@@ -146,7 +146,7 @@ def test_faces_are_detected_spread_and_have_what_scores_need(ffpp_crops: Path) -
     manifest = Manifest.read(ffpp_crops)
     faces = FaceCrops(manifest, np.arange(len(manifest)), 64)
     detected = np.random.default_rng(0).random(len(faces)) > 0.3
-    chosen = choose(faces, detected, 12, 0)
+    chosen = choose_detected_fakes(faces, detected, 12, 0)
     assert len(set(chosen.tolist())) == len(chosen) == 12
     assert (detected & (faces.labels == 1))[chosen].all()
     assert all(faces.mask(place) is not None for place in chosen.tolist())
@@ -155,16 +155,16 @@ def test_faces_are_detected_spread_and_have_what_scores_need(ffpp_crops: Path) -
     count = len(set(manifest.column("method")[faces.labels == 1]))
     assert len(set(kinds[:count])) == count  # the first few are spread already
     assert len(set(manifest.video_codes[chosen].tolist())) == 12  # a second frame only after every video
-    assert chosen.tolist() == choose(faces, detected, 12, 0).tolist()
-    assert choose(faces, detected, 5, 0).tolist() == chosen[:5].tolist()
-    assert chosen.tolist() != choose(faces, detected, 12, 1).tolist()
+    assert chosen.tolist() == choose_detected_fakes(faces, detected, 12, 0).tolist()
+    assert choose_detected_fakes(faces, detected, 5, 0).tolist() == chosen[:5].tolist()
+    assert chosen.tolist() != choose_detected_fakes(faces, detected, 12, 1).tolist()
     with pytest.raises(SplitError, match="None of the 84 fakes"):
-        choose(faces, np.zeros(len(faces), bool), 12, 0)
+        choose_detected_fakes(faces, np.zeros(len(faces), bool), 12, 0)
 
 
-def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> Entry:
+def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> FaceScores:
     count = len(next(iter(scores.values())))
-    return Entry(
+    return FaceScores(
         label=label,
         checkpoint=checkpoint,
         method=other.get("method", "Contribution"),
@@ -177,7 +177,7 @@ def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0
     )
 
 
-def pooled(lines: list[Line]) -> dict[tuple[str, str], Line]:
+def pooled(lines: list[LeaderboardRow]) -> dict[tuple[str, str], LeaderboardRow]:
     return {(line.kind, line.score): line for line in lines if line.checkpoint == "all"}
 
 
@@ -304,7 +304,7 @@ def test_the_floor_of_rank_correlations_is_that_of_unrelated_maps(nodes: int) ->
 
 
 def test_csv_leaves_undefined_values_empty() -> None:
-    line = Line("a", "all", "m", "all", "auroc", Interval(0.5, groups=2), 3)
+    line = LeaderboardRow("a", "all", "m", "all", "auroc", Interval(0.5, groups=2), 3)
     assert as_csv([line]).splitlines()[1] == "a,all,m,all,auroc,0.500000,,,2,3"
 
 
@@ -316,7 +316,7 @@ def test_no_two_names_of_the_plot_overlap() -> None:
     for name in names:
         for score in ("auroc_face", "flips"):
             value = float(rng.uniform(0.6, 0.7))
-            lines.append(Line("a", "all", name, "all", score, Interval(value, value - 0.01, value + 0.01), 9))
+            lines.append(LeaderboardRow("a", "all", name, "all", score, Interval(value, value - 0.01, value + 0.01), 9))
     canvas = leaderboard_figure(lines, ms)
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     for panel in canvas.figure.axes:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
-from resgat_pl.core.folder_lock import LOCK_NAME, at_work
+from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
@@ -31,9 +31,10 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.methods import graph
 from resgat_pl.explain.report.command import arguments, explain
 from resgat_pl.explain.report.document import SCHEMA
-from resgat_pl.explain.report.examine import Examiner, fit
-from resgat_pl.explain.report.media import cutting_of, find_faces, find_media, safe_names
-from resgat_pl.explain.report.run_methods import choose, run
+from resgat_pl.explain.report.examine import Examiner, resize_crop
+from resgat_pl.explain.report.media import cutting_of, find_faces, safe_names
+from resgat_pl.explain.report.media_search import find_media
+from resgat_pl.explain.report.run_methods import choose_methods, run
 from resgat_pl.nn.checkpoint_file import read_file
 
 from .tiny import tiny, untrained
@@ -273,7 +274,7 @@ def test_scores_are_those_of_the_training_crops(checkpoint: Path, ffpp_root: Pat
         crops = FaceCrops(manifest, rows.astype(np.int64), side)
         for place, shot in enumerate(found.tracks[0]):
             stored = crops[place]["image"].permute(1, 2, 0).numpy()
-            assert (fit(shot.image, side) == stored).all()
+            assert (resize_crop(shot.image, side) == stored).all()
     stored_points = np.stack(manifest.column("landmarks")[rows].tolist()).reshape(-1, 5, 2)
     assert np.stack([shot.landmarks for shot in found.tracks[0]]) == pytest.approx(stored_points)
 
@@ -282,7 +283,7 @@ def test_what_is_read_off_the_scoring_pass_is_what_the_methods_say(checkpoint: P
     net = Detector.load(checkpoint).net
     images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     names = ("Attention", "NodeEvidence", "Contribution")
-    found = run(net, images, choose(",".join(names)), batch_size=2)
+    found = run(net, images, choose_methods(",".join(names)), batch_size=2)
     assert tuple(found.methods) == names
     for name in names:
         alone = getattr(graph, name)(net).attribute(images)
@@ -381,7 +382,7 @@ def test_a_second_command_on_the_folder_is_refused(
 ) -> None:
     """Both would replace the table, and rows of one would be lost."""
     given = (checkpoint, media / ODD, "--out", tmp_path, "--no-html")
-    with at_work(tmp_path):
+    with folder_lock(tmp_path):
         assert ask(*given) == 2
         assert f"Another command is at work in {tmp_path}" in capsys.readouterr().err
         assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
@@ -500,9 +501,12 @@ def test_any_number_of_files_can_be_named(given: list[str], expected: list[str])
 
 
 def test_methods_are_chosen_by_name() -> None:
-    assert [method.__name__ for method in choose("Attention, Contribution,Attention")] == ["Attention", "Contribution"]
+    assert [method.__name__ for method in choose_methods("Attention, Contribution,Attention")] == [
+        "Attention",
+        "Contribution",
+    ]
     with pytest.raises(ConfigError, match="there is no Explainer"):
-        choose("Explainer")
+        choose_methods("Explainer")
 
 
 def test_training_leaves_what_explaining_needs_in_the_checkpoint(ffpp_crops: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from resgat_pl.core.errors import DatasetNotFoundError
-from resgat_pl.data.layouts import Folder
 from resgat_pl.data.layouts.base import is_image, is_video
+from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of, why_not
 from resgat_pl.explain.report.media_search import describe, find_media, search_media
 

@@ -21,9 +21,8 @@ from torch.utils.data import DataLoader
 
 from resgat_pl.core.errors import ConfigError, Stopped, WeightsError
 from resgat_pl.core.storage import temporary_name
-from resgat_pl.training.checkpoints import recovery
-from resgat_pl.training.checkpoints import writing as checkpoints
-from resgat_pl.training.checkpoints.find_last import newest, starts_again
+from resgat_pl.training.checkpoints import recovery, writing as checkpoints
+from resgat_pl.training.checkpoints.find_last import find_last_checkpoint, is_requeued
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.writing import CheckpointRoom
 from resgat_pl.training.loggers.csv import WholeCSVLogger
@@ -161,13 +160,13 @@ def test_the_newest_state_is_where_the_logger_puts_it(
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     root, logs = tmp_path / "root", tmp_path / ("logs" if elsewhere else "root")
     config = configured(root, (name, {**options, "save_dir": str(logs)}))
-    assert newest(config, "fit") is None
+    assert find_last_checkpoint(config, "fit") is None
     with pytest.raises(ConfigError, match="no state of a training"):
-        newest(config, "test")
+        find_last_checkpoint(config, "test")
     state(root / "checkpoints" / "last.ckpt", 60)
     state(tmp_path / "root" / "of" / "another" / "checkpoints" / "last.ckpt", 0)
     path = state(logs / place / "checkpoints" / "last.ckpt", 30, root)
-    assert newest(config, "fit") == str(path)
+    assert find_last_checkpoint(config, "fit") == str(path)
 
 
 def test_runs_that_share_a_folder_of_logs_do_not_go_on_from_each_other(tmp_path: Path) -> None:
@@ -176,23 +175,23 @@ def test_runs_that_share_a_folder_of_logs_do_not_go_on_from_each_other(tmp_path:
     config = configured(mine, ("WandbLogger", {"project": "faces", "save_dir": str(logs)}))
     other = state(logs / "faces" / "a" / "checkpoints" / "last.ckpt", 0, tmp_path / "seed_0")
     with pytest.warns(UserWarning, match=r"a/checkpoints/last\.ckpt is of a run with another"):
-        assert newest(config, "fit") is None
+        assert find_last_checkpoint(config, "fit") is None
     with pytest.raises(ConfigError, match="name it"):
-        newest(config, "test")
+        find_last_checkpoint(config, "test")
     own = state(logs / "faces" / "b" / "checkpoints" / "last.ckpt", 60, mine)
-    assert newest(config, "fit") == str(own)
+    assert find_last_checkpoint(config, "fit") == str(own)
     named = configured(mine, ("WandbLogger", {"project": "faces", "id": "a", "save_dir": str(logs)}))
-    assert newest(named, "fit") == str(other)
+    assert find_last_checkpoint(named, "fit") == str(other)
 
 
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
     older, newer = (state(tmp_path / f"version_{n}/checkpoints/last.ckpt", 60 - n) for n in (0, 1))
     newer.write_bytes(newer.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="Looking for the one before it"):
-        assert newest(configured(tmp_path), "fit") == str(older)
+        assert find_last_checkpoint(configured(tmp_path), "fit") == str(older)
     older.write_bytes(b"")  # so that it is the newest
     with pytest.warns(UserWarning), pytest.raises(WeightsError, match="version_0"):
-        newest(configured(tmp_path), "fit")
+        find_last_checkpoint(configured(tmp_path), "fit")
 
 
 def test_a_slurm_job_goes_on_from_what_is_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,16 +200,16 @@ def test_a_slurm_job_goes_on_from_what_is_newest(tmp_path: Path, monkeypatch: py
     for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "resgat"}.items():
         monkeypatch.setenv(name, value)
     last = state(tmp_path / "version_1" / "checkpoints" / "last.ckpt", 0)
-    assert not starts_again(config)
+    assert not is_requeued(config)
     job = state(tmp_path / "hpc_ckpt_1.ckpt", 3600)
-    assert starts_again(config)
-    assert newest(config, "fit") == str(last)
+    assert is_requeued(config)
+    assert find_last_checkpoint(config, "fit") == str(last)
     os.utime(last, ns=(job.stat().st_mtime_ns,) * 2)
-    assert newest(config, "fit") == str(last)  # the same state, beside its best checkpoint
+    assert find_last_checkpoint(config, "fit") == str(last)  # the same state, beside its best checkpoint
     os.utime(last, (0, 0))
-    assert newest(config, "fit") == str(job)
+    assert find_last_checkpoint(config, "fit") == str(job)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    assert not starts_again(config)
+    assert not is_requeued(config)
 
 
 def test_a_killed_copy_is_no_state_of_a_job(tmp_path: Path) -> None:

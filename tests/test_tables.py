@@ -16,7 +16,7 @@ from resgat_pl.core.errors import ManifestError
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate, read_predictions
 from resgat_pl.reproduce.experiment import Row
-from resgat_pl.reproduce.tables import Cell, Run, difference, summarise, write_tables
+from resgat_pl.reproduce.tables import Run, TableCell, difference, summarise, write_tables
 
 from .runs import wandb_history
 from .tiny import pretend_test
@@ -32,7 +32,7 @@ def one_run(folder: Path, **options: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[TableCell]:
     """Two protocols × two presets of one row, three seeds each; another row that was not run."""
     base = tmp_path_factory.mktemp("runs")
     found = []
@@ -40,15 +40,15 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
         for protocol, skill, first, leaky in (("paper", 3.0, 0, ("video", "identity")), ("strict", 1.0, 100, ())):
             options = {"skill": skill + better, "first": first, "leaky": leaky}
             runs = [one_run(base / preset / protocol / str(seed), seed=seed, **options) for seed in range(3)]
-            found.append(Cell(ROW, preset, protocol, runs, ""))
+            found.append(TableCell(ROW, preset, protocol, runs, ""))
     missing = Row("dfdc_gatv1", "dfdc", "gatv1", "dfdc_gatv1.yaml", "DFDC_ROOT", PAPER)
     note = "not run: DFDC_ROOT is not set"
-    found += [Cell(missing, cell.preset, cell.protocol, [], note) for cell in found]
+    found += [TableCell(missing, cell.preset, cell.protocol, [], note) for cell in found]
     return found
 
 
 @pytest.fixture(scope="module")
-def written(cells: list[Cell], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def written(cells: list[TableCell], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the tables and the text that was returned."""
     out = tmp_path_factory.mktemp("tables") / "new"
     return out, write_tables(cells, out, "table1_real", synthetic=False)
@@ -69,7 +69,7 @@ def numbers(cell: str) -> list[float]:
     return [float(number) for number in re.findall(r"[+-]?\d+\.\d+", cell)]
 
 
-def test_values_are_those_of_the_predictions(cells: list[Cell]) -> None:
+def test_values_are_those_of_the_predictions(cells: list[TableCell]) -> None:
     run = cells[0].runs[1]
     predictions = read_predictions(run.folder / "predictions")
     pooled = [row for row in evaluate(predictions, THRESHOLDS) if row.method == POOLED]
@@ -82,7 +82,7 @@ def test_values_are_those_of_the_predictions(cells: list[Cell]) -> None:
         assert values["f1_fake_at_val"].value == pytest.approx(at_val)
 
 
-def test_a_summary_is_mean_and_deviation_over_seeds(cells: list[Cell]) -> None:
+def test_a_summary_is_mean_and_deviation_over_seeds(cells: list[TableCell]) -> None:
     runs = cells[1].runs
     values = [run.scores["video"].values["auroc"].value for run in runs]
     summary = summarise(cells[1], "video", "auroc")
@@ -96,26 +96,26 @@ def test_a_summary_is_mean_and_deviation_over_seeds(cells: list[Cell]) -> None:
     assert re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\] \(n = 10\)", str(summary))
 
 
-def test_one_seed_has_no_deviation_and_no_seed_no_summary(cells: list[Cell]) -> None:
+def test_one_seed_has_no_deviation_and_no_seed_no_summary(cells: list[TableCell]) -> None:
     run = cells[0].runs[0]
-    single = summarise(Cell(ROW, "corrected", "paper", [run], ""), "frame", "ap")
+    single = summarise(TableCell(ROW, "corrected", "paper", [run], ""), "frame", "ap")
     assert single is not None
     assert single.deviation is None
     assert single.interval == run.scores["frame"].values["ap"]
     assert str(single) == str(single.interval)
-    assert summarise(Cell(ROW, "corrected", "paper", [], "failed: x"), "frame", "ap") is None
+    assert summarise(TableCell(ROW, "corrected", "paper", [], "failed: x"), "frame", "ap") is None
 
 
-def test_a_metric_that_some_runs_lack_is_of_those_that_have_it(cells: list[Cell], tmp_path: Path) -> None:
+def test_a_metric_that_some_runs_lack_is_of_those_that_have_it(cells: list[TableCell], tmp_path: Path) -> None:
     plain = Run.read(pretend_test(tmp_path, seed=1))
-    cell = Cell(ROW, "corrected", "paper", [plain, cells[0].runs[0]], "")
+    cell = TableCell(ROW, "corrected", "paper", [plain, cells[0].runs[0]], "")
     found = summarise(cell, "frame", "accuracy_at_val")
     assert found is not None
     assert found.interval == cells[0].runs[0].scores["frame"].values["accuracy_at_val"]
-    assert summarise(Cell(ROW, "corrected", "paper", [plain], ""), "frame", "accuracy_at_val") is None
+    assert summarise(TableCell(ROW, "corrected", "paper", [plain], ""), "frame", "accuracy_at_val") is None
 
 
-def test_a_difference_has_a_sign_and_an_interval(cells: list[Cell]) -> None:
+def test_a_difference_has_a_sign_and_an_interval(cells: list[TableCell]) -> None:
     leaky, honest, absent = cells[0], cells[1], cells[-1]
     gap, back = difference(leaky, honest, "video", "auroc"), difference(honest, leaky, "video", "auroc")
     one, other = summarise(leaky, "video", "auroc"), summarise(honest, "video", "auroc")
@@ -133,7 +133,7 @@ def test_a_difference_is_paired_on_the_same_videos_only(tmp_path: Path) -> None:
     elsewhere = one_run(tmp_path / "b", seed=5, first=20)
     assert {len(found.videos) for found in (run, elsewhere)} == {20}
     assert run.videos[1] == "ffpp/Deepfakes/c23/001"
-    one, same, other = (Cell(ROW, "corrected", "strict", [found], "") for found in (run, run, elsewhere))
+    one, same, other = (TableCell(ROW, "corrected", "strict", [found], "") for found in (run, run, elsewhere))
     paired, apart = (difference(one, cell, "frame", "auroc") for cell in (same, other))
     assert paired is not None
     assert paired.plain() == [0, None, None], "the same of the same: no resample differs"
@@ -144,7 +144,7 @@ def test_a_difference_is_paired_on_the_same_videos_only(tmp_path: Path) -> None:
     assert apart.high - apart.low == pytest.approx(np.sqrt(2) * (single.high - single.low), rel=0.15)
 
 
-def test_the_markdown_table(cells: list[Cell], written: tuple[Path, str]) -> None:
+def test_the_markdown_table(cells: list[TableCell], written: tuple[Path, str]) -> None:
     out, text = written
     assert (out / "table1_real.md").read_text() == text + "\n"
     assert "SYNTHETIC" not in text
@@ -179,7 +179,7 @@ def test_counts_stand_beside_the_papers(written: tuple[Path, str]) -> None:
     assert body[0][3:] == ["1,230 / 30", "300,252 / 220,496", "1,230 / 30", "1,230 / 30", "2 / 1", "20 of 23"]
 
 
-def test_presets_are_compared_with_the_first(cells: list[Cell], written: tuple[Path, str]) -> None:
+def test_presets_are_compared_with_the_first(cells: list[TableCell], written: tuple[Path, str]) -> None:
     header, *body = tables_of(written[1])[2]
     assert header == ["row", "protocol", "paper_faithful", "corrected − paper_faithful"]
     assert [line[:2] for line in body] == [["ffpp_gatv1", "paper"], ["ffpp_gatv1", "strict"]]
@@ -189,13 +189,13 @@ def test_presets_are_compared_with_the_first(cells: list[Cell], written: tuple[P
     assert numbers(body[1][3])[0] == pytest.approx(100 * (second.interval.value - first.interval.value), abs=0.006)
 
 
-def test_each_reason_is_given_once(cells: list[Cell], written: tuple[Path, str]) -> None:
+def test_each_reason_is_given_once(cells: list[TableCell], written: tuple[Path, str]) -> None:
     (note,) = [line for line in written[1].splitlines() if line.startswith("- ")]
     assert note.startswith("- not run: DFDC_ROOT is not set: ")
     assert note.count("dfdc_gatv1 (") == 4
 
 
-def test_the_csv_file_has_every_metric_of_every_run(cells: list[Cell], written: tuple[Path, str]) -> None:
+def test_the_csv_file_has_every_metric_of_every_run(cells: list[TableCell], written: tuple[Path, str]) -> None:
     with (written[0] / "table1_real.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert None not in {key for line in lines for key in line}
@@ -212,7 +212,7 @@ def test_the_csv_file_has_every_metric_of_every_run(cells: list[Cell], written: 
         assert line["folder"] == str(run.folder)
 
 
-def test_the_latex_table_is_well_formed(cells: list[Cell], written: tuple[Path, str]) -> None:
+def test_the_latex_table_is_well_formed(cells: list[TableCell], written: tuple[Path, str]) -> None:
     text = (written[0] / "table1_real.tex").read_text()
     header, *body = tables_of(written[1])[0]
     begin, *lines = [line for line in text.splitlines() if line]
@@ -229,7 +229,7 @@ def test_the_latex_table_is_well_formed(cells: list[Cell], written: tuple[Path, 
     assert text.isascii()
 
 
-def test_synthetic_data_is_stamped(cells: list[Cell], tmp_path: Path) -> None:
+def test_synthetic_data_is_stamped(cells: list[TableCell], tmp_path: Path) -> None:
     text = write_tables(cells[:2], tmp_path, "t", synthetic=True)
     assert text.startswith("SYNTHETIC data")
     assert "does not test the paper's numbers" in text
@@ -237,12 +237,12 @@ def test_synthetic_data_is_stamped(cells: list[Cell], tmp_path: Path) -> None:
     assert len(tables_of(text)) == 2  # of one preset nothing is compared
 
 
-def test_one_protocol_has_no_difference(cells: list[Cell], tmp_path: Path) -> None:
+def test_one_protocol_has_no_difference(cells: list[TableCell], tmp_path: Path) -> None:
     text = write_tables([cells[1]], tmp_path, "t", synthetic=False)
     assert tables_of(text)[0][0][4:] == ["paper", "ours, strict"]
 
 
-def test_nothing_was_run(cells: list[Cell], tmp_path: Path) -> None:
+def test_nothing_was_run(cells: list[TableCell], tmp_path: Path) -> None:
     text = write_tables(cells[4:], tmp_path, "t", synthetic=False)
     main, counts = tables_of(text)
     assert len(main) == 1 + 2 * 6
@@ -285,7 +285,7 @@ def test_results_that_are_none_of_ours(text: str, tmp_path: Path) -> None:
         _ = Run.read(folder).counts, Run.read(folder).checkpoint
 
 
-def test_synthetic_data_is_stamped_where_it_is_read(cells: list[Cell], tmp_path: Path) -> None:
+def test_synthetic_data_is_stamped_where_it_is_read(cells: list[TableCell], tmp_path: Path) -> None:
     write_tables(cells[:2], tmp_path, "t", synthetic=True)
     printed = [line for line in (tmp_path / "t.tex").read_text().splitlines() if not line.startswith("%")]
     assert any("synthetic" in line.lower() for line in printed)

@@ -18,11 +18,11 @@ from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
     check_unseen,
     describe,
-    joined,
+    hashes_to_store,
     link_hashes,
-    mark,
+    mark_of_leaks,
+    merge_stored_hashes,
     people_unknown,
-    remembered,
     video_hashes,
     videos_of,
 )
@@ -46,7 +46,7 @@ def stored_of(trained: Manifest, **more: Any) -> dict[str, Any]:
     return {
         "leaky": [],
         "data": {"splits": trained.split_fingerprint(), "people_unknown": unknown_in(trained)},
-        **remembered(trained),
+        **hashes_to_store(trained),
         **more,
     }
 
@@ -131,16 +131,18 @@ def test_an_older_checkpoint_is_unknown_but_under_its_own_splits(tmp_path: Path)
 
 def test_training_that_goes_on_remembers_all_it_has_seen(tmp_path: Path) -> None:
     first, second = manifest(tmp_path, *TRAINED), manifest(tmp_path, ("train", "500", "ffpp"), ("val", "501", "ffpp"))
-    both = joined(stored_of(first), remembered(second))
+    both = merge_stored_hashes(stored_of(first), hashes_to_store(second))
     assert tuple(both) == REMEMBERED
     for name, value in both.items():
-        parts = [remembered(part)[name].tolist() for part in (first, second)]
+        parts = [hashes_to_store(part)[name].tolist() for part in (first, second)]
         assert value.tolist() == sorted({number for part in parts for number in part})
-    assert same(joined(None, remembered(second)), remembered(second))
-    old = {"train_videos": remembered(first)["train_videos"]}
-    assert set(joined(old, remembered(second))) == {"train_videos"}, "whose people nobody knows"
-    assert same(joined(old, remembered(first)), remembered(first)), "all of its videos are trained on again"
-    assert set(joined({}, remembered(first))) == {"train_videos"}, "it says nothing at all"
+    assert same(merge_stored_hashes(None, hashes_to_store(second)), hashes_to_store(second))
+    old = {"train_videos": hashes_to_store(first)["train_videos"]}
+    assert set(merge_stored_hashes(old, hashes_to_store(second))) == {"train_videos"}, "whose people nobody knows"
+    assert same(merge_stored_hashes(old, hashes_to_store(first)), hashes_to_store(first)), (
+        "all of its videos are trained on again"
+    )
+    assert set(merge_stored_hashes({}, hashes_to_store(first))) == {"train_videos"}, "it says nothing at all"
 
 
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
@@ -170,7 +172,7 @@ def test_unknown_people_are_said_on_either_side(tmp_path: Path) -> None:
 
 
 def test_words_below_scores_and_in_tables() -> None:
-    assert (describe([], []), mark([], [])) == ([], "")
+    assert (describe([], []), mark_of_leaks([], [])) == ([], "")
     assert describe(["identity", "video"], []) == [
         "LEAKY: these scores suffer from leaks between splits (identity, video)"
     ]
@@ -179,5 +181,5 @@ def test_words_below_scores_and_in_tables() -> None:
         "LEAKY", "LEAKAGE UNKNOWN (unknown)", "people unknown for dfdc"
     ]  # fmt: skip
     assert "unknown" not in both[0]
-    assert mark(["video"], ["people unknown for dfdc: …"]) == " (leaky: video; people unknown)"
-    assert mark([], ["people unknown for dfdc: …"]) == " (people unknown)"
+    assert mark_of_leaks(["video"], ["people unknown for dfdc: …"]) == " (leaky: video; people unknown)"
+    assert mark_of_leaks([], ["people unknown for dfdc: …"]) == " (people unknown)"

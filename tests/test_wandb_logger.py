@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl.cli import main as cli
 from resgat_pl.core.wandb_run import publish
-from resgat_pl.training.loggers.wandb import LastingWandbLogger
+from resgat_pl.training.loggers.wandb import ResilientWandbLogger
 from resgat_pl.training.preflight import warn_of_sweep
 
 from .runs import wandb_history
@@ -42,8 +42,8 @@ def end() -> None:
         gc.collect()
 
 
-def logger_in(folder: Path) -> LastingWandbLogger:
-    return LastingWandbLogger(project="resgat-tests", save_dir=folder)
+def logger_in(folder: Path) -> ResilientWandbLogger:
+    return ResilientWandbLogger(project="resgat-tests", save_dir=folder)
 
 
 def services() -> list[int]:
@@ -180,7 +180,7 @@ def test_checkpoints_do_not_end_training_when_the_process_died(tmp_path: Path) -
     for name in ("a.ckpt", "b.ckpt"):
         (tmp_path / name).write_bytes(b"weights")
     checkpoints.best_model_path = str(tmp_path / "a.ckpt")
-    logger = LastingWandbLogger(project="resgat-tests", save_dir=tmp_path, log_model="all")
+    logger = ResilientWandbLogger(project="resgat-tests", save_dir=tmp_path, log_model="all")
     logger.log_metrics({"loss": 1.0}, 0)
     kill_service()
     with pytest.warns(UserWarning, match="W&B stopped working"):
@@ -213,7 +213,7 @@ def test_a_sweep_that_will_not_see_a_run_is_named(tmp_path: Path, monkeypatch: p
         _ = logger_in(tmp_path).experiment
     end()
     with pytest.warns(UserWarning, match=r"sweep a1b2c3, but its logger's offline is true"):
-        _ = LastingWandbLogger(project="resgat-tests", save_dir=tmp_path, offline=True).experiment
+        _ = ResilientWandbLogger(project="resgat-tests", save_dir=tmp_path, offline=True).experiment
 
 
 def test_a_sweep_without_a_logger_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

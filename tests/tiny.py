@@ -23,7 +23,7 @@ from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
 from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data
-from resgat_pl.evaluation.train_test_overlap import remembered
+from resgat_pl.evaluation.train_test_overlap import hashes_to_store
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
@@ -96,7 +96,7 @@ def untrained(
         "config": "",
         "data": of_data(data),
         "leaky": [],
-        **remembered(data.manifest),
+        **hashes_to_store(data.manifest),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)

@@ -14,7 +14,9 @@ from functools import partial
 import torch
 from measure import Row, faster, report, slower
 
-from resgat_pl.explain import LIME, Attention, Contribution, NodeLIME, NodeRISE, NodeShapley
+from resgat_pl.explain.methods.graph import Attention, Contribution
+from resgat_pl.explain.methods.lime import LIME
+from resgat_pl.explain.methods.nodes import NodeLIME, NodeRISE, NodeShapley
 from resgat_pl.nn.resgat import ResGAT
 
 BATCH = 16

@@ -31,9 +31,9 @@ from resgat_pl.core.types import REAL
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet
-from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.media.frames import Media
-from resgat_pl.data.synth import synthesize
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.media.frames import FrameReader
+from resgat_pl.data.synth.generate import synthesize
 
 FRAMES = 32
 
@@ -50,7 +50,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         with one_thread():
             yield faster(
                 "32 of 300 frames, 640×480 H.264: Media.read",
-                lambda: list(Media([clip], "video").read(sample(300))),
+                lambda: list(FrameReader([clip], "video").read(sample(300))),
                 "seeking to each frame with OpenCV",
                 lambda: seek_each(clip, sample(300)),
                 8,
@@ -156,7 +156,7 @@ def drawn(folder: Path, pairs: int, frames: int) -> Path:
     with contextlib.redirect_stderr(io.StringIO()):
         synthesize(folder, layout="ffpp", videos=max(8, pairs), fakes_per_real=1, frames=12, size=192)
     for path in folder.rglob("*.mp4"):
-        images = [frame.image for frame in Media([path], "video").read(range(12))]
+        images = [frame.image for frame in FrameReader([path], "video").read(range(12))]
         wide = [
             cv2.copyMakeBorder(cv2.resize(image, (480, 480), interpolation=cv2.INTER_CUBIC), 0, 0, 80, 80, 0)
             for image in images
@@ -176,13 +176,13 @@ def whole(root: Path, out: Path, extraction: Extraction, jobs: int) -> None:
 def decode_and_detect(root: Path, extraction: Extraction) -> None:
     """What no extraction can do without: the frames of all videos and masks, and the faces of genuine clips."""
     for record in detect_layout(root).index(root).records:
-        media = Media(record.files, record.kind)
+        media = FrameReader(record.files, record.kind)
         wanted = extraction.sample(media)
         for frame in media.read(wanted):
             if record.label == REAL:
                 extraction.face_detector.detect(frame.image)
         if record.mask is not None:
-            list(Media([record.mask], "video").read(wanted))
+            list(FrameReader([record.mask], "video").read(wanted))
 
 
 def start_two() -> None:

@@ -24,7 +24,8 @@ from measure import machine
 from numpy.typing import NDArray
 
 from resgat_pl.data.faces.detection import MTCNN, crop, sharpness, square_box
-from resgat_pl.data.media.frames import Media, read_image, sample_indices
+from resgat_pl.data.media.frames import FrameReader, sample_indices
+from resgat_pl.data.media.images import read_image
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.transforms import DFDCAugmentation
@@ -137,8 +138,8 @@ def measure_rates(folder: Path, portraits: list[Path]) -> Rates:
         clip = folder / f"{size[1]}.mp4"
         write_clip(clip, *size, 150)
         wanted = sample_indices(150, 16)
-        decode[size] = seconds(lambda clip=clip, wanted=wanted: list(Media([clip], "video").read(wanted))) / 150
-        frame = next(iter(Media([clip], "video").read([75]))).image
+        decode[size] = seconds(lambda clip=clip, wanted=wanted: list(FrameReader([clip], "video").read(wanted))) / 150
+        frame = next(iter(FrameReader([clip], "video").read([75]))).image
     detector = MTCNN()
     detect = seconds(lambda: detector.detect(frame))
     faces = [_face(path, detector) for path in portraits] or [_face(None, detector, frame)]

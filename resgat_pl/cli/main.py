@@ -84,14 +84,16 @@ def main(argv: Sequence[str]) -> int:
         print(f"resgat: error: {printable(str(error))}", file=sys.stderr)
         return error.status
     except (OSError, RuntimeError) as error:
-        from resgat_pl.core.disk_full import is_refusal, no_shared_memory, not_stored
+        from resgat_pl.core.disk_full import is_disk_full, no_shared_memory, storage_error
 
         if (full := no_shared_memory(error)) is not None:
             print(f"resgat: error: {full}", file=sys.stderr)
             return StorageError.status
-        if not isinstance(error, OSError) or not is_refusal(error):
+        if not isinstance(error, OSError) or not is_disk_full(error):
             raise
-        message = f"{not_stored(error)} What was written before is intact: make room, and give the same command again."
+        message = (
+            f"{storage_error(error)} What was written before is intact: make room, and give the same command again."
+        )
         print(f"resgat: error: {message}", file=sys.stderr)
         return StorageError.status
     except KeyboardInterrupt as stop:

@@ -29,10 +29,10 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import preflight
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
-from resgat_pl.training.callbacks.nonfinite import FiniteGuard
+from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import WANDB_ID, PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
-from resgat_pl.training.checkpoints.find_last import newest, starts_again
+from resgat_pl.training.checkpoints.find_last import find_last_checkpoint, is_requeued
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeLoading
 from resgat_pl.training.checkpoints.writing import CheckpointRoom, storing_run
@@ -106,12 +106,12 @@ class ResGATCLI(LightningCLI):
             WeightsError: It does not exist, is damaged, or holds code.
         """
         command, options = self._command, self._config
-        if command == "fit" and options.get("ckpt_path") is None and starts_again(options):
+        if command == "fit" and options.get("ckpt_path") is None and is_requeued(options):
             options.ckpt_path = (
                 "last"  # else Lightning would look by itself, for what may be older, and compare nothing
             )
         if options.get("ckpt_path") == "last":
-            options.ckpt_path = newest(options, command)
+            options.ckpt_path = find_last_checkpoint(options, command)
         elif (path := self._ckpt_path()) is not None:
             read_file(path)
 
@@ -203,7 +203,7 @@ def parser_options() -> dict[str, Any]:
         "save_config_kwargs": {"overwrite": True},
         "trainer_defaults": {
             "callbacks": [
-                FiniteGuard(),
+                NonFiniteGuard(),
                 MonitorFallback(),
                 CheckpointRoom(),
                 SafeLoading(),  # after the one that chooses how checkpoints are written

@@ -24,7 +24,7 @@ _LEAST_SHARED: Final = 1 << 20
 _REFUSED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
-def is_refusal(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error says that nothing more can be stored: a disk or quota that is full, or a read-only one."""
     return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _REFUSED)
 
@@ -52,7 +52,7 @@ def no_shared_memory(error: BaseException) -> str | None:
 
 
 @contextmanager
-def storing(out: Path, bar: Any = None) -> Iterator[None]:
+def reporting_full_disk(out: Path, bar: Any = None) -> Iterator[None]:
     """Tell of a full disk once: where, how far the work is, and how much room the rest needs.
 
     Args:
@@ -66,7 +66,7 @@ def storing(out: Path, bar: Any = None) -> Iterator[None]:
     try:
         yield
     except (OSError, StorageError) as error:
-        message = str(not_stored(error, out) if isinstance(error, OSError) else error)
+        message = str(storage_error(error, out) if isinstance(error, OSError) else error)
         if bar is not None:
             message += f" {bar.n:,} of {bar.total:,} videos are done and kept."
             now, done, left = _free(out), bar.n - bar.initial, bar.total - bar.n
@@ -76,7 +76,7 @@ def storing(out: Path, bar: Any = None) -> Iterator[None]:
         raise StorageError(f"{message} Once that is mended, the same command continues.") from None
 
 
-def not_stored(error: OSError, out: Path | str = "The result") -> StorageError:
+def storage_error(error: OSError, out: Path | str = "The result") -> StorageError:
     """What could not be written, and why; ``out`` where the error does not know."""
     return StorageError(f"{error.filename or out} cannot be written: {error.strerror or error}.")
 

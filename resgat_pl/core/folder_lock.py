@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from resgat_pl.core.disk_full import not_stored
+from resgat_pl.core.disk_full import storage_error
 from resgat_pl.core.errors import ConfigError, StorageError
 from resgat_pl.core.storage import is_remote
 from resgat_pl.core.text import printable
@@ -27,7 +27,7 @@ LOCK_NAME: Final = ".lock"
 
 
 @contextmanager
-def at_work(folder: Path, shared: bool = False, wait: bool = False) -> Iterator[None]:
+def folder_lock(folder: Path, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Keep other commands from a folder; one behind a URL cannot be locked, nor one of a disk without locks.
 
     Args:
@@ -79,7 +79,7 @@ def _take(path: Path, kind: int, wait: bool) -> int | None:
 
 
 def _no_lock(error: OSError, path: Path) -> StorageError:
-    return StorageError(f"{not_stored(error, path)} Once that is mended, the same command continues.")
+    return StorageError(f"{storage_error(error, path)} Once that is mended, the same command continues.")
 
 
 def _open(path: Path) -> int:

@@ -1,8 +1,8 @@
-"""A process of its own for work that can die or hang, such as a decoder on a damaged file.
+"""A persistent worker subprocess with crash isolation and a timeout, for work that can die or hang, such as decoding.
 
-A ``Cell`` is one such process: kept from one item to the next, so that a detector is loaded once, and replaced when it
-died or was ended. What it yields arrives as it comes. Not a ``multiprocessing`` process: those of a Dask worker are
-daemons, which may have no children, and a started one would import the user's main module again.
+An ``IsolatedProcess`` stays from one item to the next, so that a detector is loaded once, and is replaced when it died
+or was ended. What it yields arrives as it comes. Not a ``multiprocessing`` process: those of a Dask worker are daemons,
+which may have no children, and a started one would import the user's main module again.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _IDLE_SECONDS: Final = 120
 _START_SECONDS: Final = 300
 
 
-class CellDiedError(Exception):
+class ProcessDiedError(Exception):
     """The process died during the work; the text says of what."""
 
 
-class CellTimeoutError(Exception):
+class ProcessTimeoutError(Exception):
     """The work took longer than its limit; the process was ended."""
 
 
-class Cell(Generic[Item, Message]):
+class IsolatedProcess(Generic[Item, Message]):
     """Calls a function in a process of its own, for one item after the other.
 
     Args:
@@ -68,8 +68,8 @@ class Cell(Generic[Item, Message]):
             limit: Seconds that may be spent waiting for it.
 
         Raises:
-            CellDiedError: The process died. The next call starts another.
-            CellTimeoutError: ``limit`` was exceeded.
+            ProcessDiedError: The process died. The next call starts another.
+            ProcessTimeoutError: ``limit`` was exceeded.
             EngineError: The process cannot be started, or the cell was closed.
             Exception: Whatever the function raised.
         """
@@ -91,7 +91,7 @@ class Cell(Generic[Item, Message]):
                     return
             except _EndedError as ended:
                 if is_last or not ended.was_idle:  # else it has ended for want of work a moment ago
-                    raise CellDiedError(ended.reason) from None
+                    raise ProcessDiedError(ended.reason) from None
             finally:
                 if not is_whole:
                     self._end()
@@ -166,7 +166,7 @@ class Cell(Generic[Item, Message]):
             began = time.monotonic()
             try:
                 if not link.poll(None if left == float("inf") else max(0.0, left)):
-                    raise CellTimeoutError(f"took longer than {limit:g} s")
+                    raise ProcessTimeoutError(f"took longer than {limit:g} s")
                 answer = link.recv_bytes()
             except (EOFError, ConnectionError):
                 raise _EndedError(*self._cause(fresh)) from None

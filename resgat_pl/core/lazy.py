@@ -6,18 +6,19 @@ from collections.abc import Callable
 from importlib import import_module
 
 
-def lazy_names(package: str, names: dict[str, str]) -> Callable[[str], object]:
-    """Make a module's ``__getattr__`` that imports each public name from the module that defines it.
+def lazy_names(package: str, names: dict[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Make the ``__getattr__`` and ``__dir__`` of a package (PEP 562), with names that are imported when first used.
 
     Args:
         package: Full name of the package, ``__name__`` in its ``__init__``.
         names: Public name → module that defines it, relative to the package.
 
     Returns:
-        The function to assign to ``__getattr__`` (PEP 562).
+        The functions to assign to ``__getattr__`` and ``__dir__``.
 
     Example:
-        >>> lazy_names("resgat_pl.core", {"ConfigError": "errors"})("ConfigError").__name__
+        >>> get, names = lazy_names("resgat_pl.core", {"ConfigError": "errors"})
+        >>> get("ConfigError").__name__
         'ConfigError'
     """
 
@@ -26,4 +27,4 @@ def lazy_names(package: str, names: dict[str, str]) -> Callable[[str], object]:
             return getattr(import_module(f"{package}.{names[name]}"), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get
+    return get, lambda: sorted(names)

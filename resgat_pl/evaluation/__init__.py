@@ -1,1 +1,20 @@
 """How good a trained detector is, and where the number comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resgat_pl.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from resgat_pl.evaluation.cross_dataset import cross as cross
+    from resgat_pl.evaluation.detector import Detector as Detector, score as score
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Detector": "detector",
+        "cross": "cross_dataset",
+        "score": "detector",
+    },
+)

@@ -13,14 +13,15 @@ from tqdm import tqdm
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
-from resgat_pl.data.manifest.table import Manifest, write_atomic
+from resgat_pl.core.storage import write_atomic
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.evaluation.detector import Detector, leaks_of, score
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, evaluate
 from resgat_pl.evaluation.provenance import environment
-from resgat_pl.evaluation.train_test_overlap import mark, people_unknown
+from resgat_pl.evaluation.train_test_overlap import mark_of_leaks, people_unknown
 
 
 def cross(
@@ -127,7 +128,7 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
         for column in columns:
             cell = by_place[row, column]
             if "shown" in cell:
-                stamp_of = mark(cell["leaky"], cell["people_unknown"])
+                stamp_of = mark_of_leaks(cell["leaky"], cell["people_unknown"])
                 line.append(f"{cell['shown']}{stamp_of}; {cell['videos'].brief}")
                 notes += [f"- {said}" for said in cell["people_unknown"] if f"- {said}" not in notes]
             else:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Level
-from resgat_pl.data.manifest.table import Manifest, write_atomic
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.calibration import log_odds
 from resgat_pl.evaluation.metrics.scores import (
     SOURCE,

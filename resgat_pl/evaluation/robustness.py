@@ -16,7 +16,7 @@ from tqdm import tqdm
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_folder
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import Split, VideoRecord
-from resgat_pl.data.layouts import CropLists, Folder
+from resgat_pl.data.layouts.crop_lists import CropLists
+from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.groups import links
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, statements, unknown_in
@@ -58,7 +59,7 @@ def link_hashes(videos: Iterable[VideoRecord]) -> Tensor:
     return _hashes(sorted({name for video in videos for name in _links(video)}))
 
 
-def remembered(manifest: Manifest) -> dict[str, Tensor]:
+def hashes_to_store(manifest: Manifest) -> dict[str, Tensor]:
     """The hashes of a manifest's training and validation videos, by ``REMEMBERED``."""
     found = {}
     for split in ("train", "val"):
@@ -68,7 +69,7 @@ def remembered(manifest: Manifest) -> dict[str, Tensor]:
     return found
 
 
-def joined(earlier: Mapping[str, Any] | None, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merge_stored_hashes(earlier: Mapping[str, Any] | None, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a checkpoint remembers whose training went on from another one.
 
     Where that one does not say what it saw, the hashes are left out from which one could wrongly conclude that a test
@@ -76,7 +77,7 @@ def joined(earlier: Mapping[str, Any] | None, now: Mapping[str, Tensor]) -> dict
 
     Args:
         earlier: The provenance of the checkpoint that training went on from.
-        now: ``remembered`` of the manifest in force.
+        now: ``hashes_to_store`` of the manifest in force.
     """
     if earlier is None:
         return dict(now)
@@ -178,7 +179,7 @@ def describe(leaky: Sequence[str], people: Sequence[str]) -> list[str]:
     return [*lines, *people]
 
 
-def mark(leaky: Sequence[str], people: Sequence[str]) -> str:
+def mark_of_leaks(leaky: Sequence[str], people: Sequence[str]) -> str:
     """The same in a table: `` (leaky: video; people unknown)``, or nothing."""
     said = [f"leaky: {', '.join(leaky)}"] if leaky else []
     said += [PEOPLE_UNKNOWN] if people else []

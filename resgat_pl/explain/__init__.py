@@ -6,73 +6,62 @@ is first used, so that those which need other packages (see the ``figures`` extr
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from resgat_pl.explain.base import Explainer, Explanation
-    from resgat_pl.explain.methods.gnn import GNNExplainer
-    from resgat_pl.explain.methods.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
-    from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
-    from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
-    from resgat_pl.explain.methods.lime import LIME
-    from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
-    from resgat_pl.explain.methods.occlusion import Occlusion
-    from resgat_pl.explain.methods.shap import KernelSHAP, PartitionSHAP
+    from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
+    from resgat_pl.explain.methods.gnn import GNNExplainer as GNNExplainer
+    from resgat_pl.explain.methods.gradient import (
+        GradCAM as GradCAM,
+        GradientSHAP as GradientSHAP,
+        IntegratedGradients as IntegratedGradients,
+        Saliency as Saliency,
+    )
+    from resgat_pl.explain.methods.graph import (
+        Attention as Attention,
+        AttentionExcess as AttentionExcess,
+        Contribution as Contribution,
+        EdgeContribution as EdgeContribution,
+        NodeEvidence as NodeEvidence,
+    )
+    from resgat_pl.explain.methods.importance import (
+        PartialDependence as PartialDependence,
+        PermutationImportance as PermutationImportance,
+    )
+    from resgat_pl.explain.methods.lime import LIME as LIME
+    from resgat_pl.explain.methods.nodes import (
+        NodeAblation as NodeAblation,
+        NodeLIME as NodeLIME,
+        NodeRISE as NodeRISE,
+        NodeShapley as NodeShapley,
+    )
+    from resgat_pl.explain.methods.occlusion import Occlusion as Occlusion
+    from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP, PartitionSHAP as PartitionSHAP
 
 METHODS: Final = {
-    "Attention": "graph",
-    "AttentionExcess": "graph",
-    "Contribution": "graph",
-    "EdgeContribution": "graph",
-    "NodeEvidence": "graph",
-    "NodeAblation": "nodes",
-    "NodeLIME": "nodes",
-    "NodeRISE": "nodes",
-    "NodeShapley": "nodes",
-    "GNNExplainer": "gnn",
-    "GradCAM": "gradient",
-    "GradientSHAP": "gradient",
-    "IntegratedGradients": "gradient",
-    "Saliency": "gradient",
-    "Occlusion": "occlusion",
-    "LIME": "lime",
-    "KernelSHAP": "shap",
-    "PartitionSHAP": "shap",
-    "PartialDependence": "importance",
-    "PermutationImportance": "importance",
+    "Attention": "methods.graph",
+    "AttentionExcess": "methods.graph",
+    "Contribution": "methods.graph",
+    "EdgeContribution": "methods.graph",
+    "NodeEvidence": "methods.graph",
+    "NodeAblation": "methods.nodes",
+    "NodeLIME": "methods.nodes",
+    "NodeRISE": "methods.nodes",
+    "NodeShapley": "methods.nodes",
+    "GNNExplainer": "methods.gnn",
+    "GradCAM": "methods.gradient",
+    "GradientSHAP": "methods.gradient",
+    "IntegratedGradients": "methods.gradient",
+    "Saliency": "methods.gradient",
+    "Occlusion": "methods.occlusion",
+    "LIME": "methods.lime",
+    "KernelSHAP": "methods.shap",
+    "PartitionSHAP": "methods.shap",
+    "PartialDependence": "methods.importance",
+    "PermutationImportance": "methods.importance",
 }
 """All methods: class and module, the default families first."""
 
-__all__ = [
-    "LIME",
-    "METHODS",
-    "Attention",
-    "AttentionExcess",
-    "Contribution",
-    "EdgeContribution",
-    "Explainer",
-    "Explanation",
-    "GNNExplainer",
-    "GradCAM",
-    "GradientSHAP",
-    "IntegratedGradients",
-    "KernelSHAP",
-    "NodeAblation",
-    "NodeEvidence",
-    "NodeLIME",
-    "NodeRISE",
-    "NodeShapley",
-    "Occlusion",
-    "PartialDependence",
-    "PartitionSHAP",
-    "PermutationImportance",
-    "Saliency",
-]
-
-
-def __getattr__(name: str) -> Any:
-    home = METHODS.get(name) or ("explanation" if name in {"Explainer", "Explanation"} else None)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+__getattr__, __dir__ = lazy_names(__name__, {**METHODS, "Explainer": "base", "Explanation": "base"})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.node_geometry import Lattice
-from resgat_pl.nn.unwrap import network_of
+from resgat_pl.nn.unwrap import unwrap
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
@@ -132,7 +132,7 @@ class Explainer(ABC):
     exact: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
-        net = network_of(model, type(self).__name__)
+        net = unwrap(model, type(self).__name__)
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
         self.net = net

@@ -20,7 +20,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.export.onnx_file import TOLERANCE, _apart, additivity, rewrite_properties

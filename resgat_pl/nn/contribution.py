@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.unwrap import network_of
+from resgat_pl.nn.unwrap import unwrap
 
 
 class Contributions(NamedTuple):
@@ -46,7 +46,7 @@ def contributions(model: nn.Module, images: Tensor) -> Contributions:
     Raises:
         ConfigError: The images are too small for a grid of 2×2 nodes, or there is no ``ResGAT`` in the model.
     """
-    net = network_of(model)
+    net = unwrap(model)
     return decompose(net, net.graph(net.encode(images)))
 
 

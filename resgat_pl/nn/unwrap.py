@@ -13,7 +13,7 @@ _INSIDE: Final = ("_orig_mod", "module", "net")
 """Where ``torch.compile``, DDP, DataParallel and FSDP, and ``ResGATModule`` hold it."""
 
 
-def network_of(model: nn.Module, what: str = "This") -> ResGAT:
+def unwrap(model: nn.Module, what: str = "This") -> ResGAT:
     """The ``ResGAT`` itself, however deep it is wrapped; it shares all parameters with ``model``.
 
     Args:

@@ -22,10 +22,9 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, Interrupted, ResGATError, SomeRunsError, Stopped
 from resgat_pl.core.path_checks import require_files, require_folder
-from resgat_pl.core.storage import locate
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import locate, write_atomic
 from resgat_pl.reproduce.experiment import Choice, Condition, Experiment, Row, option
-from resgat_pl.reproduce.tables import Cell, Run, write_tables
+from resgat_pl.reproduce.tables import Run, TableCell, write_tables
 
 
 def reproduce(
@@ -70,14 +69,14 @@ def reproduce(
     experiment = Experiment.read(table)
     chosen = experiment.choose(protocol, preset, seeds, rows, data)
     _check_paths(experiment, chosen, data, out, overrides or [])
-    cells: list[Cell] = []
+    cells: list[TableCell] = []
     failed = 0
     with tqdm(total=chosen.size, unit="run", desc=f"{table.stem} ({data})") as bar:
         for row in chosen.rows:
             absent = data == "real" and not os.environ.get(row.root)
             for name in chosen.presets:
                 for kind in chosen.protocols:
-                    cell = Cell(row, name, kind, [], "")
+                    cell = TableCell(row, name, kind, [], "")
                     cells.append(cell)
                     if absent:
                         cell.note = f"not run: {row.root} is not set"
@@ -223,7 +222,7 @@ def run(
 
 def _synthetic_set(row: Row, settings: dict[str, Any], out: Path) -> Path:
     """Write the synthetic set of a row's layout, once."""
-    from resgat_pl.data.synth import synthesize
+    from resgat_pl.data.synth.generate import synthesize
 
     root: Path = out / "synthetic_data" / row.dataset
     synthesize(root, layout=row.dataset, **settings)

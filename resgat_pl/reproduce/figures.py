@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from resgat_pl.core.disk_full import storing
+from resgat_pl.core.disk_full import reporting_full_disk
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.untrusted_paths import is_plain_name
@@ -105,7 +105,7 @@ def figures(
                 condition = Condition(rows[name], settings["protocol"], settings["preset"], settings["seed"], data)
                 detectors[name] = Detector.load(run(experiment, condition, table_out, overrides, private).checkpoint)
         title = figure.title + (" (SYNTHETIC data)" if data == "synthetic" else "")
-        with storing(out):
+        with reporting_full_disk(out):
             png, pdf = _draw(figure, detectors, out / figure.name, title, settings["lime"])
         lines.append(f"{figure.name}: {png} and {pdf.name}")
     return "\n".join(lines)

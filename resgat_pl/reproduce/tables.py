@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import (
     CLIPS,
@@ -27,7 +27,7 @@ from resgat_pl.evaluation.metrics.scores import (
     evaluate,
     read_predictions,
 )
-from resgat_pl.evaluation.train_test_overlap import mark
+from resgat_pl.evaluation.train_test_overlap import mark_of_leaks
 from resgat_pl.reproduce.experiment import Row
 
 SHOWN: Final = tuple((level, metric) for level in ("frame", "video") for metric in ("f1_fake", "f1_real", "auroc"))
@@ -112,7 +112,7 @@ class Run:
 
 
 @dataclass
-class Cell:
+class TableCell:
     """A row of the table under one preset and one protocol; ``note`` says why runs are missing."""
 
     row: Row
@@ -122,7 +122,7 @@ class Cell:
     note: str
 
 
-class Summary(NamedTuple):
+class CellSummary(NamedTuple):
     """A metric over the seeds of a cell: mean, its interval over videos, and the deviation over seeds."""
 
     resamples: NDArray[np.float64]
@@ -136,7 +136,7 @@ class Summary(NamedTuple):
         return f"{value} ± {100 * self.deviation:.2f} {rest}"
 
 
-def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
+def summarise(cell: TableCell, level: str, metric: str) -> CellSummary | None:
     """Mean over a cell's seeds with its 95 % interval; None where nothing was run.
 
     All seeds are tested on the same videos and resampled alike, so the mean is taken resample by resample and its
@@ -147,14 +147,14 @@ def summarise(cell: Cell, level: str, metric: str) -> Summary | None:
         return None
     stacked = np.stack(found)
     mean = stacked.mean(axis=0)
-    return Summary(
+    return CellSummary(
         mean,
         cell.runs[0].scores[level].interval(metric, mean),
         float(stacked[:, 0].std(ddof=1)) if len(found) > 1 else None,
     )
 
 
-def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | None:
+def difference(first: TableCell, last: TableCell, level: str, metric: str) -> Interval | None:
     """First minus last, with an interval; None where one was not run.
 
     On the same test videos the difference is taken resample by resample. On others the resamples of one have nothing
@@ -169,7 +169,7 @@ def difference(first: Cell, last: Cell, level: str, metric: str) -> Interval | N
     return interval(one.resamples - drawn, min(one.interval.groups, other.interval.groups))
 
 
-def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, publish: bool = True) -> str:
+def write_tables(cells: Sequence[TableCell], out: Path, name: str, synthetic: bool, publish: bool = True) -> str:
     """Write ``out/<name>.md``, ``.csv`` and ``.tex``, with ``publish`` to W&B as well, and return the Markdown."""
     header, body = _main_table(cells)
     counts = _counts_table(cells)
@@ -196,11 +196,13 @@ def write_tables(cells: Sequence[Cell], out: Path, name: str, synthetic: bool, p
     return text
 
 
-def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+def _main_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]]]:
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
     runs = {name: [run for cell in cells if cell.protocol == name for run in cell.runs] for name in protocols}
     marks = {
-        name: mark(sorted({k for run in mine for k in run.leaky}), [k for run in mine for k in run.people_unknown])
+        name: mark_of_leaks(
+            sorted({k for run in mine for k in run.leaky}), [k for run in mine for k in run.people_unknown]
+        )
         for name, mine in runs.items()
     }
     header = ["row", "preset", "level", "metric", "paper"]
@@ -223,7 +225,7 @@ def _main_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+def _counts_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]]]:
     header = ["row", "protocol", "preset", "train fake / real", "paper", "val", "test fake / real", "paper"]
     header += ["test videos scored"]
     body = []
@@ -242,7 +244,7 @@ def _counts_table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def _choices(cells: Sequence[Cell]) -> list[str]:
+def _choices(cells: Sequence[TableCell]) -> list[str]:
     """What each preset is worth against the first, in video AUC."""
     presets = list(dict.fromkeys(cell.preset for cell in cells))
     if len(presets) < 2:
@@ -266,7 +268,7 @@ def _choices(cells: Sequence[Cell]) -> list[str]:
     return ["AUC per video by preset:", _markdown(header, body)] if body else []
 
 
-def _notes(cells: Sequence[Cell]) -> list[str]:
+def _notes(cells: Sequence[TableCell]) -> list[str]:
     """Why cells are empty, each reason once."""
     lines: dict[str, list[str]] = {}
     for cell in cells:
@@ -275,8 +277,8 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     return ["\n".join(f"- {note}: {', '.join(who)}" for note, who in lines.items())] if lines else []
 
 
-def _grouped(cells: Sequence[Cell]) -> list[tuple[Row, str, dict[str, Cell]]]:
-    groups: dict[tuple[str, str], tuple[Row, str, dict[str, Cell]]] = {}
+def _grouped(cells: Sequence[TableCell]) -> list[tuple[Row, str, dict[str, TableCell]]]:
+    groups: dict[tuple[str, str], tuple[Row, str, dict[str, TableCell]]] = {}
     for cell in cells:
         groups.setdefault((cell.row.name, cell.preset), (cell.row, cell.preset, {}))[2][cell.protocol] = cell
     return list(groups.values())
@@ -291,7 +293,7 @@ def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in body])
 
 
-def _csv(cells: Sequence[Cell], synthetic: bool) -> str:
+def _csv(cells: Sequence[TableCell], synthetic: bool) -> str:
     """Every metric of every run, one a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -16,18 +16,18 @@ from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.text import nearest
 from resgat_pl.core.types import Level
-from resgat_pl.data.layouts import check_root
+from resgat_pl.data.layouts.base import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.training.checkpoints.config_diff import differences
+from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.hardware import advice
 
 _LASTING: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
     "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
-    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
-    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.training.loggers.wandb.LastingWandbLogger",
+    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.training.loggers.wandb.ResilientWandbLogger",
+    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.training.loggers.wandb.ResilientWandbLogger",
 }
 """Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
 _WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -320,7 +320,7 @@ def compare(command: str, config: Namespace, here: str, checkpoint: Mapping[str,
             "testing (safetensors, or save_weights_only). Go on from last.ckpt of its run, or train anew."
         )
     there = (stored_provenance(checkpoint, "The checkpoint") or {}).get("config", "")
-    for line in differences(privacy.without_paths(here), privacy.without_paths(there), command):
+    for line in compare_configs(privacy.without_paths(here), privacy.without_paths(there), command):
         rank_zero_info(line)
 
 

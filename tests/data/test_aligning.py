@@ -8,14 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.extraction.alignment import Beside, Original, Plan, Recent, planned, rows_of, tracks_of
-from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide, planned, rows_of, tracks_of
+from resgat_pl.data.media.frames import Frame, FrameReader
 
 
 def row(track: int, frame: int, box: list[int], points: list[float] | None = None) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def still(track: int, frames: range, left: int = 0) -> list[dict[str, Any]]:
 
 def plan(rows: list[dict[str, Any]], length: int, fill: bool = True, others: tuple[dict[str, Any], ...] = ()) -> Plan:
     media = SimpleNamespace(indices=np.arange(length))
-    return planned(Original(rows, [200, 100], others), cast("Media", media), fill)
+    return planned(Original(rows, [200, 100], others), cast("FrameReader", media), fill)
 
 
 @given(st.integers(1, 40), st.integers(2, 12), st.integers(1, 400))
@@ -97,14 +96,14 @@ def value(image: NDArray[np.uint8] | None) -> int | None:
 
 
 def test_frames_beside() -> None:
-    beside = Beside(frames(2, 4, 6))
+    beside = SideBySide(frames(2, 4, 6))
     assert [value(beside.get(number)) for number in (1, 2, 3, 4, 4, 7, 8)] == [None, 2, None, 4, 4, None, None]
 
     def breaks() -> Any:
         yield from frames(1)
         raise MediaError("cut off")
 
-    beside = Beside(breaks())
+    beside = SideBySide(breaks())
     assert [value(beside.get(number)) for number in (1, 2, 3)] == [1, None, None]
 
 

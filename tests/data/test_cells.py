@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from resgat_pl.core.errors import ConfigError, EngineError
-from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,9 +56,9 @@ class OddError(Exception):
 
 
 @pytest.fixture
-def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cell[str, int]]:
+def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedProcess[str, int]]:
     monkeypatch.syspath_prepend(ROOT)  # where the other process finds this module
-    cell: Cell[str, int] = Cell(work)
+    cell: IsolatedProcess[str, int] = IsolatedProcess(work)
     yield cell
     cell.close()
 
@@ -67,7 +67,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_one_process_is_kept_and_its_messages_come_in_order(cell: Cell[str, int]) -> None:
+def test_one_process_is_kept_and_its_messages_come_in_order(cell: IsolatedProcess[str, int]) -> None:
     first, *numbers = cell.run("much")
     assert numbers == list(range(20_000))
     assert list(cell.run("")) == [first]
@@ -82,10 +82,12 @@ def test_one_process_is_kept_and_its_messages_come_in_order(cell: Cell[str, int]
         ("exit", r"ended by itself \(exit status 7\)"),
     ],
 )
-def test_a_death_is_told_and_the_next_item_gets_a_new_process(cell: Cell[str, int], order: str, cause: str) -> None:
+def test_a_death_is_told_and_the_next_item_gets_a_new_process(
+    cell: IsolatedProcess[str, int], order: str, cause: str
+) -> None:
     (first,) = cell.run("")
     before = descriptors()
-    with pytest.raises(CellDiedError, match=cause):
+    with pytest.raises(ProcessDiedError, match=cause):
         list(cell.run(order))
     (second,) = cell.run("")
     assert second != first
@@ -93,23 +95,23 @@ def test_a_death_is_told_and_the_next_item_gets_a_new_process(cell: Cell[str, in
     assert descriptors() == before
 
 
-def test_a_hang_ends_at_the_limit(cell: Cell[str, int]) -> None:
+def test_a_hang_ends_at_the_limit(cell: IsolatedProcess[str, int]) -> None:
     (first,) = cell.run("")
     began = time.monotonic()
-    with pytest.raises(CellTimeoutError, match=r"longer than 0\.5 s"):
+    with pytest.raises(ProcessTimeoutError, match=r"longer than 0\.5 s"):
         list(cell.run("hang", 0.5))
     assert time.monotonic() - began < 30
     assert not Path(f"/proc/{first}").exists()
     assert list(cell.run("")) != [first]
 
 
-def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(cell: Cell[str, int]) -> None:
+def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(cell: IsolatedProcess[str, int]) -> None:
     list(cell.run(""))
     for _ in cell.run("", 5):
         time.sleep(6)
 
 
-def test_errors_come_back_with_their_traceback_and_the_process_stays(cell: Cell[str, int]) -> None:
+def test_errors_come_back_with_their_traceback_and_the_process_stays(cell: IsolatedProcess[str, int]) -> None:
     (first,) = cell.run("")
     with pytest.raises(KeyError, match="a bug") as caught:
         list(cell.run("bug"))
@@ -121,7 +123,7 @@ def test_errors_come_back_with_their_traceback_and_the_process_stays(cell: Cell[
     assert list(cell.run("")) == [first]
 
 
-def test_left_half_read_it_starts_afresh(cell: Cell[str, int]) -> None:
+def test_left_half_read_it_starts_afresh(cell: IsolatedProcess[str, int]) -> None:
     messages = cell.run("much")
     first = next(messages)
     messages.close()  # type: ignore[attr-defined] # it is a generator
@@ -130,7 +132,9 @@ def test_left_half_read_it_starts_afresh(cell: Cell[str, int]) -> None:
     assert len(numbers) == 20_000
 
 
-def test_a_process_that_ended_for_want_of_work_is_replaced_once(cell: Cell[str, int], tmp_path: Path) -> None:
+def test_a_process_that_ended_for_want_of_work_is_replaced_once(
+    cell: IsolatedProcess[str, int], tmp_path: Path
+) -> None:
     (first,) = cell.run("")
     os.kill(first, signal.SIGKILL)
     while cell._process is not None and cell._process.poll() is None:
@@ -140,11 +144,11 @@ def test_a_process_that_ended_for_want_of_work_is_replaced_once(cell: Cell[str, 
     # ended with status 0 before the first message, as for want of work just when the item came
     mark = tmp_path / "mark"
     assert list(cell.run(f"end once {mark}")) != [second]
-    with pytest.raises(CellDiedError, match="by itself"):
+    with pytest.raises(ProcessDiedError, match="by itself"):
         list(cell.run("end"))
 
 
-def test_closed_from_another_thread_the_work_fails_at_once(cell: Cell[str, int]) -> None:
+def test_closed_from_another_thread_the_work_fails_at_once(cell: IsolatedProcess[str, int]) -> None:
     threading.Timer(1.0, cell.close).start()
     began = time.monotonic()
     with pytest.raises(EngineError, match="given up"):
@@ -156,7 +160,7 @@ def test_closed_from_another_thread_the_work_fails_at_once(cell: Cell[str, int])
 
 def test_forgotten_it_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    cell: Cell[str, int] = Cell(work)
+    cell: IsolatedProcess[str, int] = IsolatedProcess(work)
     (process,) = cell.run("")
     del cell
     gc.collect()
@@ -172,7 +176,7 @@ def test_a_function_that_cannot_be_unpacked_there_is_a_bug_not_a_death() -> None
             yield 1
 
     with pytest.raises(ImportError, match="lacks this"):
-        list(Cell(Refuses()).run(""))
+        list(IsolatedProcess(Refuses()).run(""))
 
 
 def test_functions_of_a_script_are_taken_along(tmp_path: Path) -> None:

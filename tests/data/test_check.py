@@ -15,7 +15,7 @@ import pytest
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, MediaError
 from resgat_pl.data.check.command import check
-from resgat_pl.data.layouts import FFPP
+from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge
 from resgat_pl.data.splits.protocols import OfficialSplit
 

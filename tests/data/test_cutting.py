@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.types import FAKE, REAL, VideoRecord
 from resgat_pl.data.extraction.alignment import Original, Recent
-from resgat_pl.data.extraction.crop_video import Extraction, Outcome, cut_video
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crop_video
 from resgat_pl.data.faces.detection import Face, FaceDetector, RGBImage
 from resgat_pl.data.synth.encode import write_mask, write_video
 
@@ -62,7 +62,7 @@ def record(folder: Path, name: str, frames: Frames, label: int = FAKE, **more: A
 
 def cut(video: VideoRecord, original: Original | None = None, recent: Recent | None = None, **more: Any) -> Outcome:
     extraction = Extraction(**{"frames": 8, "size": 32, "detector": Squares(), "max_faces": 2, **more})
-    outcome = list(cut_video(video, extraction, original, recent))[-1]
+    outcome = list(crop_video(video, extraction, original, recent))[-1]
     assert isinstance(outcome, Outcome)
     return outcome
 

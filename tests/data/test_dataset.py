@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.data.loading.dataset import Draw, FaceCrops

@@ -14,20 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, EngineError
 from resgat_pl.core.executors import open_engine
-from resgat_pl.core.storage import sync_folder
+from resgat_pl.core.storage import sync_folder, write_atomic
 from resgat_pl.data.crop_store import writer as crop_writer
 from resgat_pl.data.extraction import command as extracting
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.extraction.jobs import Share, families_of, parse_share, requests_of, share_of
-from resgat_pl.data.layouts import detect_layout
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.data.extraction.jobs import Part, families_of, parse_part, requests_of, videos_of_part
+from resgat_pl.data.layouts.detect import detect_layout
 
 SMALL = Extraction(frames=3, size=64)
 OPTIONS = ["--extraction.frames", "3", "--extraction.size", "64"]
@@ -287,14 +285,14 @@ def test_an_engine_that_is_not_installed(engine: str, module: str, monkeypatch: 
 @settings(max_examples=60, deadline=None)
 def test_shares_are_everything_once_and_even(sizes: list[int], total: int) -> None:
     families = {f"v{i}": [f"v{i}/{j}" for j in range(size)] for i, size in enumerate(sizes)}
-    shares = [share_of(families, Share(number, total)) for number in range(1, total + 1)]
+    shares = [videos_of_part(families, Part(number, total)) for number in range(1, total + 1)]
     assert Counter(key for share in shares for key in share) == Counter(k for keys in families.values() for k in keys)
     for keys in families.values():
         assert sum(bool(share & set(keys)) for share in shares) == 1
     loads = sorted(len(share) for share in shares)
     assert loads[-1] - loads[0] <= max(sizes)
     again = dict(sorted(families.items(), reverse=True))
-    assert [share_of(again, Share(number, total)) for number in range(1, total + 1)] == shares
+    assert [videos_of_part(again, Part(number, total)) for number in range(1, total + 1)] == shares
 
 
 def test_an_original_stands_before_its_fakes(ffpp_root: Path) -> None:
@@ -345,8 +343,8 @@ def test_a_merge_does_not_wait_for_videos_that_cannot_be_read(ffpp_root: Path, t
 
 
 def test_parse_share() -> None:
-    assert parse_share(" 3/50 ") == Share(3, 50)
-    assert str(Share(3, 50)) == "3/50"
+    assert parse_part(" 3/50 ") == Part(3, 50)
+    assert str(Part(3, 50)) == "3/50"
 
 
 # --- a full disk

@@ -24,7 +24,7 @@ from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.extraction.fragment import read_fragment
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.media.frames import Media
+from resgat_pl.data.media.frames import FrameReader
 from resgat_pl.data.splits.skipped import coverage
 
 SMALL = Extraction(frames=3, size=64)
@@ -252,7 +252,7 @@ def copy_frames(path: Path, count: int) -> None:
     """Keep only the first frames of a video."""
     import av
 
-    images = [frame.image for frame in Media([path], "video").read(range(count))]
+    images = [frame.image for frame in FrameReader([path], "video").read(range(count))]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width = images[0].shape[:2]
@@ -263,7 +263,7 @@ def copy_frames(path: Path, count: int) -> None:
 
 
 def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
-    from resgat_pl.data.synth import synthesize
+    from resgat_pl.data.synth.generate import synthesize
 
     synthesize(tmp_path / "root", layout="dfdc", videos=16, fakes_per_real=1, frames=4, size=192)
     extract(tmp_path / "root", tmp_path / "out", extraction=Extraction(frames=3, size=64), jobs=2)
@@ -290,7 +290,7 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
 
 
 def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    from resgat_pl.data.synth import synthesize
+    from resgat_pl.data.synth.generate import synthesize
 
     synthesize(tmp_path / "other", layout="celebdf", videos=8, fakes_per_real=1, frames=2, size=192)
     out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.data.faces.detection import MTCNN, Face, WholeFrame, YuNet, crop, square_box, track_faces
+from resgat_pl.data.faces.detection import MTCNN, Face, WholeFrame, YuNet, crop, square_box
+from resgat_pl.data.faces.tracking import track_faces
 
 
 def face(x: float, y: float = 50, size: float = 40) -> Face:
@@ -83,10 +83,10 @@ def test_mtcnn_finds_nothing_in_noise_and_can_be_sent_to_a_process() -> None:
 def test_mtcnn_boxes_do_not_depend_on_the_frame_size(ffpp_root: Path) -> None:
     import cv2
 
-    from resgat_pl.data.media.frames import Media
+    from resgat_pl.data.media.frames import FrameReader
 
     video = next((ffpp_root / "original_sequences" / "youtube").rglob("*.mp4"))
-    image = next(Media([video], "video").read([0])).image
+    image = next(FrameReader([video], "video").read([0])).image
     (small,) = MTCNN().detect(image)[:1]
     large = cv2.resize(image, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     (scaled,) = MTCNN().detect(large)[:1]

@@ -7,11 +7,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from resgat_pl.core.errors import MediaError
-from resgat_pl.data.media.frames import Media, read_image, sample_indices
+from resgat_pl.data.media.frames import FrameReader, sample_indices
+from resgat_pl.data.media.images import read_image
 from resgat_pl.data.media.video import VideoFile
 
 
@@ -47,7 +47,7 @@ def test_all_and_every() -> None:
 
 def test_reads_the_frames_asked_for(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4")
-    media = Media([tmp_path / "a.mp4"], "video")
+    media = FrameReader([tmp_path / "a.mp4"], "video")
     assert len(media.indices) == 30
     frames = list(media.read([3, 17, 29, 40]))
     assert [frame.number for frame in frames] == [3, 17, 29]
@@ -68,7 +68,7 @@ def test_opens_the_file_once_per_read(tmp_path: Path, monkeypatch: pytest.Monkey
         return container
 
     monkeypatch.setattr(av, "open", counting)
-    media = Media([tmp_path / "a.mp4"], "video")
+    media = FrameReader([tmp_path / "a.mp4"], "video")
     assert len(opened) == 1  # for the time stamps
     for times in (2, 3):
         list(media.read(range(0, 30, 3)))
@@ -79,7 +79,7 @@ def test_a_video_that_breaks_off_gives_what_there_is(tmp_path: Path) -> None:
     write_video(tmp_path / "whole.mkv", frames=60)
     data = (tmp_path / "whole.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 2 // 3])
-    media = Media([tmp_path / "cut.mkv"], "video")
+    media = FrameReader([tmp_path / "cut.mkv"], "video")
     numbers = [frame.number for frame in media.read(range(60))]
     assert 0 < len(numbers) < 60
     assert numbers == list(range(len(numbers)))
@@ -93,7 +93,7 @@ def test_broken_videos(tmp_path: Path, content: bytes | None, message: str) -> N
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(MediaError, match=rf"broken\.mp4.*{message}"):
-        Media([path], "video")
+        FrameReader([path], "video")
 
 
 def test_a_truncated_mp4_is_named(tmp_path: Path) -> None:
@@ -101,18 +101,18 @@ def test_a_truncated_mp4_is_named(tmp_path: Path) -> None:
     data = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "b.mp4").write_bytes(data[: len(data) // 2])
     with pytest.raises(MediaError, match=r"b\.mp4.*cut off"):
-        Media([tmp_path / "b.mp4"], "video")
+        FrameReader([tmp_path / "b.mp4"], "video")
 
 
 def test_image_files_keep_their_numbers(tmp_path: Path) -> None:
     for number in (2, 5, 9):
         cv2.imwrite(str(tmp_path / f"{number:04d}.png"), np.full((8, 8, 3), number, np.uint8))
-    media = Media(sorted(tmp_path.iterdir()), "frames")
+    media = FrameReader(sorted(tmp_path.iterdir()), "frames")
     assert media.indices.tolist() == [2, 5, 9]
     frames = list(media.read([5, 9]))
     assert [frame.number for frame in frames] == [5, 9]
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [5, 9]
-    assert Media([tmp_path / "0009.png", tmp_path / "0002.png"], "frames").indices.tolist() == [0, 1]
+    assert FrameReader([tmp_path / "0009.png", tmp_path / "0002.png"], "frames").indices.tolist() == [0, 1]
 
 
 def test_images_come_as_rgb(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_leaving_frames_out_changes_nothing(options: dict[str, str], tmp_path: P
             image = np.ascontiguousarray(texture[:, number : number + 64])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    media = Media([path], "video")
+    media = FrameReader([path], "video")
     every = {frame.number: frame for frame in media.read(range(90))}
     assert len(every) == 90
     for wanted in ([5], [0, 89], list(range(1, 90, 7)), [44, 45, 46], [80, 200]):
@@ -163,7 +163,7 @@ def test_fewer_frames_are_decoded_than_there_are(tmp_path: Path, monkeypatch: py
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     monkeypatch.setattr(VideoFile, "_decode_all", lambda file, wanted: iter(()))
-    assert [frame.number for frame in Media([path], "video").read([3, 20, 37])] == [3, 20, 37]
+    assert [frame.number for frame in FrameReader([path], "video").read([3, 20, 37])] == [3, 20, 37]
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
@@ -189,7 +189,7 @@ def test_what_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.Mo
     write_video(tmp_path / "a.mp4", frames=2)
     monkeypatch.setattr("resgat_pl.data.media.images.check_size.__defaults__", (96 * 64 - 1,))
     with pytest.raises(MediaError, match=r"a\.mp4: is too large: 96x64 px"):
-        Media([tmp_path / "a.mp4"], "video")
+        FrameReader([tmp_path / "a.mp4"], "video")
 
 
 def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
     data = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "a.mp4").write_bytes(data.replace(b"avc1", b"zzz9"))
     with pytest.raises(MediaError, match=r"a\.mp4: .*decoder"):
-        next(Media([tmp_path / "a.mp4"], "video").read([0]))
+        next(FrameReader([tmp_path / "a.mp4"], "video").read([0]))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
 def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(MediaError, match=f"{name}: is no file"):
-        next(Media([tmp_path / name], "video" if name == "a.mp4" else "frames").read([0]))
+        next(FrameReader([tmp_path / name], "video" if name == "a.mp4" else "frames").read([0]))

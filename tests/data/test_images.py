@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
-from resgat_pl.data.media.frames import Media
+from resgat_pl.data.media.frames import FrameReader
 from resgat_pl.data.media.images import Animation, count_gif, open_picture, read_image
 
 from .clips import barcode, number_of
@@ -171,7 +171,7 @@ def animated(path: Path, durations: list[int], form: str) -> Path:
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_an_animation_is_a_video_of_its_pictures(form: str, tmp_path: Path) -> None:
     path = animated(tmp_path / "a.bin", [80] * 20, form)
-    media = Media([path], "video")
+    media = FrameReader([path], "video")
     frames = list(media.read(media.sample(8)))
     assert media.indices.tolist() == list(range(20))
     assert [number_of(frame.image) for frame in frames] == [1, 3, 6, 8, 11, 13, 16, 18]
@@ -190,7 +190,7 @@ def test_animations_are_turned_by_their_tag(form: str, tmp_path: Path) -> None:
     exif[0x112] = 6
     options = {"lossless": True} if form == "WEBP" else {}
     frames[0].save(tmp_path / "a", form, save_all=True, append_images=frames[1:], duration=80, exif=exif, **options)
-    media = Media([tmp_path / "a"], "video")
+    media = FrameReader([tmp_path / "a"], "video")
     assert [number_of(frame.image) for frame in media.read(media.sample(4))] == [0, 1, 2, 3]
     assert "turned upright by their tag" in media.notes[-1]
 
@@ -198,7 +198,7 @@ def test_animations_are_turned_by_their_tag(form: str, tmp_path: Path) -> None:
 def test_durations_are_those_of_a_browser(tmp_path: Path) -> None:
     path = animated(tmp_path / "a.gif", [0, 10, 20, 500], "GIF")
     assert Animation(path).times.tolist() == pytest.approx([0.0, 0.1, 0.2, 0.22])
-    uneven = Media([animated(tmp_path / "b.webp", [1000, *[50] * 20], "WEBP")], "video")
+    uneven = FrameReader([animated(tmp_path / "b.webp", [1000, *[50] * 20], "WEBP")], "video")
     times = [frame.time for frame in uneven.read(uneven.sample(8))]
     assert times[0] == 0
     assert any("rate varies" in note for note in uneven.notes)
@@ -216,18 +216,18 @@ def test_pictures_of_a_gif_are_counted_without_decoding(tmp_path: Path) -> None:
 def test_damaged_animations_give_what_there_is(tmp_path: Path) -> None:
     data = animated(tmp_path / "a.gif", [80] * 20, "GIF").read_bytes()
     (tmp_path / "b.gif").write_bytes(data[: len(data) * 2 // 3])
-    media = Media([tmp_path / "b.gif"], "video")
+    media = FrameReader([tmp_path / "b.gif"], "video")
     numbers = [number_of(frame.image) for frame in media.read(media.indices)]
     assert 5 < len(numbers) < 20
     assert numbers == list(range(len(numbers)))
     (tmp_path / "c.gif").write_bytes(b"GIF89a" + bytes(50))
     with pytest.raises(MediaError, match=r"c\.gif: "):
-        list(Media([tmp_path / "c.gif"], "video").read([0]))
+        list(FrameReader([tmp_path / "c.gif"], "video").read([0]))
 
 
 def test_a_still_picture_called_a_video_is_one_frame(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.mp4", "PNG")
-    media = Media([tmp_path / "a.mp4"], "video")
+    media = FrameReader([tmp_path / "a.mp4"], "video")
     (frame,) = media.read(media.sample())
     assert (frame.image == np.asarray(picture())).all()
 

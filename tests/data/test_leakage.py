@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from resgat_pl.core.errors import LeakageError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key

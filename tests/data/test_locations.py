@@ -26,10 +26,11 @@ from resgat_pl.core.storage import (
 )
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.layouts import detect_layout
+from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.media.frames import Media, read_image
+from resgat_pl.data.media.frames import FrameReader
+from resgat_pl.data.media.images import read_image
 
 SMALL = Extraction(frames=3, size=64)
 
@@ -205,11 +206,11 @@ def test_bad_videos_in_a_bucket_are_named(bucket: str) -> None:
     write_atomic(locate(f"{bucket}/a.mp4"), b"")
     write_atomic(locate(f"{bucket}/b.mp4"), b"text")
     with pytest.raises(MediaError, match=r"memory://.*a\.mp4: is empty"):
-        Media([locate(f"{bucket}/a.mp4")], "video")
+        FrameReader([locate(f"{bucket}/a.mp4")], "video")
     with pytest.raises(MediaError, match="not a video"):
-        Media([locate(f"{bucket}/b.mp4")], "video")
+        FrameReader([locate(f"{bucket}/b.mp4")], "video")
     with pytest.raises(MediaError, match=r"absent\.mp4"):
-        Media([locate(f"{bucket}/absent.mp4")], "video")
+        FrameReader([locate(f"{bucket}/absent.mp4")], "video")
     with pytest.raises(MediaError, match=r"absent\.png"):
         read_image(locate(f"{bucket}/absent.png"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resgat_pl.core.errors import ConfigError, StorageError
-from resgat_pl.core.folder_lock import LOCK_NAME, at_work
+from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
 from resgat_pl.core.storage import locate
 
 HOLD = """
@@ -28,22 +28,22 @@ with at_work(Path(sys.argv[1])):
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    with at_work(out):
+    with folder_lock(out):
         for shared in (False, True):
-            with pytest.raises(ConfigError, match=r"new/out.* when that has ended"), at_work(out, shared=shared):
+            with pytest.raises(ConfigError, match=r"new/out.* when that has ended"), folder_lock(out, shared=shared):
                 pytest.fail("two at once")
     assert not list(out.iterdir())
-    with at_work(out):
+    with folder_lock(out):
         pass
 
 
 def test_those_that_share_keep_others_out_until_the_last_has_ended(tmp_path: Path) -> None:
-    with at_work(tmp_path, shared=True):
-        with at_work(tmp_path, shared=True), pytest.raises(ConfigError), at_work(tmp_path):
+    with folder_lock(tmp_path, shared=True):
+        with folder_lock(tmp_path, shared=True), pytest.raises(ConfigError), folder_lock(tmp_path):
             pytest.fail("two at once")
-        with pytest.raises(ConfigError), at_work(tmp_path):
+        with pytest.raises(ConfigError), folder_lock(tmp_path):
             pytest.fail("one is left")
-    with at_work(tmp_path):
+    with folder_lock(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -55,7 +55,7 @@ def test_many_that_wait_come_one_by_one(tmp_path: Path, capsys: pytest.CaptureFi
     def work() -> None:
         nonlocal inside, most, turns
         for _ in range(25):
-            with at_work(tmp_path, wait=True):
+            with folder_lock(tmp_path, wait=True):
                 inside += 1
                 most = max(most, inside)
                 turns += 1
@@ -78,24 +78,24 @@ def test_a_killed_command_locks_nothing(tmp_path: Path) -> None:
     with process.stdout:
         try:
             assert process.stdout.readline() == b"held\n"
-            with pytest.raises(ConfigError), at_work(tmp_path):
+            with pytest.raises(ConfigError), folder_lock(tmp_path):
                 pytest.fail("two at once")
         finally:
             process.kill()
             process.wait(30)
     assert (tmp_path / LOCK_NAME).is_file()
-    with at_work(tmp_path):
+    with folder_lock(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_copy_of_the_handle_does_not_keep_the_lock(tmp_path: Path) -> None:
     """As processes have that were forked during the work."""
-    with at_work(tmp_path):
+    with folder_lock(tmp_path):
         (handle,) = [entry for entry in Path("/proc/self/fd").iterdir() if _is_lock(entry, tmp_path)]
         copy = os.dup(int(handle.name))
     try:
-        with at_work(tmp_path):
+        with folder_lock(tmp_path):
             pass
     finally:
         os.close(copy)
@@ -113,17 +113,17 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with at_work(tmp_path), at_work(tmp_path):
+    with folder_lock(tmp_path), folder_lock(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_link_is_not_followed_and_a_store_not_locked(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match=r"\.lock cannot be written"), at_work(tmp_path):
+    with pytest.raises(StorageError, match=r"\.lock cannot be written"), folder_lock(tmp_path):
         pytest.fail("followed")
     assert not (tmp_path / "elsewhere").exists()
-    with at_work(locate("memory://crops")), at_work(locate("memory://crops")):
+    with folder_lock(locate("memory://crops")), folder_lock(locate("memory://crops")):
         pass
 
 
@@ -136,8 +136,8 @@ def test_a_lock_that_cannot_be_had_is_an_error_and_one_that_the_disk_does_not_kn
         raise OSError(code := next(codes), os.strerror(code))
 
     monkeypatch.setattr("resgat_pl.core.folder_lock.fcntl.flock", flock)
-    with at_work(tmp_path):  # once more after the file was removed elsewhere; then without
+    with folder_lock(tmp_path):  # once more after the file was removed elsewhere; then without
         assert not (tmp_path / LOCK_NAME).exists()
-    with pytest.raises(StorageError, match="cannot be written"), at_work(tmp_path):
+    with pytest.raises(StorageError, match="cannot be written"), folder_lock(tmp_path):
         pytest.fail("without a lock")
     assert (tmp_path / LOCK_NAME).exists()  # which may be another's

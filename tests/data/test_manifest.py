@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Split
 from resgat_pl.data.manifest.arrow_cache import map_path
-from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table, write_atomic
+from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table
 from resgat_pl.data.splits.protocols import IdentitySplit
 from resgat_pl.data.splits.registry import from_spec
 

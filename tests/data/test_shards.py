@@ -24,8 +24,7 @@ from resgat_pl.data.check.command import check
 from resgat_pl.data.crop_store import writer as crop_writer
 from resgat_pl.data.crop_store.reader import FOLDER, INDEX_NAME, Member, crop_of, mask_of, shards_of
 from resgat_pl.data.crop_store.writer import append_member, close_tar, read_tar
-from resgat_pl.data.extraction import command as extraction_module
-from resgat_pl.data.extraction import shard_packing as packing
+from resgat_pl.data.extraction import command as extraction_module, shard_packing as packing
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.extraction.shard_packing import pack

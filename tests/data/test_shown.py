@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.media.frames import Media
+from resgat_pl.data.media.frames import FrameReader
 
 from .clips import GROUPS, write
 
@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 
 def first(path: Path) -> tuple[Image, list[str]]:
-    media = Media([path], "video")
+    media = FrameReader([path], "video")
     image = next(iter(media.read([0]))).image
     return image, media.notes
 
@@ -93,7 +93,7 @@ def test_fields_are_put_together(tmp_path: Path) -> None:
         frames.append(frame)
     still = write(tmp_path / "a.mp4", frames, options={"crf": "5"})
     fields = write(tmp_path / "b.mp4", frames, options={"crf": "5", "x264-params": "interlaced=1"})
-    plain, deinterlaced = Media([still], "video"), Media([fields], "video")
+    plain, deinterlaced = FrameReader([still], "video"), FrameReader([fields], "video")
     assert len(deinterlaced.indices) == 12
     for wanted in ([0, 5, 11], range(12), [9]):
         for one, other in zip(plain.read(wanted), deinterlaced.read(wanted), strict=True):

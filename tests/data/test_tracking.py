@@ -11,12 +11,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.extraction.crop_video import Extraction, Outcome, cut_video
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crop_video
 from resgat_pl.data.faces.appearance import look_of, may_be_cut, scene_of, unlikeness
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, turn_of, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence, track_faces
@@ -235,7 +234,7 @@ def patch(path: Path, where: Callable[[int], int | None], frames: int = 96) -> V
 @pytest.mark.parametrize("frames", [4, 8, 16, 32])
 def test_a_walk_is_cut_out_in_each_frame(frames: int, tmp_path: Path) -> None:
     record = patch(tmp_path / "walk.mp4", lambda number: 20 + 6 * number)
-    outcome = list(cut_video(record, Extraction(frames=frames, size=64, detector=Brightest())))[-1]
+    outcome = list(crop_video(record, Extraction(frames=frames, size=64, detector=Brightest())))[-1]
     assert isinstance(outcome, Outcome)
     assert len(outcome.rows) == frames
     assert {row["track"] for row in outcome.rows} == {0}
@@ -245,10 +244,10 @@ def test_a_walk_is_cut_out_in_each_frame(frames: int, tmp_path: Path) -> None:
 def test_the_reason_for_no_crops_is_the_true_one(tmp_path: Path) -> None:
     settings_ = Extraction(frames=8, size=64, detector=Brightest())
     brief = patch(tmp_path / "brief.mp4", lambda number: 100 if 40 <= number < 46 else None)
-    (outcome,) = cut_video(brief, settings_)
+    (outcome,) = crop_video(brief, settings_)
     assert isinstance(outcome, Outcome)
     assert "faces in 1 of 8 frames of 640x180 px, none of them in two frames" in outcome.report["skipped"]
     empty = replace(patch(tmp_path / "empty.mp4", lambda _: None), video="empty")
-    (outcome,) = cut_video(empty, settings_)
+    (outcome,) = crop_video(empty, settings_)
     assert isinstance(outcome, Outcome)
     assert "no face found in 8 frames" in outcome.report["skipped"]

@@ -16,8 +16,9 @@ from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data import datamodule as module
 from resgat_pl.data.check.command import check
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.extraction.summary import Summary, with_splits
-from resgat_pl.data.layouts import Folder, Layout
+from resgat_pl.data.extraction.summary import ExtractionSummary, with_splits
+from resgat_pl.data.layouts.base import Layout
+from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, noted, unknown_in, unknown_people
 from resgat_pl.data.splits.leave_out import LeaveOut
@@ -81,11 +82,11 @@ def test_the_summary_of_an_extraction_says_it_first(tmp_path: Path) -> None:
     videos = [real("a@train", official="train"), real("a@test", official="test"), real("b@train", official="train")]
     videos += [real("c@val", official="val")]
     manifest = divide(crops_of(tmp_path, videos), StrictSplit())
-    summary = with_splits(Summary(tmp_path, 4, 8, problems=["other"]), manifest)
+    summary = with_splits(ExtractionSummary(tmp_path, 4, 8, problems=["other"]), manifest)
     assert summary.problems == ["2 of 8 crops (of 1 videos) are in no split: 2 show a person of another split", "other"]
     assert summary.splits["unassigned"] == {"real": 2, "fake": 0}
     assert str(summary).count("people unknown for d: nothing says") == 1
-    whole = with_splits(Summary(tmp_path, 1, 2), divide(crops_of(tmp_path, videos[1:]), StrictSplit()))
+    whole = with_splits(ExtractionSummary(tmp_path, 1, 2), divide(crops_of(tmp_path, videos[1:]), StrictSplit()))
     assert whole.problems == []
 
 

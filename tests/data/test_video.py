@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from resgat_pl.core.errors import MediaError
-from resgat_pl.data.media.frames import Frame, Media, sample_indices, sample_times
+from resgat_pl.data.media.frames import Frame, FrameReader, sample_indices, sample_times
 
 from .clips import GROUPS, barcode, number_of, remux, write
 
 
-def read(path: Path, frames: int = 8) -> tuple[Media, list[Frame]]:
-    media = Media([path], "video")
+def read(path: Path, frames: int = 8) -> tuple[FrameReader, list[Frame]]:
+    media = FrameReader([path], "video")
     return media, list(media.read(media.sample(frames)))
 
 
@@ -80,7 +80,7 @@ def test_frames_of_vp8_that_are_only_referred_to(tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data.count(content) == 1
     path.write_bytes(data.replace(content, bytes([content[0] & ~0x10]) + content[1:]))
-    media = Media([path], "video")
+    media = FrameReader([path], "video")
     every = list(media.read(media.indices))
     assert [frame.number for frame in every] == list(range(99))
     assert [number_of(frame.image) for frame in every] == [*range(40), *range(41, 100)]
@@ -132,7 +132,7 @@ def test_a_varying_rate_is_sampled_over_time(tmp_path: Path) -> None:
     assert [number_of(frame.image) for frame in frames] == [frame.number for frame in frames]
     assert any("rate varies" in note for note in media.notes)
     jitter = np.random.default_rng(0).integers(0, 15, 100)
-    media = Media([write(tmp_path / "b.mkv", stamps=[40 * n + int(jitter[n]) for n in range(100)])], "video")
+    media = FrameReader([write(tmp_path / "b.mkv", stamps=[40 * n + int(jitter[n]) for n in range(100)])], "video")
     assert media.sample(8).tolist() == sample_indices(100, 8).tolist()
 
 
@@ -150,7 +150,7 @@ def test_damage_costs_what_is_damaged(tmp_path: Path) -> None:
     place = len(data) // 3
     data[place : place + 2000] = np.random.default_rng(0).bytes(2000)
     (tmp_path / "b.ts").write_bytes(data)
-    media = Media([tmp_path / "b.ts"], "video")
+    media = FrameReader([tmp_path / "b.ts"], "video")
     every = list(media.read(media.indices))
     assert len(every) >= 85
     assert number_of(every[0].image) == 0
@@ -174,7 +174,7 @@ def test_a_packet_that_cannot_be_decoded_costs_only_itself(tmp_path: Path) -> No
     start, size = places[50]
     data[start : start + size] = b"\xff" * size
     path.write_bytes(data)
-    media = Media([path], "video")
+    media = FrameReader([path], "video")
     every = list(media.read(media.indices))
     assert len(media.indices) == 100
     assert {frame.number for frame in every} >= {*range(50), *range(60, 100)}
@@ -244,7 +244,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     if covers != [True]:
         pytest.skip("this FFmpeg writes no covers")
     with pytest.raises(MediaError, match="no video stream but a cover picture"):
-        Media([tmp_path / "a.mp4"], "video")
+        FrameReader([tmp_path / "a.mp4"], "video")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
@@ -282,4 +282,4 @@ def test_a_playlist_opens_nothing(name: str, text: str, tmp_path: Path, monkeypa
     write(tmp_path / "plain.ts", 10)
     (tmp_path / name).write_text(text.format("plain.ts"))
     with pytest.raises(MediaError, match="a playlist, which names other files"):
-        Media([tmp_path / name], "video")
+        FrameReader([tmp_path / name], "video")

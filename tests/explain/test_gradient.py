@@ -14,7 +14,7 @@ from torch import Tensor
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
-from resgat_pl.explain.methods.pixels import baseline_of, cells, mean_by_cell, sum_by_cell
+from resgat_pl.explain.methods.pixels import baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
@@ -125,7 +125,7 @@ def test_integrated_gradients_start_at_the_baseline(kind: Any) -> None:
     for place, weight in zip(*np.polynomial.legendre.leggauss(24), strict=True):
         point = (start + float(place + 1) / 2 * (image - start)).requires_grad_()
         total += torch.autograd.grad(net(point).logit.sum(), point)[0] * float(weight) / 2
-    expected = sum_by_cell((total * (image - start)).sum(dim=1), cells(net, 64, 80))
+    expected = sum_by_cell((total * (image - start)).sum(dim=1), node_of_pixel(net, 64, 80))
     torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-3 * float(expected.abs().max()), rtol=1e-3)
     torch.testing.assert_close(found.bias, net(start).logit.detach(), atol=1e-5, rtol=1e-4)
     assert (found.n_forward, found.n_backward) == (26, 24)
@@ -142,7 +142,7 @@ def test_gradient_shap_is_captums_with_the_same_draws(monkeypatch: pytest.Monkey
     expected = GradientShap(lambda batch: net(batch).logit).attribute(IMAGES[:1], reference, n_samples=6)
     monkeypatch.undo()
     found = GradientSHAP(net, reference, samples=6, seed=5, batch_size=4).attribute(IMAGES[:1])
-    nodes = sum_by_cell(expected.detach().sum(dim=1), cells(net, 64, 80))
+    nodes = sum_by_cell(expected.detach().sum(dim=1), node_of_pixel(net, 64, 80))
     torch.testing.assert_close(found.node_map.flatten(1), nodes, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.bias, net(reference[rows]).logit.mean(0, keepdim=True).detach())
     assert (found.n_forward, found.n_backward) == (13, 6)
@@ -166,7 +166,7 @@ def test_saliency_is_the_greatest_gradient_of_a_pixel() -> None:
     logit = net(pixels).logit
     (gradient,) = torch.autograd.grad(logit.sum(), pixels)
     found = Saliency(net).attribute(IMAGES)
-    expected = mean_by_cell(gradient.abs().amax(dim=1), cells(net, *IMAGES.shape[2:]))
+    expected = mean_by_cell(gradient.abs().amax(dim=1), node_of_pixel(net, *IMAGES.shape[2:]))
     torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-6, rtol=1e-4)
     assert (found.unit, found.signed, found.n_forward, found.n_backward) == ("gradient", False, 1, 1)
     torch.testing.assert_close(found.node_map, Saliency(net).attribute(IMAGES, "real").node_map)

@@ -21,7 +21,7 @@ from resgat_pl.explain.methods.gradient import IntegratedGradients
 from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
 from resgat_pl.explain.methods.lime import LIME
 from resgat_pl.explain.methods.occlusion import HiddenParts, Occlusion
-from resgat_pl.explain.methods.pixels import baseline_of, cells, inpaint, sum_by_cell
+from resgat_pl.explain.methods.pixels import baseline_of, inpaint, node_of_pixel, sum_by_cell
 from resgat_pl.explain.methods.shap import KernelSHAP, PartitionSHAP, halves
 from resgat_pl.nn.resgat import ResGAT
 
@@ -107,7 +107,7 @@ def test_finds_what_an_additive_network_adds(method: str, fill: Any) -> None:
     }[method]()
     found = explainer.attribute(images)
     start = baseline_of(images, fill)
-    expected = sum_by_cell(((images - start) * WEIGHTS).sum(dim=1), cells(net, 64, 80))
+    expected = sum_by_cell(((images - start) * WEIGHTS).sum(dim=1), node_of_pixel(net, 64, 80))
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(found.bias, net(start).logit, atol=1e-4, rtol=1e-4)
@@ -166,7 +166,7 @@ def test_nothing_is_said_or_left_behind(make: Any, mode: Any, capfd: pytest.Capt
 def test_shapley_and_owen_values_of_four_squares() -> None:
     """By their definitions, on a network in which squares act together."""
     net, image = make_net(), IMAGES[0, :, :32, :32]
-    game = HiddenParts(net, image, cells(net, 32, 32), "mean", 32)
+    game = HiddenParts(net, image, node_of_pixel(net, 32, 32), "mean", 32)
 
     def worth(members: set[int]) -> float:
         return float(game.logits(torch.tensor([[player in members for player in range(4)]])))

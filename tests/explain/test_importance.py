@@ -11,7 +11,7 @@ from torch import Tensor
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance, RegionExplainer
-from resgat_pl.explain.methods.pixels import baseline_of, cells, sum_by_cell
+from resgat_pl.explain.methods.pixels import baseline_of, node_of_pixel, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS, region_weights
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
@@ -60,7 +60,7 @@ def test_finds_what_an_additive_network_adds(number: int) -> None:
     found = both(net)[number].attribute(IMAGES)
     lost = (IMAGES[:, None] - REFERENCE[None]).mean(dim=1) * WEIGHTS
     regions = torch.einsum("bchw,rhw->br", lost, SHARES)
-    area = sum_by_cell(SHARES, cells(net, 64, 64))
+    area = sum_by_cell(SHARES, node_of_pixel(net, 64, 64))
     expected = regions @ (area / area.sum(dim=1, keepdim=True))
     assert expected.abs().max() > 1e-2
     torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-4, rtol=1e-3)
@@ -76,7 +76,7 @@ def test_finds_the_region_that_matters(number: int, sign: float) -> None:
     net = make_net(weights=sign * (SHARES[MOUTH] == 1) * torch.ones(3, 1, 1) / 100)
     images = IMAGES.clone() / 2 + 0.5  # brighter than the references everywhere
     found = both(net)[number].attribute(images).node_map.flatten(1) * sign
-    area = sum_by_cell(SHARES[MOUTH][None], cells(net, 64, 64))[0]
+    area = sum_by_cell(SHARES[MOUTH][None], node_of_pixel(net, 64, 64))[0]
     assert (found[:, area > 5] > 0.01).all()
     assert found[:, area == 0].abs().max() < 1e-5
     torch.testing.assert_close(found / found.sum(dim=1, keepdim=True), (area / area.sum()).expand(2, -1))

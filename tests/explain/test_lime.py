@@ -16,7 +16,7 @@ from torch import Tensor
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.methods.lime import LIME, lime_map
-from resgat_pl.explain.methods.pixels import cells, mean_by_cell
+from resgat_pl.explain.methods.pixels import mean_by_cell, node_of_pixel
 from resgat_pl.nn.resgat import ResGAT
 
 IMAGE = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes
@@ -56,7 +56,7 @@ class ContrastOfOneSquare(ResGAT):
 
 
 def lime_nodes(net: ResGAT, weights: Tensor) -> Tensor:
-    return mean_by_cell(weights[None], cells(net, *weights.shape))[0]
+    return mean_by_cell(weights[None], node_of_pixel(net, *weights.shape))[0]
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -159,7 +159,7 @@ def test_the_explainer_gives_the_same_map_by_node() -> None:
     assert found.node_map.shape == (2, 7, 5)
     for image, nodes, pixels, bias in zip(images, found.node_map, maps, found.bias, strict=True):
         torch.testing.assert_close(nodes.flatten(), lime_nodes(net, pixels), atol=1e-5, rtol=1e-4)
-        table = cells(net, 100, 70)
+        table = node_of_pixel(net, 100, 70)
         torch.testing.assert_close(nodes.flatten()[table], pixels, atol=1e-5, rtol=1e-4)
         hidden = mean_by_cell(image, table)[:, table]
         torch.testing.assert_close(bias, net(hidden[None]).logit[0].detach(), atol=1e-5, rtol=1e-4)

@@ -21,7 +21,7 @@ from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.occlusion import Occlusion
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.unwrap import network_of
+from resgat_pl.nn.unwrap import unwrap
 
 from .nets import IMAGES, make_net
 
@@ -69,7 +69,7 @@ def test_a_wrapped_network_is_explained_as_it_is(name: str, tmp_path: Path) -> N
     weights = lime_map(plain, IMAGES[0], 20, "squares")
     with one_process(tmp_path):
         wrapped = WRAPPERS[name](make_net()).eval()
-        inner = network_of(wrapped)
+        inner = unwrap(wrapped)
         call = inner._compiled_call_impl
         for method, known in zip((Contribution, Occlusion), expected, strict=True):
             found = method(wrapped).attribute(IMAGES)

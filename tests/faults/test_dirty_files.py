@@ -16,7 +16,7 @@ import pytest
 
 from resgat_pl.cli.main import main
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.media.frames import Media
+from resgat_pl.data.media.frames import FrameReader
 
 from ..tiny import untrained
 from .conftest import Ledger
@@ -30,7 +30,7 @@ Crops = dict[str, dict[int, Picture]]
 def face(ffpp_root: Path) -> Picture:
     """A drawn face, 192×192."""
     path = min((ffpp_root / "original_sequences").rglob("*.mp4"))
-    return next(iter(Media([path], "video").read([0]))).image
+    return next(iter(FrameReader([path], "video").read([0]))).image
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ import yaml
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.writer import read_tar
-from resgat_pl.data.layouts import detect_layout
+from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.synth import synthesize
+from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.reproduce.experiment import Experiment
 from resgat_pl.reproduce.figures import figures

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.training.checkpoints.carry_over import checked, take_along
+from resgat_pl.training.checkpoints.carry_over import adopt_best_checkpoints, checked
 from resgat_pl.training.preflight import same_wandb_run
 
 from ..tiny import Done, tiny
@@ -124,17 +124,17 @@ def test_files_beside_the_checkpoint_are_taken_along(tmp_path: Path) -> None:
     old.mkdir()
     (old / "best.ckpt").write_text("best")
     state = remembered(Path("/before/it/was/moved"), best_model_score=SCORE, current_score="rubbish")
-    found = take_along(state, new, old / "last.ckpt")
+    found = adopt_best_checkpoints(state, new, old / "last.ckpt")
     assert found == remembered(new, best_model_score=SCORE)
     assert (new / "best.ckpt").read_text() == "best"
-    assert take_along(found, new, tmp_path / "hpc_ckpt_1.ckpt") == found  # it is there already
+    assert adopt_best_checkpoints(found, new, tmp_path / "hpc_ckpt_1.ckpt") == found  # it is there already
     with pytest.warns(UserWarning, match=r"new/best\.ckpt is there already, of another run"):
-        assert take_along(state, new, old / "last.ckpt") is None
+        assert adopt_best_checkpoints(state, new, old / "last.ckpt") is None
     shutil.rmtree(new)
     (old / "best.ckpt").rename(tmp_path / "elsewhere.ckpt")
     (old / "best.ckpt").symlink_to(tmp_path / "elsewhere.ckpt")
     with pytest.warns(UserWarning, match=r"old/best\.ckpt is not there"):
-        assert take_along(state, new, old / "last.ckpt") is None
+        assert adopt_best_checkpoints(state, new, old / "last.ckpt") is None
     assert not new.exists()
 
 
@@ -146,13 +146,13 @@ def test_what_is_no_local_checkpoint_is_refused(path: Any, place: str, tmp_path:
     state = remembered(tmp_path)
     state[place] = {path: SCORE} if place == "best_k_models" else path
     with pytest.warns(UserWarning, match="no local .ckpt file"):
-        assert take_along(state, tmp_path / "new", tmp_path / "last.ckpt") is None
+        assert adopt_best_checkpoints(state, tmp_path / "new", tmp_path / "last.ckpt") is None
 
 
 @pytest.mark.parametrize("state", [None, [], {}, {"best_k_models": {"a.ckpt": "high"}}, {"best_k_models": ["a.ckpt"]}])
 def test_rubbish_in_the_place_of_a_state(state: Any, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="does not say"):
-        assert take_along(state, tmp_path, tmp_path / "last.ckpt") is None
+        assert adopt_best_checkpoints(state, tmp_path, tmp_path / "last.ckpt") is None
 
 
 @pytest.mark.parametrize(

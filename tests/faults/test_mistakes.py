@@ -19,7 +19,7 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
-from resgat_pl.training.checkpoints.config_diff import differences
+from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.hardware import advice, has_bf16
 from resgat_pl.training.module import ResGATModule
@@ -308,12 +308,12 @@ def test_weights_that_are_no_checkpoint(checkpoint: Path, ffpp_crops: Path, tmp_
 def test_what_differs_in_a_test() -> None:
     here, there = "net: {heads: 2}\ndata: {image_size: 64, num_workers: 3}\nmodel: {optimizer: {class_path: A}}", (
         "net: {heads: 2}\ndata: {image_size: 32}\nmodel: {optimizer: {class_path: B}}")  # fmt: skip
-    assert differences(here, there, "test") == [
+    assert compare_configs(here, there, "test") == [
         "data.image_size is 64 here and 32 in the checkpoint: the configuration's counts"
     ]
     with pytest.raises(WeightsError, match="its state does not fit"):
-        differences(here, there, "fit")
-    assert differences(here, "", "fit") == differences(here, "}{", "fit") == []
+        compare_configs(here, there, "fit")
+    assert compare_configs(here, "", "fit") == compare_configs(here, "}{", "fit") == []
 
 
 @pytest.mark.parametrize("flags", ["fma avx2", "avx512f avx512_bf16"])

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import strategies as st
 
 from resgat_pl.core.errors import ResGATError
-from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CropLists, detect_layout
+from resgat_pl.data.layouts.celebdf import CelebDF
+from resgat_pl.data.layouts.crop_lists import CropLists
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.dfdc import DFDC
+from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.manifest.table import MANIFEST_NAME, SCHEMA, Manifest
 from resgat_pl.data.splits.leakage import declared, manifest_leaks
 from resgat_pl.data.splits.protocols import StrictSplit, divide

@@ -16,7 +16,7 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.explain.report.media import cutting_of
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training.checkpoints.config_diff import differences
+from resgat_pl.training.checkpoints.config_diff import compare_configs
 
 from ..tiny import tiny, untrained
 from .conftest import Ledger
@@ -95,9 +95,9 @@ def test_configurations_that_grow(ledger: Ledger) -> None:
     }
     for name, text in texts.items():
         with within_memory():
-            lines = differences("net: {a: 1}", text, "test")
+            lines = compare_configs("net: {a: 1}", text, "test")
         assert len("".join(lines)) < 500, name
-    assert differences("net: {a: 1}", "net: {a: 1.5}", "test") == [
+    assert compare_configs("net: {a: 1}", "net: {a: 1.5}", "test") == [
         "net.a is 1 here and 1.5 in the checkpoint: the configuration's counts"
     ]
     ledger(NAME, tries=len(texts), lost=0, recovered=len(texts))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resgat_pl.core.folder_lock import LOCK_NAME, at_work
+from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
 from resgat_pl.data.extraction.command import extract
 
 from .conftest import Ledger
@@ -80,10 +80,10 @@ def test_batch_jobs_work_side_by_side(
     ffpp_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger: Ledger
 ) -> None:
     def merge() -> None:
-        with at_work(tmp_path, wait=True):
+        with folder_lock(tmp_path, wait=True):
             pass
 
-    with at_work(tmp_path, shared=True):
+    with folder_lock(tmp_path, shared=True):
         extract(ffpp_root, tmp_path, extraction=EXTRACTION, shard="1/21")
         assert "waits" not in capsys.readouterr().err
         assert (tmp_path / LOCK_NAME).is_file()  # the other's, still

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from resgat_pl.explain.report.limits import faces_judged, limits, rests_on
-from resgat_pl.explain.report.media import FoundFaces, Medium, Shot, Unjudged
+from resgat_pl.explain.report.media import FoundFaces, Shot, Unjudged
+from resgat_pl.explain.report.media_search import Medium
 
 FRONT = np.array([[0.34, 0.4], [0.66, 0.4], [0.5, 0.58], [0.38, 0.74], [0.62, 0.74]], np.float32)
 MANY = 10**9  # bytes

@@ -13,19 +13,20 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, LeakageError, MediaError, ResGATError
 from resgat_pl.core.executors import open_engine
-from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.core.path_checks import require_out_file
-from resgat_pl.core.storage import locate
+from resgat_pl.core.storage import locate, write_atomic
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import MediaKind, Split, VideoRecord
 from resgat_pl.data.check.report import Report
 from resgat_pl.data.crop_store.reader import Member, crop_of, picture, shards_of
 from resgat_pl.data.extraction.summary import FaceCounts
-from resgat_pl.data.layouts import LAYOUTS, Layout, detect_layout
-from resgat_pl.data.layouts.base import CountRow
+from resgat_pl.data.layouts.base import CountRow, Layout
+from resgat_pl.data.layouts.detect import LAYOUTS, detect_layout
 from resgat_pl.data.manifest.class_counts import class_counts
-from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, write_atomic
-from resgat_pl.data.media.frames import MOST_PIXELS, Media, read_image
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
+from resgat_pl.data.media.frames import FrameReader
+from resgat_pl.data.media.images import MOST_PIXELS, read_image
 from resgat_pl.data.splits.fingerprints import Fingerprints, contrast, fingerprint
 from resgat_pl.data.splits.known_people import unknown_people
 from resgat_pl.data.splits.leakage import Leak, declared, find_leaks
@@ -234,7 +235,7 @@ def _look(job: _Job) -> Fingerprints | str:
     """Fingerprints of its pictures, or why there are none."""
     try:
         if job.kind == "video":
-            return _look_at_video(Media([file for file in job.files if not isinstance(file, Member)], job.kind))
+            return _look_at_video(FrameReader([file for file in job.files if not isinstance(file, Member)], job.kind))
         # Other people's pictures may end as they like, as long as they can be decoded.
         images = (
             picture(file) if job.stored or isinstance(file, Member) else read_image(file, MOST_PIXELS)
@@ -250,7 +251,7 @@ def _places(count: int) -> list[int]:
     return sorted({count // 2, count * 5 // 6})
 
 
-def _look_at_video(media: Media) -> Fingerprints | str:
+def _look_at_video(media: FrameReader) -> Fingerprints | str:
     """The first frame with detail: many videos begin black, or fade in."""
     best: Fingerprints | None = None
     last = max(0, len(media.indices) - 1)
@@ -277,7 +278,7 @@ class _Looker:
     """Looks at files in a process that may die of them, see ``cells``."""
 
     def __init__(self) -> None:
-        self.cell: Cell[_Job, Fingerprints | str] = Cell(_looks, threads=1)
+        self.cell: IsolatedProcess[_Job, Fingerprints | str] = IsolatedProcess(_looks, threads=1)
 
     def __reduce__(self) -> tuple[type[_Looker], tuple[()]]:
         return _Looker, ()
@@ -288,7 +289,7 @@ class _Looker:
     def _look(self, job: _Job) -> Fingerprints | str:
         try:
             (found,) = self.cell.run(job, _FILE_SECONDS)
-        except (CellDiedError, CellTimeoutError) as error:
+        except (ProcessDiedError, ProcessTimeoutError) as error:
             return f"{job.files[0]}: {error}"
         return found
 

@@ -26,7 +26,7 @@ from resgat_pl.core.storage import names_in, read_bytes, write_changed
 from resgat_pl.core.untrusted_paths import inside, is_plain_name
 from resgat_pl.data.crop_store.integrity import problem_of
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.media.frames import decode_image
+from resgat_pl.data.media.images import decode_image
 
 FOLDER = "shards"
 INDEX_NAME = "shards.arrow"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.extraction.original_match import Agreement, agreement
-from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, FrameReader
 
 MOST_FRAMES: Final = 64
 """So many frames of a video are kept in memory, if they take no more than the next; of more, all is decoded again."""
@@ -27,7 +27,7 @@ _FAR: Final = 60
 """Frames that two sampled ones may lie apart for that."""
 
 
-class Cut(NamedTuple):
+class CropBox(NamedTuple):
     """Where to cut one frame.
 
     Attributes:
@@ -45,7 +45,7 @@ class Cut(NamedTuple):
         return None if np.isnan(points).any() else points.ravel().tolist()
 
 
-Track = dict[int, Cut]
+Track = dict[int, CropBox]
 """One face over time: frame number → where to cut."""
 
 
@@ -92,12 +92,12 @@ class Plan(NamedTuple):
         """Numbers of the frames with a face."""
         return sorted({number for track in self.tracks.values() for number in track})
 
-    def read(self, media: Media) -> Iterable[Frame]:
+    def read(self, media: FrameReader) -> Iterable[Frame]:
         """The frames with a face."""
         return self.frames if self.frames is not None else media.read(self.wanted)
 
 
-class Beside:
+class SideBySide:
     """Frames of an original, asked for in ascending order."""
 
     def __init__(self, frames: Iterable[Frame]) -> None:
@@ -126,23 +126,23 @@ class Recent:
         fits = frames is not None and sum(frame.image.nbytes for frame in frames) <= _MOST_BESIDE
         self._record, self._frames = (record, frames) if frames is not None and fits else (None, [])
 
-    def beside(self, record: VideoRecord | None, numbers: Sequence[int]) -> Beside:
+    def beside(self, record: VideoRecord | None, numbers: Sequence[int]) -> SideBySide:
         """The frames of an original with these numbers, which are those that it was cut in."""
         if record is None or not numbers:
-            return Beside(())
+            return SideBySide(())
         if record == self._record:
-            return Beside(self._frames)
+            return SideBySide(self._frames)
         try:
-            coming = Media(record.files, record.kind).read(numbers)
+            coming = FrameReader(record.files, record.kind).read(numbers)
             if len(numbers) > MOST_FRAMES:
-                return Beside(coming)
+                return SideBySide(coming)
             first = next(coming, None)
             if first is None or first.image.nbytes * len(numbers) > _MOST_BESIDE:
-                return Beside([] if first is None else chain([first], coming))
+                return SideBySide([] if first is None else chain([first], coming))
             self.keep(record, [first, *coming])
         except MediaError:
-            return Beside(())
-        return Beside(self._frames)
+            return SideBySide(())
+        return SideBySide(self._frames)
 
 
 def tracks_of(rows: Iterable[Mapping[str, Any]]) -> dict[int, Track]:
@@ -154,7 +154,7 @@ def tracks_of(rows: Iterable[Mapping[str, Any]]) -> dict[int, Track]:
         if row["landmarks"] is not None:
             relative = np.array(row["landmarks"], np.float32).reshape(5, 2)
             points = (relative * (box[2:] - box[:2]) + box[:2]).astype(np.float32)
-        tracks.setdefault(row["track"], {})[row["frame_index"]] = Cut(box, points)
+        tracks.setdefault(row["track"], {})[row["frame_index"]] = CropBox(box, points)
     return {number: tracks[number] for number in sorted(tracks)}
 
 
@@ -167,7 +167,7 @@ def rows_of(tracks: Mapping[int, Track]) -> list[dict[str, Any]]:
     ]
 
 
-def planned(original: Original, media: Media, fill: bool) -> Plan:
+def planned(original: Original, media: FrameReader, fill: bool) -> Plan:
     """The boxes of the original for the frames that a fake has too.
 
     Args:
@@ -196,7 +196,7 @@ def planned(original: Original, media: Media, fill: bool) -> Plan:
     return Plan({track: cuts for track, cuts in kept.items() if cuts}, original.size or [0, 0], None, shared, asked)
 
 
-def read_ahead(plan: Plan, media: Media) -> tuple[Plan, list[Frame]]:
+def read_ahead(plan: Plan, media: FrameReader) -> tuple[Plan, list[Frame]]:
     """Decode the frames once where they fit into memory, else the few that are compared at first.
 
     Returns:
@@ -212,7 +212,7 @@ def read_ahead(plan: Plan, media: Media) -> tuple[Plan, list[Frame]]:
     return plan, [frame for frame in frames if frame.number in compared] or frames[:1]
 
 
-def compare(plan: Plan, frames: Sequence[Frame], beside: Beside, margin: float) -> Agreement:
+def compare(plan: Plan, frames: Sequence[Frame], beside: SideBySide, margin: float) -> Agreement:
     """See whether frames of a fake and of what is taken for its original belong together."""
     pairs = []
     for frame in frames:
@@ -245,7 +245,7 @@ def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -
             height = round(float(box[3] - box[1]) + share * float(next_box[3] - next_box[1] - box[3] + box[1]))
             x0, y0 = (round(float(box[i]) + share * float(next_box[i] - box[i])) for i in (0, 1))
             moved = (points + share * (next_points - points)).astype(np.float32)
-            found[track] = Cut(np.array([x0, y0, x0 + side, y0 + height], np.int32), moved)
+            found[track] = CropBox(np.array([x0, y0, x0 + side, y0 + height], np.int32), moved)
     return found
 
 

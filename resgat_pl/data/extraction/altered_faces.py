@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.extraction.alignment import Beside, Original, Plan, Recent
+from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide
 from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
 from resgat_pl.data.faces.detection import crop
-from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, FrameReader
 
 
 class Picture(NamedTuple):
@@ -60,7 +60,7 @@ class AlteredFaces:
         """Look at a frame that is cut; in ascending order."""
         self._compare(self._difference, frame)
 
-    def order(self, media: Media) -> list[int]:
+    def order(self, media: FrameReader) -> list[int]:
         """The faces, those that were altered first, and then the largest: by a few frames."""
         wanted = self.plan.wanted
         few = [wanted[place] for place in np.unique(np.linspace(0, len(wanted) - 1, _GLANCE).round().astype(int))]
@@ -131,9 +131,9 @@ class AlteredFaces:
         for row, answer in zip(rows, altered, strict=True):
             row["altered"] = answer if any(altered) else None
 
-    def _open(self) -> Beside:
+    def _open(self) -> SideBySide:
         original = self._original
-        return Beside(()) if original is None else self._recent.beside(original.record, original.sampled)
+        return SideBySide(()) if original is None else self._recent.beside(original.record, original.sampled)
 
     def _compare(self, difference: Difference, frame: Frame) -> None:
         boxes = {face: track[frame.number].box for face, track in self.plan.tracks.items() if frame.number in track}
@@ -157,7 +157,7 @@ class AlteredFaces:
             MediaError: It cannot be read, or has another shape than the video.
         """
         width, height = self.plan.size
-        for frame in Media([path], "video").read(numbers):
+        for frame in FrameReader([path], "video").read(numbers):
             rows, columns = frame.image.shape[:2]
             if abs(columns * height / (rows * width) - 1) > _SHAPE:
                 raise MediaError(f"{path}: is of another video: {columns}x{rows} px, the video {width}x{height} px")

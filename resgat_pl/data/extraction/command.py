@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from resgat_pl.core.disk_full import not_stored, storing
+from resgat_pl.core.disk_full import reporting_full_disk, storage_error
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError, SplitError
 from resgat_pl.core.executors import EngineName, open_engine
-from resgat_pl.core.folder_lock import at_work
+from resgat_pl.core.folder_lock import folder_lock
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import absolute, is_remote, locate, names_in, read_many, readable, refresh, write_atomic
 from resgat_pl.core.types import VideoRecord
@@ -28,7 +28,7 @@ from resgat_pl.data.crop_store.writer import Store, loose_path
 from resgat_pl.data.extraction.crop_video import EXTRACTION_VERSION, Extraction, crops_folder
 from resgat_pl.data.extraction.fragment import (
     VIDEO_TIMEOUT,
-    Cutter,
+    VideoCropper,
     count_files,
     extract_video,
     fragment_path,
@@ -41,22 +41,27 @@ from resgat_pl.data.extraction.fragment import (
 from resgat_pl.data.extraction.jobs import (
     Family,
     Job,
-    Share,
+    Part,
     digest,
     families_of,
     jobs_of,
-    parse_share,
+    parse_part,
     reference_key,
     requests_of,
-    share_of,
+    videos_of_part,
 )
-from resgat_pl.data.extraction.output_folder import check_replaceable, check_settings, note_settings, prepare_out, sweep
+from resgat_pl.data.extraction.output_folder import (
+    check_replaceable,
+    check_settings,
+    clean_up,
+    note_settings,
+    prepare_out,
+)
 from resgat_pl.data.extraction.shard_packing import Stored, index_shards, pack
-from resgat_pl.data.extraction.summary import FaceCounts, NameCounts, Summary, with_splits
-from resgat_pl.data.layouts import Layout, detect_layout
-from resgat_pl.data.layouts.base import tally
-from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, refuse_newer
-from resgat_pl.data.manifest.table import merge as merge_fragments
+from resgat_pl.data.extraction.summary import ExtractionSummary, FaceCounts, NameCounts, with_splits
+from resgat_pl.data.layouts.base import Layout, tally
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest, merge as merge_fragments, refuse_newer
 from resgat_pl.data.splits.known_people import noted
 from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.splits.skipped import SKIPPED, note
@@ -78,7 +83,7 @@ def extract(
     shard_megabytes: float = 128,
     video_timeout: float = VIDEO_TIMEOUT,
     replace: bool = False,
-) -> Summary:
+) -> ExtractionSummary:
     """Cut the faces out of every video of a data set and write a manifest.
 
     Killed or failed, the same command continues where it stopped; finished, it has nothing to do. Who does the work
@@ -119,7 +124,7 @@ def extract(
         StorageError: The disk is full, or a bucket refuses to be written to.
         ManifestError: ``merge``, and some videos have not been cut yet; or a newer program made what is there.
     """
-    share = None if shard is None else parse_share(shard)
+    share = None if shard is None else parse_part(shard)
     if merge and share is not None:
         raise ConfigError(f"--shard {shard} cuts and --merge collects: give --merge once, when all shards are done.")
     if shard_megabytes <= 0:
@@ -133,16 +138,16 @@ def extract(
         index = chosen.index(root)
         prepare_out(root, out)
         # What is there is only looked at once others have ended; batch jobs work on one folder together.
-        with at_work(out, shared=share is not None, wait=True):
+        with folder_lock(out, shared=share is not None, wait=True):
             records = {record.key: record for record in index.records}
             requests = requests_of(records, extraction.spec)
             families = families_of(records)
             check_replaceable(root, out, records)
             check_settings(out, extraction.spec, replace and not merge)
             if not merge:
-                with storing(out):
+                with reporting_full_disk(out):
                     note_settings(out, extraction.spec)
-            keys = list(records) if share is None else sorted(share_of(families, share))
+            keys = list(records) if share is None else sorted(videos_of_part(families, share))
             reports = dict(zip(keys, _reports(out, keys), strict=True))
             stored = Stored(out, store, requests)
             cut = {
@@ -153,19 +158,19 @@ def extract(
             if merge:
                 _check_complete(root, out, cut)
             if share is None:
-                with storing(out):
+                with reporting_full_disk(out):
                     stored.clear()
-                    sweep(out)
+                    clean_up(out)
             todo = [] if merge else _todo(records, requests, reports, cut, video_timeout)
             done = len(keys) - len(todo)
             with (
                 tqdm(total=len(keys), initial=done, unit="video", desc="extract", smoothing=0.05) as bar,
-                storing(out, bar),
+                reporting_full_disk(out, bar),
             ):
                 crops = 0
                 probe = partial(_unseen, root, out, EXTRACTION_VERSION)
                 threads = None if engine == "local" and jobs == 1 else 1  # the workers are the parallelism
-                worker = _Worker(Cutter(extraction, video_timeout, threads), out, stored.store)
+                worker = _Worker(VideoCropper(extraction, video_timeout, threads), out, stored.store)
                 for counts in workers.run(worker, jobs_of(records, families, requests, todo), probe):
                     crops += sum(counts)
                     bar.update(len(counts))
@@ -173,8 +178,8 @@ def extract(
             refresh(out)  # a store's listing from before the work
             if share is not None:
                 return _tell(share, root, out, keys)
-            with storing(out):
-                sweep(out)  # what a killed worker of a cluster left
+            with reporting_full_disk(out):
+                clean_up(out)  # what a killed worker of a cluster left
                 if stored.store == "shards":
                     pack(out, requests, shard_megabytes)
                 info = {**_info(root, requests, extraction), "people": noted(chosen)}
@@ -229,7 +234,7 @@ def _todo(
 class _Worker:
     """The work on an original and its fakes, as a picklable callable; returns the number of crops of each video."""
 
-    def __init__(self, cutter: Cutter, out: Path, store: Store) -> None:
+    def __init__(self, cutter: VideoCropper, out: Path, store: Store) -> None:
         self.cutter = cutter
         self.out = out
         self.store = store
@@ -254,7 +259,7 @@ class _Worker:
         try:
             return extract_video(job.record, self.cutter, self.out, job.request, reference, self.store, job.original)
         except OSError as error:  # what cannot be read is told otherwise, so this could not be written
-            raise not_stored(error, self.out) from None
+            raise storage_error(error, self.out) from None
 
 
 def _has_crops(fragment: Path | None) -> bool:
@@ -276,7 +281,7 @@ def _finish(
     info: dict[str, Any],
     problems: Iterable[str],
     split: SplitProtocol,
-) -> Summary:
+) -> ExtractionSummary:
     keys = list(records)
     paths = [fragment_path(out, key) for key in keys]
     tables = [
@@ -286,7 +291,7 @@ def _finish(
     without = [key for key, report in zip(keys, reports, strict=True) if "skipped" in report]
     info = {**info, SKIPPED: note(records, without)}
     manifest = merge_fragments(out, tables, info)
-    summary = Summary(
+    summary = ExtractionSummary(
         manifest=out / MANIFEST_NAME,
         videos=len(keys),
         crops=len(manifest),
@@ -363,10 +368,10 @@ def _check_complete(root: Path, out: Path, cut: dict[str, bool]) -> None:
         )
 
 
-def _tell(share: Share, root: Path, out: Path, keys: Sequence[str]) -> Summary:
+def _tell(share: Part, root: Path, out: Path, keys: Sequence[str]) -> ExtractionSummary:
     found = dict(zip(keys, read_many([fragment_path(out, key) for key in keys]), strict=True))
     reports = {key: _read_report(fragment) for key, fragment in found.items()}
-    return Summary(
+    return ExtractionSummary(
         manifest=None,
         videos=len(keys),
         crops=sum(pq.read_metadata(pa.BufferReader(_data(fragment))).num_rows for fragment in found.values()),

@@ -22,7 +22,7 @@ from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.extraction.alignment import (
     MOST_BYTES,
     MOST_FRAMES,
-    Cut,
+    CropBox,
     Original,
     Plan,
     Recent,
@@ -48,7 +48,7 @@ from resgat_pl.data.faces.detection import (
 )
 from resgat_pl.data.faces.tracking import track_faces
 from resgat_pl.data.layouts.same_files import SAME_FILE
-from resgat_pl.data.media.frames import Frame, FrameCount, Media
+from resgat_pl.data.media.frames import Frame, FrameCount, FrameReader
 
 EXTRACTION_VERSION = 2
 """Raised whenever the same settings would give other pixels or rows."""
@@ -98,7 +98,7 @@ class Extraction:
         """The detector in use."""
         return self.detector or MTCNN()
 
-    def sample(self, media: Media) -> NDArray[np.int64]:
+    def sample(self, media: FrameReader) -> NDArray[np.int64]:
         """Numbers of the frames to take of a video."""
         return media.sample(self.frames, self.every)
 
@@ -124,7 +124,7 @@ class Outcome(NamedTuple):
     report: dict[str, Any]
 
 
-def cut_video(
+def crop_video(
     record: VideoRecord, extraction: Extraction, original: Original | None = None, recent: Recent | None = None
 ) -> Iterator[Picture | Outcome]:
     """Cut the faces out of one video.
@@ -144,7 +144,7 @@ def cut_video(
     report: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
-        media = Media(record.files, record.kind)
+        media = FrameReader(record.files, record.kind)
         plan = _aligned(record, media, extraction, original, recent, report)
         aligned = original if plan is not None else None
         plan = plan or _detected(record, media, extraction, recent)
@@ -183,7 +183,7 @@ def crops_folder(record: VideoRecord) -> str:
 
 def _aligned(
     record: VideoRecord,
-    media: Media,
+    media: FrameReader,
     extraction: Extraction,
     original: Original | None,
     recent: Recent,
@@ -238,7 +238,12 @@ def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: d
 
 
 def _kept(
-    record: VideoRecord, media: Media, plan: Plan, extraction: Extraction, altered: AlteredFaces, report: dict[str, Any]
+    record: VideoRecord,
+    media: FrameReader,
+    plan: Plan,
+    extraction: Extraction,
+    altered: AlteredFaces,
+    report: dict[str, Any],
 ) -> dict[int, Track]:
     """The faces to cut out: of a fake those that were altered first, and then the largest."""
     most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
@@ -253,7 +258,7 @@ def _kept(
     return {number: plan.tracks[number] for number in sorted(order[:most])}
 
 
-def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent: Recent) -> Plan:
+def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, recent: Recent) -> Plan:
     """Find faces in the sampled frames and follow them through the video."""
     detector = WholeFrame() if record.kind == "crops" else extraction.face_detector
     wanted = extraction.sample(media)
@@ -270,7 +275,7 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent:
         scenes.append(scene_of(frame.image))
         size = list(frame.image.shape[1::-1])
         faces = _detect(detector, frame, record)
-        faces = [f for f in faces if touches(_cut_of(f, detector, extraction.margin).box, size)]
+        faces = [f for f in faces if touches(_crop_box(f, detector, extraction.margin).box, size)]
         # Crops made elsewhere are of one person, as their folder says.
         found.append(faces if isinstance(detector, WholeFrame) else with_looks(frame.image, faces))
         keep = keep and len(wanted) * frame.image.nbytes <= MOST_BYTES
@@ -279,7 +284,7 @@ def _detected(record: VideoRecord, media: Media, extraction: Extraction, recent:
         else:
             kept.clear()
     tracks = {
-        place: {n: _cut_of(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
+        place: {n: _crop_box(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
         for place, track in enumerate(track_faces(found, _ALL, times=times, scenes=scenes))
     }
     if not tracks:
@@ -302,14 +307,14 @@ def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[F
         ) from None
 
 
-def _cut_of(face: Face, detector: FaceDetector, margin: float) -> Cut:
+def _crop_box(face: Face, detector: FaceDetector, margin: float) -> CropBox:
     # A crop made elsewhere is taken whole, even if it is not square.
     whole = isinstance(detector, WholeFrame)
-    return Cut(face.box.astype(np.int32) if whole else square_box(face.box, margin), face.landmarks)
+    return CropBox(face.box.astype(np.int32) if whole else square_box(face.box, margin), face.landmarks)
 
 
 def _save(
-    record: VideoRecord, track: int, frame: Frame, cut: Cut, extraction: Extraction, name: str
+    record: VideoRecord, track: int, frame: Frame, cut: CropBox, extraction: Extraction, name: str
 ) -> tuple[dict[str, Any], Picture]:
     """One crop and its row."""
     if not touches(cut.box, frame.image.shape[1::-1]):

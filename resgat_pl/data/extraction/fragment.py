@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.core.storage import is_remote, names_in, readable
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.core.untrusted_paths import check_inside
 from resgat_pl.data.crop_store.writer import CropWriter, Store, video_hash
 from resgat_pl.data.extraction.alignment import Original, Recent
 from resgat_pl.data.extraction.altered_faces import Picture
-from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crops_folder, cut_video
+from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crop_video, crops_folder
 from resgat_pl.data.manifest.arrow_cache import PATHS
 from resgat_pl.data.manifest.table import SCHEMA, completed, rows_to_table, write_table
 from resgat_pl.data.manifest.validation import checked_rows
@@ -38,8 +38,8 @@ class Task(NamedTuple):
     original: Original | None
 
 
-class Cutter:
-    """``cut_video`` in a process that is kept for the next video.
+class VideoCropper:
+    """``crop_video`` in a process that is kept for the next video.
 
     Args:
         extraction: Settings.
@@ -51,17 +51,17 @@ class Cutter:
         self.timeout = timeout
         self._arguments = extraction, timeout, threads
         self._cut = _Cut(extraction)
-        self._cell: Cell[Task, Picture | Outcome] = Cell(self._cut, threads)
+        self._cell: IsolatedProcess[Task, Picture | Outcome] = IsolatedProcess(self._cut, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy elsewhere has a process of its own."""
-        return Cutter, self._arguments
+        return VideoCropper, self._arguments
 
     def run(self, task: Task) -> Iterator[Picture | Outcome]:
-        """Yield what ``cut_video`` yields.
+        """Yield what ``crop_video`` yields.
 
         Raises:
-            CellDiedError, CellTimeoutError: What became of the process.
+            ProcessDiedError, ProcessTimeoutError: What became of the process.
             EngineError: It cannot be started.
         """
         if getattr(task.record.files[0], "protocol", "") == "memory":  # memory:// exists in this process only
@@ -79,12 +79,12 @@ class _Cut:
         self.recent = Recent()
 
     def __call__(self, task: Task) -> Iterator[Picture | Outcome]:
-        return cut_video(task.record, self.extraction, task.original, self.recent)
+        return crop_video(task.record, self.extraction, task.original, self.recent)
 
 
 def extract_video(
     record: VideoRecord,
-    cutter: Cutter,
+    cutter: VideoCropper,
     out: Path,
     request: str,
     reference: Path | None = None,
@@ -114,7 +114,7 @@ def extract_video(
     return len(rows)
 
 
-def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
+def _cut(task: Task, cutter: VideoCropper, crops: CropWriter) -> Outcome:
     name = task.record.files[0]
     reason = ""
     for _ in range(2):  # a process can be killed for what others did, such as taking all memory
@@ -127,10 +127,10 @@ def _cut(task: Task, cutter: Cutter, crops: CropWriter) -> Outcome:
                     crops.add(message.name, message.data)
             if outcome is not None:
                 return outcome
-        except CellTimeoutError:
+        except ProcessTimeoutError:
             reason = f"{name}: took longer than {cutter.timeout:g} s; tried again with a longer --video_timeout only"
             return Outcome([], {"skipped": reason, "timeout": cutter.timeout})
-        except CellDiedError as error:
+        except ProcessDiedError as error:
             reason = f"{name}: {error}"
         crops.discard()
     return Outcome([], {"skipped": reason})

@@ -34,7 +34,7 @@ Family = tuple[Job, ...]
 """An original and then its fakes, as far as there is work on them."""
 
 
-class Share(NamedTuple):
+class Part(NamedTuple):
     """One machine's part of the work: number ``number`` (from 1) of ``total``."""
 
     number: int
@@ -44,14 +44,14 @@ class Share(NamedTuple):
         return f"{self.number}/{self.total}"
 
 
-def parse_share(text: str) -> Share:
+def parse_part(text: str) -> Part:
     """Read ``3/50``.
 
     Raises:
         ConfigError: It is something else.
     """
     match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    share = Share(int(match[1]), int(match[2])) if match else None
+    share = Part(int(match[1]), int(match[2])) if match else None
     if share is None or not 1 <= share.number <= share.total:
         raise ConfigError(
             f"--shard {text} is not NUMBER/TOTAL with a number from 1 to the total, such as 3/50. In a SLURM array "
@@ -76,7 +76,7 @@ def families_of(records: Mapping[str, VideoRecord]) -> dict[str, list[str]]:
     return found
 
 
-def share_of(families: Mapping[str, list[str]], share: Share) -> set[str]:
+def videos_of_part(families: Mapping[str, list[str]], share: Part) -> set[str]:
     """Keys of the videos in a share; the shares together are everything, each video once.
 
     Whole families are dealt, the large ones first, in the order of their names' hashes, each to the share that has the

@@ -122,7 +122,7 @@ def _settings(out: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def sweep(out: Path) -> None:
+def clean_up(out: Path) -> None:
     """Remove what killed runs left; not while other shards are writing."""
     fragments = out / "fragments"
     for folder in (out, fragments):

@@ -45,7 +45,7 @@ _LISTED = pa.schema(
 )
 
 
-class Packed(NamedTuple):
+class PackedShard(NamedTuple):
     """A shard that is written, and what it holds.
 
     Attributes:
@@ -94,7 +94,7 @@ class Stored:
             )
         self.store: Store = "shards" if present or store == "shards" else "files"
         self.shards: dict[str, str] = {}
-        self.unusable: list[Packed] = []  # damaged, or with nothing of what is asked for
+        self.unusable: list[PackedShard] = []  # damaged, or with nothing of what is asked for
         self.converts = (out / "crops").is_dir()  # files that become shards
         if self.store == "shards":
             for packed in _packed(out):
@@ -181,7 +181,7 @@ def index_shards(manifest: Manifest) -> None:
     write_index(manifest, [packed.shard for packed in shards], pa.concat_tables(tables))
 
 
-def _packed(out: Path) -> list[Packed]:
+def _packed(out: Path) -> list[PackedShard]:
     """The shards that have a listing, in the order of their names.
 
     Raises:
@@ -196,7 +196,7 @@ def _packed(out: Path) -> list[Packed]:
         # Of a damaged one nothing is known: the shard holds nothing that is asked for, and is made anew.
         rows, size = (_LISTED.empty_table(), 0) if listed is None else listed
         videos = dict(zip(rows.column("key").to_pylist(), rows.column("request").to_pylist(), strict=True))
-        found.append(Packed(Shard(tar, size), path, rows, videos))
+        found.append(PackedShard(Shard(tar, size), path, rows, videos))
     return found
 
 
@@ -248,7 +248,7 @@ class _Video:
         """Whether all crops and masks are there as files."""
         return all(path.is_file() for path in self.files)
 
-    def append(self, tar: bytearray, old: Packed | None) -> None:
+    def append(self, tar: bytearray, old: PackedShard | None) -> None:
         """Add the video's samples to a shard and note where they are."""
         loose = loose_path(self.out, self.key)
         if old is not None:
@@ -278,7 +278,7 @@ class _Video:
                 path.unlink(missing_ok=True)
 
 
-def _read_packed(packed: Packed, key: str) -> dict[str, bytes]:
+def _read_packed(packed: PackedShard, key: str) -> dict[str, bytes]:
     """Crops and masks of a video that is in a shard, by the names of the manifest."""
     found = {}
     for row in packed.rows.to_pylist():

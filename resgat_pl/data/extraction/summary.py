@@ -73,7 +73,7 @@ class NameCounts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Summary:
+class ExtractionSummary:
     """What came of an extraction.
 
     Attributes:
@@ -124,7 +124,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def with_splits(summary: Summary, manifest: Manifest) -> Summary:
+def with_splits(summary: ExtractionSummary, manifest: Manifest) -> ExtractionSummary:
     """The summary with the crops of each split, why others are in none, and whose people are unknown."""
     examples = ~manifest.untouched
     columns = (manifest.column(name)[examples].tolist() for name in ("split", "label"))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.faces.appearance import Look, look_of
-from resgat_pl.data.faces.tracking import track_faces  # noqa: F401 - where its callers have always found it
 
 RGBImage = NDArray[np.uint8]
 

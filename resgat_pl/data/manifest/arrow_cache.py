@@ -26,20 +26,20 @@ MAP_FROM: Final = 100_000
 """Rows from which a manifest is mapped; what is smaller is as fast and takes no more than 25 MB in memory."""
 CODES: Final = ("video_code", "track_code")
 """Columns of the map that no manifest has: see ``Manifest``."""
-KEY: Final = ("dataset", "method", "compression", "video")
+VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
 """Columns that name a video."""
 PATHS: Final = ("crop_path", "mask_path")
 """Columns of names of files."""
 
 _LAYOUT: Final = 2  # of the file; files of another layout are made again
-_WORDS: Final = (*KEY, "source_video", "part", "official_split", "split")  # few different values in many rows
+_WORDS: Final = (*VIDEO_KEY, "source_video", "part", "official_split", "split")  # few different values in many rows
 _NUMBERS: Final = ("label", "track", "frame_index")
 _MAPPED: Final = (*_WORDS, *_NUMBERS, "identities", *PATHS)
 ALTERED: Final = "altered"
 """Mapped too; manifests of before there was such a column have no value in it."""
 
 
-class Mapped:
+class ArrowCache:
     """The mapped columns of one Parquet file. Pickled, it is a name: another process maps the same pages.
 
     Attributes:
@@ -59,7 +59,7 @@ class Mapped:
         self.table = _open_or_make(parquet, self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mapped, (self.parquet, self.key)
+        return ArrowCache, (self.parquet, self.key)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column; one that is not mapped is read from the Parquet file each time.
@@ -151,7 +151,8 @@ def _table(parquet: Path) -> pa.Table:
     if not has_altered:
         table = table.append_column(ALTERED, pa.nulls(len(table), pa.bool_()))
     keys = [
-        pa.chunked_array([chunk.indices for chunk in table.column(name).chunks], pa.int32()).to_numpy() for name in KEY
+        pa.chunked_array([chunk.indices for chunk in table.column(name).chunks], pa.int32()).to_numpy()
+        for name in VIDEO_KEY
     ]
     for name, codes in zip(CODES, number(keys, table.column("track").to_numpy()), strict=True):
         table = table.append_column(name, pa.array(codes))

@@ -22,24 +22,13 @@ from numpy.typing import NDArray
 from resgat_pl import __version__
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_atomic, write_changed
+from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_changed
 from resgat_pl.core.types import FAKE, Split, VideoRecord, video_key
 from resgat_pl.core.untrusted_paths import check_inside, inside
 from resgat_pl.data.manifest import arrow_cache as mapped
-from resgat_pl.data.manifest.arrow_cache import Mapped
+from resgat_pl.data.manifest.arrow_cache import ArrowCache
 from resgat_pl.data.manifest.class_counts import SPLITS, ClassCounts
 from resgat_pl.data.manifest.validation import checked_rows, read_info
-
-__all__ = [
-    "MANIFEST_NAME",
-    "SCHEMA",
-    "SCHEMA_VERSION",
-    "Manifest",
-    "merge",
-    "rows_to_table",
-    "write_atomic",
-    "write_table",
-]
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.parquet"
@@ -71,7 +60,7 @@ OPTIONAL = ("altered",)
 """Columns that older manifests lack: nothing of it is known there."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 """What Arrow raises on damaged files."""
-_ORDER = [(name, "ascending") for name in (*mapped.KEY, "track", "frame_index")]
+_ORDER = [(name, "ascending") for name in (*mapped.VIDEO_KEY, "track", "frame_index")]
 
 
 class Manifest:
@@ -87,7 +76,7 @@ class Manifest:
         self.folder = folder
         self.info = info
         self._table: pa.Table | None = table
-        self._mapped: Mapped | None = None
+        self._mapped: ArrowCache | None = None
         self._split: pa.ChunkedArray | None = None  # instead of the mapped one
 
     @classmethod
@@ -121,7 +110,7 @@ class Manifest:
         manifest = cls(path.parent, table, info)
         if table is None:
             try:
-                manifest._mapped = Mapped(path)
+                manifest._mapped = ArrowCache(path)
                 checked_rows(path, manifest._mapped.table, SCHEMA)
             except _UNREADABLE as error:
                 raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
@@ -141,7 +130,7 @@ class Manifest:
     def table(self) -> pa.Table:
         """Rows in the order of ``SCHEMA``, in memory: of a mapped manifest all of it is read at the first use."""
         if self._table is None:
-            table = cast("Mapped", self._mapped).read(SCHEMA.names)
+            table = cast("ArrowCache", self._mapped).read(SCHEMA.names)
             self._table = table if self._split is None else _replace_split(table, self._split.cast(pa.string()))
         return self._table
 
@@ -159,7 +148,7 @@ class Manifest:
     def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._mapped is not None:
             return self.column("video_code"), self.column("track_code")
-        return mapped.number([_coded(self.arrow(name))[1] for name in mapped.KEY], self.column("track"))
+        return mapped.number([_coded(self.arrow(name))[1] for name in mapped.VIDEO_KEY], self.column("track"))
 
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
@@ -238,7 +227,7 @@ class Manifest:
 
     def videos(self) -> list[VideoRecord]:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
-        names = [*mapped.KEY, "label", "identities", "source_video", "part", "official_split"]
+        names = [*mapped.VIDEO_KEY, "label", "identities", "source_video", "part", "official_split"]
         columns = self.take(self._first(), names).to_pydict()
         noted = self.info.get("people")
         people = {name: True for name, known in noted.items() if known is True} if isinstance(noted, dict) else {}
@@ -284,7 +273,7 @@ class Manifest:
         first = self._first()
         inside = np.zeros(len(first), bool)
         inside[self.video_codes[self.rows_of(split)]] = True
-        columns = self.take(first[inside], mapped.KEY).to_pydict()
+        columns = self.take(first[inside], mapped.VIDEO_KEY).to_pydict()
         return [video_key(*names) for names in zip(*columns.values(), strict=True)]
 
     def fingerprint(self) -> str:
@@ -297,7 +286,7 @@ class Manifest:
 
     def split_fingerprint(self) -> str:
         """SHA-256 of which crop is in which split."""
-        return self._hash([*mapped.KEY, "track", "frame_index", "split"])
+        return self._hash([*mapped.VIDEO_KEY, "track", "frame_index", "split"])
 
     def write(self) -> Path:
         """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone, with its map."""

@@ -30,7 +30,7 @@ _MOST_STRETCH: Final = 8
 """What claims more is no pixel shape but a fault."""
 
 
-class Show:
+class Display:
     """Makes pictures of the frames of one stream.
 
     Args:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.storage import is_remote
 from resgat_pl.core.types import MediaKind
 from resgat_pl.data.media.file_type import HEAD, is_animation, kind_of
-from resgat_pl.data.media.images import MOST_PIXELS, Animation, decode_image, open_picture, read_image
-from resgat_pl.data.media.timeline import DECODER_ERRORS
+from resgat_pl.data.media.images import MOST_PIXELS, Animation, open_picture
 from resgat_pl.data.media.video import VideoFile
 
 FrameCount = int | Literal["all"]
@@ -79,7 +78,7 @@ def sample_times(times: NDArray[np.float64], length: float, frames: int) -> NDAr
     return np.sort(np.concatenate([chosen, others])).astype(np.int64)
 
 
-class Media:
+class FrameReader:
     """A video file, an animated picture, or a sequence of image files, read frame by frame.
 
     Args:
@@ -166,16 +165,3 @@ def _is_picture(path: Path) -> bool:
     except OSError:  # reported by whatever reads it
         return False
     return kind_of(head) == "image" or is_animation(head)
-
-
-__all__ = [
-    "DECODER_ERRORS",
-    "MOST_PIXELS",
-    "Frame",
-    "FrameCount",
-    "Media",
-    "decode_image",
-    "read_image",
-    "sample_indices",
-    "sample_times",
-]

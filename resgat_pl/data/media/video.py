@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.storage import local_file
-from resgat_pl.data.media.display import Show
+from resgat_pl.data.media.display import Display
 from resgat_pl.data.media.file_type import HEAD, NO_MEDIA, kind_of, why_not
 from resgat_pl.data.media.images import NO_FILE, check_size
 from resgat_pl.data.media.timeline import DECODER_ERRORS, decoder_reason, is_cut, packets_of, timeline_of
@@ -194,7 +194,7 @@ class VideoFile:
         last = max(wanted)
         with self._open() as container:
             stream = self._stream(container)
-            show = Show(stream)
+            show = Display(stream)
             before: VideoFrame | None = None
             waiting: tuple[int, VideoFrame | None, VideoFrame] | None = None
             try:
@@ -243,7 +243,7 @@ class VideoFile:
         number = next(turns, None)
         with self._open() as container:
             stream = self._stream(container)
-            show = Show(stream)
+            show = Display(stream)
             try:
                 for packet in container.demux(stream):
                     needed = packet.pts is not None and places.get(packet.pts) in wanted

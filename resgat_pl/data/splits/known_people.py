@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from resgat_pl.core.types import VideoRecord
-from resgat_pl.data.layouts import LAYOUTS, Layout
+from resgat_pl.data.layouts.base import Layout
+from resgat_pl.data.layouts.detect import LAYOUTS
 from resgat_pl.data.manifest.table import Manifest
 
 PEOPLE_UNKNOWN: Final = "people unknown"
@@ -22,7 +23,7 @@ def _layouts() -> dict[str, Layout]:
     return {kind.name: kind() for kind in LAYOUTS}
 
 
-def is_known(video: VideoRecord) -> bool:
+def has_known_people(video: VideoRecord) -> bool:
     """Whether the identities of a video are people; not where nothing says so."""
     if video.people is not None:
         return video.people
@@ -32,7 +33,7 @@ def is_known(video: VideoRecord) -> bool:
 
 def unknown_people(videos: Iterable[VideoRecord]) -> dict[str, str]:
     """Data sets with videos of unknown people, and why they are unknown."""
-    names = sorted({video.dataset for video in videos if not is_known(video)})
+    names = sorted({video.dataset for video in videos if not has_known_people(video)})
     return {name: _layouts()[name].people_note if name in _layouts() else Layout.people_note for name in names}
 
 

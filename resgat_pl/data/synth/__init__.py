@@ -1,6 +1,20 @@
 """Synthetic face videos in the layouts of the real data sets: genuine clips and self-blended fakes."""
 
-from resgat_pl.data.synth.generate import Summary, synthesize
-from resgat_pl.data.synth.plan import METHOD_KINDS
+from __future__ import annotations
 
-__all__ = ["METHOD_KINDS", "Summary", "synthesize"]
+from typing import TYPE_CHECKING
+
+from resgat_pl.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from resgat_pl.data.synth.generate import SynthesisSummary as SynthesisSummary, synthesize as synthesize
+    from resgat_pl.data.synth.plan import METHOD_KINDS as METHOD_KINDS
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "METHOD_KINDS": "plan",
+        "SynthesisSummary": "generate",
+        "synthesize": "generate",
+    },
+)

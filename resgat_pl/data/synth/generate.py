@@ -37,7 +37,7 @@ _Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SynthesisSummary:
     """What a set holds.
 
     Attributes:
@@ -76,7 +76,7 @@ def synthesize(
     extent: float = 1.0,
     jobs: int = 2,
     seed: int = 0,
-) -> Summary:
+) -> SynthesisSummary:
     """Make a set of genuine and altered face videos in the layout of a real data set.
 
     The people are drawn, or come from a folder of portraits. In a fake, one region of the face is replaced through a
@@ -134,7 +134,7 @@ def synthesize(
                 for count in spread(make, plan.shots):
                     progress.update(count)
         _finish(out, request, plan)
-    return Summary(out, layout, len(plan.shots), kinds.total(), dict(sorted(kinds.items())), made)
+    return SynthesisSummary(out, layout, len(plan.shots), kinds.total(), dict(sorted(kinds.items())), made)
 
 
 def _check(layout: str, fakes_per_real: int, frames: int, size: int, jobs: int) -> None:

@@ -17,8 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.special import logit as _logit
+from scipy.special import expit, logit as _logit
 
 HOTTEST: Final = 100.0
 """Temperatures beyond 1/100 and 100 are not believed: the data then say nothing about T, or the logits are no use."""

@@ -22,24 +22,25 @@ from tqdm import tqdm
 from resgat_pl import explain
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.data.manifest.table import Manifest, write_atomic
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector, leaks_of, predictions, score
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain.base import Explainer
-from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, Entry, differences, summarise
+from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, FaceScores, differences, summarise
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
 from resgat_pl.explain.benchmark.measure import (
-    Faces,
+    BenchmarkFaces,
     Factory,
-    Trial,
-    choose,
+    MethodScores,
+    choose_detected_fakes,
     judge_faces,
     load_faces,
-    run_trial,
+    measure_method,
     score_maps,
 )
 from resgat_pl.explain.methods import baselines
@@ -111,7 +112,7 @@ def benchmark_explainers(
         divided = detector.manifest(manifest, split)
         tests.append((label, detector, divided, leaks_of(detector, divided, allow_leakage)))
     out.mkdir(parents=True, exist_ok=True)
-    entries: list[Entry] = []
+    entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
     kept = _Kept(out / "cache")
     benches = [_Bench(detector, divided, kept, seed, batch_size, workers) for _, detector, divided, _ in tests]
@@ -229,13 +230,13 @@ class _Bench:
             SplitError: There is none.
         """
         allowed = self.detected if among is None else np.isin(self.crops.rows, sorted(among))
-        places = choose(self.crops, allowed, count, self.seed)
+        places = choose_detected_fakes(self.crops, allowed, count, self.seed)
         self.key["rows"] = hashlib.sha256(self.crops.rows[places].tobytes()).hexdigest()
         judge = partial(judge_faces, self.net, self.crops, places, self.batch_size)
         judged = self.kept.get({**self.key, "what": "faces"}, judge)
         cut = float(torch.tensor(self.key["threshold"], dtype=torch.float64).logit())
         self.effects_ms = float(judged["ms"])
-        self.faces: Faces = load_faces(self.net, self.crops, places, judged, cut)
+        self.faces: BenchmarkFaces = load_faces(self.net, self.crops, places, judged, cut)
 
     def about(self, label: str) -> dict[str, Any]:
         """What the leaderboard says of the detector."""
@@ -277,7 +278,7 @@ class _Bench:
             if not bool(known.all())
         ]
 
-    def trial(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> Trial:
+    def trial(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> MethodScores:
         """Measure a method, or read what was measured before under the same conditions with the same source code."""
         sources = [inspect.getmodule(base) for base in method.__mro__ if base.__module__.startswith("resgat_pl.")]
         code = "".join(inspect.getsource(module) for module in dict.fromkeys(sources) if module is not None)
@@ -287,17 +288,17 @@ class _Bench:
         faces = self.faces
 
         def measure() -> dict[str, NDArray[Any]]:
-            return run_trial(self.net, factory, faces, slow_faces, sanity_faces, self.batch_size, name).pack()
+            return measure_method(self.net, factory, faces, slow_faces, sanity_faces, self.batch_size, name).pack()
 
-        return Trial.unpack(self.kept.get(key, measure))
+        return MethodScores.unpack(self.kept.get(key, measure))
 
-    def oracle(self, slow_faces: int) -> Trial | None:
+    def oracle(self, slow_faces: int) -> MethodScores | None:
         """The effect of restoring each node alone, as if it were an explanation."""
         if not len(self.faces) or not self.faces.paired.all():
             return None
 
         def measure() -> dict[str, NDArray[Any]]:
-            trial = Trial(self.faces.effects.reshape(-1, *self.faces.lattice.shape))
+            trial = MethodScores(self.faces.effects.reshape(-1, *self.faces.lattice.shape))
             nodes = float(trial.maps[0].numel())
             trial.cost = {
                 "forward": nodes + 1,
@@ -310,13 +311,13 @@ class _Bench:
             score_maps(self.net, trial, self.faces, slow_faces, self.batch_size, ORACLE)
             return trial.pack()
 
-        return Trial.unpack(self.kept.get({**self.key, "what": ORACLE, "slow_faces": slow_faces}, measure))
+        return MethodScores.unpack(self.kept.get({**self.key, "what": ORACLE, "slow_faces": slow_faces}, measure))
 
-    def entry(self, label: str, method: str, trial: Trial) -> Entry:
+    def entry(self, label: str, method: str, trial: MethodScores) -> FaceScores:
         """For the leaderboard."""
         weight = (self.faces.logit - self.faces.real_logit).double().numpy()
         place = (label, str(self.detector.path), method)
-        return Entry(*place, self.faces.group, self.faces.kind, weight, trial.scores, trial.cost, trial.traits)
+        return FaceScores(*place, self.faces.group, self.faces.kind, weight, trial.scores, trial.cost, trial.traits)
 
     def _factory(self, method: type[Explainer]) -> Factory:
         """Make the method of a network, with what its arguments ask for by name.

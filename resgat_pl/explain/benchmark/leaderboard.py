@@ -74,7 +74,7 @@ _COMPARED: Final = ("auroc_face", "auroc", "pointing", "flips", "restoration", "
 
 
 @dataclass(frozen=True)
-class Entry:
+class FaceScores:
     """One method on one checkpoint.
 
     Attributes:
@@ -100,7 +100,7 @@ class Entry:
     traits: dict[str, Any]
 
 
-class Line(NamedTuple):
+class LeaderboardRow(NamedTuple):
     """One score of one method, over the fakes of one manipulation method.
 
     Attributes:
@@ -122,7 +122,7 @@ class Line(NamedTuple):
     faces: int
 
 
-def summarise(entries: Sequence[Entry], resamples: int = 1000, seed: int = 0) -> list[Line]:
+def summarise(entries: Sequence[FaceScores], resamples: int = 1000, seed: int = 0) -> list[LeaderboardRow]:
     """Means with 95 % bootstrap intervals.
 
     Genuine clips are resampled with all fakes made from them, since these share a face, and all methods and labels
@@ -131,7 +131,7 @@ def summarise(entries: Sequence[Entry], resamples: int = 1000, seed: int = 0) ->
     ``restoration`` is that of the mean logit: a face counts by how far its logit can fall, for a ratio with next to
     nothing below the line would drown all others.
     """
-    lines: list[Line] = []
+    lines: list[LeaderboardRow] = []
     groups, weight = _resamples(entries, resamples, seed)
     for label in dict.fromkeys(entry.label for entry in entries):
         mine = _with_gain([entry for entry in entries if entry.label == label])
@@ -144,7 +144,7 @@ def summarise(entries: Sequence[Entry], resamples: int = 1000, seed: int = 0) ->
     return lines
 
 
-def differences(entries: Sequence[Entry], resamples: int = 1000, seed: int = 0) -> list[Line]:
+def differences(entries: Sequence[FaceScores], resamples: int = 1000, seed: int = 0) -> list[LeaderboardRow]:
     """Each label's mean minus the first label's, of every method that both have, where all labels have the same faces.
 
     Returns:
@@ -163,7 +163,7 @@ def differences(entries: Sequence[Entry], resamples: int = 1000, seed: int = 0) 
                 if parts[0] is not None and part is not None:
                     clips, faces = min(parts[0].clips, part.clips), min(parts[0].faces, part.faces)
                     value = interval(part.values - parts[0].values, clips)
-                    found.append(Line(label, f"− {labels[0]}", method, POOLED, score, value, faces))
+                    found.append(LeaderboardRow(label, f"− {labels[0]}", method, POOLED, score, value, faces))
     return found
 
 
@@ -180,14 +180,14 @@ class _Mean(NamedTuple):
     clips: int
 
 
-def _resamples(entries: Sequence[Entry], resamples: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
+def _resamples(entries: Sequence[FaceScores], resamples: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
     """All genuine clips, and how often each is drawn in each resample; the first row is the sample itself."""
     groups = sorted({name for entry in entries for name in entry.group})
     return groups, np.concatenate([np.ones((1, len(groups)), np.int64), draw(len(groups), resamples, seed)])
 
 
 def _mean(
-    seeds: list[Entry], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
+    seeds: list[FaceScores], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
 ) -> _Mean | None:
     found = [part for entry in seeds if (part := _resampled(entry, kind, score, groups, weight)).faces]
     if not found:
@@ -203,8 +203,8 @@ def _mean(
 
 
 def _lines(
-    seeds: list[Entry], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
-) -> list[Line]:
+    seeds: list[FaceScores], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
+) -> list[LeaderboardRow]:
     whole = _mean(seeds, kind, score, groups, weight, seed)
     if whole is None:
         return []
@@ -213,7 +213,7 @@ def _lines(
     for checkpoint, part in ((POOLED, whole), *singles):
         if part.faces:
             value = interval(part.values, part.clips, _outcomes(score, part.faces))
-            found.append(Line(seeds[0].label, checkpoint, seeds[0].method, kind, score, value, part.faces))
+            found.append(LeaderboardRow(seeds[0].label, checkpoint, seeds[0].method, kind, score, value, part.faces))
     return found
 
 
@@ -222,7 +222,7 @@ def _outcomes(score: str, faces: int) -> int | None:
     return faces if score in {"pointing", "flips", "control"} else None
 
 
-def _resampled(entry: Entry, kind: str, score: str, groups: list[str], weight: NDArray[np.int64]) -> _Mean:
+def _resampled(entry: FaceScores, kind: str, score: str, groups: list[str], weight: NDArray[np.int64]) -> _Mean:
     values = entry.scores.get(score, np.full(len(entry.kind), np.nan))
     used = np.isfinite(values) & ((entry.kind == kind) | (kind == POOLED))
     group = np.searchsorted(groups, entry.group[used].astype(str))
@@ -234,7 +234,7 @@ def _resampled(entry: Entry, kind: str, score: str, groups: list[str], weight: N
         return _Mean(np.where(drawn > 0, above / below, np.nan), int(used.sum()), len(np.unique(group)))
 
 
-def _with_gain(entries: list[Entry]) -> list[Entry]:
+def _with_gain(entries: list[FaceScores]) -> list[FaceScores]:
     """Add to each the difference to the best baseline of the label, face by face."""
     means = {
         name: np.nanmean(np.concatenate(found))
@@ -254,7 +254,7 @@ def _with_gain(entries: list[Entry]) -> list[Entry]:
     ]
 
 
-def ranked(lines: Iterable[Line], label: str) -> list[str]:
+def ranked(lines: Iterable[LeaderboardRow], label: str) -> list[str]:
     """The methods of a label, the best first by the first of ``SCORES`` that there is: AUROC in face, with masks."""
     mine = [line for line in lines if (line.label, line.checkpoint, line.kind) == (label, POOLED, POOLED)]
     leading = leading_score(mine)
@@ -264,17 +264,19 @@ def ranked(lines: Iterable[Line], label: str) -> list[str]:
     return sorted(methods, key=lambda name: -value.get(name, -math.inf))
 
 
-def leading_score(lines: Iterable[Line]) -> str | None:
+def leading_score(lines: Iterable[LeaderboardRow]) -> str | None:
     """The first of ``SCORES`` of which there are values; None without any."""
     there = {line.score for line in lines if not math.isnan(line.value.value)}
     return next((score for score in SCORES if score in there), None)
 
 
-def as_csv(lines: Sequence[Line]) -> str:
+def as_csv(lines: Sequence[LeaderboardRow]) -> str:
     """One score a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(name for name in Line._fields if name not in {"value", "faces"}), *Interval._fields, "faces"])
+    writer.writerow(
+        [*(name for name in LeaderboardRow._fields if name not in {"value", "faces"}), *Interval._fields, "faces"]
+    )
     for line in lines:
         place = [line.label, line.checkpoint, line.method, line.kind, line.score]
         writer.writerow([*place, *line.value.cells(), line.faces])

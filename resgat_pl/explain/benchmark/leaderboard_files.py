@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from resgat_pl.core.formats import stamp
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.evaluation.provenance import environment
-from resgat_pl.explain.benchmark.leaderboard import Entry, Line, as_csv
+from resgat_pl.explain.benchmark.leaderboard import FaceScores, LeaderboardRow, as_csv
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
 from resgat_pl.explain.benchmark.leaderboard_text import markdown
 
 
 def write_leaderboard(
     out: Path,
-    lines: list[Line],
-    compared: list[Line],
-    entries: list[Entry],
+    lines: list[LeaderboardRow],
+    compared: list[LeaderboardRow],
+    entries: list[FaceScores],
     detectors: list[dict[str, Any]],
     options: dict[str, Any],
     publish: bool,
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _log_to_wandb(out: Path, lines: list[Line], ms: dict[tuple[str, str], float]) -> None:
+def _log_to_wandb(out: Path, lines: list[LeaderboardRow], ms: dict[tuple[str, str], float]) -> None:
     import wandb
 
     from resgat_pl.core.wandb_run import publish

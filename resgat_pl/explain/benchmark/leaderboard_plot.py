@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED
-from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, SCORES, Line
+from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, SCORES, LeaderboardRow
 
 SHOWN: Final = ("auroc_face", "flips")
 """The scores drawn, a panel each: does it point at the forgery, and does the model use what it points at?"""
@@ -32,7 +32,7 @@ class Point(NamedTuple):
     value: Interval
 
 
-def draw_leaderboard(lines: Sequence[Line], ms: dict[tuple[str, str], float]) -> bytes:
+def draw_leaderboard(lines: Sequence[LeaderboardRow], ms: dict[tuple[str, str], float]) -> bytes:
     """A PNG file with a row a label and a panel a score of ``SHOWN``; the same arguments give the same bytes.
 
     Args:
@@ -45,7 +45,7 @@ def draw_leaderboard(lines: Sequence[Line], ms: dict[tuple[str, str], float]) ->
     return file.getvalue()
 
 
-def leaderboard_figure(lines: Sequence[Line], ms: dict[tuple[str, str], float]) -> FigureCanvasAgg:
+def leaderboard_figure(lines: Sequence[LeaderboardRow], ms: dict[tuple[str, str], float]) -> FigureCanvasAgg:
     """What ``draw_leaderboard`` writes, as a figure on its canvas."""
     labels = list(dict.fromkeys(line.label for line in lines))
     with style.context("default"):
@@ -64,7 +64,7 @@ def leaderboard_figure(lines: Sequence[Line], ms: dict[tuple[str, str], float]) 
     return canvas
 
 
-def _points(lines: Sequence[Line], ms: dict[tuple[str, str], float], label: str, score: str) -> list[Point]:
+def _points(lines: Sequence[LeaderboardRow], ms: dict[tuple[str, str], float], label: str, score: str) -> list[Point]:
     return [
         Point(line.method, ms[label, line.method], line.value)
         for line in lines

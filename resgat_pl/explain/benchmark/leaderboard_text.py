@@ -16,18 +16,18 @@ from resgat_pl.explain.benchmark.leaderboard import (
     MORE,
     ORACLE,
     SCORES,
-    Entry,
-    Line,
+    FaceScores,
+    LeaderboardRow,
     rank_floor,
     ranked,
 )
 
 
 def markdown(
-    lines: Sequence[Line],
-    entries: Sequence[Entry],
+    lines: Sequence[LeaderboardRow],
+    entries: Sequence[FaceScores],
     detectors: Sequence[dict[str, Any]],
-    compared: Sequence[Line] = (),
+    compared: Sequence[LeaderboardRow] = (),
 ) -> str:
     """The leaderboard to read.
 
@@ -74,7 +74,7 @@ def _main_table(
     methods: list[str],
     values: dict[tuple[str, str, str], Interval],
     faces: dict[tuple[str, str], int],
-    entries: list[Entry],
+    entries: list[FaceScores],
 ) -> str:
     body = []
     for method in methods:
@@ -89,7 +89,7 @@ def _main_table(
     return table(["method", *(_head(name) for name in MAIN), "ms", "passes", "faces", "clips"], body)
 
 
-def _seed_table(lines: Sequence[Line], methods: list[str], entries: list[Entry]) -> str:
+def _seed_table(lines: Sequence[LeaderboardRow], methods: list[str], entries: list[FaceScores]) -> str:
     checkpoints = list(dict.fromkeys(entry.checkpoint for entry in entries))
     found = {
         (line.method, line.checkpoint): line.value
@@ -135,7 +135,7 @@ def _floor(detectors: Sequence[dict[str, Any]]) -> str:
     return f"Floor of |ρ|: unrelated maps have {floors} on average, not 0; less is no better."
 
 
-def _compared(lines: Sequence[Line]) -> list[str]:
+def _compared(lines: Sequence[LeaderboardRow]) -> list[str]:
     """Detectors beside the first one, on the same faces."""
     parts = []
     for label in dict.fromkeys(line.label for line in lines):

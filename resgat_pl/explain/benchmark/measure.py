@@ -19,8 +19,7 @@ from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.base import Explainer, Explanation
-from resgat_pl.explain.benchmark import faithfulness as faith
-from resgat_pl.explain.benchmark import localisation
+from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.nn.node_geometry import Lattice
@@ -37,7 +36,7 @@ _CHUNK: Final = 8  # faces explained at once at most: the median time over the c
 
 
 @dataclass(frozen=True)
-class Faces:
+class BenchmarkFaces:
     """Correctly detected fakes with all that scores need; F faces of S × S pixels and a grid of N nodes.
 
     Attributes:
@@ -76,7 +75,7 @@ class Faces:
 
 
 @dataclass
-class Trial:
+class MethodScores:
     """What was measured of one method.
 
     Attributes:
@@ -98,13 +97,13 @@ class Trial:
         return {"maps": self.maps.numpy(), "plain": plain, **{f"score_{n}": v for n, v in self.scores.items()}}
 
     @classmethod
-    def unpack(cls, arrays: dict[str, NDArray[Any]]) -> Trial:
+    def unpack(cls, arrays: dict[str, NDArray[Any]]) -> MethodScores:
         """The inverse of ``pack``."""
         scores = {name.removeprefix("score_"): value for name, value in arrays.items() if name.startswith("score_")}
         return cls(torch.from_numpy(arrays["maps"]), scores, **json.loads(str(arrays["plain"])))
 
 
-def choose(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
+def choose_detected_fakes(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
     """Choose fakes to explain by rule: in turn from each manipulation method, and from each of its videos in turn.
 
     Where some fakes have masks or a counterpart in the same square of the frame and others do not, only those with
@@ -158,7 +157,7 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
     """What the network says to the chosen faces and their counterparts, whole and node by node.
 
     Returns:
-        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``Faces``; ``ms``, the
+        ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``BenchmarkFaces``; ``ms``, the
         milliseconds that the effects of a face take.
     """
     partner, judge = counterparts(faces), judge_of(net)
@@ -184,7 +183,9 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
     }
 
 
-def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float) -> Faces:
+def load_faces(
+    net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float
+) -> BenchmarkFaces:
     """The chosen faces with what ``judge_faces`` found of them."""
     table = faces.manifest.table.take(faces.rows[places]).to_pylist()
     partner = counterparts(faces)
@@ -196,7 +197,7 @@ def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged:
         reals[paired] = _pixels(faces, [partner[place] for place in chosen if place in partner])
     masks = [faces.mask(place) for place in chosen]
     blank = torch.zeros(images.shape[2:])
-    return Faces(
+    return BenchmarkFaces(
         rows=faces.rows[places],
         kind=np.array([row["method"] for row in table], object),
         group=np.array([_clip(row) for row in table], object),
@@ -213,9 +214,15 @@ def load_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged:
     )
 
 
-def run_trial(
-    net: ResGAT, factory: Factory, faces: Faces, slow_faces: int, sanity_faces: int, batch_size: int, title: str
-) -> Trial:
+def measure_method(
+    net: ResGAT,
+    factory: Factory,
+    faces: BenchmarkFaces,
+    slow_faces: int,
+    sanity_faces: int,
+    batch_size: int,
+    title: str,
+) -> MethodScores:
     """Explain the faces with one method and score it.
 
     Args:
@@ -237,7 +244,7 @@ def run_trial(
             if not done and (slow := found[0].n_forward + 2 * found[0].n_backward > SLOW):
                 limit = bar.total = min(len(faces), slow_faces)
             bar.update(len(found[-1].logit))
-    trial = Trial(torch.cat([part.node_map.cpu() for part in found]))
+    trial = MethodScores(torch.cat([part.node_map.cpu() for part in found]))
     gaps = torch.cat([part.completeness_gap for part in found])
     trial.cost = {
         "forward": found[0].n_forward,
@@ -254,7 +261,9 @@ def run_trial(
     return trial
 
 
-def score_maps(net: ResGAT, trial: Trial, faces: Faces, slow_faces: int, batch_size: int, title: str) -> None:
+def score_maps(
+    net: ResGAT, trial: MethodScores, faces: BenchmarkFaces, slow_faces: int, batch_size: int, title: str
+) -> None:
     """Add the scores that follow from the maps alone: localisation and faithfulness."""
     trial.scores |= _localisation(trial.maps, faces)
     trial.scores |= _restoration(net, trial.maps, faces, batch_size, title)
@@ -276,7 +285,7 @@ def judge_of(net: ResGAT) -> faith.Judge:
 _KEY: Final = ("dataset", "method", "compression", "video")
 
 
-def _localisation(maps: Tensor, faces: Faces) -> dict[str, Array]:
+def _localisation(maps: Tensor, faces: BenchmarkFaces) -> dict[str, Array]:
     masks, landmarks = faces.masks[: len(maps)], faces.landmarks[: len(maps)]
     covers = faces.lattice.cover(masks)
     inside = torch.zeros_like(covers, dtype=torch.bool)
@@ -293,7 +302,7 @@ def _localisation(maps: Tensor, faces: Faces) -> dict[str, Array]:
     return {name: _spread(values, torch.arange(len(maps)), len(faces)) for name, values in found.items()}
 
 
-def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
+def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
     who = faces.paired[: len(maps)].nonzero().flatten()
     nodes, judge = math.prod(faces.lattice.shape), judge_of(net)
     counts = sorted({*faith.steps(nodes), faith.few(nodes)})
@@ -315,7 +324,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title
     return {name: _spread(values, who, len(faces)) for name, values in scores.items()}
 
 
-def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: str) -> dict[str, Array]:
+def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
     """Deletion and insertion in probability, as the field reports them."""
     nodes, judge, count = math.prod(faces.lattice.shape), judge_of(net), len(maps)
     counts, order = faith.steps(nodes), faith.order_of(maps)
@@ -334,7 +343,7 @@ def _deletion(net: ResGAT, maps: Tensor, faces: Faces, batch_size: int, title: s
     return found
 
 
-def _control(explainer: Explainer, maps: Tensor, faces: Faces, count: int) -> Array:
+def _control(explainer: Explainer, maps: Tensor, faces: BenchmarkFaces, count: int) -> Array:
     """Whether the map's top on the fake is above that on its real counterpart; ties count half."""
     who = faces.paired[:count].nonzero().flatten()
     tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in _parts(who)]
@@ -344,7 +353,7 @@ def _control(explainer: Explainer, maps: Tensor, faces: Faces, count: int) -> Ar
     return _spread((gap.sign() + 1) / 2, who, len(faces))
 
 
-def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: Faces, count: int) -> dict[str, Array]:
+def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: BenchmarkFaces, count: int) -> dict[str, Array]:
     images, maps = faces.images[:count], maps[:count].flatten(1)
     images = images[: len(maps)]
     who = torch.arange(len(maps))

@@ -59,8 +59,7 @@ class GNNExplainer(Explainer):
     @torch.inference_mode(False)
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``. Each but the first of the graph's passes is also run backwards."""
-        from torch_geometric.explain import Explainer as PyGExplainer
-        from torch_geometric.explain import GNNExplainer as PyGGNNExplainer
+        from torch_geometric.explain import Explainer as PyGExplainer, GNNExplainer as PyGGNNExplainer
 
         with torch.no_grad():
             features = self.net.encode(images)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, Explanation, Target, Unit
 from resgat_pl.explain.methods.passes import Passes, count_passes
-from resgat_pl.explain.methods.pixels import Baseline, baseline_of, cells, mean_by_cell, sum_by_cell
+from resgat_pl.explain.methods.pixels import Baseline, baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
 from resgat_pl.explain.methods.requirements import at_least, missing
 from resgat_pl.nn.contribution import Contributions, decompose
 
@@ -101,7 +101,7 @@ class IntegratedGradients(Explainer):
             )
             with torch.no_grad():
                 logit, bias = self.net(pixels).logit, self.net(baseline).logit
-        nodes = sum_by_cell(found.detach().sum(dim=1), cells(self.net, *images.shape[2:]))
+        nodes = sum_by_cell(found.detach().sum(dim=1), node_of_pixel(self.net, *images.shape[2:]))
         return passes.attribution(nodes, logit, bias)
 
 
@@ -169,7 +169,7 @@ class GradientSHAP(Explainer):
                 biases.append(bias)
             with torch.no_grad():
                 logit = self.net(pixels).logit
-        nodes = sum_by_cell(torch.stack(maps), cells(self.net, *images.shape[2:]))
+        nodes = sum_by_cell(torch.stack(maps), node_of_pixel(self.net, *images.shape[2:]))
         return passes.attribution(nodes, logit, torch.stack(biases))
 
     def _draw(self, images: Tensor, random: torch.Generator) -> Tensor:
@@ -210,7 +210,7 @@ class Saliency(Explainer):
 
         with _differentiable(self, images) as (pixels, passes):
             gradient = Captum(logit).attribute(pixels.requires_grad_(), abs=False).detach()
-        nodes = mean_by_cell(gradient.abs().amax(dim=1), cells(self.net, *images.shape[2:]))
+        nodes = mean_by_cell(gradient.abs().amax(dim=1), node_of_pixel(self.net, *images.shape[2:]))
         bias = logits[0].detach() - (gradient * images).sum(dim=(1, 2, 3))
         return passes.attribution(nodes, logits[0], bias)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, evaluation_mode
 from resgat_pl.explain.methods.passes import count_passes
-from resgat_pl.explain.methods.pixels import Baseline, baseline_of, cells, sum_by_cell
+from resgat_pl.explain.methods.pixels import Baseline, baseline_of, node_of_pixel, sum_by_cell
 from resgat_pl.explain.methods.requirements import at_least
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.nn.node_geometry import Lattice
@@ -74,7 +74,7 @@ class RegionExplainer(Explainer):
 
     def _area(self, images: Tensor) -> Tensor:
         """Share ``(9, N)`` of each region's area that lies on each node; 0 if no pixel of it is in the image."""
-        area = sum_by_cell(self._regions(images), cells(self.net, *images.shape[2:]))
+        area = sum_by_cell(self._regions(images), node_of_pixel(self.net, *images.shape[2:]))
         return area / area.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
     def _logits(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

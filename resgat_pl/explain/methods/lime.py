@@ -14,10 +14,10 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE
 from resgat_pl.explain.base import Attribution, Explainer, Unit, evaluation_mode
 from resgat_pl.explain.methods.passes import count_passes
-from resgat_pl.explain.methods.pixels import Segments, cells, mean_by_cell, segment
+from resgat_pl.explain.methods.pixels import Segments, mean_by_cell, node_of_pixel, segment
 from resgat_pl.explain.methods.requirements import at_least, missing, one_of
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.unwrap import network_of
+from resgat_pl.nn.unwrap import unwrap
 
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """Images ``(B, H, W, 3)`` float32 in [0, 1] → probabilities ``(B, 2)`` float64 of real and fake."""
@@ -61,7 +61,7 @@ class LIME(Explainer):
     @torch.no_grad()
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if lime or scikit-image is not installed."""
-        squares = cells(self.net, *images.shape[2:])
+        squares = node_of_pixel(self.net, *images.shape[2:])
         nodes, hidden = [], []
         with count_passes(self.net) as passes:
             for image in images:
@@ -100,7 +100,7 @@ def lime_map(
         ConfigError: The network is in training mode; the image has another shape or is too small for a grid of 2×2
             nodes; an argument is out of range; lime or scikit-image is not installed.
     """
-    net = network_of(net, "LIME")
+    net = unwrap(net, "LIME")
     if any(module.training for module in net.modules()):
         raise ConfigError(
             "The network is in training mode, in which dropout and batch normalisation make its answer random and "

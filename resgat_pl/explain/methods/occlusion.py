@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resgat_pl.explain.base import Attribution, Explainer
 from resgat_pl.explain.methods.passes import count_passes
-from resgat_pl.explain.methods.pixels import Fill, baseline_of, cells, inpaint
+from resgat_pl.explain.methods.pixels import Fill, baseline_of, inpaint, node_of_pixel
 from resgat_pl.explain.methods.requirements import one_of
 from resgat_pl.nn.resgat import ResGAT
 
@@ -75,7 +75,7 @@ class Occlusion(Explainer):
     @torch.no_grad()
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if ``fill`` is unknown or does not fit."""
-        table = cells(self.net, *images.shape[2:])
+        table = node_of_pixel(self.net, *images.shape[2:])
         count = int(table.max()) + 1
         one_less = ~torch.eye(count, dtype=torch.bool)
         kept = torch.cat([torch.ones(1, count, dtype=torch.bool), torch.zeros(1, count, dtype=torch.bool), one_less])

@@ -30,7 +30,7 @@ _BLUR: Final = 1 / 14
 """Standard deviation of the blur as a share of the shorter side: half a cell of a 7×7 grid."""
 
 
-def cells(net: ResGAT, height: int, width: int) -> Tensor:
+def node_of_pixel(net: ResGAT, height: int, width: int) -> Tensor:
     """Node ``(H, W)`` int64 of each pixel, the one that it lies nearest to, on the net's device: see ``nn.lattice``.
 
     Raises:
@@ -58,7 +58,7 @@ def segment(net: ResGAT, image: Tensor, segments: Segments, seed: int) -> Tensor
     """
     one_of(get_args(Segments), segments=segments)
     if segments == "squares":
-        return cells(net, *image.shape[1:])
+        return node_of_pixel(net, *image.shape[1:])
     table = _superpixels(image.detach().float().permute(1, 2, 0).cpu().numpy(), seed)
     return torch.from_numpy(table).to(next(net.parameters()).device)
 

@@ -16,7 +16,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer
 from resgat_pl.explain.methods.occlusion import HiddenParts
 from resgat_pl.explain.methods.passes import count_passes
-from resgat_pl.explain.methods.pixels import Fill, Segments, cells, segment, sum_by_cell
+from resgat_pl.explain.methods.pixels import Fill, Segments, node_of_pixel, segment, sum_by_cell
 from resgat_pl.explain.methods.requirements import at_least, missing, one_of
 
 _AT_ONCE: Final = 32
@@ -71,7 +71,7 @@ class KernelSHAP(Explainer):
                 scikit-image is not installed.
         """
         shap = _shap(type(self).__name__)
-        squares = cells(self.net, *images.shape[2:])
+        squares = node_of_pixel(self.net, *images.shape[2:])
         nodes, biases = [], []
         with count_passes(self.net) as passes:
             for image in images:
@@ -135,7 +135,7 @@ class PartitionSHAP(Explainer):
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if ``fill`` is unknown or does not fit, or shap is not installed."""
         shap = _shap(type(self).__name__)
-        table = cells(self.net, *images.shape[2:])
+        table = node_of_pixel(self.net, *images.shape[2:])
         rows, columns = self.net.backbone.grid_shape(*images.shape[2:])
         masker = _Coalitions(halves(rows, columns), (1, rows * columns))
         nodes, biases = [], []

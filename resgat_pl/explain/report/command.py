@@ -13,14 +13,14 @@ from typing import Final
 
 from tqdm import tqdm
 
-from resgat_pl.core.disk_full import is_refusal, not_stored, storing
+from resgat_pl.core.disk_full import is_disk_full, reporting_full_disk, storage_error
 from resgat_pl.core.errors import ConfigError, MediaError, ResGATError, SomeMediaError
-from resgat_pl.core.folder_lock import at_work
+from resgat_pl.core.folder_lock import folder_lock
 from resgat_pl.core.path_checks import require_folder
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.text import printable
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
-from resgat_pl.data.manifest.table import write_atomic
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
@@ -30,8 +30,8 @@ from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
-from resgat_pl.explain.report.run_methods import DEFAULT, choose
-from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, Summary, write_left_out
+from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
+from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared
 
 _TOLD: Final = 10
@@ -86,7 +86,7 @@ def explain(
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     require_folder(out, "--out")
-    chosen = choose(methods)
+    chosen = choose_methods(methods)
     found = search_media(media)
     weights = Detector.load(checkpoint)
     cutting, assumed = cutting_of(weights.provenance)
@@ -96,7 +96,7 @@ def explain(
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
-        with storing(out), at_work(out):
+        with reporting_full_disk(out), folder_lock(out):
             return _Work(examiner, cutting, faces, finder, out, html, overlays).run(found)
     finally:
         finder.close()
@@ -142,7 +142,7 @@ class _Work:
 
     def run(self, search: Search) -> str:
         media = search.media
-        summary = Summary(self.out, self._settings())
+        summary = ScoreTable(self.out, self._settings())
         todo = [medium for medium in media if not summary.is_done(medium.name, _size(medium))]
         summary.forget([medium.name for medium in todo])
         taken = [row["report"] for row in summary.done.values()]
@@ -181,8 +181,8 @@ class _Work:
         try:
             return self._judge(medium, folder, started)
         except (ResGATError, OSError) as error:
-            if isinstance(error, OSError) and is_refusal(error):
-                raise not_stored(error, folder) from None
+            if isinstance(error, OSError) and is_disk_full(error):
+                raise storage_error(error, folder) from None
             reason = str(error)
         except Exception as error:
             if alone:

@@ -26,7 +26,8 @@ from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_wei
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.limits import limits, rests_on
-from resgat_pl.explain.report.media import FoundFaces, Medium, Shot
+from resgat_pl.explain.report.media import FoundFaces, Shot
+from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.run_methods import Explained, about, is_shared, logits, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings
@@ -154,7 +155,7 @@ class Examiner:
     def _images(self, shots: Sequence[Shot]) -> Tensor:
         """``(B, 3, S, S)`` float in [0, 1], as the network saw faces in training."""
         side = int(self.detector.net.config["image_size"])
-        faces = np.stack([fit(shot.image, side) for shot in shots])
+        faces = np.stack([resize_crop(shot.image, side) for shot in shots])
         return torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
 
     def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
@@ -234,7 +235,7 @@ class Examiner:
                 probability=_short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
                 sentence=said[place].sentence,
-                jpeg=_jpeg(fit(shot.image, int(self.detector.net.config["image_size"]))),
+                jpeg=_jpeg(resize_crop(shot.image, int(self.detector.net.config["image_size"]))),
             )
             for place, shot in enumerate(shots)
         ]
@@ -265,7 +266,7 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fit(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def resize_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize a crop for the network exactly as ``data.dataset.FaceCrops`` does: ``(side, side, 3)`` uint8."""
     if image.shape[:2] == (side, side):
         return np.ascontiguousarray(image)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.document import Document, plain
 from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.verdict import headline

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from resgat_pl.data.faces.detection import sharpness, turn_of
-from resgat_pl.explain.report.media import FoundFaces, Medium, Shot, Unjudged
+from resgat_pl.explain.report.media import FoundFaces, Shot, Unjudged
+from resgat_pl.explain.report.media_search import Medium
 
 SMALLEST: Final = 64
 """Faces below this many px are enlarged more than twice for crops of 224 px; used where training's are unknown."""

@@ -14,17 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
-from resgat_pl.core.isolated_process import Cell, CellDiedError, CellTimeoutError
+from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.media.frames import Frame, Media
+from resgat_pl.data.media.frames import Frame, FrameReader
 from resgat_pl.data.media.timeline import DECODER_ERRORS
-from resgat_pl.explain.report.media_search import Medium, find_media
-
-__all__ = ["FaceFinder", "FoundFaces", "Medium", "Shot", "cutting_of", "find_faces", "find_media", "safe_names"]
+from resgat_pl.explain.report.media_search import Medium
 
 _RANGES: Final = {
     "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
@@ -174,7 +172,7 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     keener = detector.keener()
     size = (0, 0)
     sizes: dict[tuple[int, int], int] = {}
-    media = Media([medium.path], "video" if medium.kind == "video" else "frames")
+    media = FrameReader([medium.path], "video" if medium.kind == "video" else "frames")
     try:
         chosen = extraction.sample(media)
         wanted = len(chosen)
@@ -227,7 +225,9 @@ class FaceFinder:
 
     def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
         self.timeout = timeout
-        self._cell: Cell[Medium, FoundFaces] = Cell(partial(_find, extraction=extraction, most=most))
+        self._cell: IsolatedProcess[Medium, FoundFaces] = IsolatedProcess(
+            partial(_find, extraction=extraction, most=most)
+        )
 
     def find(self, medium: Medium) -> FoundFaces:
         """See ``find_faces``.
@@ -237,7 +237,7 @@ class FaceFinder:
         """
         try:
             (found,) = self._cell.run(medium, self.timeout)
-        except (CellDiedError, CellTimeoutError) as error:
+        except (ProcessDiedError, ProcessTimeoutError) as error:
             raise MediaError(f"{medium.path}: {error}") from None
         return found
 

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.explain.report.limits import faces_judged

@@ -52,7 +52,7 @@ _READ: Final[dict[type[Explainer], Callable[[Contributions], Attribution]]] = {
 """How to read a method off the pass that scores, in place of a pass of its own."""
 
 
-def choose(names: str) -> list[type[Explainer]]:
+def choose_methods(names: str) -> list[type[Explainer]]:
     """Explainers by class name, separated by commas.
 
     Raises:

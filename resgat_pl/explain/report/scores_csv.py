@@ -15,7 +15,7 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.folder_lock import LOCK_NAME
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.data.manifest.table import write_atomic
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.media_search import LeftOut
 
 SCORES: Final = "scores.csv"
@@ -75,7 +75,7 @@ _FIRST: Final = COLUMNS[: COLUMNS.index("error") + 1]
 """Columns of the first tables, in which what limits a verdict was not noted."""
 
 
-class Summary:
+class ScoreTable:
     """The table, in an output folder that is new or continued.
 
     Args:
@@ -96,7 +96,7 @@ class Summary:
         self.done = {row["file"]: row for row in rows if row["status"] != "failed"}
         self._file: TextIO | None = None
 
-    def __enter__(self) -> Summary:
+    def __enter__(self) -> ScoreTable:
         """Rewrite what is kept, then stay open for more."""
         kept = io.StringIO()
         writer = csv.DictWriter(kept, COLUMNS, lineterminator="\n")

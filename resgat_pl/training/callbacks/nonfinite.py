@@ -66,7 +66,7 @@ class _Watch:
                 return
 
 
-class FiniteGuard(Callback):
+class NonFiniteGuard(Callback):
     """Stops with ``NonFiniteError`` when a loss, an output or a weight is NaN or infinite, on all processes alike.
 
     Nothing that is not finite gets into a checkpoint: weights and losses are checked before each is written, so that

@@ -13,8 +13,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.manifest.table import Manifest, write_atomic
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,

@@ -13,9 +13,9 @@ from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data, st
 from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
     check_unseen,
-    joined,
+    hashes_to_store,
+    merge_stored_hashes,
     people_unknown,
-    remembered,
 )
 from resgat_pl.nn.checkpoint_file import read_file
 
@@ -70,7 +70,7 @@ class RunProvenance(SaveConfigCallback):
         if data is None:
             return
         if self._remembered is None:
-            self._remembered = joined(self._earlier, remembered(data.manifest))
+            self._remembered = merge_stored_hashes(self._earlier, hashes_to_store(data.manifest))
         incomplete = len(self._remembered) < len(REMEMBERED)  # what it went on from does not say what it has seen
         checkpoint[PROVENANCE] = {**self.document(trainer), **self._remembered, "incomplete": incomplete}
 

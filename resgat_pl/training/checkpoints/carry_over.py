@@ -41,7 +41,7 @@ def is_own(path: Path) -> bool:
     return path.is_file() and path.resolve().parent == path.parent.resolve()
 
 
-def take_along(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | None:
+def adopt_best_checkpoints(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | None:
     """Copy the files that a ``ModelCheckpoint`` remembers into its folder.
 
     Args:
@@ -87,7 +87,7 @@ def take_along(state: Any, folder: Path, checkpoint: Path) -> dict[str, Any] | N
 
 
 def remember(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
-    """Put what ``take_along`` found into a ``ModelCheckpoint``."""
+    """Put what ``adopt_best_checkpoints`` found into a ``ModelCheckpoint``."""
     callback.load_state_dict({"best_model_score": None, **state})
     callback.current_score = state.get("current_score")  # Lightning stores it and forgets to restore it
 

@@ -41,7 +41,7 @@ _LONGEST_KEY: Final = 200
 _DEEPEST: Final = 20
 
 
-def differences(here: str, there: str, command: str) -> list[str]:
+def compare_configs(here: str, there: str, command: str) -> list[str]:
     """Compare two configurations.
 
     Args:

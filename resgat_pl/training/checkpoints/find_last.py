@@ -23,7 +23,7 @@ _JOB: Final = "hpc_ckpt_*.ckpt"
 """As Lightning names what a SLURM job leaves in ``trainer.default_root_dir``."""
 
 
-def newest(config: Namespace, command: str) -> str | None:
+def find_last_checkpoint(config: Namespace, command: str) -> str | None:
     """The newest ``last.ckpt``, or checkpoint of a SLURM job, that can be read, of the runs of a configuration.
 
     They are looked for where its first logger, or none, puts runs: not everywhere below a folder, which could hold the
@@ -72,7 +72,7 @@ def newest(config: Namespace, command: str) -> str | None:
     return None
 
 
-def starts_again(config: Namespace) -> bool:
+def is_requeued(config: Namespace) -> bool:
     """Whether this is a SLURM job, and one before it has left its state; Lightning would go on from it unseen."""
     folder = Path(config.trainer.default_root_dir or ".")
     return SLURMEnvironment.detect() and any(folder.glob(_JOB))

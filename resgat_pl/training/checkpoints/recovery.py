@@ -26,12 +26,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
 from resgat_pl.training.checkpoints.carry_over import (
+    adopt_best_checkpoints,
     checked,
     copy_whole,
     go_on_with_rows,
     remember,
     rows_written,
-    take_along,
 )
 from resgat_pl.training.loggers.csv import WholeWriter
 from resgat_pl.training.rank_failures import leaving
@@ -299,7 +299,7 @@ class Recovery(Callback):
             found, folder = None, str(callback.dirpath)
             if trainer.is_global_zero and "://" not in folder:
                 state = self._remembered.get(callback.state_key)
-                found = take_along(state, Path(folder), Path(str(trainer.ckpt_path)))
+                found = adopt_best_checkpoints(state, Path(folder), Path(str(trainer.ckpt_path)))
             found = trainer.strategy.broadcast(found)
             if found is not None:
                 remember(callback, found)

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from resgat_pl.core.disk_full import is_refusal, no_shared_memory, not_stored
+from resgat_pl.core.disk_full import is_disk_full, no_shared_memory, storage_error
 from resgat_pl.core.errors import StorageError
 from resgat_pl.core.storage import is_remote, locate, make_folder, write_atomic
 
@@ -86,7 +86,7 @@ def storing_run(trainer: Trainer) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_refusal(error) or no_shared_memory(error) is not None:
+        if not is_disk_full(error) or no_shared_memory(error) is not None:
             raise
         last = _last(trainer)
         remedy = (
@@ -94,7 +94,7 @@ def storing_run(trainer: Trainer) -> Iterator[None]:
             if last is not None
             else "No checkpoint was written yet: make room, and start the same command again."
         )
-        raise StorageError(f"{not_stored(error, trainer.default_root_dir)} {remedy}") from None
+        raise StorageError(f"{storage_error(error, trainer.default_root_dir)} {remedy}") from None
 
 
 def _last(trainer: Trainer) -> str | None:

@@ -12,7 +12,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from resgat_pl.core.disk_full import is_refusal
+from resgat_pl.core.disk_full import is_disk_full
 from resgat_pl.core.storage import locate, write_atomic
 
 
@@ -37,7 +37,7 @@ class WholeCSVLogger(CSVLogger):
         try:
             super().finalize(status)
         except OSError as error:
-            if status != "failed" or not is_refusal(error):
+            if status != "failed" or not is_disk_full(error):
                 raise
 
 

@@ -21,14 +21,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from resgat_pl.core.disk_full import is_refusal
+from resgat_pl.core.disk_full import is_disk_full
 from resgat_pl.core.wandb_run import _answers, _cannot_be_written, _forget, _is_of_wandb, _reason, patience
 
 _REVIVALS: Final = 3
 """How often W&B's process is started anew; one that dies more often dies for a reason that will not go away."""
 
 
-class LastingWandbLogger(WandbLogger):
+class ResilientWandbLogger(WandbLogger):
     """Lightning's ``WandbLogger``, for a server that may be away and a process that may die.
 
     ``resgat fit`` puts it in the place of Lightning's. The numbers of a run are kept in memory too (some 100 bytes a
@@ -68,7 +68,7 @@ class LastingWandbLogger(WandbLogger):
         """Log hyper-parameters."""
         _ = self.experiment  # first, or its start would log this too
         self._hyperparams.append(params)
-        self._send(lambda: super(LastingWandbLogger, self).log_hyperparams(params))
+        self._send(lambda: super(ResilientWandbLogger, self).log_hyperparams(params))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -76,12 +76,12 @@ class LastingWandbLogger(WandbLogger):
         numbers = {name: float(value) for name, value in metrics.items() if hasattr(value, "__float__")}
         _ = self.experiment  # first, or its start would log this too
         self._rows.append(json.dumps([numbers, step]))
-        self._send(lambda: super(LastingWandbLogger, self).log_metrics(metrics, step))
+        self._send(lambda: super(ResilientWandbLogger, self).log_metrics(metrics, step))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Make sure that the log is whole: nobody looks after it once the program ends."""
-        self._send(lambda: super(LastingWandbLogger, self).finalize(status))
+        self._send(lambda: super(ResilientWandbLogger, self).finalize(status))
         if self._experiment is not None:
             self._send(getattr(self._experiment, "status", bool))
         run = self._experiment
@@ -94,7 +94,7 @@ class LastingWandbLogger(WandbLogger):
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Log a checkpoint, with ``log_model``; one that W&B's process died of is logged with the next."""
-        self._send(lambda: super(LastingWandbLogger, self).after_save_checkpoint(checkpoint_callback))
+        self._send(lambda: super(ResilientWandbLogger, self).after_save_checkpoint(checkpoint_callback))
 
     def _send(self, send: Callable[[], Any]) -> None:
         if self._given_up:
@@ -104,7 +104,7 @@ class LastingWandbLogger(WandbLogger):
         except Exception as error:
             if not _is_of_wandb(error):
                 raise
-            if isinstance(error, OSError) and is_refusal(error):  # a new log would meet the same disk
+            if isinstance(error, OSError) and is_disk_full(error):  # a new log would meet the same disk
                 self._give_up(f"W&B's log cannot be written ({_reason(error)}): it ends here, metrics.csv goes on.")
             else:
                 self._start_offline(f"W&B stopped working ({_reason(error)})")

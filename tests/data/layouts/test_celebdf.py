@@ -6,7 +6,8 @@ import pytest
 
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import CelebDF, detect_layout
+from resgat_pl.data.layouts.celebdf import CelebDF
+from resgat_pl.data.layouts.detect import detect_layout
 
 LIST = "List_of_testing_videos.txt"
 VIDEOS = (

@@ -6,7 +6,8 @@ import pytest
 
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import CropLists, detect_layout
+from resgat_pl.data.layouts.crop_lists import CropLists
+from resgat_pl.data.layouts.detect import detect_layout
 
 
 def crops(folder: Path, video: str, *numbers: int) -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import DFDC, detect_layout
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.dfdc import DFDC
 
 
 def make_part(folder: Path, *families: str, fakes: int = 2) -> None:

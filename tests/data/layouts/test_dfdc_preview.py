@@ -8,8 +8,9 @@ import pytest
 
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import DFDCPreview, detect_layout
-from resgat_pl.data.splits.known_people import is_known
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.dfdc_preview import DFDCPreview
+from resgat_pl.data.splits.known_people import has_known_people
 from resgat_pl.data.splits.protocols import OfficialSplit, StrictSplit
 
 
@@ -46,7 +47,7 @@ def test_labels_people_methods_and_split(tmp_path: Path) -> None:
         ("dfdc_preview/original/-/1_A_001", REAL, ("1",), "train"),
         ("dfdc_preview/original/-/2_A_001", REAL, ("2",), "test"),
     ]
-    assert all(map(is_known, index.records))
+    assert all(map(has_known_people, index.records))
     assert all(r.files[0].is_file() and r.original is None for r in index.records)
     assert OfficialSplit(val=0.0).assign(index.records) == {r.key: r.official_split for r in index.records}
     strict = StrictSplit(val=0.0)
@@ -57,7 +58,7 @@ def test_labels_people_methods_and_split(tmp_path: Path) -> None:
 def test_people_who_are_not_listed_are_unknown(tmp_path: Path) -> None:
     listed = {**LISTED, "method_A/y.mp4": entry("fake", "train", 7), "original_videos/z.mp4": entry("real", "train")}
     records = {r.video: r for r in DFDCPreview().index(write(tmp_path, listed, *listed)).records}
-    assert {video for video, record in records.items() if not is_known(record)} == {"y", "z"}
+    assert {video for video, record in records.items() if not has_known_people(record)} == {"y", "z"}
 
 
 def test_what_is_not_on_disk_or_not_listed(tmp_path: Path) -> None:

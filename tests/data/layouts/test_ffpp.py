@@ -7,7 +7,8 @@ import pytest
 
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError, SplitError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import FFPP, detect_layout
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.ffpp import FFPP
 
 METHODS = ["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
 SCENE = "outside_talking_still_laughing"

@@ -9,8 +9,9 @@ import pytest
 
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.types import FAKE
-from resgat_pl.data.layouts import FFPP, detect_layout
 from resgat_pl.data.layouts.base import Index
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.ffpp_official import shipped
 from resgat_pl.data.splits.protocols import OfficialSplit, StrictSplit
 

@@ -7,7 +7,9 @@ import pytest
 
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.layouts import Folder, Index, same_files
+from resgat_pl.data.layouts import same_files
+from resgat_pl.data.layouts.base import Index
+from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.splits.leakage import Leak, find_leaks
 from resgat_pl.data.splits.protocols import StrictSplit
 

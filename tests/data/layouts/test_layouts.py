@@ -10,9 +10,15 @@ from jsonargparse import auto_cli
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data import layouts
-from resgat_pl.data.layouts import DFDC, FFPP, CelebDF, CountRow, CropLists, DFDCPreview, Folder, Layout, detect_layout
-from resgat_pl.data.layouts.base import entries
-from resgat_pl.data.splits.known_people import is_known
+from resgat_pl.data.layouts.base import CountRow, Layout, entries
+from resgat_pl.data.layouts.celebdf import CelebDF
+from resgat_pl.data.layouts.crop_lists import CropLists
+from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.dfdc import DFDC
+from resgat_pl.data.layouts.dfdc_preview import DFDCPreview
+from resgat_pl.data.layouts.ffpp import FFPP
+from resgat_pl.data.layouts.folder import Folder
+from resgat_pl.data.splits.known_people import has_known_people
 
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",
@@ -247,7 +253,7 @@ def test_a_set_in_other_folders_is_named(tmp_path: Path, inside: str) -> None:
 
 def test_who_is_in_the_videos_of_each_data_set() -> None:
     def known(dataset: str, *people: str) -> bool:
-        return is_known(VideoRecord(dataset, "original", "", "v", REAL, "video", (), people))
+        return has_known_people(VideoRecord(dataset, "original", "", "v", REAL, "video", (), people))
 
     assert {kind.name for kind in layouts.LAYOUTS if kind.people} == {"ffpp", "celebdf", "dfdc_preview"}
     assert known("ffpp", "000")
@@ -257,7 +263,7 @@ def test_who_is_in_the_videos_of_each_data_set() -> None:
     assert known("dfdc_preview", "1401")
     assert not known("dfdc_preview", "v")
     assert not any(known(name, "000") for name in ("dfdc", "folder", "crop_lists", "a set of another program"))
-    assert is_known(VideoRecord("folder", "original", "", "v", REAL, "video", (), ("v",), people=True))
+    assert has_known_people(VideoRecord("folder", "original", "", "v", REAL, "video", (), ("v",), people=True))
 
 
 def test_several_sets_side_by_side_are_all_named(tmp_path: Path) -> None:

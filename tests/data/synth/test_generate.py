@@ -19,9 +19,10 @@ from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
-from resgat_pl.data.synth import METHOD_KINDS, Summary, synthesize
+from resgat_pl.data.synth import SynthesisSummary
 from resgat_pl.data.synth.encode import write_mask
-from resgat_pl.data.synth.plan import LayoutName
+from resgat_pl.data.synth.generate import synthesize
+from resgat_pl.data.synth.plan import METHOD_KINDS, LayoutName
 
 TINY: dict[str, Any] = {"videos": 8, "fakes_per_real": 2, "frames": 2, "size": 128}
 

@@ -9,9 +9,9 @@ import pytest
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.faces.detection import MTCNN
-from resgat_pl.data.synth import synthesize
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
+from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
 
 
