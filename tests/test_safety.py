@@ -23,8 +23,8 @@ from resgat_pl.core.errors import ManifestError, WeightsError
 from resgat_pl.core.formats import check_version
 from resgat_pl.core.text import printable
 
-from .runs import wandb_records
-from .tiny import pretend_test, untrained
+from .helpers.command import wandb_records
+from .helpers.tiny_runs import pretend_test, untrained
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "resgat_pl").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
@@ -225,7 +225,7 @@ def uploaded(run: Path) -> tuple[list[str], str]:
 def test_wandb_gets_no_paths_and_in_private_nothing_but_numbers(
     command: str, private: bool, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from .runs import TINY, resgat
+    from .helpers.command import TINY, resgat
 
     monkeypatch.setenv("WANDB_TAGS", "secret-tag")
     monkeypatch.setenv("WANDB_NOTES", "secret-note")

@@ -74,7 +74,8 @@ def environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    git, folder = shutil.which("git"), Path(__file__).parent
+    git, file = shutil.which("git"), Path(__file__)
+    folder = file.parents[1]  # the whole package
     if git is None:
         return None
 
@@ -83,7 +84,7 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # Only if this very file is under version control: an installed package may lie inside somebody else's checkout.
-    if ask("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if ask("ls-files", "--error-unmatch", str(file.relative_to(folder))) is None:
         return None
     return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--", "."))}
 

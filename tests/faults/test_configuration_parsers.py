@@ -30,7 +30,7 @@ from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.module import ResGATModule
 
-from ..runs import CONF, TINY
+from ..helpers.command import CONF, TINY
 from .conftest import Ledger
 from .fuzzing import JSON, Fuzz
 

@@ -24,7 +24,7 @@ from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
 from resgat_pl.data.manifest.table import Manifest
 
-from ..data.test_engines import scheduler, workers  # noqa: F401 - fixtures
+from ..core.test_executors import scheduler, workers  # noqa: F401 - fixtures
 from .conftest import Ledger
 from .corpus import picture
 

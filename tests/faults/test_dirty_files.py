@@ -18,7 +18,7 @@ from resgat_pl.cli.main import main
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import FrameReader
 
-from ..tiny import untrained
+from ..helpers.tiny_runs import untrained
 from .conftest import Ledger
 from .corpus import Case, Picture, cases, stem, write
 

@@ -15,7 +15,7 @@ from resgat_pl.cli.main import main
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.writing import CheckpointRoom
 
-from ..tiny import tiny, untrained
+from ..helpers.tiny_runs import tiny, untrained
 from .conftest import Ledger
 from .disk import SmallDisk
 from .test_killed_extraction import SHARD_MEGABYTES, tree

@@ -28,7 +28,7 @@ from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.safetensors_file import from_safetensors
 
-from ..tiny import tiny, untrained
+from ..helpers.tiny_runs import tiny, untrained
 from .conftest import Ledger
 from .test_resuming import differences, plain
 

@@ -27,8 +27,8 @@ from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.reproduce.experiment import Experiment
 from resgat_pl.reproduce.figures import figures
 
-from ..test_figures import planned
-from ..tiny import untrained, variant
+from ..helpers.tiny_runs import untrained, variant
+from ..reproduce.test_figures import planned
 from .conftest import Ledger
 from .test_hostile_files import OUTSIDE
 from .test_killed_extraction import tree

@@ -16,7 +16,7 @@ from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.carry_over import adopt_best_checkpoints, checked
 from resgat_pl.training.preflight import same_wandb_run
 
-from ..tiny import Done, tiny
+from ..helpers.tiny_runs import Done, tiny
 from .conftest import Ledger
 
 SCORE = torch.tensor(0.9)

@@ -25,8 +25,8 @@ from resgat_pl.training.hardware import advice, has_bf16
 from resgat_pl.training.module import ResGATModule
 from resgat_pl.training.preflight import _logged
 
-from ..runs import CONF, TINY
-from ..tiny import tiny, untrained
+from ..helpers.command import CONF, TINY
+from ..helpers.tiny_runs import tiny, untrained
 
 pytestmark = pytest.mark.timeout(2000)
 Tries = Callable[[int, int], int]

@@ -21,8 +21,8 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.scores import describe, evaluate, read_predictions
 from resgat_pl.nn.checkpoint_file import read_file
 
-from ..runs import CONF, TINY
-from ..tiny import tiny, untrained, variant
+from ..helpers.command import CONF, TINY
+from ..helpers.tiny_runs import tiny, untrained, variant
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2000)]
 Tries = Callable[[int, int], int]

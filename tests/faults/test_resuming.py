@@ -17,7 +17,7 @@ import torch
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.module import ResGATModule
 
-from ..tiny import tiny, untrained
+from ..helpers.tiny_runs import tiny, untrained
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -18,7 +18,7 @@ from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 
-from ..tiny import tiny, untrained
+from ..helpers.tiny_runs import tiny, untrained
 from .conftest import Ledger
 
 NAME = "small checkpoint that would take all memory"

@@ -19,9 +19,9 @@ import pytest
 
 from resgat_pl.training.module import ResGATModule
 
-from ..runs import wandb_history
-from ..test_wandb_logger import NOWHERE, end, kill_service, kill_services
-from ..tiny import Done, tiny
+from ..helpers.command import wandb_history
+from ..helpers.tiny_runs import Done, tiny
+from ..training.loggers.test_wandb import NOWHERE, end, kill_service, kill_services
 from .conftest import Ledger
 from .disk import SmallDisk
 from .wandb_server import WandbServer

@@ -19,9 +19,8 @@ from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts.celebdf import CelebDF
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
-from resgat_pl.data.synth import SynthesisSummary
 from resgat_pl.data.synth.encode import write_mask
-from resgat_pl.data.synth.generate import synthesize
+from resgat_pl.data.synth.generate import SynthesisSummary, synthesize
 from resgat_pl.data.synth.plan import METHOD_KINDS, LayoutName
 
 TINY: dict[str, Any] = {"videos": 8, "fakes_per_real": 2, "frames": 2, "size": 128}
@@ -29,7 +28,7 @@ TINY: dict[str, Any] = {"videos": 8, "fakes_per_real": 2, "frames": 2, "size": 1
 
 class Made(NamedTuple):
     root: Path
-    summary: Summary
+    summary: SynthesisSummary
     record: dict[str, Any]
 
 

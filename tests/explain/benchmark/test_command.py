@@ -1,0 +1,365 @@
+"""The leaderboard of explanation methods: from checkpoint and crops to tables, and its arithmetic."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl.cli.main import main
+from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.explain.benchmark import command as benchmark
+from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
+from resgat_pl.explain.benchmark.faithfulness import spearman
+from resgat_pl.explain.benchmark.leaderboard import (
+    BASELINES,
+    ORACLE,
+    SCORES,
+    FaceScores,
+    LeaderboardRow,
+    as_csv,
+    differences,
+    rank_floor,
+    ranked,
+    summarise,
+)
+from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard, leaderboard_figure
+from resgat_pl.explain.benchmark.measure import choose_detected_fakes, counterparts
+
+from ...helpers.tiny_runs import untrained, variant
+
+METHODS = ["Attention", "Contribution"]
+SMALL: dict[str, Any] = {"faces": 6, "slow_faces": 2, "sanity_faces": 2}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    low = {"frame": 0.05, "video": 0.05}  # an untrained network must call fakes fake to be explained
+    return [untrained(folder / f"{seed}.ckpt", ffpp_crops, thresholds=low, seed=seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def board(ffpp_crops: Path, checkpoints: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("board")
+    text = benchmark_explainers([f"tiny={path}" for path in checkpoints], ffpp_crops, out, METHODS, **SMALL)
+    assert (out / "leaderboard.md").read_text() == text + "\n"
+    return out
+
+
+def read(board: Path) -> tuple[dict[str, Any], dict[tuple[str, str], float]]:
+    document = json.loads((board / "leaderboard.json").read_text())
+    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"]) == ("all", "all")]
+    return document, {(line["method"], line["score"]): line["value"]["value"] for line in pooled}
+
+
+def test_every_method_has_every_score_that_can_be_had(board: Path) -> None:
+    document, values = read(board)
+    everyone = {*BASELINES, *METHODS, ORACLE}
+    assert {method for method, _ in values} == everyone
+    for method in everyone - {ORACLE}:
+        assert {score for name, score in values if name == method} == set(SCORES)
+    assert all(not about["notes"] for about in document["detectors"])
+    assert (board / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+    assert list(board.rglob("*.wandb"))
+
+
+def test_scores_whose_value_is_known(board: Path) -> None:
+    _, values = read(board)
+    assert values[ORACLE, "effects"] == pytest.approx(1)
+    assert values["Contribution", "target_flip"] == pytest.approx(-1)
+    assert values["Attention", "target_flip"] == pytest.approx(1)
+    assert values["Attention", "random_head"] == pytest.approx(1)  # the head is no part of the paper's map
+    assert values["Contribution", "random_head"] < 0.9
+    for name in BASELINES:  # they look at no network
+        assert values[name, "random_backbone"] == pytest.approx(1)
+        assert values[name, "uniform_attention"] == pytest.approx(1)
+    assert values["Uniform", "control"] == 0.5
+    assert max(values[name, "gain"] for name in BASELINES) == 0
+
+
+def test_tables_agree(board: Path) -> None:
+    document, values = read(board)
+    with (board / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(document["lines"])
+    pooled = {(r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"]) == ("all", "all")}
+    assert {place: float(value) for place, value in pooled.items()} == pytest.approx(values, abs=1e-6)
+    text = (board / "leaderboard.md").read_text()
+    for method in METHODS:
+        assert f"| {method} |" in text
+    assert {row["kind"] for row in rows} > {"all", "Deepfakes"}
+
+
+def test_the_pooled_value_is_the_mean_over_seeds(board: Path) -> None:
+    document, values = read(board)
+    single = [
+        line["value"]["value"]
+        for line in document["lines"]
+        if (line["method"], line["score"], line["kind"]) == ("Contribution", "auroc", "all")
+        and line["checkpoint"] != "all"
+    ]
+    assert len(single) == 2
+    assert np.mean(single) == pytest.approx(values["Contribution", "auroc"])
+
+
+def test_what_was_measured_is_not_measured_again(
+    board: Path, ffpp_crops: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    original = benchmark.measure_method
+    monkeypatch.setattr(benchmark, "score", None)  # calling it would fail
+    monkeypatch.setattr(benchmark, "measure_method", lambda *given: (measured.append(given[-1]), original(*given))[1])
+    named = [f"tiny={path}" for path in checkpoints]
+    before = (board / "leaderboard.md").read_text()
+    assert benchmark_explainers(named, ffpp_crops, board, METHODS, **SMALL) + "\n" == before
+    assert measured == []
+    benchmark_explainers(named[:1], ffpp_crops, board, [*METHODS, "NodeEvidence"], **SMALL)
+    assert measured == ["NodeEvidence"]
+    benchmark_explainers(named[:1], ffpp_crops, board, ["Attention"], **{**SMALL, "seed": 1})
+    assert measured == ["NodeEvidence", *BASELINES, "Attention"]
+
+
+def test_a_method_that_cannot_be_had_becomes_a_note(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("it needs a package")
+
+    monkeypatch.setattr("resgat_pl.explain.methods.graph.Attention.explain", refuse)
+    text = benchmark_explainers(str(checkpoints[0]), ffpp_crops, tmp_path, METHODS, **SMALL)
+    assert "Attention was not measured: it needs a package" in text
+    assert "| Contribution |" in text
+
+
+def test_faces_are_detected_spread_and_have_what_scores_need(ffpp_crops: Path) -> None:
+    manifest = Manifest.read(ffpp_crops)
+    faces = FaceCrops(manifest, np.arange(len(manifest)), 64)
+    detected = np.random.default_rng(0).random(len(faces)) > 0.3
+    chosen = choose_detected_fakes(faces, detected, 12, 0)
+    assert len(set(chosen.tolist())) == len(chosen) == 12
+    assert (detected & (faces.labels == 1))[chosen].all()
+    assert all(faces.mask(place) is not None for place in chosen.tolist())
+    assert set(chosen.tolist()) <= set(counterparts(faces))
+    kinds = manifest.column("method")[chosen]
+    count = len(set(manifest.column("method")[faces.labels == 1]))
+    assert len(set(kinds[:count])) == count  # the first few are spread already
+    assert len(set(manifest.video_codes[chosen].tolist())) == 12  # a second frame only after every video
+    assert chosen.tolist() == choose_detected_fakes(faces, detected, 12, 0).tolist()
+    assert choose_detected_fakes(faces, detected, 5, 0).tolist() == chosen[:5].tolist()
+    assert chosen.tolist() != choose_detected_fakes(faces, detected, 12, 1).tolist()
+    with pytest.raises(SplitError, match="None of the 84 fakes"):
+        choose_detected_fakes(faces, np.zeros(len(faces), bool), 12, 0)
+
+
+def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> FaceScores:
+    count = len(next(iter(scores.values())))
+    return FaceScores(
+        label=label,
+        checkpoint=checkpoint,
+        method=other.get("method", "Contribution"),
+        group=np.array(other.get("group", [f"v{i}" for i in range(count)]), object),
+        kind=np.array(other.get("kind", ["k"] * count), object),
+        weight=np.array(other.get("weight", [1.0] * count)),
+        scores={name: np.array(values) for name, values in scores.items()},
+        cost={"forward": 1, "backward": 0, "graph": 0, "ms": 1.0, "gap": math.nan},
+        traits={},
+    )
+
+
+def pooled(lines: list[LeaderboardRow]) -> dict[tuple[str, str], LeaderboardRow]:
+    return {(line.kind, line.score): line for line in lines if line.checkpoint == "all"}
+
+
+def test_means_leave_out_what_was_not_measured() -> None:
+    nan = math.nan
+    found = pooled(summarise([entry({"auroc": [0.2, nan, 0.6, nan]}, kind=["p", "p", "q", "q"])]))
+    assert found["all", "auroc"].value.value == pytest.approx(0.4)
+    assert found["all", "auroc"].faces == 2
+    assert found["p", "auroc"].value.value == pytest.approx(0.2)
+    assert ("all", "mass") not in found
+
+
+def test_restoration_counts_a_face_by_its_gap() -> None:
+    found = pooled(summarise([entry({"restoration": [0.1, 40.0], "auroc": [0, 1]}, weight=[9.99, 0.01])]))
+    assert found["all", "restoration"].value.value == pytest.approx((0.1 * 9.99 + 40 * 0.01) / 10)
+    assert found["all", "auroc"].value.value == 0.5
+
+
+def test_faces_of_one_video_are_resampled_together() -> None:
+    values = list(np.linspace(0, 1, 12))
+    apart = pooled(summarise([entry({"auroc": values})]))["all", "auroc"].value
+    together = pooled(summarise([entry({"auroc": values}, group=["v"] * 12)]))["all", "auroc"].value
+    assert str(together) == "50.00 (n = 1)"
+    assert apart.low < 0.45
+    assert apart.high > 0.55
+
+
+def test_seeds_widen_the_interval() -> None:
+    one = [entry({"auroc": [0.5] * 12})]
+    three = [entry({"auroc": [value] * 12}, checkpoint=str(value)) for value in (0.3, 0.5, 0.7)]
+    flat, wide = (pooled(summarise(entries))["all", "auroc"].value for entries in (one, three))
+    assert flat.plain() == pytest.approx([0.5, None, None]), "all alike: nothing to draw from"
+    assert wide.value == pytest.approx(0.5)
+    # Resamples of three seeds vary by two thirds of what seeds do.
+    assert wide.low == pytest.approx(0.5 - 0.2 * math.sqrt(1.5))
+    assert wide.high == pytest.approx(0.5 + 0.2 * math.sqrt(1.5))
+
+
+def test_gain_is_against_the_best_baseline_on_the_same_faces() -> None:
+    nan = math.nan
+    lines = summarise(
+        [
+            entry({"auroc_face": [0.9, 0.1, 0.5]}, method="MeanMask"),
+            entry({"auroc_face": [0.4, 0.4, 0.4]}, method="Random"),
+            entry({"auroc_face": [1.0, nan, nan]}),
+        ]
+    )
+    gains = {line.method: line.value.value for line in lines if line.score == "gain" and line.checkpoint == "all"}
+    assert gains == pytest.approx({"MeanMask": 0, "Random": -0.1, "Contribution": 0.1})
+    assert ranked(lines, "a") == ["Contribution", "MeanMask", "Random"]
+
+
+def test_detectors_are_compared_face_by_face() -> None:
+    rng = np.random.default_rng(0)
+    one, noise = rng.random(20), rng.normal(0, 0.01, 20)
+    entries = [entry({"auroc": one.tolist()}), entry({"auroc": (one + 0.1 + noise).tolist()}, label="b")]
+    (line,) = differences(entries)
+    assert (line.label, line.checkpoint, line.method, line.score, line.faces) == (
+        "b",
+        "− a",
+        "Contribution",
+        "auroc",
+        20,
+    )
+    assert line.value.value == pytest.approx(0.1 + noise.mean())
+    assert line.value.high - line.value.low < 0.02  # paired: what faces differ by is not in it
+    assert line.value.groups == 20
+    other = entry({"auroc": one.tolist()}, label="c", group=[f"w{i}" for i in range(20)])
+    assert differences([entries[0], other]) == []  # other faces
+
+
+def test_several_detectors_explain_the_fakes_that_all_detect(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = benchmark.score
+    calls: list[int] = []
+
+    def some(*given: Any) -> Any:
+        """The first calls even crops fake, the second those that three divides."""
+        found = original(*given)
+        calls.append(len(calls))
+        wanted = np.arange(len(found["frame"].probability)) % (len(calls) + 1) == 0
+        return {"frame": found["frame"]._replace(probability=wanted.astype(np.float64))}
+
+    monkeypatch.setattr(benchmark, "score", some)
+    named = [f"{name}={path}" for name, path in zip("ab", checkpoints, strict=True)]
+    few = {"faces": 100, "slow_faces": 1, "sanity_faces": 1}
+    text = benchmark_explainers(named, ffpp_crops, tmp_path / "common", ["Contribution"], **few)
+    first, second = json.loads((tmp_path / "common" / "leaderboard.json").read_text())["detectors"]
+    assert first["rows"] == second["rows"]
+    manifest = Manifest.read(ffpp_crops)
+    rows = np.flatnonzero(manifest.column("split") == "test")
+    fakes = manifest.column("label")[rows] == 1
+    assert sorted(first["rows"]) == rows[fakes & (np.arange(len(rows)) % 6 == 0)].tolist()
+    assert (first["detected"], second["detected"]) == tuple(
+        int((fakes & (np.arange(len(rows)) % step == 0)).sum()) for step in (2, 3)
+    )
+    assert "## b − a, face by face" in text
+    calls.clear()
+    benchmark_explainers(named, ffpp_crops, tmp_path / "own", ["Contribution"], common_faces=False, **few)
+    first, second = json.loads((tmp_path / "own" / "leaderboard.json").read_text())["detectors"]
+    assert (first["faces"], second["faces"]) == (first["detected"], second["detected"])
+
+
+def test_plain_pictures_are_scored_as_far_as_they_go(ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path) -> None:
+    plain = variant(ffpp_crops, tmp_path / "plain", mask_path=None, landmarks=None, source_video=None)
+    text = benchmark_explainers(str(checkpoints[0]), plain, tmp_path / "out", METHODS, **SMALL)
+    _, values = read(tmp_path / "out")
+    measured = {score for method, score in values if method == "Contribution"}
+    assert measured == {
+        name for name in SCORES if name.startswith(("deletion", "insertion", "random", "target", "uniform"))
+    }
+    assert all(math.isfinite(values["Contribution", score]) for score in measured)
+    for lacking in ("masks", "landmarks", "genuine counterparts"):
+        assert f"0 of the 6 fakes have {lacking}: " in text
+    assert (tmp_path / "out" / "leaderboard.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("nodes", [16, 49, 196])
+def test_the_floor_of_rank_correlations_is_that_of_unrelated_maps(nodes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(4000, nodes, generator=generator) for _ in range(2))
+    assert rank_floor(nodes) == pytest.approx(float(spearman(one, other).abs().mean()), rel=0.05)
+
+
+def test_csv_leaves_undefined_values_empty() -> None:
+    line = LeaderboardRow("a", "all", "m", "all", "auroc", Interval(0.5, groups=2), 3)
+    assert as_csv([line]).splitlines()[1] == "a,all,m,all,auroc,0.500000,,,2,3"
+
+
+def test_no_two_names_of_the_plot_overlap() -> None:
+    rng = np.random.default_rng(0)
+    names = [*explainers(), ORACLE]
+    ms = {("a", name): float(np.exp(rng.normal(3, 0.5))) for name in names}
+    lines = []
+    for name in names:
+        for score in ("auroc_face", "flips"):
+            value = float(rng.uniform(0.6, 0.7))
+            lines.append(LeaderboardRow("a", "all", name, "all", score, Interval(value, value - 0.01, value + 0.01), 9))
+    canvas = leaderboard_figure(lines, ms)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    for panel in canvas.figure.axes:
+        # the text alone, without the line to its point
+        boxes = {text.get_text(): super(type(text), text).get_window_extent(renderer) for text in panel.texts}
+        assert set(boxes) == set(names)
+        assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+    assert draw_leaderboard(lines, ms) == draw_leaderboard(lines, ms)
+
+
+def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:
+    splits = Manifest.read(ffpp_crops).column("split")
+    swapped = variant(ffpp_crops, tmp_path / "swapped", [{"train": "test", "test": "train"}.get(s, s) for s in splits])
+    checkpoint = untrained(tmp_path / "net.ckpt", swapped)
+    with pytest.raises(LeakageError):
+        benchmark_explainers(str(checkpoint), ffpp_crops, tmp_path / "out", METHODS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ckpt": " , "}, "names nothing"),
+        ({"ckpt": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
+        ({"methods": ["Oracle"]}, "no method 'Oracle'.*Contribution"),
+        ({"slow_faces": 0}, "slow_faces is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        benchmark_explainers(**{"ckpt": "a.ckpt", "manifest": tmp_path, "out": tmp_path / "out", **change})
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--ckpt", f"a={tmp_path / 'no.ckpt'}", "--manifest", str(tmp_path), "--methods", "[Contribution]"]
+    assert main(["benchmark-explainers", *arguments]) == 2
+    assert "no.ckpt" in capsys.readouterr().err
+
+
+def test_all_methods_are_known() -> None:
+    found = explainers()
+    assert list(found)[: len(BASELINES)] == list(BASELINES)
+    assert {"Contribution", "GradCAM", "LIME", "KernelSHAP"} <= set(found)
+    assert all(name == entry.__name__ for name, entry in found.items())
+    assert list(explainers(["Contribution", "Random"])) == [*BASELINES, "Contribution"]
+    assert torch.is_grad_enabled()

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.methods.gnn import GNNExplainer
+from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
+from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
+from resgat_pl.nn.resgat import ResGAT
+
+from ..helpers.nets import GRAPH_FAMILY, IMAGES, both_versions, make_explainer, make_net
+
+Kind = Callable[..., Explainer]
+every_kind = pytest.mark.parametrize("kind", GRAPH_FAMILY)
+
+
+class Wrapped(nn.Module):
+    """As ``ResGATModule`` holds its network."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+
+class Broken(Explainer):
+    """Uses the generators and the network, and then fails."""
+
+    def explain(self, images: Tensor) -> Attribution:
+        self.net.classify(self.net.graph(self.net.encode(images))).logit.sum()
+        raise RuntimeError("broken on purpose")
+
+
+def state_of(net: ResGAT) -> dict[str, Any]:
+    """Everything of a network that an explanation must leave alone, and the generators."""
+    return {
+        "modes": [module.training for module in net.modules()],
+        "state": {name: value.clone() for name, value in net.state_dict().items()},
+        "pointers": {name: parameter.data_ptr() for name, parameter in net.named_parameters()},
+        "places": [set(vars(module)["_parameters"]) for module in net.modules()],
+        "gradients": [None if p.grad is None else p.grad.clone() for p in net.parameters()],
+        "trainable": [p.requires_grad for p in net.parameters()],
+        "hooks": [len(module._forward_hooks) + len(module._backward_hooks) for module in net.modules()],
+        "pyg": {name: value for name, value in vars(net.gat).items() if name in ("_explain", "_edge_mask")},
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1],  # noqa: NPY002 - the global generator is what is meant
+        "python": random.getstate(),
+        "recording": torch.is_grad_enabled(),
+    }
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert [name for name in before if not same(before[name], after[name])] == []
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(value, right[name]) for name, value in left.items())
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, Tensor | np.ndarray):
+        return right is not None and bool((left == right).all())
+    return bool(left == right)
+
+
+@every_kind
+@both_versions
+def test_an_explanation_is_complete(kind: Kind, attention: str) -> None:
+    net = make_net(attention=attention)
+    found = make_explainer(kind, net).attribute(IMAGES)
+    assert found.method == getattr(kind, "__name__", None)
+    assert found.target == "fake"
+    assert found.node_map.shape == (3, 4, 5)
+    for value in (found.logit, found.bias, found.completeness_gap):
+        assert value.shape == (3,)
+    floats = [found.node_map, found.logit, found.bias, found.completeness_gap]
+    if found.edge_scores is not None:
+        assert found.edge_scores.shape == (3, found.edge_index.shape[1])
+        floats.append(found.edge_scores)
+    assert all(value.dtype == torch.float32 and not value.requires_grad for value in floats)
+    assert torch.equal(found.edge_index, net.grid.edge_index)
+    torch.testing.assert_close(found.logit, net(IMAGES).logit.detach(), atol=1e-5, rtol=1e-5)
+    assert found.node_map.isfinite().all()
+    assert (found.node_map.flatten(1).std(dim=1) > 0).all()
+    assert found.seconds > 0
+    assert (found.n_forward, found.n_backward) == (1, 0)
+    assert found.n_graph >= 0
+
+
+@every_kind
+def test_the_gap_is_measured_where_the_map_is_in_logits(kind: Kind) -> None:
+    explainer = make_explainer(kind, make_net())
+    found = explainer.attribute(IMAGES)
+    gap = (found.node_map.sum(dim=(1, 2)) + found.bias - found.logit).abs() / (1 + found.logit.abs())
+    expected = gap if found.unit == "logit" else torch.full((3,), torch.nan)
+    torch.testing.assert_close(found.completeness_gap, expected, equal_nan=True, atol=1e-6, rtol=1e-4)
+    if explainer.exact:
+        assert (found.completeness_gap <= 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "signed", "exact"),
+    [
+        (Attention, "attention", False, False),
+        (AttentionExcess, "attention", False, False),
+        (Contribution, "logit", True, True),
+        (NodeEvidence, "logit", True, False),
+        (EdgeContribution, "logit", True, True),
+        (NodeAblation, "logit", True, False),
+        (NodeShapley, "logit", True, True),
+        (NodeLIME, "logit", True, False),
+        (NodeRISE, "logit", True, False),
+        (GNNExplainer, "mask", False, False),
+    ],
+)
+def test_what_the_methods_say_of_themselves(kind: Any, unit: str, signed: bool, exact: bool) -> None:
+    assert (kind.unit, kind.signed, kind.exact) == (unit, signed, exact)
+
+
+@every_kind
+@both_versions
+def test_the_other_target_negates_what_has_a_sign(kind: Kind, attention: str) -> None:
+    explainer = make_explainer(kind, make_net(attention=attention))
+    fake, real = explainer.attribute(IMAGES), explainer.attribute(IMAGES, target="real")
+    assert real.target == "real"
+    sign = -1 if fake.signed else 1
+    assert torch.equal(real.node_map, sign * fake.node_map)
+    assert torch.equal(real.logit, -fake.logit)
+    assert torch.equal(real.bias, -fake.bias)
+    torch.testing.assert_close(real.completeness_gap, fake.completeness_gap, equal_nan=True, atol=1e-6, rtol=1e-4)
+    if fake.edge_scores is not None:
+        assert real.edge_scores is not None
+        assert torch.equal(real.edge_scores, sign * fake.edge_scores)
+
+
+@every_kind
+def test_batches_do_not_matter(kind: Kind) -> None:
+    net = make_net()
+    tolerance = {"atol": 1e-4, "rtol": 1e-3}
+    whole = make_explainer(kind, net).attribute(IMAGES)
+    for size in (1, 2):
+        found = make_explainer(kind, net, batch_size=size).attribute(IMAGES)
+        torch.testing.assert_close(found.node_map, whole.node_map, **tolerance)
+        torch.testing.assert_close(found.bias, whole.bias, **tolerance)
+        torch.testing.assert_close(found.edge_scores, whole.edge_scores, **tolerance)
+        assert (found.n_forward, found.n_backward, found.n_graph) == (
+            whole.n_forward,
+            whole.n_backward,
+            whole.n_graph,
+        )
+    alone = make_explainer(kind, net).attribute(IMAGES[1:2])
+    torch.testing.assert_close(alone.node_map[0], whole.node_map[1], **tolerance)
+
+
+@every_kind
+def test_images_are_encoded_once_in_batches(kind: Kind) -> None:
+    net = make_net()
+    sizes: list[int] = []
+    net.backbone.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    make_explainer(kind, net, batch_size=2).attribute(IMAGES)
+    assert sizes == [2, 1]
+
+
+@every_kind
+@both_versions
+def test_the_network_and_the_generators_stay_as_they_were(kind: Kind, attention: str) -> None:
+    net = make_net(attention=attention, dropout=0.5)
+    expected = make_explainer(kind, net).attribute(IMAGES)
+    net.train()
+    net.gat.eval()  # each part in a mode of its own
+    for number, parameter in enumerate(net.parameters()):
+        parameter.requires_grad_(number % 3 > 0)
+        parameter.grad = torch.full_like(parameter, 7.0) if number % 2 else None
+    before = state_of(net)
+    found = make_explainer(kind, net).attribute(IMAGES)
+    assert_same(before, state_of(net))
+    torch.testing.assert_close(found.node_map, expected.node_map)  # whatever the mode was
+
+
+@both_versions
+@pytest.mark.parametrize(("kind", "error"), [(Broken, RuntimeError), (NodeShapley, ConfigError)])
+def test_also_when_something_fails(kind: Any, error: type[Exception], attention: str) -> None:
+    net = make_net(attention=attention).train()
+    net.backbone.eval()
+    before = state_of(net)
+    arguments = {} if kind is Broken else {"samples": 2}
+    with pytest.raises(error):
+        kind(net, **arguments).attribute(IMAGES)
+    assert_same(before, state_of(net))
+
+
+def test_also_when_the_explainer_of_another_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch_geometric.explain
+
+    def fail(*_: object) -> None:
+        torch.rand(1)
+        raise RuntimeError("broken on purpose")
+
+    net = make_net().train()
+    before = state_of(net)
+    monkeypatch.setattr(torch_geometric.explain.GNNExplainer, "_loss", fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        GNNExplainer(net).attribute(IMAGES)
+    assert_same(before, state_of(net))
+
+
+@every_kind
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_caller_may_have_switched_gradients_off(kind: Kind, mode: Any) -> None:
+    net = make_net()
+    expected = make_explainer(kind, net).attribute(IMAGES)
+    with mode():
+        found = make_explainer(kind, net).attribute(IMAGES.clone())
+    torch.testing.assert_close(found.node_map, expected.node_map)
+    torch.testing.assert_close(found.completeness_gap, expected.completeness_gap, equal_nan=True, atol=1e-6, rtol=1e-4)
+
+
+@every_kind
+def test_a_module_that_holds_the_network_will_do(kind: Kind) -> None:
+    net = make_net()
+    found = make_explainer(kind, Wrapped(net)).attribute(IMAGES)
+    torch.testing.assert_close(found.node_map, make_explainer(kind, net).attribute(IMAGES).node_map)
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), Wrapped(nn.Linear(2, 2)), None, "resnet50"])
+def test_another_model_is_refused(model: Any) -> None:
+    with pytest.raises(ConfigError, match="Contribution explains a ResGAT or a module whose net is one, not"):
+        Contribution(model)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_an_impossible_batch_size_is_refused(size: int) -> None:
+    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
+        Contribution(make_net(), batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES[:0], "the batch is empty"),
+        ((IMAGES * 255).to(torch.uint8), r"\(3, 3, 64, 80\) torch.uint8"),
+        (IMAGES[0], r"\(3, 64, 80\)"),
+        (IMAGES[:, :1], r"\(3, 1, 64, 80\)"),
+        (IMAGES.numpy(), "are a ndarray; give a tensor"),
+        (IMAGES * 255, "go from .* to 25"),
+        (IMAGES - 0.5, "go from -0.49.* to"),
+        (IMAGES.clone().index_fill_(0, torch.tensor([1]), torch.nan), "go from nan to nan"),
+        (IMAGES.clone().index_fill_(0, torch.tensor([1]), torch.inf), "go from .* to inf"),
+        (IMAGES[:, :, :16, :16], "2×2"),
+    ],
+)
+def test_wrong_images_are_refused(images: Any, message: str) -> None:
+    net = make_net().train()
+    with pytest.raises(ConfigError, match=message):
+        Contribution(net).attribute(images)
+    assert all(module.training for module in net.modules())
+
+
+def test_a_little_overshoot_of_resizing_is_no_mistake() -> None:
+    Contribution(make_net()).attribute(IMAGES * 1.0005)
+
+
+@pytest.mark.parametrize("target", ["Fake", "", 1, None])
+def test_an_unknown_target_is_refused(target: Any) -> None:
+    with pytest.raises(ConfigError, match=r"target is .*; it must be fake or real"):
+        Contribution(make_net()).attribute(IMAGES, target=target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_images_may_have_another_precision(dtype: torch.dtype) -> None:
+    net = make_net()
+    found, expected = (Contribution(net).attribute(images) for images in (IMAGES.to(dtype), IMAGES))
+    torch.testing.assert_close(found.node_map, expected.node_map, atol=5e-3, rtol=5e-3)
+    assert found.node_map.dtype == torch.float32
+
+
+def test_images_of_any_size_have_a_grid_of_their_own() -> None:
+    explainer = Contribution(make_net())
+    small, large = explainer.attribute(IMAGES[:, :, :48, :48]), explainer.attribute(IMAGES.repeat(1, 1, 2, 1))
+    assert small.node_map.shape == (3, 3, 3)
+    assert large.node_map.shape == (3, 8, 5)
+    assert small.edge_index.max() == 8  # not overwritten by the later call
+    assert (large.completeness_gap <= 1e-4).all()
+
+
+def test_the_heatmap_interpolates_between_the_centres_of_nodes() -> None:
+    found = Contribution(make_net()).attribute(IMAGES)
+    wide = found.heatmap((64, 80))
+    assert wide.shape == (3, 64, 80)
+    assert wide.dtype == torch.float32
+    torch.testing.assert_close(wide[:, ::16, ::16], found.node_map)  # at the centres the nodes themselves
+    between = (found.node_map[:, :, :-1] * 3 + found.node_map[:, :, 1:]) / 4
+    torch.testing.assert_close(wide[:, ::16, 4:-16:16], between)
+    square = found.heatmap(224)
+    assert square.shape == (3, 224, 224)
+    for heat, nodes in zip(square, found.node_map, strict=True):
+        assert nodes.min() <= heat.min()
+        assert heat.max() <= nodes.max()
+
+
+def test_regions_need_a_row_of_landmarks_for_each_face() -> None:
+    found = Contribution(make_net()).attribute(IMAGES)
+    with pytest.raises(ConfigError, match="3 faces were explained, but there are 2 landmarks"):
+        found.regions(torch.rand(2, 5, 2))

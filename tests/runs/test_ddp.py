@@ -1,0 +1,106 @@
+"""Two processes on the CPU give the numbers of one, on sets of odd size, without a hang."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
+
+from ..helpers.command import TINY, metrics, resgat
+
+pytestmark = pytest.mark.long
+
+TWO = ("--trainer.strategy", "ddp", "--trainer.devices", 2)
+ONE = ("--trainer.strategy", "auto", "--trainer.devices", 1)
+
+
+@pytest.fixture(scope="module")
+def odd_crops(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the crops whose validation split has one crop more than a whole number of batches for two ranks."""
+    folder = Path(shutil.copytree(ffpp_crops, tmp_path_factory.mktemp("odd") / "crops"))
+    manifest = Manifest.read(folder)
+    keep = np.ones(len(manifest), bool)
+    for split in ("val", "test"):
+        rows = np.flatnonzero(manifest.column("split") == split)
+        # 2 ranks × batch 8: rank 0 gets 9 crops and so two batches, rank 1 gets 8 and so one
+        assert len(rows) >= 17
+        keep[rows[np.linspace(0, len(rows) - 1, len(rows) - 17).astype(int)]] = False
+    Manifest(folder, manifest.table.filter(keep), manifest.info).write()
+    assert [int((Manifest.read(folder).column("split") == split).sum()) for split in ("val", "test")] == [17, 17]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(odd_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fit (version_0) and test (version_1) in two processes, then validate (2) and test (3) in one."""
+    root = tmp_path_factory.mktemp("ddp")
+    resgat("fit", "--config", TINY, "--data.crops", odd_crops, "--trainer.default_root_dir", root, *TWO)
+    trained = ("--config", root / "version_0" / "config.yaml")
+    best = ("--ckpt_path", root / "version_0" / "checkpoints" / "best.ckpt")
+    resgat("test", *trained, *best, *TWO)
+    resgat("validate", *trained, *best, *ONE)
+    resgat("test", *trained, *best, *ONE)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("two", "one", "stage"), [("version_0", "version_2", "val"), ("version_1", "version_3", "test")]
+)
+def test_metrics_are_those_of_one_process(run: Path, two: str, one: str, stage: str) -> None:
+    pair, single = (
+        {name: value for name, value in metrics(run / version).items() if name.startswith(f"{stage}/")}
+        for version in (two, one)
+    )
+    expected = {f"{stage}/{level}_{name}" for level in ("frame", "video") for name in METRICS}
+    assert pair.keys() == single.keys() >= expected | {f"{stage}/loss"}
+    for name in pair:
+        if name.rpartition("frame_")[2].rpartition("video_")[2] in THRESHOLDED:
+            assert pair[name] == single[name], name
+        else:
+            assert pair[name] == pytest.approx(single[name], abs=1e-6), name
+
+
+def test_results_are_those_of_one_process(run: Path) -> None:
+    pair, single = (json.loads((run / version / "results.json").read_text()) for version in ("version_1", "version_3"))
+    assert pair["thresholds"] == single["thresholds"] is not None
+    assert pair["leaky"] == single["leaky"] == []
+    assert pair["provenance"]["data"] == single["provenance"]["data"]
+    assert pair["checkpoint"] == single["checkpoint"]
+    assert len(pair["scores"]) == len(single["scores"]) >= 2
+    for mine, other in zip(pair["scores"], single["scores"], strict=True):
+        assert (mine["level"], mine["method"]) == (other["level"], other["method"])
+        assert mine["values"].keys() == other["values"].keys()
+        for name, values in mine["values"].items():
+            assert values == pytest.approx(other["values"][name], abs=1e-6), name
+
+
+def test_predictions_are_those_of_one_process(run: Path) -> None:
+    import csv
+
+    def frames(version: str) -> dict[str, float]:
+        with (run / version / "predictions" / "frames.csv").open() as file:
+            return {row["crop_path"]: float(row["logit"]) for row in csv.DictReader(file)}
+
+    pair, single = frames("version_1"), frames("version_3")
+    assert len(pair) == 17
+    assert pair.keys() == single.keys()
+    assert all(pair[path] == pytest.approx(single[path], abs=1e-5) for path in single)
+
+
+def test_heatmaps_are_drawn_once(run: Path) -> None:
+    assert (run / "version_0" / "heatmaps" / "epoch-000.png").is_file()
+    assert len(list((run / "wandb").glob("offline-run-*"))) == 4  # one a command, not one a process
+
+
+def test_a_mistake_stops_all_processes_with_one_message(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    printed = resgat("fit", "--config", TINY, "--data.root", tmp_path / "empty", "--data.crops", tmp_path / "crops",
+                     "--trainer.default_root_dir", tmp_path, *TWO, expect=2)  # fmt: skip
+    assert f"{tmp_path / 'empty'} is empty" in printed
+    assert "Traceback" not in printed

@@ -1,0 +1,82 @@
+"""What callbacks of the user go by: refused before a training that they would end, or turn to its worst epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonargparse import Namespace
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.training.preflight import check_callbacks, keep_what_is_validated
+
+from ..helpers.tiny_runs import tiny
+
+STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
+CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+def config(callbacks: Any = None, top: int = 1, stopping: dict[str, Any] | None = None, **trainer: Any) -> Any:
+    known = {"limit_val_batches": 1.0, "check_val_every_n_epoch": 1, "val_check_interval": 1.0}
+    watched = {"monitor": "val/video_auroc", "mode": "max"}
+    return Namespace(
+        trainer=Namespace(callbacks=callbacks, **{**known, **trainer}),
+        checkpoint=Namespace(**watched, filename="best", save_on_exception=False, save_top_k=top),
+        early_stopping=Namespace(**watched, **(stopping or {})),
+        model=Namespace(mask_loss_weight=0.0),
+    )
+
+
+def callback(name: str = STOPPING, **options: Any) -> Namespace:
+    return Namespace(class_path=name, init_args=Namespace(**options))
+
+
+def check(*callbacks: Namespace, **options: Any) -> None:
+    for given in (list(callbacks), callbacks[0] if len(callbacks) == 1 else list(callbacks)):
+        check_callbacks("fit", config(given, **options))
+
+
+@pytest.mark.parametrize("name", [STOPPING, CHECKPOINT])
+def test_monitors_of_callbacks(name: str) -> None:
+    check(callback(name, monitor="val/loss", mode="min"), callback(name, monitor="val/video_eer", mode="min"))
+    with pytest.raises(ConfigError, match=r"trainer.callbacks \(\w+\).monitor is val/video_aurok.*val/video_auroc\?"):
+        check(callback(name, monitor="val/video_aurok", mode="max"))
+    with pytest.raises(ConfigError, match="the worst epoch would count as the best: set its mode to max"):
+        check(callback(name, monitor="val/video_auroc", mode="min"))  # Lightning's default
+    with pytest.raises(ConfigError, match="nothing is validated"):
+        check(callback(name, monitor="val/loss", mode="min"), limit_val_batches=0)
+    check(callback(name, monitor="train/loss", mode="min"), limit_val_batches=0)
+
+
+def test_callbacks_of_the_users_own_may_log() -> None:
+    check(callback(monitor="mine", mode="min"), Namespace(class_path="project.Logs"))
+    with pytest.raises(ConfigError, match="which training does not log"):
+        check(callback(monitor="mine", mode="min"), Namespace(class_path="lightning.pytorch.callbacks.Timer"))
+    check(callback(CHECKPOINT, monitor=None, mode="min"), callback("project.Other"))
+
+
+@pytest.mark.parametrize("seldom", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}])
+def test_an_epoch_without_validation_is_not_looked_at(seldom: dict[str, Any]) -> None:
+    at_end = {"check_on_train_epoch_end": True}
+    check_callbacks("fit", config(stopping=at_end))
+    with pytest.raises(ConfigError, match="not validated at the end of every epoch"):
+        check_callbacks("fit", config(stopping=at_end, **seldom))
+    with pytest.raises(ConfigError, match="not validated at the end of every epoch"):
+        check(callback(monitor="val/loss", mode="min", **at_end), **seldom)
+
+
+@pytest.mark.parametrize(("every", "top", "after"), [(1, 3, False), (2, 1, False), (2, 3, True), (2, -1, True)])
+def test_every_kept_checkpoint_is_of_a_validation(every: int, top: int, after: bool) -> None:
+    run = config(top=top, check_val_every_n_epoch=every)
+    run.checkpoint.save_on_train_epoch_end = True
+    keep_what_is_validated("fit", run)
+    assert run.checkpoint.save_on_train_epoch_end is not after
+
+
+def test_two_that_a_checkpoint_could_not_tell_apart(ffpp_crops: Path, tmp_path: Path) -> None:
+    again = ("--trainer.callbacks", CHECKPOINT, "--trainer.callbacks.monitor", "val/video_auroc",
+             "--trainer.callbacks.mode", "max")  # fmt: skip
+    done = tiny("fit", tmp_path, ffpp_crops, *again)
+    assert done.status == 2
+    assert "goes by the same metric in the same way as another of its kind" in done.errors
