@@ -19,8 +19,8 @@ from resgat_pl.core.storage import locate
 HOLD = """
 import sys, time
 from pathlib import Path
-from resgat_pl.core.folder_lock import at_work
-with at_work(Path(sys.argv[1])):
+from resgat_pl.core.folder_lock import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """

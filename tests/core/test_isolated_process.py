@@ -182,12 +182,12 @@ def test_a_function_that_cannot_be_unpacked_there_is_a_bug_not_a_death() -> None
 def test_functions_of_a_script_are_taken_along(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('not this one')")  # what lies in the current folder
     (tmp_path / "script.py").write_text(
-        "from resgat_pl.core.isolated_process import Cell\n"
+        "from resgat_pl.core.isolated_process import IsolatedProcess\n"
         "class Twice:\n"
         "    def __call__(self, number):\n"
         "        import os\n"
         "        yield 2 * number, os.getpid()\n"
-        "((number, process),) = Cell(Twice(), 1).run(21)\n"
+        "((number, process),) = IsolatedProcess(Twice(), 1).run(21)\n"
         "import os\n"
         "print(number, process != os.getpid())\n"
     )
