@@ -6,9 +6,8 @@ is first used, so that those which need other packages (see the ``figures`` extr
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
-
-from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
@@ -38,30 +37,24 @@ if TYPE_CHECKING:
         NodeShapley as NodeShapley,
     )
     from resgat_pl.explain.methods.occlusion import Occlusion as Occlusion
-    from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP, PartitionSHAP as PartitionSHAP
+    from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
+    from resgat_pl.explain.registry import explainer as explainer
 
-METHODS: Final = {
-    "Attention": "methods.graph",
-    "AttentionExcess": "methods.graph",
-    "Contribution": "methods.graph",
-    "EdgeContribution": "methods.graph",
-    "NodeEvidence": "methods.graph",
-    "NodeAblation": "methods.nodes",
-    "NodeLIME": "methods.nodes",
-    "NodeRISE": "methods.nodes",
-    "NodeShapley": "methods.nodes",
-    "GNNExplainer": "methods.gnn",
-    "GradCAM": "methods.gradient",
-    "GradientSHAP": "methods.gradient",
-    "IntegratedGradients": "methods.gradient",
-    "Saliency": "methods.gradient",
-    "Occlusion": "methods.occlusion",
-    "LIME": "methods.lime",
-    "KernelSHAP": "methods.shap",
-    "PartitionSHAP": "methods.shap",
-    "PartialDependence": "methods.importance",
-    "PermutationImportance": "methods.importance",
-}
-"""All methods: class and module, the default families first."""
+_INTERFACE: Final = {"Explainer": "base", "Explanation": "base", "explainer": "registry"}
 
-__getattr__, __dir__ = lazy_names(__name__, {**METHODS, "Explainer": "base", "Explanation": "base"})
+
+def __getattr__(name: str) -> object:
+    if name in _INTERFACE:
+        return getattr(import_module(f"{__name__}.{_INTERFACE[name]}"), name)
+    if not name.startswith("_"):
+        from resgat_pl.explain.registry import methods
+
+        if name in (known := methods()):
+            return known[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from resgat_pl.explain.registry import methods
+
+    return [*_INTERFACE, *methods()]

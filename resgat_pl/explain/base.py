@@ -1,20 +1,22 @@
-"""What every explainer takes and returns, in the manner of captum: ``Method(model).attribute(images)``."""
+"""The interface of all explanation methods, in the manner of captum: ``Method(model).attribute(images)``."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.regions import region_weights
+from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
 
 Target = Literal["fake", "real"]
@@ -64,6 +66,65 @@ class Explanation:
     n_graph: float
     seconds: float
 
+    @classmethod
+    def from_parts(
+        cls,
+        method: type[Explainer],
+        grid: Grid,
+        lattice: Lattice,
+        parts: Sequence[Attribution],
+        seconds: float,
+        target: Target = "fake",
+    ) -> Self:
+        """Join what a method found batch by batch, for the class *fake*, into the explanation of a target.
+
+        Args:
+            method: The method; its ``unit`` and ``signed`` say how the numbers are to be read.
+            grid: The graph of the network, as of the last batch.
+            lattice: Where the nodes are in the images.
+            parts: One for each batch.
+            seconds: Wall-clock time per image.
+            target: The class to explain.
+        """
+        # Join the batches.
+        edges = [part.edges.detach().float() for part in parts if part.edges is not None]
+        nodes, logit, bias = (
+            torch.cat([tensor.detach().float() for tensor in tensors])
+            for tensors in zip(*((part.nodes, part.logit, part.bias) for part in parts), strict=True)
+        )
+        counts = [len(part.logit) for part in parts]
+        forward, backward, graph = (
+            sum(passes * count for passes, count in zip(each, counts, strict=True)) / sum(counts)
+            for each in zip(*((part.forward, part.backward, part.graph) for part in parts), strict=True)
+        )
+        # The logit of *real* is that of *fake* negated, and so is a signed map.
+        sign = -1.0 if target == "real" else 1.0
+        nodes = nodes * (sign if method.signed else 1.0)
+        logit, bias = logit * sign, bias * sign
+        gap = completeness_gap(nodes, logit, bias)
+        return cls(
+            method=method.__name__,
+            unit=method.unit,
+            signed=method.signed,
+            target=target,
+            node_map=nodes.reshape(len(nodes), *grid.shape),
+            lattice=lattice,
+            edge_scores=torch.cat(edges) * (sign if method.signed else 1.0) if edges else None,
+            edge_index=grid.edge_index,
+            logit=logit,
+            bias=bias,
+            completeness_gap=gap if method.unit == "logit" else torch.full_like(gap, torch.nan),
+            n_forward=forward,
+            n_backward=backward,
+            n_graph=graph,
+            seconds=seconds,
+        )
+
+    def cpu(self) -> Self:
+        """The same explanation with all tensors in the CPU's memory."""
+        tensors: dict[str, Any] = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
     def heatmap(self, size: int | tuple[int, int]) -> Tensor:
         """The map at image resolution, ``(B, H, W)`` float32: linear between the centres of the nodes."""
         return self.lattice.heatmap(self.node_map, (size, size) if isinstance(size, int) else size)
@@ -84,6 +145,11 @@ class Explanation:
             raise ConfigError(f"{len(self.node_map)} faces were explained, but there are {len(landmarks)} landmarks.")
         weights = region_weights(landmarks, self.lattice).to(self.node_map)
         return torch.einsum("brhw,bhw->br", weights, self.node_map)
+
+
+def completeness_gap(nodes: Tensor, logit: Tensor, bias: Tensor) -> Tensor:
+    """``(B,)`` float, |Σ nodes + bias − logit| / (1 + |logit|) of maps ``(B, N)`` or ``(B, h, w)``."""
+    return (nodes.flatten(1).sum(dim=1) + bias - logit).abs() / (1 + logit.abs())
 
 
 class Attribution(NamedTuple):
@@ -152,29 +218,9 @@ class Explainer(ABC):
             parts = [
                 self.explain(batch.to(weight.device, weight.dtype)) for batch in torch.split(images, self.batch_size)
             ]
-        found = _join(parts)
-        sign = -1.0 if target == "real" else 1.0
-        nodes = found.nodes * (sign if self.signed else 1.0)
-        logit, bias = found.logit * sign, found.bias * sign
-        gap = (nodes.sum(dim=1) + bias - logit).abs() / (1 + logit.abs())
-        edges = None if found.edges is None else found.edges * (sign if self.signed else 1.0)
-        return Explanation(
-            method=type(self).__name__,
-            unit=self.unit,
-            signed=self.signed,
-            target=target,
-            node_map=nodes.reshape(len(nodes), *self.net.grid.shape),
-            lattice=self.net.backbone.lattice(*images.shape[2:]),
-            edge_scores=edges,
-            edge_index=self.net.grid.edge_index,
-            logit=logit,
-            bias=bias,
-            completeness_gap=gap if self.unit == "logit" else torch.full_like(gap, torch.nan),
-            n_forward=found.forward,
-            n_backward=found.backward,
-            n_graph=found.graph,
-            seconds=(time.perf_counter() - started) / len(images),
-        )
+        seconds = (time.perf_counter() - started) / len(images)
+        lattice = self.net.backbone.lattice(*images.shape[2:])
+        return Explanation.from_parts(type(self), self.net.grid, lattice, parts, seconds, target)
 
     @abstractmethod
     def explain(self, images: Tensor) -> Attribution:
@@ -219,14 +265,71 @@ def _check(images: object, target: str) -> None:
         raise ConfigError(f"target is {target!r}; it must be {' or '.join(get_args(Target))}.")
 
 
-def _join(parts: list[Attribution]) -> Attribution:
-    edges = [part.edges.detach().float() for part in parts if part.edges is not None]
-    return Attribution(
-        nodes=torch.cat([part.nodes.detach().float() for part in parts]),
-        logit=torch.cat([part.logit.detach().float() for part in parts]),
-        bias=torch.cat([part.bias.detach().float() for part in parts]),
-        edges=torch.cat(edges) if edges else None,
-        forward=sum(part.forward * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
-        backward=sum(part.backward * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
-        graph=sum(part.graph * len(part.logit) for part in parts) / sum(len(part.logit) for part in parts),
+@dataclass
+class Passes:
+    """Images that went through the whole network.
+
+    Attributes:
+        forward: Images classified.
+        backward: Images whose logit was derived from.
+    """
+
+    forward: int = 0
+    backward: int = 0
+
+    def attribution(self, nodes: Tensor, logit: Tensor, bias: Tensor) -> Attribution:
+        """What was found at this cost; shapes as there."""
+        return Attribution(nodes, logit, bias, forward=self.forward / len(logit), backward=self.backward / len(logit))
+
+
+@contextmanager
+def count_passes(net: ResGAT) -> Iterator[Passes]:
+    """Count what happens inside the ``with`` block.
+
+    Hooks count at the head, where every classification ends once, whether it goes through ``net`` or through its parts
+    one by one. Counted and not computed by a formula: packages add evaluations of their own, and skip duplicates.
+    """
+    passes = Passes()
+
+    def derived(gradient: Tensor) -> None:
+        passes.backward += len(gradient)
+
+    def classified(_: nn.Module, __: tuple[Tensor], logit: Tensor) -> None:
+        passes.forward += len(logit)
+        if logit.requires_grad:
+            logit.register_hook(derived)  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+    handle = net.head.register_forward_hook(classified)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def at_least(least: int, **arguments: int) -> None:
+    """Make sure that each argument, given by name, is ``least`` or more.
+
+    Raises:
+        ConfigError: One is less.
+    """
+    for name, value in arguments.items():
+        if value < least:
+            raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+
+
+def one_of(choices: Sequence[str], **arguments: str) -> None:
+    """Make sure that each argument, given by name, is one of ``choices``.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for name, value in arguments.items():
+        if value not in choices:
+            raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
+
+
+def missing(method: str, package: str, error: ImportError) -> ConfigError:
+    """What to raise where a method's package cannot be imported."""
+    return ConfigError(
+        f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
     )

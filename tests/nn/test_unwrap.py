@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from resgat_pl import explain
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.methods.lime import lime_map
@@ -101,14 +101,13 @@ class Devices(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", sorted(explain.METHODS))
+@pytest.mark.parametrize("name", sorted(registry.methods()))
 def test_no_method_takes_a_device_from_anything_but_a_tensor(name: str) -> None:
     """A tensor sent to the device of a number from numpy stays on the CPU, and meets the network's on a GPU."""
-    method: Any = getattr(explain, name)
+    method: Any = registry.find(name)
     arguments: dict[str, Any] = {
         "LIME": {"samples": 10, "segments": "squares"},
         "KernelSHAP": {"samples": 50},
-        "PartitionSHAP": {"samples": 8},
         "GNNExplainer": {"epochs": 1},
         "PermutationImportance": {"reference": IMAGES, "draws": 1},
         "PartialDependence": {"draws": 1, "steps": 1},

@@ -1,4 +1,14 @@
-"""``resgat benchmark-explainers``: scores of explanation methods on the same faces."""
+"""``resgat benchmark-explainers``: scores of explanation methods on the same faces.
+
+::
+
+    checkpoints ─┐
+                 ├─ prepare ── faces ── measure ──┬─ localisation   does the map point at the manipulation?
+    crops ───────┘  score the  chosen   one       ├─ faithfulness   does the network use what it points at?
+                    test split fakes    method    └─ sanity         does the map change with the network?
+                                           │
+                                     leaderboard ── leaderboard_text, _plot, _files
+"""
 
 from __future__ import annotations
 

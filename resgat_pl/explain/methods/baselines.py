@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, Unit
 from resgat_pl.explain.methods.graph import uniform_map
+from resgat_pl.explain.registry import explainer
 
 
 class Baseline(Explainer):
@@ -39,6 +40,7 @@ class Baseline(Explainer):
         """Maps ``(B or 1, h, w)`` float in [0, 1] for the grid of the network, which has just seen the images."""
 
 
+@explainer("baseline")
 class Random(Baseline):
     """Independent uniform numbers: the level of chance of every score.
 
@@ -66,6 +68,7 @@ class Random(Baseline):
         return torch.stack(maps)
 
 
+@explainer("baseline")
 class Uniform(Baseline):
     """``uniform_map``: what the paper's read-out shows of attention that has learnt nothing."""
 
@@ -76,6 +79,7 @@ class Uniform(Baseline):
         return uniform_map(self.net.grid.edge_index).reshape(1, *self.net.grid.shape)
 
 
+@explainer("baseline")
 class CentrePrior(Baseline):
     """A Gaussian bump in the middle of the crop.
 
@@ -98,6 +102,7 @@ class CentrePrior(Baseline):
         return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
 
 
+@explainer("baseline")
 class MeanMask(Baseline):
     """How often each place was manipulated in the training data: the best map that does not look at the picture.
 

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.resgat import ResGAT
 
 
+@explainer("gnn")
 class GNNExplainer(Explainer):
     """GNNExplainer (Ying et al., NeurIPS 2019), by PyTorch Geometric: which nodes and edges suffice for the decision.
 
@@ -76,7 +78,7 @@ class GNNExplainer(Explainer):
                 node_mask_type="object",
                 edge_mask_type="object",
             )
-            with _seeded(self.seed, graph.device), torch.enable_grad():
+            with seeded(self.seed, graph.device), torch.enable_grad():
                 masks = explainer(torch.eye(len(graph)).to(graph), edge_index[:, order])
             nodes.append(masks.node_mask.squeeze(1))
             edges.append(torch.empty_like(masks.edge_mask).index_copy_(0, order, masks.edge_mask))
@@ -138,7 +140,7 @@ def _with_frozen_weights(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the global generators that draw for ``device``, and afterwards put them back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)

@@ -11,13 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Explanation, Target, Unit
-from resgat_pl.explain.methods.passes import Passes, count_passes
+from resgat_pl.explain.base import (
+    Attribution,
+    Explainer,
+    Explanation,
+    Passes,
+    Target,
+    Unit,
+    at_least,
+    completeness_gap,
+    count_passes,
+    missing,
+)
 from resgat_pl.explain.methods.pixels import Baseline, baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
-from resgat_pl.explain.methods.requirements import at_least, missing
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import Contributions, decompose
 
 
+@explainer("gradient")
 class GradCAM(Explainer):
     """Grad-CAM (Selvaraju et al., ICCV 2017) of the logit on the encoder's feature map, by captum.
 
@@ -43,8 +54,9 @@ class GradCAM(Explainer):
         if not self.relu:
             return found
         nodes = found.node_map.relu()  # of the target: that of real is not the negative of that of fake
-        gap = (nodes.sum(dim=(1, 2)) + found.bias - found.logit).abs() / (1 + found.logit.abs())
-        return replace(found, node_map=nodes, signed=False, completeness_gap=gap)
+        return replace(
+            found, node_map=nodes, signed=False, completeness_gap=completeness_gap(nodes, found.logit, found.bias)
+        )
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``."""
@@ -63,6 +75,7 @@ class GradCAM(Explainer):
         return passes.attribution(maps.flatten(1), parts[0].output.logit, parts[0].bias)
 
 
+@explainer("gradient")
 class IntegratedGradients(Explainer):
     """Integrated gradients (Sundararajan et al., ICML 2017) of the logit on the pixels, by captum.
 
@@ -105,6 +118,7 @@ class IntegratedGradients(Explainer):
         return passes.attribution(nodes, logit, bias)
 
 
+@explainer("gradient")
 class GradientSHAP(Explainer):
     """Expected gradients (Erion et al., Nature MI 2021), which approximate SHAP values of the pixels.
 
@@ -185,6 +199,7 @@ class GradientSHAP(Explainer):
         return self.reference[rows.to(self.reference.device)].to(images)
 
 
+@explainer("gradient")
 class Saliency(Explainer):
     """Saliency (Simonyan et al., ICLR workshop 2014), by captum: how much the logit reacts to each pixel.
 

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import contributions
 
 
 def attention_map(output: ResGATOutput) -> Tensor:
     """The paper's node importance: attention averaged over heads, summed over a node's outgoing edges.
 
-    It says how much the other nodes listen to a node, not whether what they hear speaks for *fake*, and perfectly
-    uniform attention already draws a ring (border nodes have fewer neighbours). Read it beside the contributions.
+    It is the attention that a node receives, whatever sign its value has, and perfectly uniform attention already
+    draws a ring (border nodes have fewer neighbours). Read it beside the contributions.
 
     Returns:
         ``(B, N)`` float, 0 or more; its mean over the nodes is 1.
@@ -30,6 +31,7 @@ def uniform_map(edge_index: Tensor) -> Tensor:
     return _by_source((1 / target.bincount().float())[target][None], edge_index)[0]
 
 
+@explainer("graph", "The paper's map: the attention paid to a node by the others, whatever the sign of its evidence.")
 class Attention(Explainer):
     """The paper's explanation, see ``attention_map``. Unsigned, and biased towards a ring."""
 
@@ -44,6 +46,7 @@ class Attention(Explainer):
         return Attribution(attention_map(output), output.logit, found.bias, output.attention.mean(dim=-1))
 
 
+@explainer("graph", "Attention above or below what perfectly uniform attention would show.")
 class AttentionExcess(Explainer):
     """``Attention`` without its ring: what is above (or below) perfectly uniform attention. Its sign is not a class."""
 
@@ -58,6 +61,7 @@ class AttentionExcess(Explainer):
         return Attribution(attention_map(output) - uniform_map(output.edge_index), output.logit, found.bias)
 
 
+@explainer("graph", "What each node adds to the logit, attention times value; nodes and bias add up to it exactly.")
 class Contribution(Explainer):
     """The default: the exact share c_j of each node in the logit, see ``nn.contribution``.
 
@@ -73,8 +77,9 @@ class Contribution(Explainer):
         return Attribution(found.node, found.output.logit, found.bias, found.edge)
 
 
+@explainer("graph", "The evidence of each node, whatever attention it gets: the value factor of the contribution.")
 class NodeEvidence(Explainer):
-    """The value factor of ``Contribution``: what a node says, however much attention it gets."""
+    """The value factor of ``Contribution``: the evidence of a node, whatever attention it gets."""
 
     @torch.no_grad()
     def explain(self, images: Tensor) -> Attribution:
@@ -83,10 +88,11 @@ class NodeEvidence(Explainer):
         return Attribution(found.evidence, found.output.logit, found.bias)
 
 
+@explainer("graph")
 class EdgeContribution(Explainer):
-    """The exact share of each edge in the logit; a node's value is what it *receives*, the sum over its targets' side.
+    """The exact share of each edge in the logit; a node's value is the sum over its incoming edges.
 
-    Where ``Contribution`` adds an edge to the node that sends, this adds it to the node that listens: both add up.
+    Where ``Contribution`` adds an edge to its source node, this adds it to its target node: both add up.
     """
 
     exact: ClassVar[bool] = True

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, evaluation_mode
-from resgat_pl.explain.methods.passes import count_passes
+from resgat_pl.explain.base import Attribution, Explainer, at_least, count_passes, evaluation_mode
 from resgat_pl.explain.methods.pixels import Baseline, baseline_of, node_of_pixel, sum_by_cell
-from resgat_pl.explain.methods.requirements import at_least
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.node_geometry import Lattice
 
 
@@ -113,6 +112,7 @@ class RegionExplainer(Explainer):
         return drawn.expand(len(images), *drawn.shape)
 
 
+@explainer("importance")
 class PermutationImportance(RegionExplainer):
     """Permutation importance (Breiman, Machine Learning 2001; Fisher et al., JMLR 2019) of face regions, for each face.
 
@@ -157,6 +157,7 @@ class PermutationImportance(RegionExplainer):
         return logit[:, None] - blended[:, :, 0]
 
 
+@explainer("importance")
 class PartialDependence(RegionExplainer):
     """Partial dependence (Friedman, Annals of Statistics 2001) of the logit on a face region's own content.
 

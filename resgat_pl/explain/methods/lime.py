@@ -12,10 +12,18 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE
-from resgat_pl.explain.base import Attribution, Explainer, Unit, evaluation_mode
-from resgat_pl.explain.methods.passes import count_passes
+from resgat_pl.explain.base import (
+    Attribution,
+    Explainer,
+    Unit,
+    at_least,
+    count_passes,
+    evaluation_mode,
+    missing,
+    one_of,
+)
 from resgat_pl.explain.methods.pixels import Segments, mean_by_cell, node_of_pixel, segment
-from resgat_pl.explain.methods.requirements import at_least, missing, one_of
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
 
@@ -23,6 +31,7 @@ Classifier = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """Images ``(B, H, W, 3)`` float32 in [0, 1] → probabilities ``(B, 2)`` float64 of real and fake."""
 
 
+@explainer("lime")
 class LIME(Explainer):
     """LIME (Ribeiro et al., KDD 2016) of the probability, by the authors' package with its defaults.
 

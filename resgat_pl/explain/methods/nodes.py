@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid
 from resgat_pl.nn.head import LinearHead
@@ -107,6 +108,7 @@ class _ByCoalitions(Explainer):
         return Attribution(nodes, self.net.classify(graph).logit, bias, graph=len(coalitions))
 
 
+@explainer("nodes")
 class NodeAblation(_ByCoalitions):
     """What the logit loses when a node is dropped and attention turns to the others: z(all) − z(all but j).
 
@@ -149,6 +151,7 @@ class _Sampled(_ByCoalitions):
         return torch.rand(*shape, generator=torch.Generator().manual_seed(self.seed))
 
 
+@explainer("nodes")
 class NodeShapley(_Sampled):
     """Shapley values of the nodes: what a node adds to the logit, averaged over the orders in which nodes can arrive.
 
@@ -189,6 +192,7 @@ class NodeShapley(_Sampled):
         return steps.gather(2, arrival.expand(len(logits), -1, -1)).mean(dim=1), logits[:, 0]
 
 
+@explainer("nodes")
 class NodeLIME(_Sampled):
     """LIME (Ribeiro et al., KDD 2016) on nodes instead of pixels, of the logit instead of the probability.
 
@@ -235,6 +239,7 @@ class NodeLIME(_Sampled):
         return slopes.T.to(logits), (mean - middle @ slopes).to(logits)
 
 
+@explainer("nodes")
 class NodeRISE(_Sampled):
     """RISE (Petsiuk et al., BMVC 2018) on nodes: the mean logit with a node less the mean logit without it.
 

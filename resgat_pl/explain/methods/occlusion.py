@@ -7,10 +7,9 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.explain.base import Attribution, Explainer
-from resgat_pl.explain.methods.passes import count_passes
+from resgat_pl.explain.base import Attribution, Explainer, count_passes, one_of
 from resgat_pl.explain.methods.pixels import Fill, baseline_of, inpaint, node_of_pixel
-from resgat_pl.explain.methods.requirements import one_of
+from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -56,6 +55,7 @@ class HiddenParts:
         return torch.where(shown[:, None], self.image, self._hidden)
 
 
+@explainer("occlusion")
 class Occlusion(Explainer):
     """Occlusion (Zeiler & Fergus, ECCV 2014) of one square at a time, the cells of the network's grid.
 

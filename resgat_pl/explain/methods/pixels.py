@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.methods.requirements import missing, one_of
+from resgat_pl.explain.base import missing, one_of
 from resgat_pl.nn.resgat import ResGAT
 
 Segments = Literal["squares", "quickshift"]

@@ -21,6 +21,7 @@ from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
+from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
@@ -28,7 +29,7 @@ from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
-from resgat_pl.explain.report.run_methods import Explained, about, is_shared, logits, run
+from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings
 from resgat_pl.nn.node_geometry import Lattice
@@ -200,7 +201,7 @@ class Examiner:
             unit=method.unit,
             signed=method.signed,
             exact=method.exact,
-            about=about(method),
+            about=registry.describe(method),
             scale=1.0 if explained is None else _scale(method, explained.methods),
             forward=found.n_forward if found else 0.0,
             backward=found.n_backward if found else 0.0,

@@ -18,8 +18,9 @@ from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.intervals import Interval
-from resgat_pl.explain.benchmark import command as benchmark
+from resgat_pl.explain.benchmark import prepare as benchmark
 from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
+from resgat_pl.explain.benchmark.faces import choose_detected_fakes, counterparts
 from resgat_pl.explain.benchmark.faithfulness import spearman
 from resgat_pl.explain.benchmark.leaderboard import (
     BASELINES,
@@ -34,7 +35,6 @@ from resgat_pl.explain.benchmark.leaderboard import (
     summarise,
 )
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard, leaderboard_figure
-from resgat_pl.explain.benchmark.measure import choose_detected_fakes, counterparts
 
 from ...helpers.tiny_runs import untrained, variant
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from resgat_pl.data.synth.encode import write_video
 from resgat_pl.explain.report.document import (
     SCHEMA,
     Calibration,
@@ -25,6 +27,10 @@ from resgat_pl.explain.report.document import (
     Method,
     NodeMap,
 )
+from resgat_pl.nn.checkpoint_file import read_file
+
+from ...helpers.judged_media import ODD, drawn, save, turn
+from ...helpers.tiny_runs import untrained
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -254,3 +260,37 @@ def visit(tab: Page, page_file: Callable[[Document], Path]) -> Iterator[Callable
     for event, listener in watch.items():
         tab.remove_listener(event, listener)
     assert seen == []
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random detector, trained at 64 px as far as anybody knows, with a temperature and thresholds."""
+    path = untrained(tmp_path_factory.mktemp("weights") / "a.ckpt", ffpp_crops, thresholds={"frame": 0.5, "video": 0.4})
+    content = read_file(path)
+    content["resgat"]["temperature"] = 2.0
+    content["resgat"]["video_temperature"] = 0.5
+    content["resgat"]["validation"] = {"real": 12, "fake": 30, "fewest_faces": 1, "most_faces": 1}
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what people have: good and odd files, and some that cannot be judged."""
+    folder = tmp_path_factory.mktemp("media") / "mine"
+    one = drawn()
+    save(folder / ODD, one[0])
+    save(folder / "sub" / "grey.png", cv2.cvtColor(one[0], cv2.COLOR_RGB2GRAY).astype(np.uint8))
+    alpha = cv2.cvtColor(one[0][..., ::-1], cv2.COLOR_BGR2BGRA)
+    (folder / "sub" / "alpha.png").write_bytes(cv2.imencode(".png", alpha)[1].tobytes())
+    write_video(folder / "one.mp4", one)
+    write_video(folder / "two.mp4", drawn(2, 3, 288))
+    write_video(folder / "turned.mp4", np.ascontiguousarray(np.rot90(one, 1, (1, 2))))
+    turn(folder / "turned.mp4")
+    save(folder / "empty wall.jpg", np.full((80, 120, 3), 127, np.uint8))
+    (folder / "broken.mp4").write_bytes((folder / "one.mp4").read_bytes()[:300])
+    (folder / "no picture.jpg").write_text("a letter")
+    (folder / "nothing.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("not looked at")
+    (folder / ".hidden.png").write_text("not looked at")
+    return folder

@@ -2,122 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from resgat_pl.cli.main import main
-from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
-from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.faces.detection import MTCNN, WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.synth.drawn import draw_clip
-from resgat_pl.data.synth.encode import write_video
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.methods import graph
-from resgat_pl.explain.report.command import arguments, explain
 from resgat_pl.explain.report.document import SCHEMA
 from resgat_pl.explain.report.examine import Examiner, resize_crop
-from resgat_pl.explain.report.media import cutting_of, find_faces, safe_names
+from resgat_pl.explain.report.media import cutting_of, find_faces
 from resgat_pl.explain.report.media_search import find_media
 from resgat_pl.explain.report.run_methods import choose_methods, run
-from resgat_pl.nn.checkpoint_file import read_file
 
-from ...helpers.tiny_runs import tiny, untrained
-
-ODD = "a {b} [c], 'd' & <i>é$1$.png"
-Json = dict[str, Any]
-
-
-def drawn(people: int = 1, frames: int = 3, size: int = 192, seed: int = 1) -> NDArray[np.uint8]:
-    """``(frames, size, size, 3)`` of drawn people whom MTCNN finds."""
-    sources = [np.random.default_rng(seed + number) for number in range(people)]
-    return draw_clip(sources, np.random.default_rng(seed), frames, size).frames
-
-
-def save(path: Path, image: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)[1].tobytes())
-
-
-def turn(path: Path) -> None:
-    """Mark an mp4 as to be shown turned by 90°: another matrix in the track's header, as phones write it."""
-    one, zero, minus, tail = (value.to_bytes(4, "big") for value in (0x10000, 0, 0xFFFF0000, 0x40000000))
-    upright = one + zero * 3 + one + zero * 3 + tail
-    data = path.read_bytes()
-    place = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:place] + zero + one + zero + minus + zero * 4 + tail + data[place + 36 :])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random detector, trained at 64 px as far as anybody knows, with a temperature and thresholds."""
-    path = untrained(tmp_path_factory.mktemp("weights") / "a.ckpt", ffpp_crops, thresholds={"frame": 0.5, "video": 0.4})
-    content = read_file(path)
-    content["resgat"]["temperature"] = 2.0
-    content["resgat"]["video_temperature"] = 0.5
-    content["resgat"]["validation"] = {"real": 12, "fake": 30, "fewest_faces": 1, "most_faces": 1}
-    torch.save(content, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of what people have: good and odd files, and some that cannot be judged."""
-    folder = tmp_path_factory.mktemp("media") / "mine"
-    one = drawn()
-    save(folder / ODD, one[0])
-    save(folder / "sub" / "grey.png", cv2.cvtColor(one[0], cv2.COLOR_RGB2GRAY).astype(np.uint8))
-    alpha = cv2.cvtColor(one[0][..., ::-1], cv2.COLOR_BGR2BGRA)
-    (folder / "sub" / "alpha.png").write_bytes(cv2.imencode(".png", alpha)[1].tobytes())
-    write_video(folder / "one.mp4", one)
-    write_video(folder / "two.mp4", drawn(2, 3, 288))
-    write_video(folder / "turned.mp4", np.ascontiguousarray(np.rot90(one, 1, (1, 2))))
-    turn(folder / "turned.mp4")
-    save(folder / "empty wall.jpg", np.full((80, 120, 3), 127, np.uint8))
-    (folder / "broken.mp4").write_bytes((folder / "one.mp4").read_bytes()[:300])
-    (folder / "no picture.jpg").write_text("a letter")
-    (folder / "nothing.png").write_bytes(b"")
-    (folder / "notes.txt").write_text("not looked at")
-    (folder / ".hidden.png").write_text("not looked at")
-    return folder
-
-
-class Run(NamedTuple):
-    status: int
-    out: Path
-    rows: dict[str, dict[str, str]]
-
-    def report(self, name: str) -> Json:
-        (row,) = [row for row in self.rows.values() if Path(row["file"]).name == name]
-        content: Json = json.loads((self.out / row["report"] / "report.json").read_text(encoding="utf-8"))
-        return content
-
-
-def ask(*given: object) -> int:
-    return main(["explain", *map(str, given)])
-
-
-def table(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "scores.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = {row["file"]: row for row in rows}
-    assert len(found) == len(rows)  # one row a file
-    return found
+from ...helpers.judged_media import ODD, Run, ask, table
 
 
 @pytest.fixture(scope="module")
@@ -389,136 +296,3 @@ def test_a_second_command_on_the_folder_is_refused(
     (tmp_path / LOCK_NAME).touch()  # of a killed one
     assert ask(*given) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "settings.json"]
-
-
-def test_mistakes_are_told(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = media / ODD
-    (tmp_path / "hollow").mkdir()
-    for given, said in (
-        ((checkpoint, tmp_path / "absent.mp4"), "absent.mp4 does not exist"),
-        ((checkpoint, tmp_path / "hollow"), "holds no image and no video"),
-        ((tmp_path / "absent.ckpt", picture), "absent.ckpt"),
-        ((checkpoint, picture, "--methods", "Tea"), "there is no Tea. There are: Attention, "),
-        ((checkpoint, picture, "--methods", " , "), "names nothing"),
-        ((checkpoint, picture, "--frames", 0), "--frames is 0"),
-        ((checkpoint, picture, "--every", 0), "--every is 0"),
-        ((checkpoint, picture, "--faces", -1), "--faces is -1"),
-        ((checkpoint, media / "no picture.jpg"), "not an image that can be decoded"),
-        ((checkpoint, media / "empty wall.jpg"), "no face was found"),
-    ):
-        assert ask(*given, "--out", tmp_path / "out" / said[:8]) == 2
-        assert said in capsys.readouterr().err
-
-
-def test_faces_cut_out_already_are_taken_whole(checkpoint: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    crop = sorted((ffpp_crops / "crops").rglob("*_*.png"))[0]
-    said = explain(checkpoint, [str(crop)], tmp_path / "out", detector=WholeFrame(), overlays=True)
-    assert "1 of 1 files judged" in said
-    (path,) = (tmp_path / "out").rglob("report.json")
-    (frame,) = json.loads(path.read_text())["tracks"][0]["frames"]
-    assert frame["box"] == [0, 0, 64, 64]
-    assert not frame["landmarks_found"]
-    assert "average face" in frame["sentence"]
-    names = sorted(file.name for file in (path.parent / "overlays").iterdir())
-    assert names == [f"face1_frame000000_{m}.png" for m in ("Attention", "Contribution", "NodeEvidence")]
-
-
-def test_how_crops_were_cut_is_read_from_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
-    provenance = read_file(checkpoint)["provenance"]
-    spec = {"size": 96, "margin": 1.7, "image": "jpg-80", "detector": "MTCNN", "max_side": 320}
-    found, assumed = cutting_of({"data": {"extraction": spec}})
-    assert (found.size, found.margin, found.image_format, found.quality) == (96, 1.7, "jpg", 80)
-    assert isinstance(found.face_detector, MTCNN)
-    assert (found.face_detector.max_side, assumed) == (320, [])
-    found, assumed = cutting_of({"data": {"extraction": {**spec, "detector": "YuNet"}}})
-    assert "YuNet" in assumed[0]
-    # an older checkpoint does not say, but its crops may still be there
-    older = {"data": {key: value for key, value in provenance["data"].items() if key != "extraction"}}
-    assert (cutting_of(older)[0].size, cutting_of(older)[1]) == (64, [])
-    for gone in (
-        None,
-        {},
-        {"data": {**older["data"], "crops": str(tmp_path)}},
-        {"data": {**older["data"], "manifest": ""}},
-    ):
-        found, assumed = cutting_of(gone)
-        assert found.spec == Extraction().spec
-        assert "does not say" in assumed[0]
-
-
-def test_names_become_folders_that_differ() -> None:
-    names = ["a/x.png", "b/x.png", "X.png", "…", "..", "a b?.mp4", "ü.png", "x.png-2"]
-    folders = safe_names(names, taken=["old"])
-    assert folders[:4] == ["x.png", "x.png-2", "X.png-3", "file"]
-    assert len({name.casefold() for name in folders}) == len(names)
-    assert all(name not in {"", ".", ".."} and "/" not in name for name in folders)
-    assert safe_names(["old"], taken=["OLD"]) == ["old-2"]
-    assert len(safe_names(["x" * 300])[0]) <= 100
-
-
-def test_media_are_found_once_and_in_order(media: Path, tmp_path: Path) -> None:
-    found = find_media([media / "two.mp4", media, media])
-    assert found[0].path.name == "two.mp4"
-    assert len(found) == 10
-    assert {medium.kind for medium in found} == {"image", "video"}
-    shutil.copy(media / ODD, tmp_path / "picture")
-    shutil.copy(media / "one.mp4", tmp_path / "film")
-    kinds = [medium.kind for medium in find_media([tmp_path / "picture", tmp_path / "film"])]
-    assert kinds == ["image", "video"]
-    with pytest.raises(DatasetNotFoundError, match="does not exist"):
-        find_media([tmp_path / "nowhere"])
-
-
-def test_a_name_need_not_be_unicode(checkpoint: Path, media: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    name = os.fsdecode(b"caf\xe9.png")
-    try:
-        shutil.copy(media / ODD, folder / name)
-    except OSError:
-        pytest.skip("this file system wants Unicode")
-    assert ask(checkpoint, folder, "--out", tmp_path / "out") == 0
-    ((file, row),) = table(tmp_path / "out").items()
-    assert file == str(folder / name)
-    assert json.loads((tmp_path / "out" / row["report"] / "report.json").read_text())["file"] == "caf�.png"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["c", "a", "b", "--out", "d"], ["--out", "d", "c", '["a", "b"]']),
-        (["--out", "d", "c", "a"], ["--out", "d", "c", '["a"]']),
-        (["c", "--html=false", "a"], ["--html=false", "c", '["a"]']),
-        (["c", "--no-html", "a", "b"], ["--html=false", "c", '["a", "b"]']),
-        (["c", "--", "-a", "--b"], ["c", '["-a", "--b"]']),
-        (["--help"], ["--help"]),
-        (["c"], ["c"]),
-        ([], []),
-    ],
-)
-def test_any_number_of_files_can_be_named(given: list[str], expected: list[str]) -> None:
-    assert arguments(given) == expected
-
-
-def test_methods_are_chosen_by_name() -> None:
-    assert [method.__name__ for method in choose_methods("Attention, Contribution,Attention")] == [
-        "Attention",
-        "Contribution",
-    ]
-    with pytest.raises(ConfigError, match="there is no Explainer"):
-        choose_methods("Explainer")
-
-
-def test_training_leaves_what_explaining_needs_in_the_checkpoint(ffpp_crops: Path, tmp_path: Path) -> None:
-    fitted = tiny("fit", tmp_path, ffpp_crops, "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1)
-    assert fitted.status == 0, fitted.errors
-    path = tmp_path / "checkpoints" / "last.ckpt"
-    entry = read_file(path)["resgat"]
-    assert {"temperature", "video_temperature"} <= entry.keys()
-    assert sum(entry["validation"][name] for name in ("real", "fake")) == 6, "the videos of the validation split"
-    assert Detector.load(path).temperature == entry["temperature"]
-    assert cutting_of(Detector.load(path).provenance)[0].size == 64
-    content = read_file(path)
-    del content["resgat"]["temperature"]  # as checkpoints from before it
-    torch.save(content, path)
-    assert Detector.load(path).temperature is None

@@ -1,0 +1,91 @@
+"""The registry of explanation methods, from which every list, lookup and description of methods comes.
+
+A method is registered by a decorator on its class; each module of ``resgat_pl.explain.methods`` is imported when the
+registry is first read, so that a new method is one file there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, Literal, NamedTuple, TypeVar, get_args
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.explain.base import Explainer
+
+Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "baseline"]
+"""Kinds of methods, in the order in which they are listed; a ``baseline`` knows nothing of the network."""
+_METHODS: Final = "resgat_pl.explain.methods"
+_REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
+"""Methods of earlier versions, and what gives the same kind of map today."""
+_Method = TypeVar("_Method", bound=type[Explainer])
+
+
+class _Entry(NamedTuple):
+    method: type[Explainer]
+    family: Family
+    about: str
+
+
+_entries: dict[str, _Entry] = {}
+
+
+def explainer(family: Family, about: str = "") -> Callable[[_Method], _Method]:
+    """Register an explanation method under the name of its class.
+
+    Args:
+        family: The kind of method.
+        about: One sentence on what its map shows; by default the first paragraph of its docstring.
+
+    Returns:
+        A decorator of the class, which returns it unchanged.
+
+    Example:
+        >>> from resgat_pl.explain.registry import describe, find
+        >>> describe(find("Contribution"))
+        'What each node adds to the logit, attention times value; nodes and bias add up to it exactly.'
+    """
+
+    def register(method: _Method) -> _Method:
+        text = about or (inspect.getdoc(method) or "").split("\n\n")[0].replace("`", "").replace("\n", " ")
+        _entries[method.__name__] = _Entry(method, family, text)
+        return method
+
+    return register
+
+
+def methods() -> dict[str, type[Explainer]]:
+    """All methods but the baselines, by name: family after family, alphabetically within each."""
+    return {name: entry.method for name, entry in _all().items() if entry.family != "baseline"}
+
+
+def baselines() -> dict[str, type[Explainer]]:
+    """The baselines, by name: maps that do not depend on the network."""
+    return {name: entry.method for name, entry in _all().items() if entry.family == "baseline"}
+
+
+def find(name: str) -> type[Explainer]:
+    """The method or baseline of this name.
+
+    Raises:
+        ConfigError: There is none; the message lists all.
+    """
+    entries = _all()
+    if name in entries:
+        return entries[name].method
+    instead = f" {_REPLACED[name]} replaces it." if name in _REPLACED else ""
+    raise ConfigError(f"--methods: there is no method {name!r}.{instead} There are: {', '.join(sorted(entries))}.")
+
+
+def describe(method: type[Explainer]) -> str:
+    """One sentence on what the map of a method shows."""
+    return _all()[method.__name__].about
+
+
+def _all() -> dict[str, _Entry]:
+    for module in pkgutil.iter_modules(import_module(_METHODS).__path__, f"{_METHODS}."):
+        import_module(module.name)
+    families = get_args(Family)
+    return dict(sorted(_entries.items(), key=lambda item: (families.index(item[1].family), item[0])))
