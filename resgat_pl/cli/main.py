@@ -18,50 +18,15 @@ from importlib import import_module
 from typing import Any
 
 from resgat_pl import __version__
+from resgat_pl.cli.commands import TOOLS, TRAINER, Tool
+from resgat_pl.cli.old_names import read_old_names
+from resgat_pl.cli.options import arrange_tool, arrange_trainer
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
 from resgat_pl.core.text import printable
 
 SWEEP = "WANDB_SWEEP_ID"
 """Set by ``wandb agent`` in the environment of the runs that it starts."""
-TOOLS: dict[str, tuple[str, str, str]] = {
-    "synth": (
-        "resgat_pl.data.synth",
-        "synthesize",
-        "write a small synthetic data set in the FF++, DFDC or Celeb-DF layout",
-    ),
-    "extract": ("resgat_pl.data.extraction.command", "extract", "cut the faces out of a data set's videos"),
-    "check": ("resgat_pl.data.check.command", "check", "audit a data set: files, counts, leaks between splits"),
-    "cross": (
-        "resgat_pl.evaluation.cross_dataset",
-        "cross",
-        "test checkpoints across data sets: a train × test matrix",
-    ),
-    "robustness": (
-        "resgat_pl.evaluation.robustness",
-        "robustness",
-        "test a checkpoint on damaged pictures; table and plot",
-    ),
-    "benchmark-explainers": (
-        "resgat_pl.explain.benchmark.command",
-        "benchmark_explainers",
-        "score every explanation method on the same faces: a leaderboard",
-    ),
-    "reproduce": ("resgat_pl.reproduce.command", "reproduce", "train and test every row of a table of the paper"),
-    "explain": ("resgat_pl.explain.report.command", "explain", "judge your own images and videos, and show why"),
-    "export": (
-        "resgat_pl.export.command",
-        "export",
-        "write a checkpoint as a file that runs without torch, also in int8",
-    ),
-    "figures": ("resgat_pl.reproduce.figures", "figures", "draw the figures of the paper from trained checkpoints"),
-}
-TRAINER: dict[str, str] = {
-    "fit": "train a detector, validating after each epoch",
-    "validate": "score a checkpoint on the validation split",
-    "test": "score a checkpoint on the test split; writes metrics, predictions and heat-maps",
-    "predict": "write a checkpoint's scores per frame, track and video as CSV",
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -140,13 +105,10 @@ def _dispatch(argv: list[str]) -> int:
 
         opencv.require()  # in one message, before any option is looked at
     if name in TOOLS:
-        module, function, _ = TOOLS[name]
-        tool = import_module(module)
-        arrange = getattr(tool, "arguments", list)  # a tool may take several values in one place
         with _terminable():
-            return _run_tool(name, getattr(tool, function), arrange(rest))
+            return _run_tool(name, TOOLS[name], rest)
     if name in TRAINER:
-        with _terminable():  # training itself listens by itself: it finishes its step
+        with _terminable():  # fit handles signals itself, since it finishes its step
             _run_trainer(argv)
         return 0
     near = difflib.get_close_matches(name, [*TRAINER, *TOOLS], n=1)
@@ -160,33 +122,40 @@ def _overview() -> str:
         "",
         "Detect deepfakes with graph attention over face regions, and see why.",
         "",
-        *(f"  {name:<20} {text}" for name, text in TRAINER.items()),
-        *(f"  {name:<20} {entry[2]}" for name, entry in TOOLS.items()),
+        *(f"  {name:<20} {text}" for name, (text, _) in TRAINER.items()),
+        *(f"  {name:<20} {tool.about}" for name, tool in TOOLS.items()),
         "",
         "Try it:  resgat synth datasets/tiny --videos 24",
-        "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny --data.crops datasets/tiny_crops",
+        "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny --crops datasets/tiny_crops",
         "Train:   export DFDC_ROOT=/path/to/dfdc",
         "         resgat fit --config configs/dfdc_gatv1.yaml",
     ]
     return "\n".join(lines)
 
 
-def _run_tool(name: str, function: Callable[..., Any], args: list[str]) -> int:
+def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
     from argparse import ArgumentError
+    from inspect import signature
 
     from jsonargparse import auto_cli
 
+    from resgat_pl.cli.mistakes import explain_mistake
+
+    function: Callable[..., Any] = getattr(import_module(tool.module), tool.function)
+    switches = {key for key, entry in signature(function).parameters.items() if entry.annotation in {bool, "bool"}}
+    words, notes = arrange_tool(name, given, tool.places, switches)
+    for note in notes:
+        print(f"resgat {name}: {note} This spelling goes on working.", file=sys.stderr)
+    if {"-h", "--help"} & set(words):
+        print(f"example: {tool.example}\n")
+    read_old_names("yaml")
     try:
-        result = auto_cli(function, args=args, prog=f"resgat {name}", exit_on_error=False)
+        result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
     except ArgumentError as error:
-        from inspect import signature
-
-        from resgat_pl.cli.mistakes import explain_mistake
-
         known = [*signature(function).parameters, "config"]
-        mistake = explain_mistake(str(error), known, args)
+        mistake = explain_mistake(str(error), known, words)
         groups = (
-            word[2:].partition(".")[0] for word in args if word.startswith("--") and "." in word.partition("=")[0]
+            word[2:].partition(".")[0] for word in words if word.startswith("--") and "." in word.partition("=")[0]
         )
         group = next((f"{group}." for group in groups if group in known and group in mistake), "")
         raise ConfigError(f"{mistake} (resgat {name} --{group}help lists all options)") from None
@@ -200,4 +169,7 @@ def _run_trainer(argv: list[str]) -> None:
         os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     from resgat_pl.cli.train import run
 
-    run(argv)
+    if {"-h", "--help"} & set(argv):
+        print(f"example: {TRAINER[argv[0]][1]}\n")
+    read_old_names("omegaconf+")
+    run(arrange_trainer(argv).words)

@@ -1,0 +1,114 @@
+"""The commands of ``resgat``: where each is implemented, what it does, and an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class Tool(NamedTuple):
+    """A command that needs no Trainer.
+
+    Attributes:
+        module: Module that holds the function.
+        function: Its name; its parameters are the options.
+        about: What it does, for ``resgat --help``.
+        example: A command line that works after the steps of the README.
+        places: Options that may also be given by position, in this order; one that ends in ``...`` takes all that
+            follow as a list.
+    """
+
+    module: str
+    function: str
+    about: str
+    example: str
+    places: tuple[str, ...] = ()
+
+
+TOOLS: Final[Mapping[str, Tool]] = {
+    "synth": Tool(
+        "resgat_pl.data.synth.generate",
+        "synthesize",
+        "write a small synthetic data set in the FF++, DFDC or Celeb-DF layout",
+        "resgat synth datasets/tiny --videos 24",
+        ("out",),
+    ),
+    "extract": Tool(
+        "resgat_pl.data.extraction.command",
+        "extract",
+        "cut the faces out of a data set's videos",
+        "resgat extract $FFPP_ROOT datasets/crops/ffpp --extraction.frames 32 --jobs 8",
+        ("root", "out"),
+    ),
+    "check": Tool(
+        "resgat_pl.data.check.command",
+        "check",
+        "audit a data set: files, counts, leaks between splits",
+        "resgat check datasets/crops/ffpp --json report.json",
+        ("target",),
+    ),
+    "cross": Tool(
+        "resgat_pl.evaluation.cross_dataset",
+        "cross",
+        "test checkpoints across data sets: a train × test matrix",
+        "resgat cross --ckpt_path ffpp=a.ckpt,dfdc=b.ckpt --crops ffpp=crops/ffpp,celebdf=crops/celebdf",
+    ),
+    "robustness": Tool(
+        "resgat_pl.evaluation.robustness",
+        "robustness",
+        "test a checkpoint on damaged pictures; table and plot",
+        "resgat robustness --ckpt_path best.ckpt --crops datasets/crops/ffpp",
+    ),
+    "benchmark-explainers": Tool(
+        "resgat_pl.explain.benchmark.command",
+        "benchmark_explainers",
+        "score every explanation method on the same faces: a leaderboard",
+        "resgat benchmark-explainers --ckpt_path best.ckpt --crops datasets/crops/ffpp --faces 50",
+    ),
+    "reproduce": Tool(
+        "resgat_pl.reproduce.command",
+        "reproduce",
+        "train and test every row of a table of the paper",
+        "resgat reproduce experiments/table1.yaml --data synthetic",
+        ("table",),
+    ),
+    "explain": Tool(
+        "resgat_pl.explain.report.command",
+        "explain",
+        "judge your own images and videos, and show why",
+        "resgat explain video.mp4 photos/ --ckpt_path best.ckpt --out explained",
+        ("media...",),
+    ),
+    "export": Tool(
+        "resgat_pl.export.command",
+        "export",
+        "write a checkpoint as a file that runs without torch, also in int8",
+        "resgat export --ckpt_path best.ckpt --out detector.onnx --int8",
+    ),
+    "figures": Tool(
+        "resgat_pl.reproduce.figures",
+        "figures",
+        "draw the figures of the paper from trained checkpoints",
+        "resgat figures experiments/figures.yaml --data synthetic",
+        ("plan",),
+    ),
+}
+TRAINER: Final[Mapping[str, tuple[str, str]]] = {
+    "fit": (
+        "train a detector, validating after each epoch",
+        "resgat fit --config configs/dfdc_gatv1.yaml --crops datasets/crops/dfdc",
+    ),
+    "validate": (
+        "score a checkpoint on the validation split",
+        "resgat validate --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt",
+    ),
+    "test": (
+        "score a checkpoint on the test split; writes metrics, predictions and heat-maps",
+        "resgat test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt",
+    ),
+    "predict": (
+        "write a checkpoint's scores per frame, track and video as CSV",
+        "resgat predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt",
+    ),
+}
+"""Commands of LightningCLI: what they do, and an example."""
