@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.text import count_and_name, first_line
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
 from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors
@@ -24,6 +25,7 @@ _CHUNK: Final = 2**22  # bytes
 _OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
 """What torch says that it refused; the rest of its text is advice to load it all the same."""
 
+_NO_TENSORS: Final = ("entry that is no tensor", "entries that are no tensors")
 CHECKPOINT_VERSION: Final = 1
 """Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 
@@ -83,7 +85,7 @@ def _check_sums(path: str | Path) -> None:
                         pass
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise WeightsError(
-            f"Cannot read {path}: it is damaged ({_first_line(error)}). {remedy} If it "
+            f"Cannot read {path}: it is damaged ({first_line(error)}). {remedy} If it "
             "is as it was written, torch was told to leave checksums out (set_crc32_options): save it again with them."
         ) from None
 
@@ -294,7 +296,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     content = read_file(path)
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others or not content:
-        raise WeightsError(f"{path} is not a state dict: {listed('entries that are no tensors', others) or 'empty'}.")
+        raise WeightsError(f"{path} is not a state dict: {count_and_name(others, *_NO_TENSORS) or 'empty'}.")
     return content
 
 
@@ -316,7 +318,7 @@ def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -
         WeightsError: Names the missing, unexpected and misshapen entries, or what is no tensor.
     """
     if others := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path} holds no weights: {listed('entries that are no tensors', others)}.")
+        raise WeightsError(f"{path} holds no weights: {count_and_name(others, *_NO_TENSORS)}.")
     expected = module.state_dict()
     # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
     missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
@@ -326,18 +328,10 @@ def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -
         for key, value in expected.items()
         if key in state and state[key].shape != value.shape
     ]
-    groups = (listed("missing", missing), listed("unexpected", unexpected), listed("of another shape", shapes))
+    groups = (
+        count_and_name(names, what, what)
+        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+    )
     differences = "; ".join(group for group in groups if group)
     if differences:
         raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")
-
-
-def listed(what: str, names: list[str]) -> str:
-    """Count some names and show the first four; the empty string for none."""
-    if not names:
-        return ""
-    return f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

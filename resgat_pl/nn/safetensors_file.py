@@ -19,6 +19,7 @@ from torch import Tensor
 from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.text import first_line
 from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, PROVENANCE, RESGAT, STATE_DICT, STEP
 
 SUFFIX: Final = ".safetensors"
@@ -70,7 +71,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
             for name in file.keys():  # noqa: SIM118 - it is no dictionary
                 tensors[name] = file.get_tensor(name)
     except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
-        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({_first(error)}).") from None
+        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({first_line(error)}).") from None
     version, writer = metadata.get("version"), metadata.get(WRITER)
     found = (
         int(version)
@@ -91,7 +92,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
         if not isinstance(content[RESGAT], dict):
             raise TypeError("resgat is no object")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} was not written by resgat export ({_first(error)}). {again}") from None
+        raise WeightsError(f"{path} was not written by resgat export ({first_line(error)}). {again}") from None
     if not same:
         raise WeightsError(f"Cannot read {path}: it is damaged, its checksum is another. Take another copy.")
     return {**content, STATE_DICT: tensors}
@@ -126,7 +127,3 @@ def _check_header(path: str | Path) -> None:
         size = int.from_bytes(file.read(8), "little")
     if size > min(_LARGEST_HEADER, Path(path).stat().st_size):
         raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file (its header has {size:,} bytes).")
-
-
-def _first(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -18,9 +18,9 @@ from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.benchmark import command as benchmark
 from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
-from resgat_pl.explain.benchmark.faithfulness import spearman
 from resgat_pl.explain.benchmark.leaderboard import (
     BASELINES,
     ORACLE,
