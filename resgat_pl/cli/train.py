@@ -24,13 +24,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from resgat_pl.cli.mistakes import explain_mistake
 from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
-from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import preflight
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
-from resgat_pl.training.callbacks.predictions import WANDB_ID, PredictionWriter, WandbRunId
+from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
 from resgat_pl.training.checkpoints.find_last import find_last_checkpoint, is_requeued
 from resgat_pl.training.checkpoints.recovery import Recovery
@@ -113,7 +113,7 @@ class ResGATCLI(LightningCLI):
         if options.get("ckpt_path") == "last":
             options.ckpt_path = find_last_checkpoint(options, command)
         elif (path := self._ckpt_path()) is not None:
-            read_file(path)
+            Checkpoint.read(path)
 
     def _set_seed(self) -> None:
         """Seed all generators.
@@ -139,7 +139,7 @@ class ResGATCLI(LightningCLI):
         preflight.keep_private(config)
         path = self._ckpt_path()
         if command == "fit" and path is not None:
-            preflight.same_wandb_run(config, read_file(path).get(WANDB_ID))
+            preflight.same_wandb_run(config, Checkpoint.read(path).wandb_run_id)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; say what a full disk has cost, and how to go on."""
@@ -163,7 +163,7 @@ class ResGATCLI(LightningCLI):
         path = self._ckpt_path()
         if path is not None:
             here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
-            preflight.compare(command, config, here, read_file(path))
+            preflight.compare(command, config, here, Checkpoint.read(path))
         with values_refused("The configuration"):
             super().instantiate_classes()
 

@@ -1,10 +1,11 @@
-"""Text from elsewhere, such as file names, made fit to be shown: it must not steer a terminal or turn words around."""
+"""Text for messages: control characters escaped, names counted and listed, long text shortened."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -28,6 +29,61 @@ def nearest(word: str, among: Iterable[str]) -> str:
         word.lower(), [other for other in words if other.lower() == word.lower()], n=1, cutoff=0.0
     )
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def first_few(names: Iterable[object], most: int = 4) -> str:
+    """The first names, and a mark if there are more.
+
+    Example:
+        >>> first_few("abcde", most=3)
+        'a, b, c, …'
+    """
+    shown = [str(name) for name in islice(names, most + 1)]
+    return ", ".join(shown[:most] + ["…"][: len(shown) > most])
+
+
+def count_and_name(names: Iterable[object], what: str, plural: str | None = None, most: int = 4) -> str:
+    """Count things and name the first few; the empty string for none.
+
+    Args:
+        names: Of the things.
+        what: One of them.
+        plural: Several of them; None appends an s.
+        most: So many are named.
+
+    Example:
+        >>> count_and_name("abcde", "video", most=3)
+        '5 videos (a, b, c, …)'
+    """
+    things = list(names)
+    word = what if len(things) == 1 else f"{what}s" if plural is None else plural
+    return f"{len(things):,} {word} ({first_few(things, most)})" if things else ""
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as in a sentence: ``a, b and c``."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+
+
+def shorten(value: object, most: int = 60) -> str:
+    """Untrusted text on one line and of at most so many characters, the mark of what is left out not counted.
+
+    Example:
+        >>> shorten("many   words", most=6)
+        'many w…'
+    """
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def first_line(error: BaseException) -> str:
+    """Class and first line of an error; libraries put advice for their own users on the lines below.
+
+    Example:
+        >>> first_line(ValueError("no number", 3))
+        "ValueError: ('no number', 3)"
+    """
+    return shorten(f"{type(error).__name__}: {error}".splitlines()[0], 200)
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

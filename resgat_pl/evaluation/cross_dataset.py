@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.output_tables import csv_table, json_text, markdown_table
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.manifest.table import Manifest
@@ -89,7 +87,7 @@ def cross(
         "crops": {name: str(folder) for name, folder in folders.items()},
         "cells": [_plain(cell) for cell in cells],
     }
-    write_atomic(out / "cross.json", json.dumps(document, indent=2).encode())
+    write_atomic(out / "cross.json", json_text(document).encode())
     return text
 
 
@@ -121,8 +119,8 @@ def _named(text: str, what: str) -> dict[str, Path]:
 
 def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) -> str:
     by_place = {(cell["train"], cell["test"]): cell for cell in cells}
-    lines = ["| trained on ↓, tested on → | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    notes = []
+    body: list[list[str]] = []
+    notes: list[str] = []
     for row in rows:
         line = [row]
         for column in columns:
@@ -134,25 +132,22 @@ def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) 
             else:
                 line.append("refused")
                 notes.append(f"- {row} on {column}: {cell['refused']}")
-        lines.append("| " + " | ".join(line) + " |")
+        body.append(line)
     text = (
         f"AUC per video in %, with 95 % bootstrap intervals over {CLIPS}; then the videos scored, of all in the split: "
         "from the others no face could be cut."
     )
-    lines += ["", text, *notes]
-    return "\n".join(lines)
+    return "\n".join([markdown_table(["trained on ↓, tested on →", *columns], body), "", text, *notes])
 
 
 def _csv(cells: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    place = ["train", "test", "level", "method", "metric"]
-    writer.writerow([*place, *Interval._fields, "leaky", "people_unknown"])
+    header = ["train", "test", "level", "method", "metric", *Interval._fields, "leaky", "people_unknown"]
+    rows: list[list[object]] = []
     for cell in cells:
         for row in cell.get("scores", []):
             for metric, values in row["values"].items():
                 place = [cell["train"], cell["test"], row["level"], row["method"], metric]
                 stamps = [" ".join(cell["leaky"]), "; ".join(cell["people_unknown"])]
                 numbers = ["" if v is None else f"{v:.6f}" for v in values]
-                writer.writerow([*place, *numbers, row["groups"][metric], *stamps])
-    return text.getvalue()
+                rows.append([*place, *numbers, row["groups"][metric], *stamps])
+    return csv_table(header, rows)

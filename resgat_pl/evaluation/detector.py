@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY, Predictions, 
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.evaluation.train_test_overlap import check_unseen
-from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.nn.resgat import ResGAT, chosen_of
+from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.resgat import ResGAT
 
 
 @dataclass
@@ -35,27 +35,34 @@ class Detector:
     """A trained network and where it comes from.
 
     Attributes:
-        path: Its checkpoint.
         net: In evaluation mode, on the best device there is.
-        thresholds: By level, chosen on validation data; None where nothing was chosen.
-        provenance: The checkpoint's, None where it has none.
-        temperature: Calibrates the probabilities of frames (``metrics.calibration``); None where validation gave none.
-        video_temperature: Likewise those of videos; None for checkpoints of before there was one, too.
-        validation: The videos that all three were chosen on; None where the checkpoint does not say.
+        checkpoint: Where it comes from; its weights are released.
+        provenance: The checkpoint's, checked; None where it has none.
     """
 
-    path: Path
     net: ResGAT
-    thresholds: dict[Level, float] | None
+    checkpoint: Checkpoint
     provenance: dict[str, Any] | None
-    temperature: float | None = None
-    video_temperature: float | None = None
-    validation: Validation | None = None
 
     @property
-    def temperatures(self) -> dict[Level, float | None]:
-        """By level."""
-        return {"frame": self.temperature, "video": self.video_temperature}
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return cast("Path", self.checkpoint.path)
+
+    @property
+    def thresholds(self) -> Mapping[Level, float] | None:
+        """By level, chosen on validation data; None where nothing was chosen."""
+        return self.checkpoint.thresholds
+
+    @property
+    def temperatures(self) -> Mapping[Level, float | None]:
+        """By level, see ``metrics.calibration``; None where validation gave none."""
+        return self.checkpoint.temperatures
+
+    @property
+    def validation(self) -> Validation | None:
+        """The videos on which thresholds and temperatures were chosen; None where the checkpoint does not say."""
+        return self.checkpoint.validation
 
     @classmethod
     def load(cls, path: Path) -> Detector:
@@ -64,12 +71,11 @@ class Detector:
         Raises:
             WeightsError: It is missing, damaged, or something else.
         """
-        content = read_file(path)
-        net = ResGAT.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
-        entry, provenance = content["resgat"], stored_provenance(content, path)
-        thresholds, validation = chosen_of(entry)
-        temperatures = entry.get("temperature"), entry.get("video_temperature")
-        return cls(path, net, thresholds, provenance, *temperatures, validation)
+        checkpoint = Checkpoint.read(path)
+        net = ResGAT.load(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+        provenance = stored_provenance(checkpoint.provenance, path)
+        checkpoint.release()
+        return cls(net, checkpoint, provenance)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, cast
@@ -20,13 +19,9 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.splits.known_people import unknown_in
-from resgat_pl.evaluation.train_test_overlap import (
-    REMEMBERED,
-)
+from resgat_pl.evaluation.train_test_overlap import REMEMBERED
 from resgat_pl.evaluation.training_data import MARK, faces_of, sets_of
 
-PROVENANCE: Final = "provenance"
-"""Key of the provenance in a checkpoint and in a results file."""
 _KINDS: Final[dict[str, type]] = {"config": str, "leaky": list, "incomplete": bool, **dict.fromkeys(REMEMBERED, Tensor)}
 _DATA_KINDS: Final[dict[str, type]] = {
     "crops": str,
@@ -111,13 +106,16 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
     }
 
 
-def stored_provenance(content: Mapping[str, Any], what: object) -> dict[str, Any] | None:
-    """The provenance in the content of a checkpoint, which may be a stranger's; None where it has none.
+def stored_provenance(stored: object, what: object) -> dict[str, Any] | None:
+    """Check the provenance in a checkpoint, which may be untrusted; None where it has none.
+
+    Args:
+        stored: ``Checkpoint.provenance``.
+        what: The checkpoint, for the message.
 
     Raises:
         WeightsError: A part of it is of another type than ``RunProvenance`` writes.
     """
-    stored = content.get(PROVENANCE)
     if stored is None:
         return None
     data = stored.get("data") if isinstance(stored, dict) else None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.output_tables import csv_table, json_text, markdown_table
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
@@ -123,7 +122,7 @@ def robustness(
             for point in points
         ],
     }
-    write_atomic(out / "robustness.json", json.dumps(document, indent=2).encode())
+    write_atomic(out / "robustness.json", json_text(document).encode())
     _plot(points, out / "robustness")
     return text
 
@@ -135,29 +134,29 @@ def _point(kind: str, strength: int, label: str, clean: dict[str, Scores], found
 
 
 def _markdown(points: list[Point], stamps: list[str], videos: Coverage) -> str:
-    lines = [
-        "| damage | strength | clips | AUC, frames | AUC, videos | loss against undamaged, videos |",
-        "|---|---|---|---|---|---|",
-    ]
+    header = ["damage", "strength", "clips", "AUC, frames", "AUC, videos", "loss against undamaged, videos"]
+    body = []
     for point in points:
         cells = [point.kind or "none", point.label, f"{point.video.groups:,}", point.frame.brief, point.video.brief]
-        lines.append("| " + " | ".join([*cells, point.loss.brief if point.strength else ""]) + " |")
-    lines += ["", f"In %, with 95 % bootstrap intervals over {CLIPS}; the loss is taken resample by resample."]
+        body.append([*cells, point.loss.brief if point.strength else ""])
+    lines = [
+        markdown_table(header, body),
+        "",
+        f"In %, with 95 % bootstrap intervals over {CLIPS}; the loss is taken resample by resample.",
+    ]
     lines += ["", f"{videos}.", *(f"{line}." for line in stamps)]
     return "\n".join(lines)
 
 
 def _csv(points: list[Point]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     measured = [
         f"{level}_{name}" for level in ("frame_auroc", "video_auroc", "video_loss") for name in Interval._fields
     ]
-    writer.writerow(["kind", "strength", "label", *measured])
+    rows = []
     for point in points:
         values = [cell for entry in (point.frame, point.video, point.loss) for cell in entry.cells()]
-        writer.writerow([point.kind, point.strength, point.label, *values])
-    return text.getvalue()
+        rows.append([point.kind, point.strength, point.label, *values])
+    return csv_table(["kind", "strength", "label", *measured], rows)
 
 
 def _plot(points: list[Point], path: Path) -> None:

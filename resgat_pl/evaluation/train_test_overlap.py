@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from resgat_pl.core.errors import LeakageError, WeightsError
+from resgat_pl.core.text import count_and_name
 from resgat_pl.core.types import Split, VideoRecord
 from resgat_pl.data.layouts.crop_lists import CropLists
 from resgat_pl.data.layouts.folder import Folder
@@ -26,7 +27,6 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.groups import links
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, statements, unknown_in
 from resgat_pl.data.splits.leakage import KIND_OF_LINK, declared
-from resgat_pl.nn.checkpoint_file import listed
 
 UNKNOWN: Final = "unknown"
 """Stamp of a test of which it is not known whether it leaks."""
@@ -133,7 +133,7 @@ def check_unseen(
     for (kind, what), keys in _shared(stored, videos_of(manifest, "test")).items():
         if same_splits and kind in leaky and kind in allowed:
             continue  # as fit found, said and stamped
-        said = listed(what, keys)
+        said = count_and_name(keys, what, what)
         stamp = VALIDATION if what == _validation("video") else kind
         if kind not in allowed and not allow_leakage:
             refused.append(said)

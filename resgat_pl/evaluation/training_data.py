@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from resgat_pl.core.text import shorten
 from resgat_pl.core.types import FAKE
 from resgat_pl.data.faces.detection import turn_of
 from resgat_pl.data.manifest.table import Manifest
@@ -17,7 +18,6 @@ from resgat_pl.data.manifest.table import Manifest
 MARK: Final = "synthetic"
 """Key of ``Manifest.info`` that says who is in the videos, see ``data.synthetic.made_by_synth``."""
 _MOST_ROWS: Final = 100_000
-_MOST_TEXT: Final = 60
 
 
 class TrainedOn(NamedTuple):
@@ -83,7 +83,7 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
         return TrainedOn(f"Trained on: unknown. The checkpoint does not say, since {why}.", None)
     counts = _videos(sets)
     made = data.get(MARK)
-    leaky = ", ".join(_short(kind) for kind in (provenance or {}).get("leaky") or [])
+    leaky = ", ".join(shorten(kind) for kind in (provenance or {}).get("leaky") or [])
     leaks = f" Its splits leak ({leaky}), so threshold and calibration rest on known material." if leaky else ""
     if made == "drawn":
         said = f"Trained on drawn faces only (resgat synth), so its verdict on photographs means nothing: {counts}."
@@ -104,7 +104,7 @@ def _people(unknown: object) -> str:
     """What follows from data sets of which nothing says who is in which video, see ``data.people``."""
     if not isinstance(unknown, dict) or not unknown:
         return ""
-    sets = ", ".join(_short(name) for name in unknown)
+    sets = ", ".join(shorten(name) for name in unknown)
     return f" Who is in the videos of {sets} is unknown: it may have been trained on the people of this file."
 
 
@@ -123,19 +123,19 @@ def _videos(sets: list[dict[str, Any]]) -> str:
     parts = []
     for dataset in dict.fromkeys(entry.get("dataset") for entry in sets):
         chosen = [entry for entry in sets if entry.get("dataset") == dataset]
-        kinds = sorted({_short(entry["compression"]) for entry in chosen if entry.get("compression")})
+        kinds = sorted({shorten(entry["compression"]) for entry in chosen if entry.get("compression")})
         fakes: Counter[str] = Counter()
         genuine = 0
         for entry in chosen:
             count = entry.get("videos")
             count = count if isinstance(count, int) else 0
             if entry.get("label") == FAKE:
-                fakes[_short(entry.get("method"))] += count
+                fakes[shorten(entry.get("method"))] += count
             else:
                 genuine += count
         methods = ", ".join(f"{name} {count:,}" for name, count in fakes.most_common(8))
         methods += f" and {len(fakes) - 8} more" if len(fakes) > 8 else ""
-        name = _short(dataset) + (f" ({', '.join(kinds)})" if kinds else "")
+        name = shorten(dataset) + (f" ({', '.join(kinds)})" if kinds else "")
         total = fakes.total()
         parts.append(
             f"{name}: {genuine:,} genuine {_plural('video', genuine)} and {total:,} {_plural('fake', total)}"
@@ -146,10 +146,6 @@ def _videos(sets: list[dict[str, Any]]) -> str:
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
-
-
-def _short(text: object) -> str:
-    return " ".join(str(text).split())[:_MOST_TEXT]
 
 
 def _matrix(values: pa.ChunkedArray, width: int) -> NDArray[np.float64]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.text import joined
+from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explanation, Target
 from resgat_pl.explain.regions import REGIONS, or_average
 
@@ -105,8 +107,8 @@ class Finding:
         if self.bias_matters and sign * self.bias > 0:
             causes["model's bias"] = self.bias
         against = self.named("real" if self.verdict == "fake" else "fake")
-        because = f" because of the {_listed(sorted(causes, key=lambda name: -sign * causes[name]))}" if causes else ""
-        return f"{self.verdict}{because}" + (f", in spite of the {_listed(list(against))}" if against else "")
+        because = f" because of the {joined(sorted(causes, key=lambda name: -sign * causes[name]))}" if causes else ""
+        return f"{self.verdict}{because}" + (f", in spite of the {joined(list(against))}" if against else "")
 
     @property
     def bias_matters(self) -> bool:
@@ -134,7 +136,7 @@ class Finding:
         if not regions:
             return ""
         names = [f"the {name} ({self._number(value)})" for name, value in regions.items()]
-        return f"{_listed(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
+        return f"{joined(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
 
     def _warnings(self) -> Iterator[str]:
         chance = self.mean_probability
@@ -247,21 +249,6 @@ def attention_entropy(attention: Tensor, edge_index: Tensor) -> Tensor:
     return per_edge.sum(dim=1).mean(dim=-1) / len(sources)
 
 
-def rank_correlation(one: Tensor, two: Tensor) -> Tensor:
-    """Spearman's rank correlation of ``one`` and ``two``, ``(B, N)`` float: ``(B,)`` in [−1, 1], NaN if either is flat.
-
-    Equal values share the mean of their ranks.
-    """
-    first, second = (_centred_ranks(values) for values in (one, two))
-    return (first * second).sum(dim=1) / (first.square().sum(dim=1) * second.square().sum(dim=1)).sqrt()
-
-
-def _centred_ranks(values: Tensor) -> Tensor:
-    """Ranks with mean 0: how many values are less, minus how many are more."""
-    before, after = values[:, :, None], values[:, None, :]
-    return (before > after).sum(dim=2).double() - (before < after).sum(dim=2)
-
-
 def apart(value: float, limit: float) -> tuple[str, str]:
     """Two numbers with two decimal places, or as many more as it takes to see which is greater."""
     for style in (*(f".{digits}f" for digits in range(2, 17)), ".17g"):  # 17 digits are all that a double has
@@ -273,12 +260,8 @@ def apart(value: float, limit: float) -> tuple[str, str]:
 
 def _agreement(explanation: Explanation, other: Explanation) -> list[float]:
     sign = 1 if explanation.target == other.target else -1
-    values: list[float] = rank_correlation(explanation.node_map.flatten(1), sign * other.node_map.flatten(1)).tolist()
+    values: list[float] = spearman(explanation.node_map.flatten(1), sign * other.node_map.flatten(1)).tolist()
     return values
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
 def _minus(number: str) -> str:

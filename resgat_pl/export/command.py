@@ -22,10 +22,9 @@ from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.export.onnx_file import TOLERANCE, _apart, additivity, rewrite_properties
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
-from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_keys import PROVENANCE, RESGAT
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.safetensors_file import to_safetensors
@@ -108,13 +107,13 @@ def export(
 
 def _write_safetensors(detector: Detector, out: Path) -> str:
     """Write the checkpoint itself as safetensors; read it back, and compare every tensor."""
-    content = read_file(detector.path)
+    content = detector.checkpoint.take()
     if isinstance(content.get(PROVENANCE), dict):  # made to be sent to others, who need not know this machine's folders
         content[PROVENANCE] = {
             name: value if isinstance(value, Tensor) else without_paths(value)
             for name, value in content[PROVENANCE].items()
         }
-    content["resgat"] = without_paths(content["resgat"])
+    content[RESGAT] = without_paths(content[RESGAT])
     _write(out, to_safetensors(content))
     expected, found = detector.net.cpu().state_dict(), ResGAT.load(out).state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
@@ -257,8 +256,8 @@ def _properties(detector: Detector) -> dict[str, Any]:
         "centres": {"rows": lattice.rows, "columns": lattice.columns},
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),
-        "temperature": detector.temperature,
-        "video_temperature": detector.video_temperature,
+        "temperature": detector.temperatures["frame"],
+        "video_temperature": detector.temperatures["video"],
         "validation": None if detector.validation is None else detector.validation.plain(),
     }
 

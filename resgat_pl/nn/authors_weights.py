@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.text import count_and_name
 from resgat_pl.core.types import AttentionVersion
-from resgat_pl.nn.checkpoint_file import listed, read_state_dict
+from resgat_pl.nn.checkpoint_file import read_state_dict
 
 
 def read_published(
@@ -35,7 +36,7 @@ def read_published(
     if found is None:
         raise WeightsError(
             f"{path} is not a checkpoint of the authors' code, which has backbone.*, gat_layer.att or "
-            f"gat_layer.att_src, and fc.*: it has {listed('entries', list(state))}. "
+            f"gat_layer.att_src, and fc.*: it has {count_and_name(state, 'entry', 'entries')}. "
             "A checkpoint of this package is read by ResGAT.load."
         )
     if attention not in (None, found):

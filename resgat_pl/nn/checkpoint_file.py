@@ -1,25 +1,33 @@
-"""Reading weight files safely, and putting them into a module with errors that say what does not fit."""
+"""Weight files: safe reading, the typed ``Checkpoint``, and loading into a module with errors that say what differs."""
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.text import count_and_name, first_line
+from resgat_pl.core.types import Level, Validation
+from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
 from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes
 _OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
 """What torch says that it refused; the rest of its text is advice to load it all the same."""
-_SPARE: Final = 2**20
-"""What a file's content may count beyond four times its bytes, see ``_check_extent``."""
+
+_NO_TENSORS: Final = ("entry that is no tensor", "entries that are no tensors")
+CHECKPOINT_VERSION: Final = 1
+"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -50,47 +58,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")
-    _check_extent(content, path)
     return content
-
-
-def _check_extent(content: dict[Any, Any], path: str | Path) -> None:
-    """Refuse a small file whose content would become large as soon as it is copied, listed or printed.
-
-    A pickle can say once what it means many times: a list within a list within a list, each ten times, or a tensor of
-    one number that is repeated by a stride of 0. Everything is counted as often as it is met.
-
-    Raises:
-        WeightsError: There is more than four times the file's bytes, or a tensor that is none of plain numbers.
-    """
-    most = 4 * Path(path).stat().st_size + _SPARE
-    counted = 0
-    waiting: list[Any] = [content]
-    while waiting:
-        value = waiting.pop()
-        inner: list[Any] = []
-        if isinstance(value, Tensor):
-            if value.layout != torch.strided or value.device.type != "cpu" or value.is_nested or value.is_quantized:
-                raise WeightsError(
-                    f"Cannot read {path}: it holds a tensor without plain numbers. Save it as a dense one."
-                )
-            # of those without numbers the shape counts: (2**40, 0) is a list of that many empty ones
-            counted += max(value.numel() * value.element_size(), *value.shape, 0)
-        elif isinstance(value, str | bytes | bytearray):
-            counted += len(value)
-        elif isinstance(value, int):
-            counted += value.bit_length() // 8
-        elif isinstance(value, dict):
-            inner = [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple | set | frozenset):
-            inner = list(value)
-        counted += 1 + len(inner)
-        if counted > most:
-            raise WeightsError(
-                f"Cannot read {path}: {Path(path).stat().st_size:,} bytes stand for more than {most:,}, which would "
-                "take all memory. No checkpoint of resgat does so: do not use it."
-            )
-        waiting += inner
 
 
 def _check_sums(path: str | Path) -> None:
@@ -117,9 +85,206 @@ def _check_sums(path: str | Path) -> None:
                         pass
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise WeightsError(
-            f"Cannot read {path}: it is damaged ({_first_line(error)}). {remedy} If it "
+            f"Cannot read {path}: it is damaged ({first_line(error)}). {remedy} If it "
             "is as it was written, torch was told to leave checksums out (set_crc32_options): save it again with them."
         ) from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ``resgat fit``, read and validated once.
+
+    The weights and the state of the training are dropped by ``release`` or ``take`` when they have been used; asked for
+    again, they are read from the file again.
+
+    Attributes:
+        path: The file; None for content that came without one.
+        net_config: ``ResGAT.config``, not yet checked: the network's constructor does that.
+        thresholds: By level, chosen on validation data; None where nothing was chosen.
+        temperatures: By level, for calibrated probabilities; None where validation gave none.
+        validation: The videos on which thresholds and temperatures were chosen; None where the file does not say.
+        provenance: As stored, of any type: ``evaluation.provenance.stored_provenance`` gives it its meaning.
+        wandb_run_id: As stored, of any type; None without W&B.
+        lightning: Version of Lightning that wrote it; None for a file that Lightning does not load.
+        can_resume: Whether it holds what Lightning needs to resume training.
+
+    Example:
+        >>> content = {"resgat": {"version": 1, "net": {"heads": 2}, "thresholds": {"frame": 0.4, "video": 0.6}},
+        ...            "state_dict": {"net.gat.bias": torch.zeros(2)}}
+        >>> checkpoint = Checkpoint.of(content, "a.ckpt")
+        >>> checkpoint.thresholds, checkpoint.can_resume, list(checkpoint.net_state)
+        ({'frame': 0.4, 'video': 0.6}, False, ['gat.bias'])
+    """
+
+    path: Path | None
+    net_config: Mapping[str, Any]
+    thresholds: Mapping[Level, float] | None
+    temperatures: Mapping[Level, float | None]
+    validation: Validation | None
+    provenance: Any
+    wandb_run_id: Any
+    lightning: Any
+    can_resume: bool
+    _content: _Content = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read a file, or return the same object as before if the file is unchanged since the latest call.
+
+        Raises:
+            WeightsError: It is missing, unreadable, no checkpoint of ``resgat fit``, or of a newer version.
+        """
+        mark = _mark(path)
+        found = _latest.get(mark)
+        if found is None:
+            _latest.clear()  # before the next is read: memory holds one
+            content = read_file(path)
+            found = cls._checked(content, path, Path(path), _Content(content, mark))
+            _latest[mark] = found
+        return found
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], what: object) -> Checkpoint:
+        """Validate the content of a checkpoint that something else, such as Lightning, has read.
+
+        Args:
+            content: As ``read_file`` returns it.
+            what: Its name, for messages.
+
+        Raises:
+            WeightsError: It is no checkpoint of ``resgat fit``, or of a newer version.
+        """
+        return cls._checked(content, what, None, _Content(dict(content), None))
+
+    @classmethod
+    def _checked(cls, content: Mapping[str, Any], what: object, path: Path | None, held: _Content) -> Checkpoint:
+        entry = content.get(RESGAT)
+        net = entry.get("net") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(net, dict) or not isinstance(content.get(STATE_DICT), dict):
+            raise WeightsError(
+                f"{what} is not a ResGAT checkpoint: it has no resgat.net or no state_dict entry. Give a .ckpt file of "
+                "resgat fit. A state dict of the encoder is given as --net.weights; a model_weights.pth of the paper's "
+                "authors is read in Python by ResGAT.from_published."
+            )
+        validation = _check_entry(entry, what)
+        thresholds = entry.get("thresholds")
+        # Where validation had one class, checkpoints of earlier versions hold 0.5: nothing was chosen.
+        if validation is None and thresholds is not None and all(value == 0.5 for value in thresholds.values()):
+            thresholds = None
+        return cls(
+            path,
+            net,
+            thresholds,
+            {"frame": entry.get("temperature"), "video": entry.get("video_temperature")},
+            validation,
+            content.get(PROVENANCE),
+            content.get(WANDB_ID),
+            content.get(LIGHTNING),
+            content.keys() >= TRAINING,
+            held,
+        )
+
+    @property
+    def name(self) -> str:
+        """The file's path, for messages."""
+        return "The checkpoint" if self.path is None else str(self.path)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """Everything in the file; not to be changed."""
+        return self._content.get()
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The state dict of the LightningModule."""
+        return cast("dict[str, Tensor]", self.raw[STATE_DICT])
+
+    @property
+    def net_state(self) -> dict[str, Tensor]:
+        """The state dict of the network."""
+        return {
+            str(key)[len(NET_PREFIX) :]: value for key, value in self.state.items() if str(key).startswith(NET_PREFIX)
+        }
+
+    def take(self) -> dict[str, Any]:
+        """Everything in the file for a caller that may change it: this object does not hold it any longer."""
+        content = self.raw
+        self.release()
+        return content
+
+    def release(self) -> None:
+        """Drop the weights and the optimiser's state."""
+        self._content.drop()
+
+
+class _Content:
+    """The content of a checkpoint file, until it is dropped."""
+
+    def __init__(self, value: dict[str, Any], mark: _Mark | None) -> None:
+        self._value: dict[str, Any] | None = value
+        self._mark = mark
+
+    def get(self) -> dict[str, Any]:
+        if self._value is None:
+            path = self._mark[0] if self._mark else ""
+            self._value = read_file(path)
+            if _mark(path) != self._mark:
+                raise WeightsError(f"{path} was written again while it was in use: give the command again.")
+        return self._value
+
+    def drop(self) -> None:
+        if self._mark is not None:  # what has no file cannot be read again
+            self._value = None
+
+
+_Mark = tuple[str, int, int]
+_latest: dict[_Mark, Checkpoint] = {}
+"""The checkpoint that was read last, so that a command reads its file once: one entry at most."""
+
+
+def _mark(path: str | Path) -> _Mark:
+    """What tells one state of a file from another: absolute path, time of the last change, and size."""
+    file = Path(path).absolute()
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        raise WeightsError(f"There is no weights file {path}: check the path.") from None
+    return str(file), status.st_mtime_ns, status.st_size
+
+
+def take_content(path: str | Path) -> dict[str, Any]:
+    """The content of any weights file, for a caller that may change it: of the ``Checkpoint`` if that was just read.
+
+    Raises:
+        WeightsError: As ``read_file``.
+    """
+    found = _latest.get(_mark(path))
+    return read_file(path) if found is None else found.take()
+
+
+def _check_entry(entry: Mapping[str, Any], what: object) -> Validation | None:
+    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint, and its numbers.
+
+    Raises:
+        WeightsError: Names the file, its format, and the version to install or what else to do.
+    """
+    again = "Train again with this version, or install the version that wrote it."
+    check_version(entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER))
+    thresholds = entry.get("thresholds")
+    levels = thresholds if isinstance(thresholds, dict) else {}
+    if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
+        raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
+    for value in (entry.get("temperature"), entry.get("video_temperature")):
+        if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")
+    try:
+        return Validation.read(entry.get("validation"))
+    except ValueError as error:
+        raise WeightsError(f"{what} has an entry validation that {error}. {again}") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -131,7 +296,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     content = read_file(path)
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others or not content:
-        raise WeightsError(f"{path} is not a state dict: {listed('entries that are no tensors', others) or 'empty'}.")
+        raise WeightsError(f"{path} is not a state dict: {count_and_name(others, *_NO_TENSORS) or 'empty'}.")
     return content
 
 
@@ -153,7 +318,7 @@ def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -
         WeightsError: Names the missing, unexpected and misshapen entries, or what is no tensor.
     """
     if others := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path} holds no weights: {listed('entries that are no tensors', others)}.")
+        raise WeightsError(f"{path} holds no weights: {count_and_name(others, *_NO_TENSORS)}.")
     expected = module.state_dict()
     # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
     missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
@@ -163,18 +328,10 @@ def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -
         for key, value in expected.items()
         if key in state and state[key].shape != value.shape
     ]
-    groups = (listed("missing", missing), listed("unexpected", unexpected), listed("of another shape", shapes))
+    groups = (
+        count_and_name(names, what, what)
+        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+    )
     differences = "; ".join(group for group in groups if group)
     if differences:
         raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")
-
-
-def listed(what: str, names: list[str]) -> str:
-    """Count some names and show the first four; the empty string for none."""
-    if not names:
-        return ""
-    return f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.core.types import AttentionVersion, Level, ResGATOutput, Validation
+from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
-from resgat_pl.nn.checkpoint_file import load_strictly, read_file
+from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
@@ -24,8 +22,6 @@ Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
 EncoderStage = Literal[3, 4]
 
-CHECKPOINT_VERSION = 1
-"""Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
 _LARGEST = 2**16
@@ -146,27 +142,21 @@ class ResGAT(nn.Module):
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @classmethod
-    def load(cls, checkpoint: str | Path) -> ResGAT:
+    def load(cls, checkpoint: str | Path | Checkpoint) -> ResGAT:
         """Rebuild the network of a checkpoint that ``resgat fit`` wrote, in evaluation mode and on the CPU.
 
         Raises:
             WeightsError: The file is missing or unreadable, no such checkpoint, of a newer version, or its weights do
                 not fit its own configuration.
         """
-        content = read_file(checkpoint)
-        stored, state = content.get("resgat"), content.get("state_dict")
-        if not (isinstance(stored, dict) and isinstance(stored.get("net"), dict) and isinstance(state, dict)):
-            raise WeightsError(
-                f"{checkpoint} is not a ResGAT checkpoint: it has no resgat.net or no state_dict entry. Give a .ckpt "
-                "file of resgat fit; a model_weights.pth of the paper's authors is read by ResGAT.from_published."
-            )
-        check_checkpoint(stored, checkpoint)
+        found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
         try:
-            model = cls(**{**stored["net"], "weights": None})
+            model = cls(**{**found.net_config, "weights": None})
         except (ConfigError, TypeError) as error:
-            raise WeightsError(f"{checkpoint} describes a network that cannot be built: {error}") from error
-        weights = {str(key)[4:]: value for key, value in state.items() if str(key).startswith("net.")}
-        load_strictly(model, weights, checkpoint)
+            raise WeightsError(f"{found.name} describes a network that cannot be built: {error}") from error
+        load_strictly(model, found.net_state, found.name)
+        if found is not checkpoint:
+            found.release()
         return model.eval()
 
     @classmethod
@@ -184,42 +174,6 @@ class ResGAT(nn.Module):
         model = cls(version, normalize="none")
         load_strictly(model, state, path)
         return model.eval()
-
-
-def check_checkpoint(entry: Mapping[str, Any], what: object) -> None:
-    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint, and what it says.
-
-    Raises:
-        WeightsError: Names the file, its format, and the version to install or what else to do.
-    """
-    again = "Train again with this version, or install the version that wrote it."
-    check_version(entry.get("version"), CHECKPOINT_VERSION, what, WeightsError, again=again, writer=entry.get(WRITER))
-    thresholds, temperature = entry.get("thresholds"), entry.get("temperature")
-    levels = thresholds if isinstance(thresholds, dict) else {}
-    if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
-        raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
-    for value in (temperature, entry.get("video_temperature")):
-        if value is not None and not (_is_number(value) and 0 < value < math.inf):
-            raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")
-    try:
-        Validation.read(entry.get("validation"))
-    except ValueError as error:
-        raise WeightsError(f"{what} has an entry validation that {error}. {again}") from None
-
-
-def chosen_of(entry: Mapping[str, Any]) -> tuple[dict[Level, float] | None, Validation | None]:
-    """The thresholds that validation chose, of a checked ``resgat`` entry, and the videos it chose them on.
-
-    Where validation had one class, checkpoints of earlier versions hold 0.5, which is none: nothing was chosen.
-    """
-    thresholds, validation = entry.get("thresholds"), Validation.read(entry.get("validation"))
-    if validation is None and thresholds is not None and all(value == 0.5 for value in thresholds.values()):
-        thresholds = None
-    return thresholds, validation
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

@@ -19,10 +19,12 @@ from torch import Tensor
 from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.text import first_line
+from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, PROVENANCE, RESGAT, STATE_DICT, STEP
 
 SUFFIX: Final = ".safetensors"
 PORTABLE_VERSION: Final = 1
-_KEPT: Final = ("resgat", "provenance", "pytorch-lightning_version", "epoch", "global_step")
+_KEPT: Final = (RESGAT, PROVENANCE, LIGHTNING, EPOCH, STEP)
 _ASIDE: Final = "@"
 """Before the place of a tensor that is not of the state dict; no parameter's name has it."""
 _SUM: Final = "sha256"
@@ -41,10 +43,10 @@ def to_safetensors(content: Mapping[str, Any]) -> bytes:
     """
     from safetensors.torch import save
 
-    if not isinstance(content.get("state_dict"), dict) or not isinstance(content.get("resgat"), dict):
+    if not isinstance(content.get(STATE_DICT), dict) or not isinstance(content.get(RESGAT), dict):
         raise WeightsError("Only a checkpoint of resgat fit can be written as safetensors: resgat.net is missing.")
     # Copies, because the format has no two names for the same memory.
-    tensors = {name: value.detach().clone().contiguous() for name, value in content["state_dict"].items()}
+    tensors = {name: value.detach().clone().contiguous() for name, value in content[STATE_DICT].items()}
     plain = _without_tensors({name: content[name] for name in _KEPT if name in content}, "", tensors)
     metadata = {"format": "pt", "version": str(PORTABLE_VERSION), WRITER: __version__, "content": json.dumps(plain)}
     metadata[_SUM] = _sum(metadata["content"], tensors)
@@ -69,7 +71,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
             for name in file.keys():  # noqa: SIM118 - it is no dictionary
                 tensors[name] = file.get_tensor(name)
     except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
-        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({_first(error)}).") from None
+        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({first_line(error)}).") from None
     version, writer = metadata.get("version"), metadata.get(WRITER)
     found = (
         int(version)
@@ -87,13 +89,13 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
             for parent in parents:
                 inner = inner[parent]
             inner[last] = value
-        if not isinstance(content["resgat"], dict):
+        if not isinstance(content[RESGAT], dict):
             raise TypeError("resgat is no object")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} was not written by resgat export ({_first(error)}). {again}") from None
+        raise WeightsError(f"{path} was not written by resgat export ({first_line(error)}). {again}") from None
     if not same:
         raise WeightsError(f"Cannot read {path}: it is damaged, its checksum is another. Take another copy.")
-    return {**content, "state_dict": tensors}
+    return {**content, STATE_DICT: tensors}
 
 
 def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:
@@ -125,7 +127,3 @@ def _check_header(path: str | Path) -> None:
         size = int.from_bytes(file.read(8), "little")
     if size > min(_LARGEST_HEADER, Path(path).stat().st_size):
         raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file (its header has {size:,} bytes).")
-
-
-def _first(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

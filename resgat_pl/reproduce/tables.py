@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.output_tables import csv_table, markdown_table, wandb_table
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import (
@@ -176,12 +176,12 @@ def write_tables(cells: Sequence[TableCell], out: Path, name: str, synthetic: bo
     text = "\n\n".join(
         [
             *([_WARNING] if synthetic else []),
-            _markdown(header, body),
+            markdown_table(header, body),
             f"All in %: mean ± deviation over seeds (if several), with 95 % bootstrap intervals over {CLIPS}. The "
             "paper's F1 is of the real class, by its code, at the threshold 0.5, as is ours. The difference is that "
             "of the first protocol to the last: what the first one's leaks are worth, if the last has none.",
             "Crops of each split, ours beside the paper's:",
-            _markdown(*counts),
+            markdown_table(*counts),
             *_choices(cells),
             *_notes(cells),
             *dict.fromkeys(f"- {line}" for cell in cells for run in cell.runs for line in run.people_unknown),
@@ -265,7 +265,7 @@ def _choices(cells: Sequence[TableCell]) -> list[str]:
                 line.append("" if gap is None else gap.text(sign="+"))
             body.append(line)
     header = ["row", "protocol", presets[0], *(f"{preset} − {presets[0]}" for preset in presets[1:])]
-    return ["AUC per video by preset:", _markdown(header, body)] if body else []
+    return ["AUC per video by preset:", markdown_table(header, body)] if body else []
 
 
 def _notes(cells: Sequence[TableCell]) -> list[str]:
@@ -288,18 +288,10 @@ def _pair(counts: dict[str, int]) -> str:
     return f"{counts['fake']:,} / {counts['real']:,}"
 
 
-def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in body])
-
-
 def _csv(cells: Sequence[TableCell], synthetic: bool) -> str:
     """Every metric of every run, one a line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [*("data", "row", "preset", "protocol", "seed", "level", "metric"), *Interval._fields, "leaky", "folder"]
-    )
+    header = [*("data", "row", "preset", "protocol", "seed", "level", "metric"), *Interval._fields, "leaky", "folder"]
+    rows: list[list[object]] = []
     for cell in cells:
         for run in cell.runs:
             seed = run.results["provenance"]["seed"]
@@ -314,8 +306,8 @@ def _csv(cells: Sequence[TableCell], synthetic: bool) -> str:
                         level,
                         metric,
                     ]
-                    writer.writerow([*place, *value.cells(), " ".join(run.leaky), str(run.folder)])
-    return text.getvalue()
+                    rows.append([*place, *value.cells(), " ".join(run.leaky), str(run.folder)])
+    return csv_table(header, rows)
 
 
 def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool) -> str:
@@ -333,13 +325,10 @@ def _latex(header: Sequence[str], body: Sequence[Sequence[str]], synthetic: bool
 
 
 def _log_to_wandb(out: Path, name: str, header: list[str], body: list[list[str]]) -> None:
-    import wandb
-
     from resgat_pl.core.wandb_run import publish
 
-    columns: list[str | int] = list(header)
     publish(
-        lambda: {name: wandb.Table(columns=columns, data=body)},
+        lambda: {name: wandb_table(header, body)},
         project="resgat",
         name=name,
         job_type="reproduce",

@@ -17,14 +17,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torchmetrics import MeanMetric, MetricCollection
 
 from resgat_pl import __version__
-from resgat_pl.core.errors import ConfigError, WeightsError, values_refused
+from resgat_pl.core.errors import ConfigError, values_refused
 from resgat_pl.core.formats import WRITER
 from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
-from resgat_pl.nn.checkpoint_file import check_state
+from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
+from resgat_pl.nn.checkpoint_keys import RESGAT
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.mask_guidance import guidance_loss
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
+from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
@@ -256,7 +257,7 @@ class ResGATModule(LightningModule):
         """
         if self._validated is not None and self._validated[0] == checkpoint.get("global_step"):
             check_same(self._validated[1], checkpoint["state_dict"], self.trainer)
-        checkpoint["resgat"] = {
+        checkpoint[RESGAT] = {
             "version": CHECKPOINT_VERSION,
             WRITER: __version__,
             "net": self.net.config,
@@ -272,15 +273,13 @@ class ResGATModule(LightningModule):
         Raises:
             WeightsError: Names each value that differs, or the weights that do not fit.
         """
-        entry = checkpoint.get("resgat")
-        if not isinstance(entry, dict) or "net" not in entry:
-            raise WeightsError("The checkpoint was not written by resgat: it does not say which network it holds.")
-        check_checkpoint(entry, "The checkpoint")
-        check_compatible(self.net.config, entry["net"])
+        found = Checkpoint.of(checkpoint, "The checkpoint")
+        check_compatible(self.net.config, found.net_config)
         if self.strict_loading:
-            check_state(self, checkpoint["state_dict"], "The checkpoint")
-        self.thresholds, self.validation = chosen_of(entry)
-        self.temperature, self.video_temperature = entry.get("temperature"), entry.get("video_temperature")
+            check_state(self, found.state, "The checkpoint")
+        self.thresholds = None if found.thresholds is None else dict(found.thresholds)
+        self.validation = found.validation
+        self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
         """Scale the learning rate, say once what a step is made of, and log it to every logger."""

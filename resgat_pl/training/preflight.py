@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args
+from collections.abc import Iterator
+from typing import Final, get_args
 
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -19,6 +19,8 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.layouts.base import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.provenance import stored_provenance
+from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.resgat import check_compatible
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.hardware import advice
@@ -37,9 +39,6 @@ _LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
 _NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
 _NO_VALIDATION: Final = " To train without validation set trainer.limit_val_batches to 0."
-_WRITTEN_BY: Final = "pytorch-lightning_version"
-_STATE: Final = {"optimizer_states", "lr_schedulers", "loops"}
-"""What Lightning needs of a checkpoint to go on."""
 
 
 def require_groups(config: Namespace) -> None:
@@ -292,34 +291,29 @@ def warn_of_hardware(command: str, config: Namespace) -> None:
         rank_zero_warn(line)
 
 
-def compare(command: str, config: Namespace, here: str, checkpoint: Mapping[str, Any]) -> None:
+def compare(command: str, config: Namespace, here: str, checkpoint: Checkpoint) -> None:
     """Say which value counts where the configuration and a checkpoint disagree.
 
     Args:
         command: The command.
         config: The configuration.
         here: The same as YAML.
-        checkpoint: The checkpoint's content.
+        checkpoint: The checkpoint of ``ckpt_path``.
 
     Raises:
         WeightsError: It is no checkpoint of ``resgat fit``, or holds another network, the state of another optimiser,
             or none where training is to go on.
     """
-    path, entry = config.ckpt_path, checkpoint.get("resgat")
-    net = entry.get("net") if isinstance(entry, dict) else None
-    if not isinstance(net, dict) or not isinstance(checkpoint.get("state_dict"), dict) or _WRITTEN_BY not in checkpoint:
-        raise WeightsError(
-            f"{path} is no checkpoint of resgat fit: it lacks resgat.net, state_dict or {_WRITTEN_BY}. A state dict of "
-            "the encoder is given as --net.weights; a model_weights.pth of the paper's authors is read in Python by "
-            "ResGAT.from_published."
-        )
-    check_compatible(config.net.as_dict(), net)
-    if command == "fit" and not checkpoint.keys() >= _STATE:
+    path = config.ckpt_path
+    if checkpoint.lightning is None:
+        raise WeightsError(f"{path} is no checkpoint of resgat fit: it lacks {LIGHTNING}.")
+    check_compatible(config.net.as_dict(), checkpoint.net_config)
+    if command == "fit" and not checkpoint.can_resume:
         raise WeightsError(
             f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "
             "testing (safetensors, or save_weights_only). Go on from last.ckpt of its run, or train anew."
         )
-    there = (stored_provenance(checkpoint, "The checkpoint") or {}).get("config", "")
+    there = (stored_provenance(checkpoint.provenance, "The checkpoint") or {}).get("config", "")
     for line in compare_configs(privacy.without_paths(here), privacy.without_paths(there), command):
         rank_zero_info(line)
 

@@ -17,8 +17,8 @@ from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.evaluation.corruptions import Corruption
 from resgat_pl.evaluation.detector import Detector, leaks_of, predictions, score
 from resgat_pl.evaluation.metrics.scores import Predictions, read_predictions
-from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_keys import PROVENANCE
 
 from ..helpers.tiny_runs import tiny, untrained, variant
 

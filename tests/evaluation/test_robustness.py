@@ -20,9 +20,9 @@ from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
 from resgat_pl.evaluation.detector import Detector, score
 from resgat_pl.evaluation.metrics.intervals import interval
 from resgat_pl.evaluation.metrics.scores import Predictions, Scores, evaluate
-from resgat_pl.evaluation.provenance import PROVENANCE
 from resgat_pl.evaluation.robustness import robustness
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_keys import PROVENANCE
 
 from ..helpers.tiny_runs import untrained, variant
 

@@ -65,7 +65,7 @@ def test_a_checkpoint_may_be_untrusted() -> None:
     }
     for name, wrong in (("sets", {}), ("faces", []), ("synthetic", 3)):
         with pytest.raises(WeightsError, match=name):
-            stored_provenance({"provenance": {"data": {name: wrong}}}, "a.ckpt")
+            stored_provenance({"data": {name: wrong}}, "a.ckpt")
 
 
 def test_it_is_counted_where_crops_are_read(ffpp_crops: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_it_is_counted_where_crops_are_read(ffpp_crops: Path, tmp_path: Path) ->
     assert data["faces"]["side"] == pytest.approx(np.quantile((boxes[:, 2] - boxes[:, 0]) / 1.3, 0.01), abs=0.1)
     assert 0 < data["faces"]["roll"] < 45
     assert 0 < data["faces"]["turn"] < 1
-    stored_provenance({"provenance": json.loads(json.dumps({"data": data}))}, "a.ckpt")
+    stored_provenance(json.loads(json.dumps({"data": data})), "a.ckpt")
     nobody = Manifest.read(variant(ffpp_crops, tmp_path / "none", splits=[None] * len(manifest)))
     assert (sets_of(nobody), faces_of(nobody)) == ([], {})
 

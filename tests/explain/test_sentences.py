@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-import scipy.stats
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
@@ -25,7 +24,6 @@ from resgat_pl.explain.sentences import (
     attention_entropy,
     describe,
     findings,
-    rank_correlation,
 )
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead
@@ -201,17 +199,6 @@ def test_doubts_are_told_from_their_thresholds_on() -> None:
     assert "Contribution and GradCam disagree (rank correlation −0.1" in doubtful.sentence
     assert "average face" in replace(sure, average_face=True).sentence
     assert "not calibrated" in replace(sure, temperature=None).sentence
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.lists(st.integers(0, 5), min_size=9, max_size=9), min_size=2, max_size=2))
-def test_rank_correlation_is_spearmans(maps: list[list[int]]) -> None:
-    one, two = (torch.tensor([values], dtype=torch.float32) for values in maps)
-    if len(set(maps[0])) == 1 or len(set(maps[1])) == 1:
-        assert bool(rank_correlation(one, two).isnan())
-    else:
-        expected = scipy.stats.spearmanr(maps[0], maps[1]).statistic
-        assert float(rank_correlation(one, two)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_entropy_of_attention_that_is_uniform_certain_and_between() -> None:

@@ -166,7 +166,7 @@ def test_validation_and_test_with_one_class(one_class: Path, tmp_path: Path, led
     done = tiny("test", root, one_class, "--ckpt_path", checkpoints / "best.ckpt", *log)
     assert done.status == 0, done.errors
     table = describe(evaluate(read_predictions(root / "version_1" / "predictions")))
-    assert "| undefined |" in table
+    assert "| undefined " in table
     assert "nan" not in table
     found = json.loads((root / "version_1" / "results.json").read_text())
     assert found["scores"][0]["values"]["auroc"] == [None, None, None]

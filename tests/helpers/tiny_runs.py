@@ -22,8 +22,9 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
-from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data
+from resgat_pl.evaluation.provenance import environment, of_data
 from resgat_pl.evaluation.train_test_overlap import hashes_to_store
+from resgat_pl.nn.checkpoint_keys import PROVENANCE
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 

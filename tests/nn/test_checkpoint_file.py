@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.checkpoint_file import load_strictly, read_file, read_state_dict
+from resgat_pl.core.types import Validation
+from resgat_pl.nn.checkpoint_file import (
+    CHECKPOINT_VERSION,
+    Checkpoint,
+    load_strictly,
+    read_file,
+    read_state_dict,
+    take_content,
+)
 
 
 class Bomb:
@@ -81,3 +91,123 @@ def test_what_is_refused_is_named_without_advice_to_load_it(tmp_path: Path) -> N
     exported.write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"was exported.* give the checkpoint"):
         read_file(exported)
+
+
+# --- Checkpoint ----------------------------------------------------------------------------------------------------
+
+
+def content(**entry: Any) -> dict[str, Any]:
+    """The least that is a checkpoint."""
+    return {
+        "state_dict": {"net.a": torch.arange(3.0), "other": torch.zeros(1)},
+        "resgat": {"version": CHECKPOINT_VERSION, "net": {"heads": 2}, **entry},
+    }
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that torch has deserialised."""
+    found: list[Path] = []
+    load = torch.load
+
+    def counted(path: Any, **options: Any) -> Any:
+        found.append(Path(path))
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", counted)
+    return found
+
+
+def test_a_checkpoint_is_read_once_until_it_changes(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({**content(temperature=1.5), "wandb_run_id": "abc", "provenance": {"seed": 3}}, path)
+    found = Checkpoint.read(path)
+    assert Checkpoint.read(str(path)) is found
+    assert len(reads) == 1
+    assert (found.path, found.net_config, found.wandb_run_id, found.provenance) == (
+        path,
+        {"heads": 2},
+        "abc",
+        {"seed": 3},
+    )
+    assert found.temperatures == {"frame": 1.5, "video": None}
+    assert (found.validation, found.can_resume, found.lightning) == (None, False, None)
+    assert list(found.net_state) == ["a"]
+    assert set(found.state) == {"net.a", "other"}
+    torch.save(content(temperature=2.5), path)
+    os.utime(path, ns=(1, 1))
+    assert Checkpoint.read(path).temperatures["frame"] == 2.5
+    assert len(reads) == 2
+
+
+def test_what_was_released_is_read_again_if_it_is_wanted(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(content(), path)
+    found = Checkpoint.read(path)
+    found.release()
+    assert found.net_config == {"heads": 2}
+    assert len(reads) == 1
+    assert torch.equal(found.net_state["a"], torch.arange(3.0))
+    assert len(reads) == 2
+    found.release()
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(WeightsError, match=r"a\.ckpt was written again"):
+        _ = found.state
+
+
+def test_a_caller_that_changes_the_content_takes_it(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(content(), path)
+    found = Checkpoint.read(path)
+    take_content(path)["state_dict"]["net.a"].zero_()
+    assert len(reads) == 1
+    assert torch.equal(found.net_state["a"], torch.arange(3.0))
+    torch.save({"weights": 1}, tmp_path / "b.ckpt")  # Lightning passes such files between processes
+    assert take_content(tmp_path / "b.ckpt") == {"weights": 1}
+
+
+def test_only_one_checkpoint_is_held(tmp_path: Path, reads: list[Path]) -> None:
+    for name in ("a", "b", "a"):
+        torch.save(content(), tmp_path / f"{name}.ckpt")
+        Checkpoint.read(tmp_path / f"{name}.ckpt")
+    assert [path.stem for path in reads] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"resgat": None}, {"resgat": {}}, {"resgat": {"net": []}}, {**content(), "state_dict": 3}]
+)
+def test_what_is_no_checkpoint_is_named(wrong: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(wrong, tmp_path / "a.ckpt")
+    with pytest.raises(WeightsError, match=r"a\.ckpt is not a ResGAT checkpoint.* --net\.weights"):
+        Checkpoint.read(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "validation", "kept"),
+    [
+        ({"frame": 0.5, "video": 0.5}, None, False),  # earlier versions' default
+        ({"frame": 0.5, "video": 0.4}, None, True),
+        ({"frame": 0.5, "video": 0.5}, Validation(3, 4).plain(), True),
+        (None, None, False),
+    ],
+)
+def test_a_default_is_no_choice(thresholds: Any, validation: Any, kept: bool) -> None:
+    entry = {"thresholds": thresholds, "validation": validation}
+    assert (Checkpoint.of(content(**entry), "a.ckpt").thresholds is not None) == kept
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"video_temperature": "3"},
+        {"video_temperature": -1.0},
+        {"video_temperature": float("nan")},
+        {"validation": []},
+        {"validation": {"real": 3}},
+        {"validation": {**Validation(3, 4).plain(), "fake": "many"}},
+        {"validation": {**Validation(3, 4).plain(), "fake": -4}},
+    ],
+)
+def test_a_checkpoint_that_says_nonsense_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match=r"a\.ckpt has (the|an|a)? ?(temperature|entry validation)"):
+        Checkpoint.of(content(**broken), "a.ckpt")

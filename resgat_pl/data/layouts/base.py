@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.storage import absolute, listing, locate, read_bytes, refresh
+from resgat_pl.core.text import count_and_name, first_few
 from resgat_pl.core.types import FAKE, REAL, VideoRecord
 from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -292,15 +293,10 @@ def read_json(path: Path, expected: str) -> object:
 
 def tally(names: Iterable[str], noun: str) -> str:
     """Count things and name the first few: ``12 videos (a, b, c, …)``."""
-    listed = list(names)
-    return f"{len(listed):,} {noun}{'' if len(listed) == 1 else 's'} ({_first(listed, 3)})"
+    return count_and_name(names, noun, most=3)
 
 
 def contents(folder: Path) -> str:
     """Name the first few entries of a folder, for messages."""
     folders, files = entries(folder)
-    return _first([*(f"{name}/" for name in folders), *files], 8) or "nothing"
-
-
-def _first(names: Sequence[str], limit: int) -> str:
-    return ", ".join([*names[:limit], *["…"][: len(names) > limit]])
+    return first_few([*(f"{name}/" for name in folders), *files], 8) or "nothing"

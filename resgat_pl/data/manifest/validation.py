@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.text import shorten
 
 
 def read_info(path: Path, metadata: Mapping[bytes, bytes] | None, newest: int) -> dict[str, Any]:
@@ -91,5 +92,4 @@ def _holds(kind: pa.DataType) -> str:
 
 
 def _short(value: object) -> str:
-    text = " ".join(str(value).split())
-    return repr(text if len(text) <= 60 else text[:60] + "…")
+    return repr(shorten(value))

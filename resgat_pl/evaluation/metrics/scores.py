@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from resgat_pl.core.errors import ManifestError
+from resgat_pl.core.output_tables import markdown_table
 from resgat_pl.core.types import Level, video_key
 from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
 from resgat_pl.evaluation.metrics.calibration import log_odds
@@ -207,15 +208,13 @@ def describe(scores: list[Scores]) -> str:
         *("ece", f"ece{CALIBRATED}"),
     )
     columns = [name for name in shown if any(name in row.resamples for row in scores)]
-    lines = [
-        "| level | fakes of | real / fake | clips | " + " | ".join(name.replace("_", " ") for name in columns) + " |",
-        "|---" * (4 + len(columns)) + "|",
-    ]
+    header = ["level", "fakes of", "real / fake", "clips", *(name.replace("_", " ") for name in columns)]
+    body = []
     for row in scores:
         place = [row.level, row.method, f"{row.real:,} / {row.fake:,}", f"{row.units.groups:,}"]
         values = [row.values[name].brief if name in row.resamples else "" for name in columns]
-        lines.append("| " + " | ".join([*place, *values]) + " |")
-    return "\n".join(lines)
+        body.append([*place, *values])
+    return markdown_table(header, body)
 
 
 def _parts(whole: Predictions) -> Iterator[tuple[str, Predictions]]:

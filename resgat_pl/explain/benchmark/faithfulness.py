@@ -131,21 +131,6 @@ def area(values: Tensor, counts: Sequence[int], nodes: int) -> Tensor:
     return ((values[:, 1:] + values[:, :-1]) / 2 * share.diff()).sum(dim=1)
 
 
-def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Rank correlation of each row of ``(B, N)`` with the same row of another: ``(B,)`` float64 in [-1, 1].
-
-    Ties share their mean rank. A constant row ranks nothing, so it correlates with nothing: 0.
-
-    Raises:
-        ConfigError: The shapes differ.
-    """
-    if one.shape != other.shape or one.ndim != 2:
-        raise ConfigError(f"Tables of the shapes {tuple(one.shape)} and {tuple(other.shape)} have no common rows.")
-    left, right = (_ranks(values) for values in (one, other))
-    scale = (left.square().sum(dim=1) * right.square().sum(dim=1)).sqrt()
-    return (left * right).sum(dim=1) / scale.where(scale > 0, 1)
-
-
 def blurred(images: Tensor, share: float = 0.05) -> Tensor:
     """Gaussian blur with a standard deviation of ``share`` of the side, ``(B, 3, H, W)`` → the same."""
     sigma = share * max(images.shape[-2:])
@@ -171,14 +156,6 @@ def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattic
         image, variant = places // variants, places % variants
         found.append(judge(fill(images[image], filler[image], chosen[image, variant], lattice)).float().cpu())
     return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Centred mean ranks of each row."""
-    values = values.double().contiguous()
-    ordered = values.sort(dim=1).values
-    rank = (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)).double()
-    return rank - rank.mean(dim=1, keepdim=True)
 
 
 def _check(images: Tensor, filler: Tensor, order: Tensor, grid: tuple[int, int]) -> None:

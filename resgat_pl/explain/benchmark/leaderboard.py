@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resgat_pl.core.output_tables import csv_table
 from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval
 from resgat_pl.evaluation.metrics.scores import POOLED
 
@@ -272,12 +271,6 @@ def leading_score(lines: Iterable[LeaderboardRow]) -> str | None:
 
 def as_csv(lines: Sequence[LeaderboardRow]) -> str:
     """One score a line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [*(name for name in LeaderboardRow._fields if name not in {"value", "faces"}), *Interval._fields, "faces"]
-    )
-    for line in lines:
-        place = [line.label, line.checkpoint, line.method, line.kind, line.score]
-        writer.writerow([*place, *line.value.cells(), line.faces])
-    return text.getvalue()
+    place = [name for name in LeaderboardRow._fields if name not in {"value", "faces"}]
+    rows = [[*(getattr(line, name) for name in place), *line.value.cells(), line.faces] for line in lines]
+    return csv_table([*place, *Interval._fields, "faces"], rows)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.output_tables import json_text, wandb_table
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED
@@ -61,21 +60,10 @@ def write_leaderboard(
         "lines": [{**line._asdict(), "value": line.value._asdict()} for line in lines],
         "differences": [{**line._asdict(), "value": line.value._asdict()} for line in compared],
     }
-    write_atomic(out / "leaderboard.json", json.dumps(_plain(document), indent=2).encode())
+    write_atomic(out / "leaderboard.json", json_text(document).encode())
     if publish:
         _log_to_wandb(out, lines, ms)
     return text
-
-
-def _plain(value: Any) -> Any:
-    """For JSON, which knows no NaN."""
-    if isinstance(value, Interval):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _log_to_wandb(out: Path, lines: list[LeaderboardRow], ms: dict[tuple[str, str], float]) -> None:
@@ -84,7 +72,7 @@ def _log_to_wandb(out: Path, lines: list[LeaderboardRow], ms: dict[tuple[str, st
     from resgat_pl.core.wandb_run import publish
 
     pooled = [line for line in lines if line.checkpoint == POOLED]
-    columns: list[str | int] = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
+    columns = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
     data = [
         [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
         for line in pooled
@@ -92,6 +80,6 @@ def _log_to_wandb(out: Path, lines: list[LeaderboardRow], ms: dict[tuple[str, st
 
     def make() -> dict[str, Any]:
         picture = wandb.Image(str(out / "leaderboard.png"))
-        return {"leaderboard": wandb.Table(columns=columns, data=data), "quality against time": picture}
+        return {"leaderboard": wandb_table(columns, data), "quality against time": picture}
 
     publish(make, project="resgat", name=out.name, job_type="benchmark", dir=out)

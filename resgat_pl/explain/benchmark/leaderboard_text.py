@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from resgat_pl.core.output_tables import markdown_table
 from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval
 from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.explain.benchmark.leaderboard import (
@@ -49,25 +50,19 @@ def markdown(
         kinds = sorted({line.kind for line in pooled} - {POOLED})
         if kinds:
             body = [[_named(m), *(_cell(values.get((m, kind, "auroc_face"))) for kind in kinds)] for m in methods]
-            parts += ["AUROC in face by manipulation:", table(["method", *kinds], body)]
+            parts += ["AUROC in face by manipulation:", markdown_table(["method", *kinds], body)]
         head = ["method", *(_head(name) for name in MORE), "adds up to"]
         gaps = {entry.method: entry.cost["gap"] for entry in mine}
         body = [
             [_named(m), *(_cell(values.get((m, POOLED, name)), counted=True) for name in MORE), _gap(gaps[m])]
             for m in methods
         ]
-        parts += ["Controls, deletion and insertion, sanity:", table(head, body)]
+        parts += ["Controls, deletion and insertion, sanity:", markdown_table(head, body)]
         if len({entry.checkpoint for entry in mine}) > 1:
             parts += ["AUROC in face, seed by seed:", _seed_table(lines, methods, mine)]
     parts += _compared(compared)
     parts += [_LEGEND, _floor(detectors), *_notes(detectors)]
     return "\n\n".join(parts)
-
-
-def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rows = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join(rows + ["| " + " | ".join(line) + " |" for line in body])
 
 
 def _main_table(
@@ -86,7 +81,7 @@ def _main_table(
         clips = max((value.groups for value in mine), default=0)
         cells = [_cell(values.get((method, POOLED, name))) for name in MAIN]
         body.append([_named(method), *cells, f"{mean['ms']:.3g}", passes, str(count), str(clips)])
-    return table(["method", *(_head(name) for name in MAIN), "ms", "passes", "faces", "clips"], body)
+    return markdown_table(["method", *(_head(name) for name in MAIN), "ms", "passes", "faces", "clips"], body)
 
 
 def _seed_table(lines: Sequence[LeaderboardRow], methods: list[str], entries: list[FaceScores]) -> str:
@@ -96,7 +91,9 @@ def _seed_table(lines: Sequence[LeaderboardRow], methods: list[str], entries: li
         for line in lines
         if (line.label, line.kind, line.score) == (entries[0].label, POOLED, "auroc_face")
     }
-    return table(["method", *checkpoints], [[m, *(_cell(found.get((m, c))) for c in checkpoints)] for m in methods])
+    return markdown_table(
+        ["method", *checkpoints], [[m, *(_cell(found.get((m, c))) for c in checkpoints)] for m in methods]
+    )
 
 
 def _detector_table(detectors: Sequence[dict[str, Any]]) -> str:
@@ -109,7 +106,7 @@ def _detector_table(detectors: Sequence[dict[str, Any]]) -> str:
         ]
         for d in detectors
     ]
-    return table(header, body)
+    return markdown_table(header, body)
 
 
 _LEGEND: Final = "\n".join(
@@ -146,7 +143,7 @@ def _compared(lines: Sequence[LeaderboardRow]) -> list[str]:
         body = [[_named(m), *(_cell(values.get((m, score)), sign="+") for score in scores)] for m in methods]
         parts += [
             f"## {label} {mine[0].checkpoint}, face by face",
-            table(["method", *(_head(score) for score in scores)], body),
+            markdown_table(["method", *(_head(score) for score in scores)], body),
         ]
     return parts
 

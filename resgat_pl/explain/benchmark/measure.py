@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
@@ -148,7 +150,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: i
     scores = {
         "restoration": left / (whole - real).double(),
         "flips": (logits[:, counts.index(faith.few(nodes))] <= faces.cut).double(),
-        "effects": faith.spearman(maps[who].flatten(1), faces.effects[who]),
+        "effects": spearman(maps[who].flatten(1), faces.effects[who], constant=0),
     }
     return {name: _spread(values, who, len(faces)) for name, values in scores.items()}
 
@@ -191,9 +193,10 @@ def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: BenchmarkFaces, 
         parts = [factory(changed).attribute(part, **target).node_map.cpu() for part in torch.split(images, CHUNK)]
         return torch.cat(parts).flatten(1)
 
-    found = {f"random_{parts[-1]}": faith.spearman(maps, explain(randomised(net, parts))).abs() for parts in CASCADE}
-    found["target_flip"] = faith.spearman(maps, explain(net, target="real"))
-    found["uniform_attention"] = faith.spearman(maps, explain(with_uniform_attention(net)))
+    similar = partial(spearman, maps, constant=0)
+    found = {f"random_{parts[-1]}": similar(explain(randomised(net, parts))).abs() for parts in CASCADE}
+    found["target_flip"] = similar(explain(net, target="real"))
+    found["uniform_attention"] = similar(explain(with_uniform_attention(net)))
     return {name: _spread(values, who, len(faces)) for name, values in found.items()}
 
 

@@ -176,7 +176,7 @@ class Examiner:
 
     def _calibration(self, medium: Medium) -> doc.Calibration:
         level, known = level_of(medium.kind), self.detector
-        return calibration_of(known.temperatures[level], level, known.validation, known.temperature)
+        return calibration_of(known.temperatures[level], level, known.validation, known.temperatures["frame"])
 
     def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
         score = judgement.decision.score

@@ -27,11 +27,9 @@ from resgat_pl.evaluation.metrics.scores import (
 )
 from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
+from resgat_pl.nn.checkpoint_keys import WANDB_ID
 from resgat_pl.training.callbacks.provenance import provenance_of
 from resgat_pl.training.module import ResGATModule
-
-WANDB_ID = "wandb_run_id"
-"""Key in a checkpoint under which the W&B run's id is kept."""
 
 
 class PredictionWriter(Callback):

@@ -9,7 +9,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
 
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data, stored_provenance
+from resgat_pl.evaluation.provenance import environment, of_data, stored_provenance
 from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
     check_unseen,
@@ -17,7 +17,8 @@ from resgat_pl.evaluation.train_test_overlap import (
     merge_stored_hashes,
     people_unknown,
 )
-from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.checkpoint_keys import PROVENANCE
 
 
 class RunProvenance(SaveConfigCallback):
@@ -62,7 +63,7 @@ class RunProvenance(SaveConfigCallback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """When training goes on, keep in mind what was trained on before: the split may have changed."""
-        self._earlier = stored_provenance(checkpoint, "The checkpoint") or {}
+        self._earlier = stored_provenance(checkpoint.get(PROVENANCE), "The checkpoint") or {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the provenance and the hashes of the training and validation videos."""
@@ -84,7 +85,7 @@ class RunProvenance(SaveConfigCallback):
         data, path = _data(trainer), trainer.ckpt_path
         if data is None or path is None:
             return
-        stored = stored_provenance(read_file(path), path)
+        stored = stored_provenance(Checkpoint.read(path).provenance, path)
         self.leaky = check_unseen(path, stored, data.manifest, data.allow_leakage)
         self.people_unknown = people_unknown(stored, data.manifest)
         plain = {name: value for name, value in (stored or {}).items() if name not in REMEMBERED}

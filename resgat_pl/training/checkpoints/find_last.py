@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.text import leaves
 from resgat_pl.evaluation.provenance import stored_provenance
-from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.training.checkpoints.config_diff import parsed
 
 _LAST: Final = "checkpoints/last.ckpt"
@@ -51,12 +51,12 @@ def find_last_checkpoint(config: Namespace, command: str) -> str | None:
     others = []
     for path in sorted(found, key=lambda path: found[path], reverse=True):  # of two that are as new, the last.ckpt
         try:
-            content = read_file(path)
+            checkpoint = Checkpoint.read(path)
         except WeightsError as error:
             problem = problem or error
             rank_zero_warn(f"--ckpt_path last: {error} Looking for the one before it.")
             continue
-        if not _is_of(path, content, root, config.trainer.logger):
+        if not _is_of(path, checkpoint, root, config.trainer.logger):
             others.append(path)
             continue
         rank_zero_info(f"--ckpt_path last: going on from {path}")
@@ -82,11 +82,11 @@ def _files(pattern: str) -> Iterator[Path]:
     return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - Path.glob takes no pattern of a whole path
 
 
-def _is_of(path: Path, content: Mapping[str, Any], root: Path, loggers: Any) -> bool:
+def _is_of(path: Path, checkpoint: Checkpoint, root: Path, loggers: Any) -> bool:
     """Whether a state is of this configuration's runs, or of others whose logger puts them in the same place."""
     if path.absolute().is_relative_to(root.absolute()) or _run(_first(loggers)[1]) is not None:
         return True
-    trained = (stored_provenance(content, path) or {}).get("config", "")
+    trained = (stored_provenance(checkpoint.provenance, path) or {}).get("config", "")
     there = dict(leaves(parsed(trained))).get("trainer.default_root_dir")
     return isinstance(there, str) and there != "null" and Path(there).absolute() == root.absolute()
 

@@ -25,6 +25,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
+from resgat_pl.nn.checkpoint_keys import RECOVERY
 from resgat_pl.training.checkpoints.carry_over import (
     adopt_best_checkpoints,
     checked,
@@ -36,8 +37,6 @@ from resgat_pl.training.checkpoints.carry_over import (
 from resgat_pl.training.loggers.csv import WholeWriter
 from resgat_pl.training.rank_failures import leaving
 
-RECOVERY: Final = "recovery"
-"""Key in a checkpoint."""
 _SAME_SECONDS: Final = 2.0
 _GPU_BATCHES: Final = 20
 """Several GPUs agree so often: to ask each step would make the CPU wait for them each step."""

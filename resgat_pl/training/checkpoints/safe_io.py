@@ -13,11 +13,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import WeightsError
-from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.nn.checkpoint_file import take_content
 
 
 class SafeReading(CheckpointIO):
-    """Another ``CheckpointIO``, except that it reads with ``read_file`` and removes single files of the run only.
+    """Another ``CheckpointIO``, except that it reads with ``take_content`` and removes single files of the run only.
 
     Lightning passes ``weights_only=None`` on to torch, which an environment variable turns into False.
 
@@ -42,7 +42,7 @@ class SafeReading(CheckpointIO):
         Raises:
             WeightsError: It is missing, damaged, or holds code.
         """
-        return read_file(path)
+        return take_content(path)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a file of this run; Lightning removes whatever a checkpoint said, with all that is in it."""

@@ -11,11 +11,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
-from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.types import Validation
 from resgat_pl.evaluation.metrics.calibration import HOTTEST, calibrated, calibrated_score, fit_temperature
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, video_scores
-from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, chosen_of
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
 Frames = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
@@ -173,37 +172,6 @@ def test_training_that_goes_on_keeps_it() -> None:
     again.on_load_checkpoint(content)
     assert (cast("float", again.temperature), again.video_temperature) == (1.5, None)
     assert again.validation is None
-
-
-@pytest.mark.parametrize(
-    ("thresholds", "validation", "kept"),
-    [
-        ({"frame": 0.5, "video": 0.5}, None, False),  # earlier versions' default
-        ({"frame": 0.5, "video": 0.4}, None, True),
-        ({"frame": 0.5, "video": 0.5}, Validation(3, 4).plain(), True),
-        (None, None, False),
-    ],
-)
-def test_a_default_is_no_choice(thresholds: Any, validation: Any, kept: bool) -> None:
-    entry = {"version": 1, "thresholds": thresholds, "validation": validation}
-    assert (chosen_of(entry)[0] is not None) == kept
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"video_temperature": "3"},
-        {"video_temperature": -1.0},
-        {"video_temperature": float("nan")},
-        {"validation": []},
-        {"validation": {"real": 3}},
-        {"validation": {**Validation(3, 4).plain(), "fake": "many"}},
-        {"validation": {**Validation(3, 4).plain(), "fake": -4}},
-    ],
-)
-def test_a_checkpoint_that_says_nonsense_is_refused(broken: dict[str, Any]) -> None:
-    with pytest.raises(WeightsError, match=r"a\.ckpt has (the|an|a)? ?(temperature|entry validation)"):
-        check_checkpoint({"version": CHECKPOINT_VERSION, **broken}, "a.ckpt")
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])

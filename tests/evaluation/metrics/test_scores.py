@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_calibration_is_measured_at_the_level_that_is_reported() -> None:
         value = found[1].values[f"{name}_calibrated"]
         assert value.value == pytest.approx(wanted[name])
         assert value.groups == found[1].values[name].groups
-    assert "| ece | ece calibrated |" in describe(found[1:])
+    assert "| ece | ece calibrated |" in re.sub(" +", " ", describe(found[1:]))
     assert "ece calibrated" not in describe(plain)
     assert len({line.count("|") for line in describe(found).splitlines()}) == 1
 
@@ -165,14 +166,14 @@ def test_table() -> None:
         assert {len(row) for row in cells} == {width}
         assert cells[0][:5] == ["level", "fakes of", "real / fake", "clips", "auroc"]
         assert ("balanced accuracy at val" in cells[0]) == (thresholds is not None)
-        assert cells[1] == ["---"] * width
+        assert set("".join(cells[1])) == {"-"}
         assert [row[:4] for row in cells[2:4]] == [
             ["frame", "all", "2,400 / 4,800", "36"],
             ["frame", "cam", "2,400 / 2,400", "24"],
         ]
         assert all(cell.count("[") == cell.count(",") == 1 for row in cells[2:] for cell in row[4:])
     value, low, high, _ = evaluate(parts, resamples=20)[3].values["auroc"]
-    assert f"| {100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}] |" in table[5]
+    assert f"| {100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}] " in table[5]
 
 
 @pytest.mark.parametrize("methods", [["original"], ["swap"]])

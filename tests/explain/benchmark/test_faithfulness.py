@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
@@ -18,7 +17,6 @@ from resgat_pl.explain.benchmark.faithfulness import (
     mean_colour,
     order_of,
     single,
-    spearman,
     steps,
 )
 from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
@@ -128,17 +126,6 @@ def test_area_of_a_straight_line_is_a_half_whatever_the_steps() -> None:
     assert area(torch.ones(1, 5), (1, 2, 3), 12).item() == pytest.approx(1)
 
 
-def test_rank_correlation_is_that_of_scipy() -> None:
-    generator = torch.Generator().manual_seed(2)
-    one = torch.randn(5, 30, generator=generator).mul(2).round()
-    other = one + torch.randn(5, 30, generator=generator).mul(2).round()
-    expected = [spearmanr(a, b).statistic for a, b in zip(one.numpy(), other.numpy(), strict=True)]
-    assert spearman(one, other).tolist() == pytest.approx(expected)
-    assert spearman(one, one.exp()).tolist() == pytest.approx([1] * 5)
-    assert spearman(one, -one).tolist() == pytest.approx([-1] * 5)
-    assert spearman(one, torch.ones(5, 30)).tolist() == [0] * 5
-
-
 def test_blur_keeps_the_mean_of_flat_pictures_and_removes_detail() -> None:
     images, _ = pictures()
     flat = mean_colour(images)
@@ -160,8 +147,6 @@ def test_what_does_not_belong_together_is_refused(change, message) -> None:  # t
     given = change(images, filler, torch.arange(12).expand(3, -1))
     with pytest.raises(ConfigError, match=message):
         curves(lambda batch: batch.sum(dim=(1, 2, 3)), *given, GRID, (1,))
-    with pytest.raises(ConfigError, match="no common rows"):
-        spearman(torch.ones(2, 3), torch.ones(2, 4))
 
 
 @pytest.fixture(scope="module", params=["gatv1", "gatv2"])

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from resgat_pl.core.text import count_and_name, first_few, first_line, joined, printable, shorten
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [([], ""), (["a"], "1 video (a)"), (["a", "b"], "2 videos (a, b)"), (list("abcde"), "5 videos (a, b, c, d, …)")],
+)
+def test_things_are_counted_and_the_first_named(names: list[str], said: str) -> None:
+    assert count_and_name(names, "video") == said
+
+
+def test_other_plurals() -> None:
+    assert count_and_name("ab", "missing", "missing") == "2 missing (a, b)"
+    assert count_and_name("a" * 1234, "entry", "entries", most=1) == "1,234 entries (a, …)"
+    assert first_few(iter("abc"), 3) == "a, b, c"
+
+
+@pytest.mark.parametrize(("names", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), ([*"abc"], "a, b and c")])
+def test_names_in_a_sentence(names: list[str], said: str) -> None:
+    assert joined(names) == said
+
+
+def test_untrusted_text_is_one_short_line() -> None:
+    assert shorten(" a\n b ") == "a b"
+    assert shorten("x" * 60) == "x" * 60
+    assert shorten("x" * 61) == "x" * 60 + "…"
+    assert first_line(ValueError("first\nadvice")) == "ValueError: first"
+    assert first_line(ValueError()) == "ValueError:"
+    assert printable("\x1b[2J\u202e") == r"\x1b[2J\u202e"
