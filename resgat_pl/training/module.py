@@ -26,6 +26,7 @@ from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.resgat import CHECKPOINT_VERSION, ResGAT, check_checkpoint, check_compatible, chosen_of
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -180,7 +181,7 @@ class ResGATModule(LightningModule):
             ConfigError: It ends earlier.
         """
         # Asking how many steps there will be makes the loaders before their states are there: they would begin again.
-        self.trainer.fit_loop._load_combined_loader_states()
+        restore_loader_states(self.trainer)
         for config in self.trainer.lr_scheduler_configs if self.trainer.global_step > 0 else ():
             if self.lr_scheduler is not None:
                 expected = expected_steps(self.lr_interval, self.trainer)

@@ -14,10 +14,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, Split
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.explain.drawing.overlay import save_sheet, scales_of
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.training.callbacks.weight_averaging import validated_weights
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.module import ResGATModule
 
 
@@ -62,8 +62,8 @@ class Heatmaps(Callback):
         folder = trainer.log_dir or trainer.default_root_dir  # a broadcast: every rank must read it
         if not trainer.is_global_zero:
             return
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, FaceDataModule) or not isinstance(pl_module, ResGATModule):
+        data = data_module(trainer)
+        if data is None or not isinstance(pl_module, ResGATModule):
             rank_zero_warn("Heatmaps needs a FaceDataModule and a ResGATModule; nothing is drawn.")
             return
         faces = data.faces(split)

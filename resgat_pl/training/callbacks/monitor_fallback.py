@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.class_counts import only_class
+from resgat_pl.training.lightning_internals import callbacks_of, data_module
 
 _UNDEFINED = ("_auroc", "_ap", "_eer", "_balanced_accuracy")
 """Endings of the metrics that need both classes."""
@@ -45,7 +45,7 @@ class MonitorFallback(Callback):
         lone = _only_class(trainer)
         if lone is None:
             return
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+        for callback in callbacks_of(trainer):
             if not isinstance(callback, ModelCheckpoint | EarlyStopping):
                 continue
             monitored = callback.monitor
@@ -62,8 +62,8 @@ class MonitorFallback(Callback):
 
 def _only_class(trainer: Trainer) -> str | None:
     """The class that the validation split holds alone; None if both, or if it is not what is validated."""
-    data = getattr(trainer, "datamodule", None)
-    if not isinstance(data, FaceDataModule) or trainer.limit_val_batches == 0 or data.overfits:
+    data = data_module(trainer)
+    if data is None or trainer.limit_val_batches == 0 or data.overfits:
         return None
     return only_class(data.manifest.counts()["val"])
 

@@ -13,12 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from resgat_pl.core.errors import NonFiniteError
-from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.training.lightning_internals import data_module, newest_checkpoint
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""
@@ -208,24 +207,16 @@ def _error(trainer: Trainer, found: list[_Batch]) -> NonFiniteError:
 
 
 def _crops(trainer: Trainer, rows: list[int]) -> list[str]:
-    data = getattr(trainer, "datamodule", None)
-    return [str(data.manifest.crop(row)) for row in rows] if isinstance(data, FaceDataModule) else []
+    data = data_module(trainer)
+    return [] if data is None else [str(data.manifest.crop(row)) for row in rows]
 
 
 def _last_good(trainer: Trainer) -> str:
-    written = [
-        Path(path)
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-        for path in (callback.last_model_path, callback.best_model_path)
-        if path and Path(path).is_file()
-    ]
-    newest = max(written, key=lambda path: path.stat().st_mtime, default=None)
-    kept = newest or trainer.ckpt_path
+    last = newest_checkpoint(trainer)
     remedy = (
         "clip gradients (--trainer.gradient_clip_val 1) or compute in --trainer.precision 32; or start again with a "
         "lower learning rate. If it is always these crops, look at them."
     )
-    if kept is None:
+    if last is None:
         return f"No checkpoint had been written yet. To go on, {remedy}"
-    return f"The last good checkpoint is kept: {kept}. To go on from it (--ckpt_path {kept}), {remedy}"
+    return f"The last good checkpoint is {last}. To go on from it (--ckpt_path {last}), {remedy}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,8 +14,6 @@ from torch import Tensor
 
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
@@ -28,6 +26,7 @@ from resgat_pl.evaluation.metrics.scores import (
 from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
 from resgat_pl.training.callbacks.provenance import provenance_of
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.module import ResGATModule
 
 WANDB_ID = "wandb_run_id"
@@ -69,13 +68,14 @@ class PredictionWriter(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions, and on rank 0 score them."""
         base = self._write(trainer, pl_module)
-        if base is None:
+        data = data_module(trainer)
+        if base is None or data is None:
             return
         known = pl_module if isinstance(pl_module, ResGATModule) else None
         thresholds, temperatures = (known.thresholds, known.temperatures) if known else (None, None)
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
-        videos = coverage(self._manifest(trainer), len(found["video"].label))
+        videos = coverage(data.manifest, len(found["video"].label))
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
@@ -103,10 +103,6 @@ class PredictionWriter(Callback):
         """Write the predictions."""
         self._write(trainer, pl_module)
 
-    @staticmethod
-    def _manifest(trainer: Trainer) -> Manifest:
-        return cast("FaceDataModule", trainer.datamodule).manifest  # type: ignore[attr-defined]  # Lightning adds it
-
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
@@ -116,8 +112,8 @@ class PredictionWriter(Callback):
             gathered = [mine] * trainer.world_size
             torch.distributed.all_gather_object(gathered, mine)
         base = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
-        data = getattr(trainer, "datamodule", None)
-        if not trainer.is_global_zero or not isinstance(data, FaceDataModule):
+        data = data_module(trainer)
+        if not trainer.is_global_zero or data is None:
             return None
         folder = base / self.folder
         folder.mkdir(parents=True, exist_ok=True)

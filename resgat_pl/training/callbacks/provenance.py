@@ -8,7 +8,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
 
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.evaluation.provenance import PROVENANCE, environment, of_data, stored_provenance
 from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
@@ -18,6 +17,7 @@ from resgat_pl.evaluation.train_test_overlap import (
     people_unknown,
 )
 from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.training.lightning_internals import callbacks_of, data_module
 
 
 class RunProvenance(SaveConfigCallback):
@@ -41,7 +41,7 @@ class RunProvenance(SaveConfigCallback):
     def document(self, trainer: Trainer) -> dict[str, Any]:
         """The provenance of this run as plain values; computed once."""
         if self._document is None:
-            data = _data(trainer)
+            data = data_module(trainer)
             about = None if data is None else of_data(data)
             if about is not None and self._earlier:
                 before = (self._earlier.get("data") or {}).get("people_unknown", {})
@@ -56,7 +56,7 @@ class RunProvenance(SaveConfigCallback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the leaks that ``FaceDataModule.setup`` let pass."""
-        data = _data(trainer)
+        data = data_module(trainer)
         self.leaky = [] if data is None else list(dict.fromkeys(leak.kind for leak in data.leaks))
         self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
 
@@ -66,7 +66,7 @@ class RunProvenance(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the provenance and the hashes of the training and validation videos."""
-        data = _data(trainer)
+        data = data_module(trainer)
         if data is None:
             return
         if self._remembered is None:
@@ -81,7 +81,7 @@ class RunProvenance(SaveConfigCallback):
             LeakageError: Names the videos.
             WeightsError: The checkpoint carries no provenance.
         """
-        data, path = _data(trainer), trainer.ckpt_path
+        data, path = data_module(trainer), trainer.ckpt_path
         if data is None or path is None:
             return
         stored = stored_provenance(read_file(path), path)
@@ -93,14 +93,9 @@ class RunProvenance(SaveConfigCallback):
 
 def provenance_of(trainer: Trainer) -> dict[str, Any]:
     """Provenance, leaks and tested checkpoint of a run, for its results file; empty without ``RunProvenance``."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+    for callback in callbacks_of(trainer):
         if isinstance(callback, RunProvenance):
             document = callback.document(trainer)
             stamps = {name: document.pop(name) for name in ("leaky", "people_unknown")}
             return {**stamps, "checkpoint": callback.tested, PROVENANCE: document}
     return {}
-
-
-def _data(trainer: Trainer) -> FaceDataModule | None:
-    data = getattr(trainer, "datamodule", None)
-    return data if isinstance(data, FaceDataModule) else None

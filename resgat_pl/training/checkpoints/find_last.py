@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -17,10 +16,9 @@ from resgat_pl.core.text import leaves
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.config_diff import parsed
+from resgat_pl.training.checkpoints.slurm import JOB_CHECKPOINT
 
 _LAST: Final = "checkpoints/last.ckpt"
-_JOB: Final = "hpc_ckpt_*.ckpt"
-"""As Lightning names what a SLURM job leaves in ``trainer.default_root_dir``."""
 
 
 def find_last_checkpoint(config: Namespace, command: str) -> str | None:
@@ -72,12 +70,6 @@ def find_last_checkpoint(config: Namespace, command: str) -> str | None:
     return None
 
 
-def is_requeued(config: Namespace) -> bool:
-    """Whether this is a SLURM job, and one before it has left its state; Lightning would go on from it unseen."""
-    folder = Path(config.trainer.default_root_dir or ".")
-    return SLURMEnvironment.detect() and any(folder.glob(_JOB))
-
-
 def _files(pattern: str) -> Iterator[Path]:
     return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - Path.glob takes no pattern of a whole path
 
@@ -120,4 +112,4 @@ def _patterns(root: Path, loggers: Any) -> Iterator[str]:
         if fixed is not None:
             run = glob.escape(fixed if isinstance(fixed, str) else f"version_{fixed}")
         yield "/".join((glob.escape(str(Path(place) / name)), run, _LAST))
-    yield f"{base}/{_JOB}"
+    yield f"{base}/{JOB_CHECKPOINT}"
