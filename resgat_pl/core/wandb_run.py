@@ -11,7 +11,7 @@ from typing import Any, Final
 from lightning.pytorch.utilities import rank_zero_warn
 
 _SECONDS: Final = {"init_timeout": 30.0, "finish_timeout": 60.0}
-"""How long to wait for the server, unless the configuration or an environment variable says otherwise."""
+"""Seconds to wait for the server, unless the configuration or an environment variable says otherwise."""
 
 
 def patience() -> Any:

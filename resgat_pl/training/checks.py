@@ -89,7 +89,7 @@ def check_callbacks(command: str, config: Namespace) -> None:
     if checkpoint.save_on_exception:
         raise ConfigError(
             "checkpoint.save_on_exception is true: a run that is stopped or fails would put its present weights in "
-            "the place of the best ones. Leave it out: recovery keeps last.ckpt, from which --ckpt_path last goes on."
+            "the place of the best ones. Leave it out: recovery writes last.ckpt, from which --ckpt_path last goes on."
         )
     if checkpoint.filename == "last":
         raise ConfigError(
@@ -127,7 +127,7 @@ def _require_validation(config: Namespace, group: str, monitor: str) -> None:
     if monitor.startswith("val/") and config.trainer.limit_val_batches == 0:
         raise ConfigError(
             f"{group}.monitor is {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
-            "go by train/loss, or validate."
+            "monitor train/loss, or validate."
         )
 
 
@@ -254,7 +254,7 @@ def check_checkpoint(command: str, config: Namespace, here: str, checkpoint: Map
     if command == "fit" and not checkpoint.keys() >= _STATE:
         raise WeightsError(
             f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "
-            "testing (safetensors, or save_weights_only). Go on from last.ckpt of its run, or train anew."
+            "testing (safetensors, or save_weights_only). Resume from last.ckpt, or train without --ckpt_path."
         )
     there = (stored_provenance(checkpoint, "The checkpoint") or {}).get("config", "")
     for line in compare_configs(privacy.without_paths(here), privacy.without_paths(there), command):

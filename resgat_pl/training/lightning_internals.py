@@ -69,12 +69,12 @@ def newest_checkpoint(trainer: Trainer) -> str | None:
 
 
 def is_fast_dev_run(trainer: Trainer) -> bool:
-    """Whether nothing is stored; public, but untyped (2.6.6, ``_init_debugging_flags``)."""
+    """True if nothing is stored; public, but untyped (2.6.6, ``_init_debugging_flags``)."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def is_between_steps(trainer: Trainer) -> bool:
-    """Whether a checkpoint written now resumes exactly: not within a step, before a validation or an epoch's end.
+    """True if a checkpoint written now resumes exactly: not within a step, before a validation or an epoch's end.
 
     Lightning 2.6.6, ``_TrainingEpochLoop.advance``: ``_num_ready_batches_reached``, ``_should_accumulate``,
     ``_should_check_val_fx``; ``_FitLoop._data_fetcher``.
@@ -126,7 +126,7 @@ def slurm_checkpoint_path(trainer: Trainer) -> Path:
 
 
 def averages(callback: WeightAveraging) -> bool:
-    """Whether there is an average yet (2.6.6, ``WeightAveraging.setup``)."""
+    """True once there is an average (2.6.6, ``WeightAveraging.setup``)."""
     return callback._average_model is not None
 
 

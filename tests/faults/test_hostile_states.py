@@ -32,7 +32,7 @@ def trained(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """What a user would miss, or show nobody."""
+    """A folder of private files."""
     folder = tmp_path / "home"
     (folder / "photos").mkdir(parents=True)
     (folder / "photos" / "a.jpg").write_text("picture")

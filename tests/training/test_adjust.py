@@ -1,4 +1,4 @@
-"""What a configuration is changed to before anything is built."""
+"""Adjustments of a configuration before anything is built."""
 
 from __future__ import annotations
 

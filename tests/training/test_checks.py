@@ -1,4 +1,4 @@
-"""What callbacks of the user go by: refused before a training that they would end, or turn to its worst epoch."""
+"""Configurations that are refused or warned of before a training that they would spoil."""
 
 from __future__ import annotations
 

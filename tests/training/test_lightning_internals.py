@@ -1,4 +1,4 @@
-"""What is read from Lightning's private attributes, on a training with the installed release."""
+"""Lightning's private attributes have the expected values during a training with the installed release."""
 
 from __future__ import annotations
 

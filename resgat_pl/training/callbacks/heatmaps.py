@@ -27,8 +27,8 @@ class Heatmaps(Callback):
     Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B, with ``log_images``, a
     table with face, manipulation mask, overlays, label, probability and the explanation in words. Colours are on one
     scale for the whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics;
-    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited
-    for.
+    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, without any
+    collective call.
 
     Args:
         faces: Size of the set, half real and half fake; 0 for none.
@@ -37,6 +37,11 @@ class Heatmaps(Callback):
 
     Raises:
         ConfigError: A number is out of range.
+
+    Example:
+        >>> callback = Heatmaps(faces=8, every_n_epochs=5)
+        >>> callback.log_images
+        False
     """
 
     def __init__(self, faces: int = 16, every_n_epochs: int = 1, log_images: bool = False) -> None:

@@ -1,8 +1,8 @@
-"""Stops a run whose numbers are not finite any more: before they reach a checkpoint, and with the names of the crops.
+"""Stops training on NaN or infinity before a checkpoint is written, and names the crops of the batch.
 
-Reading a number from a GPU makes the program wait for it, so losses are kept there and read a few dozen at a time;
-what must not be late is read at once: before every checkpoint, validation and result. An infinite *gradient* is no
-error: in 16-bit training the loss scaler provokes them, skips the step, and goes on.
+Reading a number from a GPU makes the program wait for it, so losses stay there and are read a few dozen at a time;
+before every checkpoint, validation and result they are read at once. An infinite *gradient* is no error: in 16-bit
+training the loss scaler provokes them, skips the step, and goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Batch(NamedTuple):
 
 
 class _Watch:
-    """What has not been looked at yet: per batch its place, rows and a flag, on the device where they were made."""
+    """Batches that are not checked yet: place, rows and a flag of each, on the device where they were made."""
 
     def __init__(self) -> None:
         self.bad: _Batch | None = None
@@ -54,7 +54,7 @@ class _Watch:
         return len(self._pending) >= EVERY
 
     def look(self, rank: int) -> None:
-        """Read the flags, all at once; keep the first batch that is bad."""
+        """Read the flags, all at once; store the first batch that is not finite."""
         pending, self._pending = self._pending, []
         if not pending or self.bad is not None:
             return
@@ -70,6 +70,10 @@ class NonFiniteGuard(Callback):
 
     Nothing that is not finite gets into a checkpoint: weights and losses are checked before each is written, so that
     the last one stays good. The message names it, and the crops of the first batch that went wrong.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[NonFiniteGuard()], logger=False, accelerator="cpu")
     """
 
     def __init__(self) -> None:
@@ -113,7 +117,7 @@ class NonFiniteGuard(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note the outputs; processes may have different numbers of batches, so nobody is waited for here."""
+        """Note the outputs; nothing collective, for processes may have different numbers of batches."""
         if isinstance(outputs, Mapping):
             stage = f"epoch {trainer.current_epoch}, " if _fitting(trainer) else ""
             stage += trainer.state.stage.value if trainer.state.stage else ""

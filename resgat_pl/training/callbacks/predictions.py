@@ -30,20 +30,24 @@ from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.module import ResGATModule
 
 WANDB_ID = "wandb_run_id"
-"""Key in a checkpoint under which the W&B run's id is kept."""
+"""Key in a checkpoint of the W&B run's id."""
 
 
 class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
-    ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level. Whether
-    its face was ``altered`` is said of each crop, as far as that is known; a fake's of which it is false does not
-    count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation method
-    with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
+    ``frames.csv`` has one row per crop, ``tracks.csv`` one per face (mean over its frames), ``videos.csv`` one per
+    video (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level.
+    ``altered`` is false for a face that the manipulation left unchanged, where that is known; such a crop of a fake
+    does not count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation
+    method with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
+
+    Example:
+        >>> PredictionWriter().folder
+        'predictions'
     """
 
     def __init__(self, folder: str = "predictions") -> None:
@@ -60,7 +64,7 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch's predictions."""
+        """Store a batch's predictions."""
         self._seen.append({name: values.cpu() for name, values in outputs.items()})
 
     on_predict_batch_end = on_test_batch_end
@@ -127,7 +131,7 @@ class PredictionWriter(Callback):
 
 
 class WandbRunId(Callback):
-    """Keeps the W&B run's id in every checkpoint, so that a resumed run goes on in the same W&B run."""
+    """Stores the W&B run's id in every checkpoint, so that a resumed run goes on in the same W&B run."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the id; nothing without W&B."""

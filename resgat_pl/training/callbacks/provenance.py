@@ -27,6 +27,13 @@ class RunProvenance(SaveConfigCallback):
         leaky: Kinds of leak that results are stamped with, known once training or testing starts.
         people_unknown: What results say of people who are unknown, one line a data set, known likewise.
         tested: Path and provenance of the checkpoint under test, None in training.
+
+    Example:
+        >>> from lightning.pytorch.cli import LightningArgumentParser
+        >>> parser = LightningArgumentParser()
+        >>> callback = RunProvenance(parser, parser.parse_args([]))
+        >>> callback.leaky, callback.tested
+        ([], None)
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,7 +68,7 @@ class RunProvenance(SaveConfigCallback):
         self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """When training goes on, keep in mind what was trained on before: the split may have changed."""
+        """Store what was trained on before this resume: the split may have changed."""
         self._earlier = stored_provenance(checkpoint, "The checkpoint") or {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

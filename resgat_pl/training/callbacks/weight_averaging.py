@@ -1,4 +1,4 @@
-"""Callbacks that average weights: what is validated, explained and kept must be the same weights.
+"""Checks of weight averaging: the weights that are validated, explained and stored must be the same.
 
 Lightning's ``WeightAveraging`` puts the averaged weights in place for a validation and takes them out again before
 other callbacks see its end; into a checkpoint it writes the averaged ones.
@@ -47,8 +47,8 @@ def check_averaging(trainer: Trainer) -> None:
         )
     if any(saver.save_weights_only for saver in checkpoint_savers(trainer)):
         raise ConfigError(
-            f"checkpoint.save_weights_only is true, and {name} adds its average to whole checkpoints only: what is "
-            "kept would be other weights than were validated. Leave save_weights_only out."
+            f"checkpoint.save_weights_only is true, and {name} adds its average to whole checkpoints only: the "
+            "stored weights would be others than were validated. Leave save_weights_only out."
         )
 
 
@@ -71,18 +71,18 @@ def fingerprint(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().double().sum() for name, value in weights.items()}
 
 
-def check_same(validated: Mapping[str, Tensor], kept: Mapping[str, Any], trainer: Trainer) -> None:
+def check_same(validated: Mapping[str, Tensor], stored: Mapping[str, Any], trainer: Trainer) -> None:
     """Make sure that a checkpoint holds the weights that were validated.
 
     Args:
         validated: Their ``fingerprint``.
-        kept: State dict of the checkpoint.
+        stored: State dict of the checkpoint.
         trainer: Whose callbacks are named.
 
     Raises:
         ConfigError: It holds others.
     """
-    found = fingerprint({name: kept[name] for name in validated if isinstance(kept.get(name), Tensor)})
+    found = fingerprint({name: stored[name] for name in validated if isinstance(stored.get(name), Tensor)})
     here = torch.stack([value.cpu() for value in validated.values()])
     there = torch.stack([found[name].cpu() if name in found else here.new_tensor(torch.nan) for name in validated])
     if torch.allclose(here, there, rtol=1e-9, atol=1e-9):

@@ -21,7 +21,7 @@ _SCORES: Final = ("best_model_score", "current_score", "kth_value")
 
 
 def is_own(path: Path) -> bool:
-    """Whether a path is a file of its folder, not a link to one elsewhere."""
+    """True if a path is a file of its folder, not a link to one elsewhere."""
     return path.is_file() and path.resolve().parent == path.parent.resolve()
 
 

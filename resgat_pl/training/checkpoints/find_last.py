@@ -1,4 +1,4 @@
-"""Where the newest state of a training lies, for ``--ckpt_path last`` and for a job that SLURM starts again."""
+"""The search for ``--ckpt_path last``: the most recent readable checkpoint of this run; also for a SLURM job."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _LAST: Final = "checkpoints/last.ckpt"
 
 
 def find_last_checkpoint(config: Namespace, command: str) -> str | None:
-    """The newest ``last.ckpt``, or checkpoint of a SLURM job, that can be read, of the runs of a configuration.
+    """Find the newest readable ``last.ckpt``, or checkpoint of a SLURM job, of the runs of a configuration.
 
-    They are looked for where its first logger, or none, puts runs: not everywhere below a folder, which could hold the
-    runs of others. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
+    The search covers the folders of its first logger, or of none: not everything below a folder, which could hold
+    other runs. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
     run that the logger names.
 
     Args:
         config: The configuration of the command.
-        command: ``fit`` begins anew where there is none, so that a job may always be given ``--ckpt_path last``.
+        command: ``fit`` starts from scratch where there is none: a job may always be given ``--ckpt_path last``.
 
     Raises:
         ConfigError: There is none and ``command`` needs one.
@@ -75,7 +75,7 @@ def _files(pattern: str) -> Iterator[Path]:
 
 
 def _is_of(path: Path, content: Mapping[str, Any], root: Path, loggers: Any) -> bool:
-    """Whether a state is of this configuration's runs, or of others whose logger puts them in the same place."""
+    """True for a checkpoint of this configuration's runs, False for others that a logger puts in the same folder."""
     if path.absolute().is_relative_to(root.absolute()) or _run(_first(loggers)[1]) is not None:
         return True
     trained = (stored_provenance(content, path) or {}).get("config", "")
@@ -98,7 +98,7 @@ def _run(options: Mapping[str, Any]) -> Any:
 
 
 def _patterns(root: Path, loggers: Any) -> Iterator[str]:
-    """Where runs leave their states: without a logger, with Lightning's default, and with the one configured."""
+    """Patterns of checkpoint paths: without a logger, with Lightning's default, and with the one configured."""
     base = glob.escape(str(root))
     for run in ("", "version_*/", "lightning_logs/version_*/"):
         yield f"{base}/{run}{_LAST}"

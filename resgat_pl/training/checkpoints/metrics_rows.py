@@ -68,7 +68,7 @@ def find_rows(checkpoint: Path, state: Mapping[str, Any], logger: CSVLogger) -> 
 
 
 def _is_below(name: str, root: Path) -> bool:
-    """Whether a path is the ``metrics.csv`` of a run in ``root``."""
+    """True if a path is the ``metrics.csv`` of a run in ``root``."""
     path = Path(name)
     return "\0" not in name and path.name == METRICS and path.resolve().parent.parent == root.resolve()
 

@@ -32,7 +32,7 @@ class SaveSchedule:
         self._saved_at, self._saved_step = time.monotonic(), step
 
     def is_due(self, step: int) -> bool:
-        """Whether the last checkpoint is too old, by either limit."""
+        """True if the last checkpoint is too old, by either limit."""
         age = time.monotonic() - self._saved_at
         by_time = self.every_minutes is not None and age >= 60 * self.every_minutes
         return by_time or (self.every_steps is not None and step - self._saved_step >= self.every_steps)

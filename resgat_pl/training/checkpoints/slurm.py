@@ -18,7 +18,7 @@ JOB_CHECKPOINT: Final = "hpc_ckpt_*.ckpt"
 
 
 def is_requeued(config: Namespace) -> bool:
-    """Whether this is a SLURM job that an earlier start left a checkpoint for."""
+    """True in a SLURM job that an earlier start left a checkpoint for."""
     folder = Path(config.trainer.default_root_dir or ".")
     return SLURMEnvironment.detect() and any(folder.glob(JOB_CHECKPOINT))
 

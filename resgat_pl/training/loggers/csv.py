@@ -41,7 +41,7 @@ class AtomicCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the files."""
+        """The writer of the files."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
             self._experiment = AtomicWriter(log_dir=self.log_dir)

@@ -85,7 +85,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_slurm_job_goes_on_from_what_is_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the job's signal left may be hours older than what a later job lost a machine after."""
+    """The checkpoint of a signal may be hours older than the last.ckpt of a later job that lost a machine."""
     config = configured(tmp_path)
     for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "resgat"}.items():
         monkeypatch.setenv(name, value)

@@ -31,7 +31,7 @@ def _end() -> Iterator[None]:
 
 
 def end() -> None:
-    """What the end of a program does: then everything is on the disk."""
+    """Finish all runs, as the end of a program does: then everything is on the disk."""
     wandb.finish()
     wandb.teardown()
     with warnings.catch_warnings():
