@@ -61,10 +61,8 @@ def test_the_other_rank_ends(fault: str, rank: int, ffpp_crops: Path, tmp_path: 
     assert took < 60, printed
     if fault == "raise":
         assert "the disk of this rank is gone" in printed
-    if rank == 1:  # rank 0 is the parent
-        assert "[rank: 1] Child process with PID" in printed
-    elif fault == "kill":
-        assert "[rank1]: RuntimeError" in printed  # gloo says that the connection is broken
+    else:  # by gloo, which the other rank waits for, or by Lightning, which looks every five seconds
+        assert "remote worker" in printed or "[rank: 1] Child process with PID" in printed
     ledger({"kill": "one of two ranks killed", "raise": "exception on one of two ranks"}[fault],
            tries=1, lost=0, recovered=1)  # fmt: skip
 
