@@ -22,22 +22,22 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.cli.mistakes import explain_mistake
-from resgat_pl.core.errors import ConfigError, EngineError, ResGATError, Stopped, values_refused
+from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training import preflight
+from resgat_pl.training import adjust, checks
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
-from resgat_pl.training.checkpoints.find_last import find_last_checkpoint, is_requeued
+from resgat_pl.training.checkpoints.find_last import find_last_checkpoint
+from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
-from resgat_pl.training.checkpoints.safe_io import SafeLoading
-from resgat_pl.training.checkpoints.writing import CheckpointRoom, storing_run
+from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
+from resgat_pl.training.checkpoints.slurm import is_requeued
 from resgat_pl.training.module import ResGATModule
-from resgat_pl.training.rank_failures import end_together, lost_rank, note_rank
 
 _DOUBLED: Final = "Found more than one stateful callback"
 _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
@@ -127,24 +127,25 @@ class ResGATCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
         command, config = self._command, self._config
-        preflight.require_groups(config)
+        checks.require_groups(config)
         require_data(config.data.root, config.data.crops)
-        preflight.guard_loggers(config)
-        preflight.warn_of_sweep(command, config)
-        preflight.check_trainer(command, config)
-        preflight.check_callbacks(command, config)
-        preflight.check_schedule(command, config)
-        preflight.without_validation(command, config)
-        preflight.keep_what_is_validated(command, config)
-        preflight.keep_private(config)
+        adjust.use_safe_loggers(config)
+        checks.warn_of_sweep(command, config)
+        checks.check_trainer(command, config)
+        checks.check_callbacks(command, config)
+        checks.check_schedule(command, config)
+        adjust.without_validation(command, config)
+        adjust.keep_what_is_validated(command, config)
+        adjust.restore_default_devices(config)
+        adjust.keep_private(config)
         path = self._ckpt_path()
         if command == "fit" and path is not None:
-            preflight.same_wandb_run(config, Checkpoint.read(path).wandb_run_id)
+            adjust.same_wandb_run(config, Checkpoint.read(path).wandb_run_id)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; say what a full disk has cost, and how to go on."""
         try:
-            with storing_run(self.trainer):
+            with reporting_full_disk_in_run(self.trainer):
                 super()._run_subcommand(subcommand)
         except SystemExit as left:  # Lightning makes status 1 of Ctrl-C
             if isinstance(left.__context__, KeyboardInterrupt):
@@ -158,12 +159,12 @@ class ResGATCLI(LightningCLI):
             ResGATError: A path, or a value that a class refuses.
         """
         command, config = self._command, self._config
-        preflight.check_places(command, config)
-        preflight.warn_of_hardware(command, config)
+        checks.check_places(command, config)
+        checks.warn_of_hardware(config)
         path = self._ckpt_path()
         if path is not None:
             here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
-            preflight.compare(command, config, here, Checkpoint.read(path))
+            checks.check_checkpoint(command, config, here, Checkpoint.read(path))
         with values_refused("The configuration"):
             super().instantiate_classes()
 
@@ -205,8 +206,7 @@ def parser_options() -> dict[str, Any]:
             "callbacks": [
                 NonFiniteGuard(),
                 MonitorFallback(),
-                CheckpointRoom(),
-                SafeLoading(),  # after the one that chooses how checkpoints are written
+                SafeCheckpoints(),
                 _last_checkpoint(),
                 PredictionWriter(),
                 WandbRunId(),
@@ -229,7 +229,6 @@ def run(args: Sequence[str]) -> None:
         args: Subcommand and options.
     """
     _quiet()
-    end_together()
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
@@ -240,23 +239,13 @@ def run(args: Sequence[str]) -> None:
         raise ConfigError(_misconfigured(str(error))) from error
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
-    except RuntimeError as error:  # torch has no type of its own for a broken connection
+    except RuntimeError as error:
         if _DOUBLED in str(error):
             raise ConfigError(
                 "trainer.callbacks has a callback that goes by the same metric in the same way as another of its kind, "
                 "and a checkpoint could not tell the two apart. The groups checkpoint and early_stopping have one "
                 f"each: set those, or let the other differ in monitor or frequency. ({' '.join(str(error).split())})"
             ) from None
-        told = lost_rank(error)
-        if told is None:
-            note_rank(error)
-            raise
-        again = f" Continue with: {_continuing(args)}" if args[0] == "fit" else ""
-        raise EngineError(f"{told}; all ranks end.{again}") from None
-    except ResGATError:
-        raise
-    except Exception as error:
-        note_rank(error)
         raise
 
 

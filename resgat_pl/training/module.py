@@ -27,6 +27,7 @@ from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -72,11 +73,18 @@ class ResGATModule(LightningModule):
 
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
-            latest validation; None before one, or where it had one class. Kept in checkpoints, for ``resgat test``.
+            latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
         temperature: Calibrates the probabilities of frames, see ``metrics.calibration``; of the latest validation, None
-            before one or where it gave none. Kept in checkpoints, for ``resgat explain``.
+            before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
         video_temperature: Likewise those of videos.
         validation: The videos that all three were chosen on. Sanity checks choose nothing.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT("gatv2", "resnet18", encoder_stage=3, heads=2, hidden=8, image_size=64)
+        >>> module = ResGATModule(net)
+        >>> module(torch.rand(2, 3, 64, 64)).logit.shape
+        torch.Size([2])
     """
 
     def __init__(
@@ -167,7 +175,7 @@ class ResGATModule(LightningModule):
         return {"row": batch["row"], "logit": self._score(batch["image"])}
 
     def on_fit_start(self) -> None:
-        """Look whether what is validated will be what is kept.
+        """Check that the validated weights will be the stored ones.
 
         Raises:
             ConfigError: See ``averaging.check_averaging``.
@@ -175,13 +183,13 @@ class ResGATModule(LightningModule):
         check_averaging(self.trainer)
 
     def on_train_start(self) -> None:
-        """Look whether a schedule that a checkpoint has restored lasts for the rest of the training.
+        """Check that a restored schedule lasts for the rest of the training.
 
         Raises:
             ConfigError: It ends earlier.
         """
         # Asking how many steps there will be makes the loaders before their states are there: they would begin again.
-        self.trainer.fit_loop._load_combined_loader_states()
+        restore_loader_states(self.trainer)
         for config in self.trainer.lr_scheduler_configs if self.trainer.global_step > 0 else ():
             if self.lr_scheduler is not None:
                 expected = expected_steps(self.lr_interval, self.trainer)
@@ -245,7 +253,7 @@ class ResGATModule(LightningModule):
         return cast("OptimizerLRScheduler", {"optimizer": optimizer, "lr_scheduler": entry})
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Advance a schedule; one that goes by a metric waits while that is undefined."""
+        """Advance a schedule; one that monitors a metric not while that is undefined."""
         if metric is None or not torch.as_tensor(metric).isnan():
             super().lr_scheduler_step(scheduler, metric)
 
@@ -324,7 +332,7 @@ class ResGATModule(LightningModule):
     def _score(self, images: Tensor) -> Tensor:
         """Logits ``(B,)`` float32 of images, computed in 32 bits whatever ``trainer.precision`` trains in.
 
-        ``explain``, ``cross`` and ``robustness`` compute so, and go by the threshold and temperature found here. In
+        ``explain``, ``cross`` and ``robustness`` compute so, and use the threshold and temperature found here. In
         bfloat16 a logit has three digits.
         """
         with torch.autocast(images.device.type, enabled=False):
@@ -342,7 +350,7 @@ class ResGATModule(LightningModule):
         monitored = {getattr(one, "monitor", None) for one in deciding}
         self._warn_of_undefined([key for key in sorted(values) if key in monitored and values[key].isnan()])
         for key, value in values.items():
-            # Undefined metrics stay out of tables and dashboards, but callbacks fail without what they go by.
+            # Undefined metrics stay out of tables and dashboards, but callbacks fail without what they monitor.
             if not value.isnan() or key in monitored:
                 self.log(key, value.to(self.device, torch.float32), prog_bar=key.endswith("auroc"))
         metrics.reset()
@@ -354,7 +362,7 @@ class ResGATModule(LightningModule):
             self._warned_of_undefined = True
             rank_zero_warn(
                 f"{' and '.join(names)} is undefined (NaN): the crops that were validated are of one class, and "
-                "nothing can be chosen by it. Validate more of them (trainer.limit_val_batches), or go by val/loss."
+                "nothing can be chosen by it. Validate more of them (trainer.limit_val_batches), or monitor val/loss."
             )
 
     def _wrapped(self) -> DistributedDataParallel | None:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what they go by, and whether they last for the whole training."""
+"""Learning-rate schedules: checks of their monitor, and that they last for the whole training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REHEARSED: Final = 1000
 
 
 def schedule(scheduler: Any, interval: Literal["epoch", "step"], trainer: Trainer) -> dict[str, Any]:
-    """What Lightning needs to know of a scheduler.
+    """The configuration of a scheduler for Lightning.
 
     Args:
         scheduler: The scheduler.
@@ -61,18 +61,18 @@ def _plateau(scheduler: ReduceLROnPlateau, interval: str, trainer: Trainer) -> d
             )
         monitor = "val/loss"
         rank_zero_info(
-            "torch's ReduceLROnPlateau names no metric: the learning rate goes by val/loss. For another, take "
+            "torch's ReduceLROnPlateau names no metric: the learning rate follows val/loss. For another, take "
             "lightning.pytorch.cli.ReduceLROnPlateau with its monitor."
         )
     validated = str(monitor).startswith("val/")
     if validated and trainer.limit_val_batches == 0:
         raise ConfigError(
-            f"model.lr_scheduler goes by {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
-            "go by train/loss, or validate."
+            f"model.lr_scheduler monitors {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
+            "monitor train/loss, or validate."
         )
     if validated and interval == "step":
         raise ConfigError(
-            f"model.lr_scheduler goes by {monitor} and model.lr_interval is step, but validation is not made every "
+            f"model.lr_scheduler monitors {monitor} and model.lr_interval is step, but validation is not made every "
             "step: set --model.lr_interval epoch."
         )
     every = trainer.check_val_every_n_epoch
@@ -85,7 +85,7 @@ def _plateau(scheduler: ReduceLROnPlateau, interval: str, trainer: Trainer) -> d
 
 
 def expected_steps(interval: str, trainer: Trainer) -> float:
-    """How often a schedule advances in a training; infinite where that has no end of its own."""
+    """Number of times that a schedule advances in a training; infinite where that has no fixed end."""
     if interval == "epoch":
         epochs = trainer.max_epochs
         return math.inf if epochs is None or epochs < 0 else float(epochs)

@@ -9,7 +9,7 @@ import pytest
 
 from resgat_pl.cli import main as cli
 from resgat_pl.core import disk_full as room
-from resgat_pl.training.checkpoints.writing import storing_run
+from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 
 FULL = "unable to allocate shared memory(shm) for file </torch_12_34_5>: No space left on device (28)"
 WORKER = f"Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n{FULL}\n"
@@ -37,7 +37,7 @@ def test_full_shared_memory_is_one_message(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(argv: list[str]) -> int:
-        with storing_run(None):  # type: ignore[arg-type]  # asked for its checkpoints where the disk is full
+        with reporting_full_disk_in_run(None):  # type: ignore[arg-type]  # asked for its checkpoints where the disk is full
             raise error
 
     monkeypatch.setattr(cli, "_dispatch", fail)

@@ -13,8 +13,9 @@ from jsonargparse import Namespace
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.training.checkpoints.carry_over import adopt_best_checkpoints, checked
-from resgat_pl.training.preflight import same_wandb_run
+from resgat_pl.training.adjust import same_wandb_run
+from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints
+from resgat_pl.training.checkpoints.recovery import validated
 
 from ..helpers.tiny_runs import Done, tiny
 from .conftest import Ledger
@@ -31,7 +32,7 @@ def trained(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """What a user would miss, or show nobody."""
+    """A folder of private files."""
     folder = tmp_path / "home"
     (folder / "photos").mkdir(parents=True)
     (folder / "photos" / "a.jpg").write_text("picture")
@@ -99,7 +100,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
     done = fit(tmp_path / "run", ffpp_crops, 2, "--ckpt_path", hostile)
     assert done.status == 0, done.errors
     assert content(home) == before
-    assert any("which checkpoint is best starts anew" in line for line in done.warned)
+    assert any("the choice of the best checkpoint starts again" in line for line in done.warned)
     written = tmp_path / "run" / "version_0"
     assert {path.name for path in (written / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "SECRET" not in (written / "metrics.csv").read_text()
@@ -162,9 +163,9 @@ def test_rubbish_in_the_place_of_a_state(state: Any, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_state_of_another_form_is_refused(change: dict[str, Any]) -> None:
     fine = {"random": [], "metrics": {"a": SCORE}, "row": ({"a": 1.0}, 3)}
-    assert checked(fine, "a.ckpt") == fine
+    assert validated(fine, "a.ckpt") == fine
     with pytest.raises(WeightsError, match=r"a\.ckpt holds a state of a training that resgat did not write"):
-        checked({**fine, **change}, "a.ckpt")
+        validated({**fine, **change}, "a.ckpt")
 
 
 @pytest.mark.parametrize("run", ["../../home", "a/b", "https://host/x", "", ".", 3, "x" * 200])

@@ -21,9 +21,8 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.checkpoints.recovery import Recovery
-from resgat_pl.training.hardware import advice, has_bf16
+from resgat_pl.training.checks import _logged
 from resgat_pl.training.module import ResGATModule
-from resgat_pl.training.preflight import _logged
 
 from ..helpers.command import CONF, TINY
 from ..helpers.tiny_runs import tiny, untrained
@@ -314,34 +313,3 @@ def test_what_differs_in_a_test() -> None:
     with pytest.raises(WeightsError, match="its state does not fit"):
         compare_configs(here, there, "fit")
     assert compare_configs(here, "", "fit") == compare_configs(here, "}{", "fit") == []
-
-
-@pytest.mark.parametrize("flags", ["fma avx2", "avx512f avx512_bf16"])
-def test_precision_that_would_crawl(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resgat_pl.training.hardware.has_bf16", lambda: "avx512_bf16" in flags)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    crawls = "avx512_bf16" not in flags
-    for precision in ("bf16-mixed", "16-mixed", "bf16", "16"):  # on a CPU Lightning makes bfloat16 of all of them
-        assert any(precision in line for line in advice("cpu", precision, "resnet18", 64, "fit")) == crawls
-    for precision in ("32", "32-true", "64", "64-true"):
-        assert advice("cpu", precision, "resnet50", 224, "fit") == []
-    assert "No GPU was found" in " ".join(advice("auto", "32", "resnet50", 224, "fit"))
-    assert advice("auto", "32", "resnet50", 224, "test") == advice("gpu", "bf16-mixed", "resnet50", 224, "fit") == []
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "fast"),
-    [
-        ("flags\t\t: fpu avx2 fma", False),
-        ("flags\t\t: fpu avx2 avx512f avx512dq", True),
-        ("flags\t\t: fpu avx2 avx512f avx512dq avx512_bf16", True),
-        ("Features\t: fp asimd bf16", True),
-        ("Features\t: fp asimd", False),
-        ("nothing known", True),
-    ],
-)
-def test_processors_that_compute_in_bfloat16(cpuinfo: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
-    assert has_bf16() == fast

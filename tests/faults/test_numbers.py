@@ -156,7 +156,7 @@ def test_validation_and_test_with_one_class(one_class: Path, tmp_path: Path, led
                                             "init_args": {"save_dir": str(root), "name": ""}}]))  # fmt: skip
     done = tiny("fit", root, one_class, *few, *log)
     assert done.status == 0, done.errors
-    assert sum("goes by val/loss" in line for line in done.warned) == 2
+    assert sum("monitors val/loss" in line for line in done.warned) == 2
     checkpoints = root / "version_0" / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
     logged = (root / "version_0" / "metrics.csv").read_text()

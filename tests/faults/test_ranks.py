@@ -1,4 +1,4 @@
-"""One of two ranks is killed, or fails: the other ends soon and says which."""
+"""One of two ranks is killed, or fails: Lightning's launcher ends the other one soon, with a message."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ class Fault(Callback):
         pytest.param("raise", 0, marks=pytest.mark.faults),
     ],
 )
-def test_the_other_rank_ends_and_says_which(
-    fault: str, rank: int, ffpp_crops: Path, tmp_path: Path, ledger: Any
-) -> None:
+def test_the_other_rank_ends(fault: str, rank: int, ffpp_crops: Path, tmp_path: Path, ledger: Any) -> None:
     (tmp_path / "fault.py").write_text(FAULT)
     environment = {
         **os.environ,
@@ -61,12 +59,10 @@ def test_the_other_rank_ends_and_says_which(
     printed = done.stdout + done.stderr
     assert done.returncode != 0, printed
     assert took < 60, printed
-    if fault == "kill":
-        assert f"resgat: error: rank {rank} " in printed
-    else:
+    if fault == "raise":
         assert "the disk of this rank is gone" in printed
-        # by its own traceback, and by the other rank if that one is not stopped first
-        assert f"This happened on rank {rank}; all ranks end." in printed
+    else:  # by gloo, which the other rank waits for, or by Lightning, which looks every five seconds
+        assert "remote worker" in printed or "[rank: 1] Child process with PID" in printed
     ledger({"kill": "one of two ranks killed", "raise": "exception on one of two ranks"}[fault],
            tries=1, lost=0, recovered=1)  # fmt: skip
 

@@ -67,7 +67,7 @@ def torchrun(*arguments: object, expect: int = 0) -> list[str]:
 
 
 def slurm(job: int, task: int, tasks: int) -> dict[str, str]:
-    """What ``srun`` sets for one task of a job with one task on each node."""
+    """The environment that ``srun`` sets for one task of a job with one task on each node."""
     return {
         "SLURM_JOB_ID": str(job),
         "SLURM_JOB_NAME": "resgat",

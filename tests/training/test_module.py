@@ -1,4 +1,4 @@
-"""What a detector is validated with is what judges: logits of 32 bits, whatever precision it trains in."""
+"""Validation, test and prediction compute logits in 32 bits, whatever precision the training has."""
 
 from __future__ import annotations
 

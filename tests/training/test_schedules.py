@@ -1,4 +1,4 @@
-"""What a learning-rate schedule goes by, and which are refused before a training that they would end."""
+"""Monitors of learning-rate schedules, and schedules that are refused because they would end a training."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ SEEN: list[tuple[str, float]] = []
 
 
 class Watch(Callback):
-    """Notes the rate and what it goes by when an epoch ends."""
+    """Notes the rate and the monitored metric when an epoch ends."""
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         (config,) = trainer.lr_scheduler_configs
@@ -134,7 +134,7 @@ def test_a_metric_that_the_split_leaves_undefined(ffpp_crops: Path, tmp_path: Pa
     done = fit(tmp_path / "run", crops, *PATIENT, "--data.allow_leakage", "true", "--trainer.max_epochs", 1,
                "--model.lr_scheduler.monitor", "val/video_auroc", "--model.lr_scheduler.mode", "max")  # fmt: skip
     assert done.status == 0, done.errors
-    assert any("ReduceLROnPlateau goes by val/loss: val/video_auroc is undefined" in text for text in done.warned)
+    assert any("ReduceLROnPlateau monitors val/loss: val/video_auroc is undefined" in text for text in done.warned)
     assert [monitor for monitor, _ in SEEN] == ["val/loss"]
 
 

@@ -14,10 +14,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, Split
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.explain.drawing.overlay import save_sheet, scales_of
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.training.callbacks.weight_averaging import validated_weights
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.module import ResGATModule
 
 
@@ -27,8 +27,8 @@ class Heatmaps(Callback):
     Writes ``heatmaps/epoch-000.png`` (``heatmaps/test.png``) into the log folder, and to W&B, with ``log_images``, a
     table with face, manipulation mask, overlays, label, probability and the explanation in words. Colours are on one
     scale for the whole set. Every logger gets the numbers of ``measure``, at the step of the validation's metrics;
-    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, so no other rank is waited
-    for.
+    those of a test are named ``test/explain/…``. Only rank 0 works, on the inner network, without any
+    collective call.
 
     Args:
         faces: Size of the set, half real and half fake; 0 for none.
@@ -37,6 +37,11 @@ class Heatmaps(Callback):
 
     Raises:
         ConfigError: A number is out of range.
+
+    Example:
+        >>> callback = Heatmaps(faces=8, every_n_epochs=5)
+        >>> callback.log_images
+        False
     """
 
     def __init__(self, faces: int = 16, every_n_epochs: int = 1, log_images: bool = False) -> None:
@@ -62,8 +67,8 @@ class Heatmaps(Callback):
         folder = trainer.log_dir or trainer.default_root_dir  # a broadcast: every rank must read it
         if not trainer.is_global_zero:
             return
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, FaceDataModule) or not isinstance(pl_module, ResGATModule):
+        data = data_module(trainer)
+        if data is None or not isinstance(pl_module, ResGATModule):
             rank_zero_warn("Heatmaps needs a FaceDataModule and a ResGATModule; nothing is drawn.")
             return
         faces = data.faces(split)

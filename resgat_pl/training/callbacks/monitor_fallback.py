@@ -1,4 +1,4 @@
-"""What checkpoints and early stopping go by when the validation split leaves their metric undefined."""
+"""A fallback to ``val/loss`` for monitors whose metric is undefined on the validation split."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.manifest.class_counts import only_class
+from resgat_pl.training.lightning_internals import callbacks_of, data_module
 
 _UNDEFINED = ("_auroc", "_ap", "_eer", "_balanced_accuracy")
 """Endings of the metrics that need both classes."""
 
 
 class MonitorFallback(Callback):
-    """Lets what goes by a metric go by ``val/loss`` where the validation split has one class.
+    """Monitors ``val/loss`` in the place of AUROC and the like where the validation split has one class.
 
-    That is checkpoints, early stopping and ``ReduceLROnPlateau``. AUROC is undefined there: no epoch would ever be
-    better than the first one.
+    This concerns checkpoints, early stopping and ``ReduceLROnPlateau``. AUROC is undefined there: no epoch would ever
+    be better than the first one.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Change what a schedule goes by, before its state is restored."""
+        """Change the metric that a schedule monitors, before its state is restored."""
         lone = _only_class(trainer)
         for config in trainer.lr_scheduler_configs if lone else []:
             monitored, plateau = str(config.monitor), config.scheduler
@@ -33,19 +33,19 @@ class MonitorFallback(Callback):
             plateau._init_is_better("min", plateau.threshold, plateau.threshold_mode)
             plateau._reset()
             rank_zero_warn(
-                f"{type(plateau).__name__} goes by val/loss: {monitored} is undefined, since the validation split "
+                f"{type(plateau).__name__} monitors val/loss: {monitored} is undefined, since the validation split "
                 f"holds only {lone} faces."
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Change what is monitored, before a checkpoint's state is restored: it is kept under the metric's name.
+        """Change what is monitored, before a checkpoint's state is restored: it is stored under the metric's name.
 
         In a test as well, so that the state of a checkpoint finds its callback.
         """
         lone = _only_class(trainer)
         if lone is None:
             return
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+        for callback in callbacks_of(trainer):
             if not isinstance(callback, ModelCheckpoint | EarlyStopping):
                 continue
             monitored = callback.monitor
@@ -55,15 +55,15 @@ class MonitorFallback(Callback):
             if stage != "fit":
                 continue
             rank_zero_warn(
-                f"{type(callback).__name__} goes by val/loss: {monitored} is undefined, since the validation split "
+                f"{type(callback).__name__} monitors val/loss: {monitored} is undefined, since the validation split "
                 f"holds only {lone} faces. For AUROC choose a split with both classes."
             )
 
 
 def _only_class(trainer: Trainer) -> str | None:
-    """The class that the validation split holds alone; None if both, or if it is not what is validated."""
-    data = getattr(trainer, "datamodule", None)
-    if not isinstance(data, FaceDataModule) or trainer.limit_val_batches == 0 or data.overfits:
+    """The only class in the validation split; None if it holds both, or is not what is validated."""
+    data = data_module(trainer)
+    if data is None or trainer.limit_val_batches == 0 or data.overfits:
         return None
     return only_class(data.manifest.counts()["val"])
 
@@ -74,5 +74,5 @@ def _go_by_loss(callback: ModelCheckpoint | EarlyStopping) -> None:
         callback.kth_value = worst
     else:
         callback.best_score = worst
-        callback.min_delta = -abs(callback.min_delta)  # it is kept with the sign of the direction
+        callback.min_delta = -abs(callback.min_delta)  # stored with the sign of the direction
     callback.monitor, callback.mode = "val/loss", "min"

@@ -1,8 +1,8 @@
-"""Stops a run whose numbers are not finite any more: before they reach a checkpoint, and with the names of the crops.
+"""Stops training on NaN or infinity before a checkpoint is written, and names the crops of the batch.
 
-Reading a number from a GPU makes the program wait for it, so losses are kept there and read a few dozen at a time;
-what must not be late is read at once: before every checkpoint, validation and result. An infinite *gradient* is no
-error: in 16-bit training the loss scaler provokes them, skips the step, and goes on.
+Reading a number from a GPU makes the program wait for it, so losses stay there and are read a few dozen at a time;
+before every checkpoint, validation and result they are read at once. An infinite *gradient* is no error: in 16-bit
+training the loss scaler provokes them, skips the step, and goes on.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from resgat_pl.core.errors import NonFiniteError
-from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.training.lightning_internals import data_module, newest_checkpoint
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""
@@ -37,7 +36,7 @@ class _Batch(NamedTuple):
 
 
 class _Watch:
-    """What has not been looked at yet: per batch its place, rows and a flag, on the device where they were made."""
+    """Batches that are not checked yet: place, rows and a flag of each, on the device where they were made."""
 
     def __init__(self) -> None:
         self.bad: _Batch | None = None
@@ -55,7 +54,7 @@ class _Watch:
         return len(self._pending) >= EVERY
 
     def look(self, rank: int) -> None:
-        """Read the flags, all at once; keep the first batch that is bad."""
+        """Read the flags, all at once; store the first batch that is not finite."""
         pending, self._pending = self._pending, []
         if not pending or self.bad is not None:
             return
@@ -71,6 +70,10 @@ class NonFiniteGuard(Callback):
 
     Nothing that is not finite gets into a checkpoint: weights and losses are checked before each is written, so that
     the last one stays good. The message names it, and the crops of the first batch that went wrong.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[NonFiniteGuard()], logger=False, accelerator="cpu")
     """
 
     def __init__(self) -> None:
@@ -114,7 +117,7 @@ class NonFiniteGuard(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note the outputs; processes may have different numbers of batches, so nobody is waited for here."""
+        """Note the outputs; nothing collective, for processes may have different numbers of batches."""
         if isinstance(outputs, Mapping):
             stage = f"epoch {trainer.current_epoch}, " if _fitting(trainer) else ""
             stage += trainer.state.stage.value if trainer.state.stage else ""
@@ -208,24 +211,16 @@ def _error(trainer: Trainer, found: list[_Batch]) -> NonFiniteError:
 
 
 def _crops(trainer: Trainer, rows: list[int]) -> list[str]:
-    data = getattr(trainer, "datamodule", None)
-    return [str(data.manifest.crop(row)) for row in rows] if isinstance(data, FaceDataModule) else []
+    data = data_module(trainer)
+    return [] if data is None else [str(data.manifest.crop(row)) for row in rows]
 
 
 def _last_good(trainer: Trainer) -> str:
-    written = [
-        Path(path)
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-        for path in (callback.last_model_path, callback.best_model_path)
-        if path and Path(path).is_file()
-    ]
-    newest = max(written, key=lambda path: path.stat().st_mtime, default=None)
-    kept = newest or trainer.ckpt_path
+    last = newest_checkpoint(trainer)
     remedy = (
         "clip gradients (--trainer.gradient_clip_val 1) or compute in --trainer.precision 32; or start again with a "
         "lower learning rate. If it is always these crops, look at them."
     )
-    if kept is None:
+    if last is None:
         return f"No checkpoint had been written yet. To go on, {remedy}"
-    return f"The last good checkpoint is kept: {kept}. To go on from it (--ckpt_path {kept}), {remedy}"
+    return f"The last good checkpoint is {last}. To go on from it (--ckpt_path {last}), {remedy}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,8 +14,6 @@ from torch import Tensor
 
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
@@ -29,20 +27,25 @@ from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
 from resgat_pl.nn.checkpoint_keys import WANDB_ID
 from resgat_pl.training.callbacks.provenance import provenance_of
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.module import ResGATModule
 
 
 class PredictionWriter(Callback):
     """Writes what ``resgat test`` and ``resgat predict`` find as CSV files into the log folder.
 
-    ``frames.csv`` has one row a crop, ``tracks.csv`` one a face (mean over its frames), ``videos.csv`` one a video
-    (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level. Whether
-    its face was ``altered`` is said of each crop, as far as that is known; a fake's of which it is false does not
-    count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation method
-    with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
+    ``frames.csv`` has one row per crop, ``tracks.csv`` one per face (mean over its frames), ``videos.csv`` one per
+    video (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level.
+    ``altered`` is false for a face that the manipulation left unchanged, where that is known; such a crop of a fake
+    does not count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation
+    method with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
+
+    Example:
+        >>> PredictionWriter().folder
+        'predictions'
     """
 
     def __init__(self, folder: str = "predictions") -> None:
@@ -59,7 +62,7 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch's predictions."""
+        """Store a batch's predictions."""
         self._seen.append({name: values.cpu() for name, values in outputs.items()})
 
     on_predict_batch_end = on_test_batch_end
@@ -67,13 +70,14 @@ class PredictionWriter(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions, and on rank 0 score them."""
         base = self._write(trainer, pl_module)
-        if base is None:
+        data = data_module(trainer)
+        if base is None or data is None:
             return
         known = pl_module if isinstance(pl_module, ResGATModule) else None
         thresholds, temperatures = (known.thresholds, known.temperatures) if known else (None, None)
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
-        videos = coverage(self._manifest(trainer), len(found["video"].label))
+        videos = coverage(data.manifest, len(found["video"].label))
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
@@ -101,10 +105,6 @@ class PredictionWriter(Callback):
         """Write the predictions."""
         self._write(trainer, pl_module)
 
-    @staticmethod
-    def _manifest(trainer: Trainer) -> Manifest:
-        return cast("FaceDataModule", trainer.datamodule).manifest  # type: ignore[attr-defined]  # Lightning adds it
-
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
@@ -114,8 +114,8 @@ class PredictionWriter(Callback):
             gathered = [mine] * trainer.world_size
             torch.distributed.all_gather_object(gathered, mine)
         base = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
-        data = getattr(trainer, "datamodule", None)
-        if not trainer.is_global_zero or not isinstance(data, FaceDataModule):
+        data = data_module(trainer)
+        if not trainer.is_global_zero or data is None:
             return None
         folder = base / self.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class PredictionWriter(Callback):
 
 
 class WandbRunId(Callback):
-    """Keeps the W&B run's id in every checkpoint, so that a resumed run goes on in the same W&B run."""
+    """Stores the W&B run's id in every checkpoint, so that a resumed run goes on in the same W&B run."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the id; nothing without W&B."""

@@ -8,7 +8,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
 
-from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.evaluation.provenance import environment, of_data, stored_provenance
 from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
@@ -19,6 +18,7 @@ from resgat_pl.evaluation.train_test_overlap import (
 )
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import PROVENANCE
+from resgat_pl.training.lightning_internals import callbacks_of, data_module
 
 
 class RunProvenance(SaveConfigCallback):
@@ -28,6 +28,13 @@ class RunProvenance(SaveConfigCallback):
         leaky: Kinds of leak that results are stamped with, known once training or testing starts.
         people_unknown: What results say of people who are unknown, one line a data set, known likewise.
         tested: Path and provenance of the checkpoint under test, None in training.
+
+    Example:
+        >>> from lightning.pytorch.cli import LightningArgumentParser
+        >>> parser = LightningArgumentParser()
+        >>> callback = RunProvenance(parser, parser.parse_args([]))
+        >>> callback.leaky, callback.tested
+        ([], None)
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -42,7 +49,7 @@ class RunProvenance(SaveConfigCallback):
     def document(self, trainer: Trainer) -> dict[str, Any]:
         """The provenance of this run as plain values; computed once."""
         if self._document is None:
-            data = _data(trainer)
+            data = data_module(trainer)
             about = None if data is None else of_data(data)
             if about is not None and self._earlier:
                 before = (self._earlier.get("data") or {}).get("people_unknown", {})
@@ -57,17 +64,17 @@ class RunProvenance(SaveConfigCallback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the leaks that ``FaceDataModule.setup`` let pass."""
-        data = _data(trainer)
+        data = data_module(trainer)
         self.leaky = [] if data is None else list(dict.fromkeys(leak.kind for leak in data.leaks))
         self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """When training goes on, keep in mind what was trained on before: the split may have changed."""
+        """Store what was trained on before this resume: the split may have changed."""
         self._earlier = stored_provenance(checkpoint.get(PROVENANCE), "The checkpoint") or {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the provenance and the hashes of the training and validation videos."""
-        data = _data(trainer)
+        data = data_module(trainer)
         if data is None:
             return
         if self._remembered is None:
@@ -82,7 +89,7 @@ class RunProvenance(SaveConfigCallback):
             LeakageError: Names the videos.
             WeightsError: The checkpoint carries no provenance.
         """
-        data, path = _data(trainer), trainer.ckpt_path
+        data, path = data_module(trainer), trainer.ckpt_path
         if data is None or path is None:
             return
         stored = stored_provenance(Checkpoint.read(path).provenance, path)
@@ -94,14 +101,9 @@ class RunProvenance(SaveConfigCallback):
 
 def provenance_of(trainer: Trainer) -> dict[str, Any]:
     """Provenance, leaks and tested checkpoint of a run, for its results file; empty without ``RunProvenance``."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
+    for callback in callbacks_of(trainer):
         if isinstance(callback, RunProvenance):
             document = callback.document(trainer)
             stamps = {name: document.pop(name) for name in ("leaky", "people_unknown")}
             return {**stamps, "checkpoint": callback.tested, PROVENANCE: document}
     return {}
-
-
-def _data(trainer: Trainer) -> FaceDataModule | None:
-    data = getattr(trainer, "datamodule", None)
-    return data if isinstance(data, FaceDataModule) else None

@@ -1,4 +1,4 @@
-"""Callbacks that average weights: what is validated, explained and kept must be the same weights.
+"""Checks of weight averaging: the weights that are validated, explained and stored must be the same.
 
 Lightning's ``WeightAveraging`` puts the averaged weights in place for a validation and takes them out again before
 other callbacks see its end; into a checkpoint it writes the averaged ones.
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.training.lightning_internals import averages, callbacks_of, checkpoint_savers, swap_weights
 
 _EPOCHS_LOOKED_AT = 1000
 
@@ -44,25 +45,25 @@ def check_averaging(trainer: Trainer) -> None:
             "best.ckpt would hold other weights than were validated. Let it average after steps: for "
             "EMAWeightAveraging update_starting_at_step in the place of update_starting_at_epoch."
         )
-    if any(isinstance(saver, ModelCheckpoint) and saver.save_weights_only for saver in trainer.checkpoint_callbacks):
+    if any(saver.save_weights_only for saver in checkpoint_savers(trainer)):
         raise ConfigError(
-            f"checkpoint.save_weights_only is true, and {name} adds its average to whole checkpoints only: what is "
-            "kept would be other weights than were validated. Leave save_weights_only out."
+            f"checkpoint.save_weights_only is true, and {name} adds its average to whole checkpoints only: the "
+            "stored weights would be others than were validated. Leave save_weights_only out."
         )
 
 
 @contextmanager
 def validated_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     """Put the weights in place that were validated, where a callback has taken them out again."""
-    averaging = [callback for callback in _averaging(trainer) if callback._average_model is not None]
+    averaging = [callback for callback in _averaging(trainer) if averages(callback)]
     fitting = trainer.state.fn == "fit"
     for callback in averaging if fitting else []:
-        callback._swap_models(module)
+        swap_weights(callback, module)
     try:
         yield
     finally:
         for callback in averaging if fitting else []:
-            callback._swap_models(module)
+            swap_weights(callback, module)
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,24 +71,23 @@ def fingerprint(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().double().sum() for name, value in weights.items()}
 
 
-def check_same(validated: Mapping[str, Tensor], kept: Mapping[str, Any], trainer: Trainer) -> None:
+def check_same(validated: Mapping[str, Tensor], stored: Mapping[str, Any], trainer: Trainer) -> None:
     """Make sure that a checkpoint holds the weights that were validated.
 
     Args:
         validated: Their ``fingerprint``.
-        kept: State dict of the checkpoint.
+        stored: State dict of the checkpoint.
         trainer: Whose callbacks are named.
 
     Raises:
         ConfigError: It holds others.
     """
-    found = fingerprint({name: kept[name] for name in validated if isinstance(kept.get(name), Tensor)})
+    found = fingerprint({name: stored[name] for name in validated if isinstance(stored.get(name), Tensor)})
     here = torch.stack([value.cpu() for value in validated.values()])
     there = torch.stack([found[name].cpu() if name in found else here.new_tensor(torch.nan) for name in validated])
     if torch.allclose(here, there, rtol=1e-9, atol=1e-9):
         return
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning adds it in its callback connector
-    others = [type(one).__name__ for one in callbacks if not type(one).__module__.startswith("resgat_pl")]
+    others = [type(one).__name__ for one in callbacks_of(trainer) if not type(one).__module__.startswith("resgat_pl")]
     raise ConfigError(
         "A callback puts other weights into the checkpoint than were validated: metrics, threshold and temperature "
         f"are not theirs. Leave it out of trainer.callbacks (there are {', '.join(others)}); "
@@ -96,5 +96,4 @@ def check_same(validated: Mapping[str, Tensor], kept: Mapping[str, Any], trainer
 
 
 def _averaging(trainer: Trainer) -> list[WeightAveraging]:
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # as above
-    return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+    return [callback for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]

@@ -1,4 +1,4 @@
-"""Checkpoints of runs: written safely, found again, and continued from."""
+"""Checkpoints of runs: safe writing and reading, ``--ckpt_path last``, signals, periodic saves, exact resuming."""
 
 from __future__ import annotations
 

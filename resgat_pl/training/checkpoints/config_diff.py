@@ -1,4 +1,4 @@
-"""What a configuration and the one that a checkpoint was trained with disagree on, and which of them counts."""
+"""Comparison of the current configuration with the one a checkpoint was trained with, and which value wins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.text import leaves
 
 _RESTORED: Final = ("model.optimizer.", "model.lr_scheduler.", "model.lr_batch", "model.lr_scaling")
-"""What the state of the optimiser and of the schedule brings along when training goes on."""
+"""Options that the restored state of optimiser and schedule overrides when training resumes."""
 _RESTORED_ONE: Final = ("early_stopping.patience",)
 _TRAINING: Final = (*_RESTORED, "model.lr_interval", "checkpoint.", "early_stopping.", "trainer.", "data.augmentation")
 _OF_THE_MACHINE: Final = (
@@ -33,7 +33,7 @@ _OF_THE_MACHINE: Final = (
     "data.extract_jobs",
     "data.shared_disk",
 )
-"""Settings that may differ without a word."""
+"""Options that may differ without a message."""
 _ABSENT: Final = "(not set)"
 _LONGEST: Final = 2**17
 """Characters of a configuration; ours have some 7,000."""
@@ -50,7 +50,7 @@ def compare_configs(here: str, there: str, command: str) -> list[str]:
         command: ``fit``, where state is restored, or another.
 
     Returns:
-        One line a value that differs and matters for the command, with which of the two counts.
+        One line per value that differs and matters for the command, with which of the two counts.
 
     Raises:
         WeightsError: The classes of optimiser or schedule differ, so that training cannot go on from their state.
@@ -75,7 +75,7 @@ def compare_configs(here: str, there: str, command: str) -> list[str]:
 
 
 class _Loader(yaml.BaseLoader):
-    """Reads what a file of a stranger's calls its configuration: texts, lists and dictionaries, each said once.
+    """YAML loader for untrusted files: plain strings, lists and mappings, no aliases, bounded depth.
 
     All scalars are texts, which are compared and printed: what a number or a date must look like does not matter.
     """
@@ -83,7 +83,7 @@ class _Loader(yaml.BaseLoader):
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse what ours do not have: aliases, with which 600 bytes can mean a million values, and long paths."""
+        """Refuse aliases, with which 600 bytes can mean a million values, and long paths: ours have neither."""
         event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
         long = (
             isinstance(parent, yaml.MappingNode) and index is None and len(getattr(event, "value", "")) > _LONGEST_KEY
@@ -97,7 +97,7 @@ class _Loader(yaml.BaseLoader):
 
 
 def parsed(text: str) -> Any:
-    """A configuration in a file of a stranger's, all values as text; nothing where it is no configuration."""
+    """Parse a configuration from an untrusted file, all values as text; None where it is no configuration."""
     if len(text) > _LONGEST:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Where the newest state of a training lies, for ``--ckpt_path last`` and for a job that SLURM starts again."""
+"""The search for ``--ckpt_path last``: the most recent readable checkpoint of this run; also for a SLURM job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -17,22 +16,21 @@ from resgat_pl.core.text import leaves
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.training.checkpoints.config_diff import parsed
+from resgat_pl.training.checkpoints.slurm import JOB_CHECKPOINT
 
 _LAST: Final = "checkpoints/last.ckpt"
-_JOB: Final = "hpc_ckpt_*.ckpt"
-"""As Lightning names what a SLURM job leaves in ``trainer.default_root_dir``."""
 
 
 def find_last_checkpoint(config: Namespace, command: str) -> str | None:
-    """The newest ``last.ckpt``, or checkpoint of a SLURM job, that can be read, of the runs of a configuration.
+    """Find the newest readable ``last.ckpt``, or checkpoint of a SLURM job, of the runs of a configuration.
 
-    They are looked for where its first logger, or none, puts runs: not everywhere below a folder, which could hold the
-    runs of others. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
+    The search covers the folders of its first logger, or of none: not everything below a folder, which could hold
+    other runs. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
     run that the logger names.
 
     Args:
         config: The configuration of the command.
-        command: ``fit`` begins anew where there is none, so that a job may always be given ``--ckpt_path last``.
+        command: ``fit`` starts from scratch where there is none: a job may always be given ``--ckpt_path last``.
 
     Raises:
         ConfigError: There is none and ``command`` needs one.
@@ -72,18 +70,12 @@ def find_last_checkpoint(config: Namespace, command: str) -> str | None:
     return None
 
 
-def is_requeued(config: Namespace) -> bool:
-    """Whether this is a SLURM job, and one before it has left its state; Lightning would go on from it unseen."""
-    folder = Path(config.trainer.default_root_dir or ".")
-    return SLURMEnvironment.detect() and any(folder.glob(_JOB))
-
-
 def _files(pattern: str) -> Iterator[Path]:
     return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - Path.glob takes no pattern of a whole path
 
 
 def _is_of(path: Path, checkpoint: Checkpoint, root: Path, loggers: Any) -> bool:
-    """Whether a state is of this configuration's runs, or of others whose logger puts them in the same place."""
+    """True for a checkpoint of this configuration's runs, False for others that a logger puts in the same folder."""
     if path.absolute().is_relative_to(root.absolute()) or _run(_first(loggers)[1]) is not None:
         return True
     trained = (stored_provenance(checkpoint.provenance, path) or {}).get("config", "")
@@ -106,7 +98,7 @@ def _run(options: Mapping[str, Any]) -> Any:
 
 
 def _patterns(root: Path, loggers: Any) -> Iterator[str]:
-    """Where runs leave their states: without a logger, with Lightning's default, and with the one configured."""
+    """Patterns of checkpoint paths: without a logger, with Lightning's default, and with the one configured."""
     base = glob.escape(str(root))
     for run in ("", "version_*/", "lightning_logs/version_*/"):
         yield f"{base}/{run}{_LAST}"
@@ -120,4 +112,4 @@ def _patterns(root: Path, loggers: Any) -> Iterator[str]:
         if fixed is not None:
             run = glob.escape(fixed if isinstance(fixed, str) else f"version_{fixed}")
         yield "/".join((glob.escape(str(Path(place) / name)), run, _LAST))
-    yield f"{base}/{_JOB}"
+    yield f"{base}/{JOB_CHECKPOINT}"

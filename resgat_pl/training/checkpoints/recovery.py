@@ -1,358 +1,308 @@
-"""Training that goes on where it was: after a crash, a signal of a batch system, or Ctrl-C.
+"""Training that resumes exactly: after a crash, a signal of a batch system, or Ctrl-C.
 
-What Lightning leaves out of its checkpoints is added here: the states of the random generators of every rank, the
-metrics that callbacks decide by, the best checkpoint's file, and the rows of ``metrics.csv`` so far. The state is
-written between two optimiser steps only, and not right before a validation, which a resumed run would leave out.
+Lightning's checkpoints lack four things, which are added here: the states of the random generators of every rank, the
+metrics that callbacks decide by, the best checkpoint's file, and the rows of ``metrics.csv`` so far. ``last.ckpt`` is
+written between two optimiser steps only, and not right before a validation, which a resumed run would skip.
 """
 
 from __future__ import annotations
 
-import os
-import random
 import signal
-import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
 from resgat_pl.nn.checkpoint_keys import RECOVERY
-from resgat_pl.training.checkpoints.carry_over import (
-    adopt_best_checkpoints,
-    checked,
-    copy_whole,
-    go_on_with_rows,
-    remember,
-    rows_written,
-)
-from resgat_pl.training.loggers.csv import WholeWriter
-from resgat_pl.training.rank_failures import leaving
+from resgat_pl.training import lightning_internals as internals
+from resgat_pl.training.checkpoints import slurm
+from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints, restore_saver
+from resgat_pl.training.checkpoints.metrics_rows import begin_rows, rows_written
+from resgat_pl.training.checkpoints.periodic_save import SaveSchedule
+from resgat_pl.training.checkpoints.rng_state import random_states_of_all_ranks, set_random_states
+from resgat_pl.training.checkpoints.signals import StopSignals
 
-_SAME_SECONDS: Final = 2.0
 _GPU_BATCHES: Final = 20
-"""Several GPUs agree so often: to ask each step would make the CPU wait for them each step."""
-
-
-def random_states() -> dict[str, Any]:
-    """The states of all random generators of this process, as tensors and plain values."""
-    version, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - libraries use it
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "python": [version, list(words), gauss],
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-    }
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """Undo what was drawn since ``random_states``."""
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - libraries use it
+"""Batches between two agreements of several GPUs: at each step the CPU would wait for them."""
 
 
 class Recovery(Callback):
-    """Keeps ``last.ckpt`` recent, completes checkpoints, and ends training in order when a signal says so.
+    """Keeps ``last.ckpt`` recent, completes checkpoints, and stops training in order on a signal.
 
     On SIGTERM, SIGUSR1 and Ctrl-C the step is finished (the validation, if one is running or about to), ``last.ckpt``
     written and the process ended: with status 75 (try again), after Ctrl-C 130. A second signal ends it at once. On
     several ranks it is enough that one gets the signal: they agree after each step, on GPUs after some. Within a SLURM
-    job the checkpoint is one that Lightning finds by itself when the job starts again, and the requeue signal queues
-    the job again; the status is then 0.
+    job the checkpoint is one that Lightning finds when the job starts again, and the requeue signal queues the job
+    again; the status is then 0.
 
     Args:
-        every_minutes: How old ``last.ckpt`` may get within an epoch; null for epochs' ends only.
+        every_minutes: Maximum age of ``last.ckpt`` within an epoch; null for epochs' ends only.
         every_steps: The same in optimiser steps; null for none.
+
+    Raises:
+        ConfigError: A limit is not positive.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[Recovery(every_minutes=5)], logger=False, accelerator="cpu")
+        >>> [callback.schedule.every_minutes for callback in trainer.callbacks if isinstance(callback, Recovery)]
+        [5]
     """
 
     def __init__(self, every_minutes: float | None = 15.0, every_steps: int | None = None) -> None:
         super().__init__()
-        if (every_minutes is not None and not every_minutes > 0) or (every_steps is not None and every_steps < 1):
-            raise ConfigError(
-                f"recovery.every_minutes is {every_minutes} and every_steps {every_steps}: need more than 0, or null."
-            )
-        self.every_minutes = every_minutes
-        self.every_steps = every_steps
-        self._signal = 0
-        self._heard_at = 0.0
+        self.schedule = SaveSchedule(every_minutes, every_steps)
+        self.signals = StopSignals()
         self._loaded: dict[str, Any] | None = None
         self._loaded_step: int | None = None
-        self._remembered: dict[str, Any] = {}
-        self._within = False
+        self._saver_states: dict[str, Any] = {}
+        self._is_after_step = False
         self._batches = 0
-        self._before: dict[int, Any] = {}
-        self._saved = time.monotonic()
-        self._saved_step = 0
         self._path = Path()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look whether all ranks go on from the same state: each has looked for it by itself; take the best along.
-
-        Raises:
-            ConfigError: They do not; on all ranks.
-        """
-        if trainer.world_size > 1:
-            self._compare(trainer)
-        if trainer.ckpt_path is not None:
-            self._remember(trainer)  # here, for a training that is over already does not start
-
-    def _compare(self, trainer: Trainer) -> None:
-        mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
-        found = [mine] * trainer.world_size
-        torch.distributed.all_gather_object(found, mine)
-        if different := next((rank for rank, other in enumerate(found) if other != found[0]), 0):
-            told = " and ".join(f"rank {rank} from {found[rank][0]} (step {found[rank][1]})" for rank in (0, different))
-            raise ConfigError(
-                f"The ranks do not go on from the same state: {told}. Keep runs on a disk that all machines see, wait "
-                "until it shows them the same, or name the checkpoint with --ckpt_path."
-            )
-
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over from Lightning, whose handlers save in the middle of a step or not at all."""
-        self._listen()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on where the checkpoint was written."""
-        self._listen()
-        self._note_saved(trainer)
-        self._path = _last_path(trainer)
-        state, self._loaded = self._loaded, None
-        if trainer.is_global_zero:
-            self._begin_rows(trainer, state)
-        if state is None:
-            return
-        try:
-            self._go_on(trainer, state)
-        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WeightsError(
-                f"{trainer.ckpt_path} holds a state of a training that cannot be restored ({told}): take another one."
-            ) from error
-
-    def _go_on(self, trainer: Trainer, state: dict[str, Any]) -> None:
-        if len(state["random"]) == trainer.world_size:
-            set_random_states(state["random"][trainer.global_rank])
-        else:
-            rank_zero_warn(
-                f"The checkpoint is of {len(state['random'])} processes, this run has {trainer.world_size}: random "
-                "numbers (dropout) start anew, and the result is not that of an undisturbed run."
-            )
-            torch.manual_seed(trainer.global_step * trainer.world_size + trainer.global_rank)
-        trainer.callback_metrics.update(state["metrics"])
-        if state["row"] is not None:
-            values, step = state["row"]
-            trainer._logger_connector.log_metrics(values, step=step)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note that a step has begun."""
-        self._within = False
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the step's metrics are logged."""
-        self._within = False
-        if trainer.state.fn != "fit":
-            self.on_test_start(trainer, pl_module)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM from Lightning, whose handler waits for all ranks, which may be waiting for something else."""
-        before = trainer._signal_connector._original_handlers.get(signal.SIGTERM)
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # type: ignore[arg-type]  # as Lightning got it from Python
-
-    on_predict_start = on_test_start
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that ``last.ckpt`` is about to be written."""
-        self._within = False
-        self._note_saved(trainer)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when it is time, and stop if a signal came."""
-        self._within = True
-        self._batches += 1
-        loop = trainer.fit_loop.epoch_loop
-        fetcher = trainer.fit_loop._data_fetcher
-        last = loop._num_ready_batches_reached()
-        if trainer.fast_dev_run or last or loop._should_accumulate() or loop._should_check_val_fx(fetcher):  # type: ignore[arg-type,attr-defined]
-            return
-        if self._batches < self._between(trainer):
-            return
-        self._batches = 0
-        asked, due = self._agree(trainer, self._due(trainer))
-        if asked:
-            self._stop(trainer, asked)
-        if due:
-            self._note_saved(trainer)
-            trainer.save_checkpoint(self._path)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if a signal came since the last step that could be saved: that epoch's ``last.ckpt`` is complete."""
-        asked, _ = self._agree(trainer, due=False)
-        if asked:
-            self._stop(trainer, asked, saved=True)
+    # Resuming: from on_load_checkpoint to on_train_start
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what is restored when training starts, and leave Lightning nothing of it that names files.
+        """Take out what is restored when training starts, and every path that Lightning would follow.
 
         Raises:
             WeightsError: The state is not one that this class wrote.
         """
         states = checkpoint.get("callbacks")
-        self._remembered = {}
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and isinstance(states, dict):
-                self._remembered[callback.state_key] = states.pop(callback.state_key, None)
+        states = states if isinstance(states, dict) else {}
+        keys = [callback.state_key for callback in internals.checkpoint_savers(trainer)]
+        self._saver_states = {key: states.pop(key, None) for key in keys}
         if trainer.state.fn == "fit":
-            self._loaded = checked(checkpoint.get(RECOVERY), trainer.ckpt_path)
+            self._loaded = validated(checkpoint.get(RECOVERY), trainer.ckpt_path)
             step = checkpoint.get("global_step")
             self._loaded_step = step if isinstance(step, int) else None
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let this rank end in its own time."""
-        leaving()
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what the ranks resume from, which each has found by itself; adopt the best checkpoints.
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen no more; not after an error, when a second signal may still come of the first."""
-        for number, handler in self._before.items():
-            if handler is not None:  # None is one that Python does not know
-                signal.signal(number, handler)
-        self._before.clear()
+        Raises:
+            ConfigError: They resume from different states; raised on all ranks.
+        """
+        if trainer.world_size > 1:
+            self._compare_ranks(trainer)
+        if trainer.ckpt_path is not None:
+            self._adopt_best(trainer)  # here, for a training that is over already does not start
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace Lightning's signal handlers, which save within a step or not at all."""
+        self.signals.install()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the rest of the checkpoint's state, and begin or continue ``metrics.csv``.
+
+        Raises:
+            WeightsError: The state cannot be restored.
+        """
+        self.signals.install()
+        self.schedule.saved(trainer.global_step)
+        self._path = internals.last_path(trainer)
+        state, self._loaded = self._loaded, None
+        if trainer.is_global_zero:
+            begin_rows(trainer, state)
+        if state is None:
+            return
+        try:
+            self._restore(trainer, state)
+        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(
+                f"{trainer.ckpt_path} holds a state of a training that cannot be restored ({reason}): take another one."
+            ) from error
+
+    # Saving: what a checkpoint holds, and when one is written
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out."""
-        states = [random_states()]
-        if trainer.world_size > 1:
-            states *= trainer.world_size
-            torch.distributed.all_gather_object(states, random_states())
-        connector = trainer._logger_connector
-        row = None
-        if self._within and connector.should_update_logs and not trainer.fit_loop._should_accumulate():
-            # of the step just done; Lightning logs it only after this
-            values = {name: float(value) for name, value in connector.metrics["log"].items()}
-            step = trainer.fit_loop.epoch_loop._batches_that_stepped
-            row = ({**values, "epoch": trainer.current_epoch}, step) if values else None
+        """Add what Lightning leaves out; collective."""
+        row = internals.unlogged_metrics(trainer) if self._is_after_step else None
         checkpoint[RECOVERY] = {
-            "random": states,
+            "random": random_states_of_all_ranks(trainer.world_size),
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
-            "row": row,
+            "row": None if row is None else tuple(row),
             **(rows_written(trainer) if trainer.is_global_zero else {}),
         }
 
-    def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-                before = signal.signal(number, self._heard)
-                self._before.setdefault(number, before)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note that a step has begun."""
+        self._is_after_step = False
 
-    def _heard(self, number: int, frame: object) -> None:
-        now = time.monotonic()
-        if number == self._signal and now - self._heard_at < _SAME_SECONDS:
-            return  # told twice: as one of a group, and by a parent that passes it on
-        if self._signal:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._signal, self._heard_at = number, now
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time, and stop if a signal came.
 
-    def _due(self, trainer: Trainer) -> bool:
-        old = time.monotonic() - self._saved
-        by_time = self.every_minutes is not None and old >= 60 * self.every_minutes
-        return by_time or (self.every_steps is not None and trainer.global_step - self._saved_step >= self.every_steps)
+        Raises:
+            Stopped: A signal came.
+        """
+        self._is_after_step = True
+        self._batches += 1
+        if internals.is_fast_dev_run(trainer) or not internals.is_between_steps(trainer):
+            return
+        if self._batches < self._batches_between(trainer):
+            return
+        self._batches = 0
+        number, is_due = self._agree(trainer, self.schedule.is_due(trainer.global_step))
+        if number:
+            self._stop(trainer, number)
+        if is_due:
+            self.schedule.saved(trainer.global_step)
+            trainer.save_checkpoint(self._path)
 
-    def _note_saved(self, trainer: Trainer) -> None:
-        self._saved, self._saved_step = time.monotonic(), trainer.global_step
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the step's metrics are logged."""
+        self._is_after_step = False
+        if trainer.state.fn != "fit":
+            self.on_test_start(trainer, pl_module)
 
-    def _between(self, trainer: Trainer) -> int:
-        """After how many batches the ranks agree, at the next step that can be saved."""
-        several = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
-        return _GPU_BATCHES if several else 1
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that ``last.ckpt`` is about to be written."""
+        self._is_after_step = False
+        self.schedule.saved(trainer.global_step)
 
-    def _begin_rows(self, trainer: Trainer, state: dict[str, Any] | None) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, CSVLogger):
-                if state is not None:
-                    go_on_with_rows(Path(str(trainer.ckpt_path)), state, logger)
-                elif isinstance(logger.experiment, WholeWriter):
-                    logger.experiment.begin_anew()
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if a signal came since the last step that could be saved: that epoch's ``last.ckpt`` is complete.
 
-    def _remember(self, trainer: Trainer) -> None:
+        Raises:
+            Stopped: A signal came.
+        """
+        number, _ = self._agree(trainer, is_due=False)
+        if number:
+            self._stop(trainer, number, is_saved=True)
+
+    # Signals outside of training, and the end
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore Python's SIGTERM handler: Lightning's is a collective, while ranks may be in another one."""
+        before = internals.handler_before_lightning(trainer, signal.SIGTERM)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+    on_predict_start = on_test_start
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Restore the signal handlers; not after an error, when a second signal may still come of the first."""
+        self.signals.remove()
+
+    def _compare_ranks(self, trainer: Trainer) -> None:
+        mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
+        found = [mine] * trainer.world_size
+        torch.distributed.all_gather_object(found, mine)
+        if different := next((rank for rank, other in enumerate(found) if other != found[0]), 0):
+            both = " and ".join(f"rank {rank} from {found[rank][0]} (step {found[rank][1]})" for rank in (0, different))
+            raise ConfigError(
+                f"The ranks do not go on from the same state: {both}. Keep runs on a disk that all machines see, wait "
+                "until it shows them the same, or name the checkpoint with --ckpt_path."
+            )
+
+    def _adopt_best(self, trainer: Trainer) -> None:
         """Let checkpoints go on from the best so far; rank 0 decides, since others may see another disk."""
-        for callback in trainer.checkpoint_callbacks:
-            if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+        for callback in internals.checkpoint_savers(trainer):
+            if callback.dirpath is None:
                 continue
             found, folder = None, str(callback.dirpath)
             if trainer.is_global_zero and "://" not in folder:
-                state = self._remembered.get(callback.state_key)
+                state = self._saver_states.get(callback.state_key)
                 found = adopt_best_checkpoints(state, Path(folder), Path(str(trainer.ckpt_path)))
             found = trainer.strategy.broadcast(found)
             if found is not None:
-                remember(callback, found)
+                restore_saver(callback, found)
 
-    def _agree(self, trainer: Trainer, due: bool) -> tuple[int, bool]:
-        """The signal that any rank got (0 for none), and whether any rank's clock says that it is time to save."""
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        # Random numbers: those of this rank, unless the number of ranks has changed
+        if len(state["random"]) == trainer.world_size:
+            set_random_states(state["random"][trainer.global_rank])
+        else:
+            rank_zero_warn(
+                f"The checkpoint is of {len(state['random'])} processes, this run has {trainer.world_size}: random "
+                "numbers (dropout) start from a new seed, and the result is not that of an undisturbed run."
+            )
+            torch.manual_seed(trainer.global_step * trainer.world_size + trainer.global_rank)
+        # Metrics: what callbacks decide by, and the row that Lightning would have logged after the checkpoint
+        trainer.callback_metrics.update(state["metrics"])
+        if state["row"] is not None:
+            values, step = state["row"]
+            internals.log_metrics(trainer, values, step)
+
+    def _batches_between(self, trainer: Trainer) -> int:
+        """Batches between two agreements of the ranks; the next step that can be saved counts."""
+        several = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        return _GPU_BATCHES if several else 1
+
+    def _agree(self, trainer: Trainer, is_due: bool) -> tuple[int, bool]:
+        """The signal that any rank got (0 for none), and whether a save is due on any rank; collective."""
         if trainer.world_size == 1:
-            return self._signal, due
-        told = torch.tensor([self._signal, int(due)], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-        number, agreed = told.tolist()
+            return self.signals.received, is_due
+        mine = torch.tensor([self.signals.received, int(is_due)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX)
+        number, agreed = mine.tolist()
         return number, bool(agreed)
 
-    def _stop(self, trainer: Trainer, number: int, saved: bool = False) -> None:
-        """Save unless the epoch's end has been saved, and leave on all ranks."""
-        environment = trainer._accelerator_connector.cluster_environment
-        slurm = environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
-        requeued = slurm is not None and number == slurm.requeue_signal
-        if not saved:
+    def _stop(self, trainer: Trainer, number: int, is_saved: bool = False) -> None:
+        """Save unless the epoch's end has been saved, and leave on all ranks.
+
+        Raises:
+            Stopped: Always; ``Requeued`` if SLURM starts the job again, ``Interrupted`` after Ctrl-C.
+        """
+        job = internals.requeueing_slurm(trainer)
+        if not is_saved:
             trainer.save_checkpoint(self._path)
-        if slurm is not None:
-            connector = trainer._checkpoint_connector
-            target = connector.hpc_save_path(str(trainer.default_root_dir))
+        # A second checkpoint, where Lightning looks when SLURM starts the job again
+        if job is not None:
+            target = internals.slurm_checkpoint_path(trainer)
             if trainer.is_global_zero and self._path.is_file():
-                copy_whole(self._path, Path(target))
-                made = self._path.stat()
-                os.utime(target, ns=(made.st_atime_ns, made.st_mtime_ns))  # no newer than last.ckpt
+                slurm.leave_checkpoint(self._path, target)
             trainer.strategy.barrier("recovery")
+        # Before the first step of all there may be no state
         name = signal.Signals(number).name
         state = str(self._path) if self._path.is_file() else trainer.ckpt_path
         where = f"the state of step {trainer.global_step} is in {state}"
         if state is None:
             where = "before the first step: there is no state to keep"
-        if requeued and trainer.strategy.broadcast(trainer.is_global_zero and _requeue()):
+        is_requeue = job is not None and number == job.requeue_signal
+        if is_requeue and trainer.strategy.broadcast(trainer.is_global_zero and slurm.requeue()):
             raise Requeued(f"{name}: {where}; SLURM queues the job again.")
         stop = (Interrupted if number == signal.SIGINT else Stopped)(f"stopped by {name}; {where}.")
         stop.checkpoint = None if state is None else str(state)
         raise stop
 
 
-def _last_path(trainer: Trainer) -> Path:
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.filename == "last" and callback.dirpath is not None:
-            return Path(callback.dirpath) / "last.ckpt"
-    return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+def validated(state: Any, checkpoint: object) -> dict[str, Any] | None:
+    """The state of ``Recovery`` in a checkpoint, None if it has none.
+
+    Raises:
+        WeightsError: It has another form than ``Recovery`` writes.
+    """
+    if state is None:
+        return None
+    if not (
+        isinstance(state, dict)
+        and isinstance(state.get("random"), list)
+        and _is_dictionary_of(state.get("metrics"), Tensor)
+        and (state.get("row") is None or _is_row(state["row"]))
+    ):
+        raise WeightsError(f"{checkpoint} holds a state of a training that resgat did not write: take another one.")
+    return {"row": None, **state}
 
 
-def _requeue() -> bool:
-    """Ask SLURM to start this job, or this task of an array, again; tell whether it will."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-    try:
-        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607 - the user's own scontrol
-    except (OSError, subprocess.CalledProcessError) as error:
-        rank_zero_warn(f"scontrol requeue {job} failed ({error}): queue the job again yourself.")
-        return False
-    return True
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, tuple | list)
+        and len(row) == 2
+        and isinstance(row[1], int)
+        and _is_dictionary_of(row[0], float | int)
+    )
+
+
+def _is_dictionary_of(value: Any, kind: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(one, kind) for name, one in value.items()
+    )

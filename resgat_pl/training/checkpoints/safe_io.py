@@ -1,29 +1,63 @@
-"""Checkpoints that Lightning itself loads go through the reader that runs no code, too."""
+"""Checkpoint files that are whole after a kill, run no code when read, and are removed only in this run's folder."""
 
 from __future__ import annotations
 
+import io
+import re
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import torch
 from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.storage import is_remote, locate, make_folder, write_atomic
 from resgat_pl.nn.checkpoint_file import take_content
+from resgat_pl.training.lightning_internals import checkpoint_savers
+
+_UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""The temporary names of ``write_atomic``."""
+_OLD: Final = 3600.0
+"""Seconds after which an unfinished file in another run's folder counts as left behind."""
 
 
-class SafeReading(CheckpointIO):
-    """Another ``CheckpointIO``, except that it reads with ``take_content`` and removes single files of the run only.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its final name, waits for the disk, and renames it.
+
+    Lightning writes it into the system's folder for temporary files and moves it: from another disk that is a copy
+    onto the final name, over the checkpoint that was there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint; what lies behind a URL is left to Lightning.
+
+        Raises:
+            OSError: It cannot be written; a checkpoint of that name is unchanged.
+        """
+        target = locate(path)
+        if is_remote(target) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        make_folder(target.parent)
+        buffer = io.BytesIO()  # torch's own error does not say that the disk is full
+        torch.save(checkpoint, buffer)
+        write_atomic(target, buffer.getbuffer())
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Wraps a ``CheckpointIO``: reads with ``take_content``, and removes only single files in this run's folders.
 
     Lightning passes ``weights_only=None`` on to torch, which an environment variable turns into False.
 
     Args:
         inner: Writes, and removes what lies behind URLs.
-        folders: Gives those in which this run may remove a file.
+        folders: Returns the folders in which this run may remove a file.
     """
 
     def __init__(self, inner: CheckpointIO, folders: Callable[[], Collection[str]]) -> None:
@@ -45,7 +79,7 @@ class SafeReading(CheckpointIO):
         return take_content(path)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a file of this run; Lightning removes whatever a checkpoint said, with all that is in it."""
+        """Remove a file of this run; Lightning removes any path stored in a checkpoint, also a whole folder."""
         name = str(path)
         if name.rpartition("/")[0] in self.folders() and "://" in name:
             self.inner.remove_checkpoint(path)
@@ -59,17 +93,19 @@ class SafeReading(CheckpointIO):
         self.inner.teardown()
 
 
-class SafeLoading(Callback):
-    """Puts ``SafeReading`` around whatever reads and writes a run's checkpoints."""
+class SafeCheckpoints(Callback):
+    """Makes a Trainer read, write and remove checkpoints by ``SafeCheckpointIO``."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Do so before anything is read."""
+        """Wrap the Trainer's ``CheckpointIO``; one that the user chose goes on writing."""
         strategy = trainer.strategy
-        if not isinstance(strategy.checkpoint_io, SafeReading):
-            strategy.checkpoint_io = SafeReading(strategy.checkpoint_io, lambda: _folders(trainer))
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:
+            strategy.checkpoint_io = AtomicCheckpointIO()
+        if not isinstance(strategy.checkpoint_io, SafeCheckpointIO):
+            strategy.checkpoint_io = SafeCheckpointIO(strategy.checkpoint_io, lambda: _folders(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look whether training can go on from a checkpoint.
+        """Check that training can resume from a checkpoint.
 
         Raises:
             WeightsError: It holds a detector, but no state of a training.
@@ -80,8 +116,33 @@ class SafeLoading(Callback):
                 "on from it. Give the .ckpt file that it was made of."
             )
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the unfinished files of a killed run where this one resumes."""
+        if not trainer.is_global_zero or trainer.ckpt_path is None or is_remote(locate(str(trainer.ckpt_path))):
+            return
+        folder = Path(str(trainer.ckpt_path)).parent
+        own = {Path(callback.dirpath).absolute() for callback in checkpoint_savers(trainer) if callback.dirpath}
+        remove_unfinished(folder, min_age=0.0 if folder.absolute() in own else _OLD)
+
+
+def remove_unfinished(folder: Path, min_age: float) -> None:
+    """Remove files that ``write_atomic`` was killed in, and no others.
+
+    Args:
+        folder: A local folder.
+        min_age: Seconds; in the folder of another run, which may be alive, only old files are left behind.
+    """
+    for path in folder.glob(".*.tmp"):
+        if not _UNFINISHED.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            continue  # another program's
+        try:
+            if time.time() - path.stat().st_mtime >= min_age:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue
+
 
 def _folders(trainer: Trainer) -> list[str]:
-    """Where this run's checkpoints are, and the one that a spawned process passes its weights on by."""
-    savers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    """The folders of this run's checkpoints, and the one that a spawned process returns its weights through."""
+    savers = checkpoint_savers(trainer)
     return [str(callback.dirpath) for callback in savers if callback.dirpath] + [str(trainer.default_root_dir)]

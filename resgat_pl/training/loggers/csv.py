@@ -1,108 +1,110 @@
-"""Lightning's CSV logger, whose file is whole after a kill or on a full disk."""
+"""Lightning's CSV logger without its two losses: of all rows on a full disk, and of those of an earlier run.
+
+Measured with Lightning 2.6.6: a new metric makes it empty ``metrics.csv`` and write all rows again, so that a kill or a
+full disk at that moment leaves an empty file; and a second run with the same version removes the file of the first.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.core.disk_full import is_disk_full
 from resgat_pl.core.storage import locate, write_atomic
 
+METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
 
-class WholeCSVLogger(CSVLogger):
-    """Lightning's ``CSVLogger``, whose ``metrics.csv`` is whole at any time.
 
-    Lightning's empties the file to write a new header, and then finds that the disk is full.
+class AtomicCSVLogger(CSVLogger):
+    """Lightning's ``CSVLogger``, with the same options, which replaces ``metrics.csv`` at once and removes none.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> logger = AtomicCSVLogger(folder, name="", version=0)
+        >>> logger.log_metrics({"train/loss": 0.7}, step=0)
+        >>> logger.save()
+        >>> print((Path(folder) / "version_0" / "metrics.csv").read_text())
+        step,train/loss
+        0,0.7
+        <BLANKLINE>
     """
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the files."""
+        """The writer of the files."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
-            self._experiment = WholeWriter(log_dir=self.log_dir)
+            self._experiment = AtomicWriter(log_dir=self.log_dir)
         return self._experiment
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Write what is left; on a disk that is full the error that stopped the run says so already."""
-        try:
-            super().finalize(status)
-        except OSError as error:
-            if status != "failed" or not is_disk_full(error):
-                raise
 
+class AtomicWriter(ExperimentWriter):
+    """Appends rows as Lightning's writer, but replaces the file at once when a new metric changes its header.
 
-class WholeWriter(ExperimentWriter):
-    """Writes the whole file each time: it is small, and saved every 100 steps.
-
-    Rows that the file has already, since the logger's version is fixed, are kept: a training that goes on continues
-    after its checkpoint's, one that begins anew moves the file to ``metrics.1.csv`` (or the next number that is free),
-    and what is no training, such as a test, adds its own after them.
+    Rows of an earlier run with the same version: a training moves them away, a test appends its own.
     """
 
-    def __init__(self, log_dir: str) -> None:
-        super().__init__(log_dir)
-        self._saved: list[dict[str, Any]] | None = None
-        self._names: list[str] = []
-        self._text = ""
-
-    def begin_with(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write the rows of an earlier run in the place of those that are there."""
-        self._saved, self._names = [], []
-        self.metrics = [*rows, *self.metrics]
-        self.save()
-
-    def begin_anew(self) -> None:
-        """Move the rows that are there out of the way."""
+    def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Begin the file with these rows; without any, a file that is there is moved to ``metrics.1.csv`` or so."""
+        rows = list(rows)
         path = Path(self.metrics_file_path)
-        if path.exists():
-            number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.stem}.{n}.csv").exists())
-            path.rename(path.with_name(f"{path.stem}.{number}.csv"))
-            rank_zero_warn(f"{path} is of an earlier run: it is now {path.stem}.{number}.csv.")
-        self._saved, self._names = [], []
+        self.metrics_keys = sorted({name for row in rows for name in row})
+        if rows:
+            self._replace(rows)
+        elif path.exists():
+            self._move_away(path)
 
     def save(self) -> None:
-        """Write all rows; those that cannot be written are kept for the next time."""
-        if not self.metrics:
-            return
-        if self._saved is None:
-            self._saved = self._there()
-        names = sorted(set(self._names).union(*self.metrics, *([] if self._names else self._saved)))
-        is_same = names == self._names  # else all rows get another form
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, names)
-        if not is_same:
-            writer.writeheader()
-            writer.writerows(self._saved)
-        writer.writerows(self.metrics)
-        whole = (self._text if is_same else "") + text.getvalue()
-        write_atomic(locate(self.metrics_file_path), whole.encode())
-        self._text, self._names = whole, names
-        self._saved, self.metrics = [*self._saved, *self.metrics], []
+        """Write the new rows; if that fails, the file is as before, and they are written the next time."""
+        path, keys = Path(self.metrics_file_path), list(self.metrics_keys)
+        size = path.stat().st_size if path.is_file() else 0
+        try:
+            super().save()
+        except OSError:
+            if self.metrics_keys == keys and path.is_file():  # not while the header changed: rows are half appended
+                with contextlib.suppress(OSError):
+                    os.truncate(path, size)
+            self.metrics_keys = keys
+            raise
 
     def _check_log_dir_exists(self) -> None:
-        """Remove nothing, as Lightning does."""
-
-    def _there(self) -> list[dict[str, Any]]:
-        """The rows of the file; one that is no table is moved away."""
+        """Go on with the header of a file that is there; Lightning's removes the file."""
         path = Path(self.metrics_file_path)
         if not path.is_file():
-            return []
+            return
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
+                reader = csv.DictReader(file, strict=True)
+                is_table = "step" in (reader.fieldnames or ()) and all(None not in row for row in reader)
         except (UnicodeDecodeError, csv.Error):
-            rows = [{}]
-        if all("step" in row and None not in row for row in rows):
-            return rows
-        self.begin_anew()
-        return []
+            is_table = False
+        if is_table:
+            self.metrics_keys = list(reader.fieldnames or ())
+        else:
+            self._move_away(path)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with Path(self.metrics_file_path).open(encoding="utf-8", newline="") as file:
+            self._replace(list(csv.DictReader(file)))
+
+    def _replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.metrics_keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(locate(self.metrics_file_path), text.getvalue().encode())
+
+    def _move_away(self, path: Path) -> None:
+        number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.stem}.{n}.csv").exists())
+        path.rename(path.with_name(f"{path.stem}.{number}.csv"))
+        rank_zero_warn(f"{path} is of an earlier run: it is now {path.stem}.{number}.csv.")

@@ -1,4 +1,4 @@
-"""A W&B whose server is away, or whose process dies: the log is whole, and nothing is raised."""
+"""A W&B whose server is away, or whose process dies: one warning, and nothing is raised."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from typing import Any
 
 import pytest
 import wandb
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl.cli import main as cli
-from resgat_pl.core.wandb_run import publish
 from resgat_pl.training.loggers.wandb import ResilientWandbLogger
-from resgat_pl.training.preflight import warn_of_sweep
 
 from ...helpers.command import wandb_history
 
@@ -34,7 +31,7 @@ def _end() -> Iterator[None]:
 
 
 def end() -> None:
-    """What the end of a program does: then everything is on the disk."""
+    """Finish all runs, as the end of a program does: then everything is on the disk."""
     wandb.finish()
     wandb.teardown()
     with warnings.catch_warnings():
@@ -79,24 +76,31 @@ def loss(folder: Path) -> list[tuple[int, float]]:
     return [(step["trainer/global_step"], step["loss"]) for step in wandb_history(folder) if "loss" in step]
 
 
-def test_the_log_is_whole_when_the_process_died(tmp_path: Path) -> None:
-    logger = logger_in(tmp_path)
+def off_with(caught: Any) -> str:
+    """The one warning of a logger that was switched off."""
+    (message,) = [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
+    assert "training goes on without it, metrics.csv has all numbers" in message
+    return message
+
+
+def test_a_dead_process_switches_the_logger_off(tmp_path: Path) -> None:
+    checkpoints = ModelCheckpoint(dirpath=tmp_path, save_top_k=-1)
+    (tmp_path / "a.ckpt").write_bytes(b"weights")
+    checkpoints.best_model_path = str(tmp_path / "a.ckpt")
+    logger = ResilientWandbLogger(project="resgat-tests", save_dir=tmp_path, log_model="all")
     logger.log_hyperparams({"lr": 1e-3})
-    for step in range(20):
-        logger.log_metrics({"loss": step / 10}, step)
-    first = logger.version
+    logger.log_metrics({"loss": 0.0}, 0)
     kill_service()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for step in range(20, 30):
+        for step in range(1, 30):
             logger.log_metrics({"loss": step / 10}, step)
+        logger.after_save_checkpoint(checkpoints)
         logger.finalize("success")
-    told = [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
-    assert len(told) == 1
-    folder = Path(told[0].rpartition("wandb sync ")[2])
-    assert logger.version == first  # it will be the same run
-    end()
-    assert loss(folder) == [(step, step / 10) for step in range(30)]
+    off_with(caught)
+    assert logger.is_off
+    logger.experiment.log({"loss": 1.0})  # called by users' own code
+    assert services() == []
 
 
 def test_a_death_after_the_last_row_is_noticed(tmp_path: Path) -> None:
@@ -105,26 +109,7 @@ def test_a_death_after_the_last_row_is_noticed(tmp_path: Path) -> None:
     kill_service()
     with pytest.warns(UserWarning, match="W&B stopped working") as caught:
         logger.finalize("success")
-    folder = Path(str(caught[0].message).rpartition("wandb sync ")[2])
-    end()
-    assert loss(folder) == [(0, 1.0)]
-
-
-def test_a_process_that_dies_again_and_again_is_done_without(tmp_path: Path) -> None:
-    logger = logger_in(tmp_path)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for step in range(5):
-            logger.log_metrics({"loss": 1.0}, step)
-            kill_services()
-            time.sleep(0.3)
-        logger.log_metrics({"loss": 1.0}, 9)
-        logger.finalize("success")
-    told = [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
-    assert len(told) == 4
-    assert "without W&B" in told[-1]
-    logger.experiment.log({"loss": 1.0})  # what users call directly is taken, too
-    logger.experiment.config.update({"a": 1})
+    off_with(caught)
 
 
 # W&B lets go of its process without waiting for it
@@ -134,61 +119,23 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     logger = logger_in(tmp_path)
-    with pytest.warns(UserWarning, match="log is kept offline") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         logger.log_metrics({"loss": 2.0}, 0)
-    logger.finalize("success")
-    end()
-    assert loss(Path(str(caught[-1].message).rpartition("wandb sync ")[2])) == [(0, 2.0)]
+        logger.finalize("success")
+    assert "WANDB_MODE=offline" in off_with(caught)
 
 
-def test_errors_that_are_not_wandbs_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_error_switches_the_logger_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logger_in(tmp_path)
-    _ = logger.experiment
 
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(type(logger.experiment), "log", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.warns(UserWarning, match=r"W&B stopped working \(ZeroDivisionError\)"):
         logger.log_metrics({"loss": 1.0}, 0)
-
-
-def test_one_thing_is_published_offline_if_the_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in NOWHERE.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
-    with pytest.warns(UserWarning, match="logged offline"):
-        publish(lambda: {"loss": 3.0}, project="resgat-tests", dir=tmp_path)
-    (folder,) = tmp_path.glob("wandb/offline-run-*")
-    end = time.monotonic() + 20  # another process writes it
-    while not (history := wandb_history(folder)) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert [step["loss"] for step in history] == [3.0]
-
-
-def test_a_disk_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B's process says nothing of it."""
-    logger = logger_in(tmp_path)
-    logger.log_metrics({"loss": 1.0}, 0)
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.warns(UserWarning, match=r"cannot be written any more: W&B's log ends before the run did"):
-        logger.finalize("success")
-
-
-def test_checkpoints_do_not_end_training_when_the_process_died(tmp_path: Path) -> None:
-    checkpoints = ModelCheckpoint(dirpath=tmp_path, save_top_k=-1)
-    for name in ("a.ckpt", "b.ckpt"):
-        (tmp_path / name).write_bytes(b"weights")
-    checkpoints.best_model_path = str(tmp_path / "a.ckpt")
-    logger = ResilientWandbLogger(project="resgat-tests", save_dir=tmp_path, log_model="all")
-    logger.log_metrics({"loss": 1.0}, 0)
-    kill_service()
-    with pytest.warns(UserWarning, match="W&B stopped working"):
-        logger.after_save_checkpoint(checkpoints)
-    assert logger._logged_model_time == {}
-    logger.after_save_checkpoint(checkpoints)  # which the next checkpoint makes good
-    assert list(logger._logged_model_time) == [str(tmp_path / "a.ckpt")]
-    logger.finalize("success")
+    logger.log_metrics({"loss": 1.0}, 1)
 
 
 @pytest.mark.parametrize("chosen", [None, "offline", "online"])
@@ -205,20 +152,3 @@ def test_a_run_that_an_agent_started_goes_online(
     monkeypatch.setattr("resgat_pl.cli.train.run", lambda argv: seen.append(os.environ.get("WANDB_MODE")))
     assert cli.main(["fit"]) == 0
     assert seen == [chosen or (None if sweep else "offline")]
-
-
-def test_a_sweep_that_will_not_see_a_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SWEEP_ID", "a1b2c3")
-    with pytest.warns(UserWarning, match=r"started this run for the sweep a1b2c3, but W&B is switched off.*=online"):
-        _ = logger_in(tmp_path).experiment
-    end()
-    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but its logger's offline is true"):
-        _ = ResilientWandbLogger(project="resgat-tests", save_dir=tmp_path, offline=True).experiment
-
-
-def test_a_sweep_without_a_logger_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Namespace(trainer=Namespace(logger=[Namespace(class_path="lightning.pytorch.loggers.CSVLogger")]))
-    warn_of_sweep("fit", config)
-    monkeypatch.setenv("WANDB_SWEEP_ID", "a1b2c3")
-    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but trainer.logger has no WandbLogger"):
-        warn_of_sweep("fit", config)

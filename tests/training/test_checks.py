@@ -1,7 +1,8 @@
-"""What callbacks of the user go by: refused before a training that they would end, or turn to its worst epoch."""
+"""Configurations that are refused or warned of before a training that they would spoil."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from jsonargparse import Namespace
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.training.preflight import check_callbacks, keep_what_is_validated
+from resgat_pl.training.checks import check_callbacks, warn_of_hardware, warn_of_sweep
 
 from ..helpers.tiny_runs import tiny
 
@@ -66,12 +67,37 @@ def test_an_epoch_without_validation_is_not_looked_at(seldom: dict[str, Any]) ->
         check(callback(monitor="val/loss", mode="min", **at_end), **seldom)
 
 
-@pytest.mark.parametrize(("every", "top", "after"), [(1, 3, False), (2, 1, False), (2, 3, True), (2, -1, True)])
-def test_every_kept_checkpoint_is_of_a_validation(every: int, top: int, after: bool) -> None:
-    run = config(top=top, check_val_every_n_epoch=every)
-    run.checkpoint.save_on_train_epoch_end = True
-    keep_what_is_validated("fit", run)
-    assert run.checkpoint.save_on_train_epoch_end is not after
+def test_precision_that_would_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    for accelerator in ("cpu", "auto"):
+        for precision in ("bf16-mixed", "16-mixed", "bf16", "16"):  # on a CPU Lightning makes bfloat16 of all of them
+            with pytest.warns(UserWarning, match=f"trainer.precision is {precision}, but this run is on a CPU"):
+                warn_of_hardware(config(accelerator=accelerator, precision=precision))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for precision in ("32", "32-true", "64", "64-true"):
+            warn_of_hardware(config(accelerator="cpu", precision=precision))
+        warn_of_hardware(config(accelerator="gpu", precision="bf16-mixed"))
+
+
+def test_a_sweep_that_will_not_see_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    online = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace(offline=False))
+    offline = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace(offline=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_sweep("fit", Namespace(trainer=Namespace(logger=[])))
+        monkeypatch.setenv("WANDB_SWEEP_ID", "a1b2c3")
+        monkeypatch.setenv("WANDB_MODE", "online")
+        warn_of_sweep("fit", Namespace(trainer=Namespace(logger=[online])))
+        warn_of_sweep("test", Namespace(trainer=Namespace(logger=[])))
+    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but trainer.logger has no WandbLogger"):
+        warn_of_sweep("fit", Namespace(trainer=Namespace(logger=[])))
+    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but its logger's offline is true"):
+        warn_of_sweep("fit", Namespace(trainer=Namespace(logger=[offline])))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.warns(UserWarning, match=r"sweep a1b2c3, but WANDB_MODE is offline.*=online"):
+        warn_of_sweep("fit", Namespace(trainer=Namespace(logger=[online])))
 
 
 def test_two_that_a_checkpoint_could_not_tell_apart(ffpp_crops: Path, tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
-"""What is looked at and settled before the parts of a run are built: a mistake must not show after hours."""
+"""Checks of a run's configuration before anything is built: they raise or warn, and change nothing.
+
+A mistake must not show after hours; what the configuration is changed to is in ``adjust``.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Iterator
 from typing import Final, get_args
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
@@ -22,19 +24,11 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.resgat import check_compatible
+from resgat_pl.training._config import callbacks_in, loggers_in, wandb_loggers_in
 from resgat_pl.training.checkpoints.config_diff import compare_configs
-from resgat_pl.training.hardware import advice
 
-_LASTING: Final = {
-    "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
-    "lightning.pytorch.loggers.csv_logs.CSVLogger": "resgat_pl.training.loggers.csv.WholeCSVLogger",
-    "lightning.pytorch.loggers.WandbLogger": "resgat_pl.training.loggers.wandb.ResilientWandbLogger",
-    "lightning.pytorch.loggers.wandb.WandbLogger": "resgat_pl.training.loggers.wandb.ResilientWandbLogger",
-}
-"""Loggers that outlast a full disk and a dead W&B, by the names of Lightning's."""
-_WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
-"""Where callbacks come from that log nothing that could be monitored."""
+"""Packages whose callbacks log nothing that could be monitored."""
 _LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
 _NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
@@ -82,10 +76,10 @@ def check_trainer(command: str, config: Namespace) -> None:
 
 
 def check_callbacks(command: str, config: Namespace) -> None:
-    """Refuse what checkpoints and early stopping would only fail on after an epoch, or what would cost the best one.
+    """Refuse options that checkpoints and early stopping would fail on after an epoch, or that lose the best one.
 
     Raises:
-        ConfigError: They go by a metric that there is not, or in its wrong direction, or write over other checkpoints.
+        ConfigError: They monitor a metric that does not exist, or in its wrong direction, or overwrite checkpoints.
     """
     if command != "fit":
         return
@@ -93,7 +87,7 @@ def check_callbacks(command: str, config: Namespace) -> None:
     if checkpoint.save_on_exception:
         raise ConfigError(
             "checkpoint.save_on_exception is true: a run that is stopped or fails would put its present weights in "
-            "the place of the best ones. Leave it out: recovery keeps last.ckpt, from which --ckpt_path last goes on."
+            "the place of the best ones. Leave it out: recovery writes last.ckpt, from which --ckpt_path last goes on."
         )
     if checkpoint.filename == "last":
         raise ConfigError(
@@ -102,15 +96,16 @@ def check_callbacks(command: str, config: Namespace) -> None:
         )
     for group in ("checkpoint", "early_stopping"):
         _check_watcher(config, group, config[group])
-    for group, callback in _callbacks(config):
+    for callback in callbacks_in(config):
         options = callback.get("init_args")
         if isinstance(options, Namespace):
-            _check_watcher(config, f"{group} ({str(callback.class_path).rpartition('.')[2]})", options)
-            _require_validation(config, group, str(options.get("monitor")))
+            name = str(callback.class_path).rpartition(".")[2]
+            _check_watcher(config, f"trainer.callbacks ({name})", options)
+            _require_validation(config, "trainer.callbacks", str(options.get("monitor")))
 
 
 def _check_watcher(config: Namespace, group: str, options: Namespace) -> None:
-    """Refuse options of what goes by a metric, if it would fail on them or take the worst for the best."""
+    """Refuse options of a callback that monitors a metric, if it would fail on them or take the worst for the best."""
     monitor = options.get("monitor")
     if monitor in {None, "epoch", "step"}:
         return
@@ -126,19 +121,11 @@ def _check_watcher(config: Namespace, group: str, options: Namespace) -> None:
         )
 
 
-def _callbacks(config: Namespace) -> Iterator[tuple[str, Namespace]]:
-    """The user's callbacks, and what they are called in the configuration."""
-    callbacks = config.trainer.callbacks
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        if isinstance(callback, Namespace):
-            yield "trainer.callbacks", callback
-
-
 def _require_validation(config: Namespace, group: str, monitor: str) -> None:
     if monitor.startswith("val/") and config.trainer.limit_val_batches == 0:
         raise ConfigError(
             f"{group}.monitor is {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
-            "go by train/loss, or validate."
+            "monitor train/loss, or validate."
         )
 
 
@@ -146,7 +133,7 @@ def check_schedule(command: str, config: Namespace) -> None:
     """Refuse a schedule that would only fail after an epoch, or lower the rate while the metric gets better.
 
     Raises:
-        ConfigError: It goes by a metric that there is not, or that no validation gives, or in its wrong direction.
+        ConfigError: It monitors a metric that does not exist, or that no validation gives, or in its wrong direction.
     """
     scheduler = config.model.lr_scheduler
     options = scheduler.get("init_args") if isinstance(scheduler, Namespace) else None
@@ -161,8 +148,8 @@ def check_schedule(command: str, config: Namespace) -> None:
 def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm: str) -> None:
     known = _logged(config)
     if monitor not in known:
-        if any(not str(callback.class_path).startswith(_LIGHTNING) for _, callback in _callbacks(config)):
-            return  # callbacks of the user's own may log what they like
+        if any(not str(callback.class_path).startswith(_LIGHTNING) for callback in callbacks_in(config)):
+            return  # the user's callbacks may log any name
         hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
         raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
     right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
@@ -172,89 +159,33 @@ def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm:
 
 
 def _logged(config: Namespace) -> list[str]:
-    """What ``ResGATModule`` logs in training."""
+    """The names of the metrics that ``ResGATModule`` logs in training."""
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
     return [*scores, "val/loss", "train/loss", *guided]
 
 
-def guard_loggers(config: Namespace) -> None:
-    """Put loggers that last in the place of Lightning's own."""
-    for logger in _loggers(config):
-        logger.class_path = _LASTING.get(str(logger.get("class_path")), logger.get("class_path"))
-
-
 def warn_of_sweep(command: str, config: Namespace) -> None:
-    """Say that a sweep will not see a run that W&B's agent started, for want of a logger."""
+    """Warn that a sweep will not see a run that W&B's agent started, and why."""
     sweep = os.environ.get("WANDB_SWEEP_ID")
-    if sweep and command == "fit" and not any(_wandb_loggers(config)):
-        rank_zero_warn(
-            f"W&B's agent started this run for the sweep {sweep}, but trainer.logger has no WandbLogger: the sweep "
-            "will not see its numbers. Add lightning.pytorch.loggers.WandbLogger."
-        )
-
-
-def without_validation(command: str, config: Namespace) -> None:
-    """Let nothing go by a validation that does not take place: it would fail after the first epoch."""
-    if command != "fit" or config.trainer.limit_val_batches != 0:
+    if not sweep or command != "fit":
         return
-    if str(config.checkpoint.monitor).startswith("val/"):
-        rank_zero_warn("trainer.limit_val_batches is 0: best.ckpt will be that of the last epoch.")
-        config.checkpoint.monitor = None
-    if str(config.early_stopping.monitor).startswith("val/"):
-        config.early_stopping.check_on_train_epoch_end = False
-
-
-def keep_what_is_validated(command: str, config: Namespace) -> None:
-    """Let ``best.ckpt`` be written right after a validation where epochs go on after it.
-
-    Also gives callbacks back the device that they find by themselves, which a configuration cannot express.
-    """
-    trainer, checkpoint = config.trainer, config.checkpoint
-    within = trainer.val_check_interval not in {None, 1.0} or trainer.check_val_every_n_epoch is None
-    # Of several kept ones some would be of epochs that are not validated, under the metric of an earlier one.
-    within |= trainer.check_val_every_n_epoch != 1 and checkpoint.save_top_k not in {0, 1}
-    if command == "fit" and within and str(checkpoint.monitor).startswith("val/"):
-        checkpoint.save_on_train_epoch_end = False
-    for _, callback in _callbacks(config):
-        options = callback.get("init_args")
-        if options is not None and str(options.get("device")).startswith("Unable to serialize"):
-            options.device = None
-
-
-def keep_private(config: Namespace) -> None:
-    """Decide what W&B gets, before it is started."""
-    privacy.settings(config.private)
-    if not config.private:
+    loggers = list(wandb_loggers_in(config))
+    if not loggers:
+        why, remedy = "trainer.logger has no WandbLogger", "Add lightning.pytorch.loggers.WandbLogger."
+    elif os.environ.get("WANDB_MODE", "online") != "online":
+        why, remedy = f"WANDB_MODE is {os.environ['WANDB_MODE']}", "Leave that out, or set WANDB_MODE=online."
+    elif all((logger.get("init_args") or {}).get("offline") for logger in loggers):
+        why, remedy = "its logger's offline is true", "Leave that out."
+    else:
         return
-    config.heatmaps.log_images = False
-    for logger in _wandb_loggers(config):
-        for name in ("group", "job_type", "notes", "tags", "config"):
-            if logger.init_args.get(name) is not None:
-                logger.init_args[name] = None
-            (logger.get("dict_kwargs") or {}).pop(name, None)  # those that Lightning only passes on
-        logger.init_args.log_model = False
-        logger.init_args.name = "private"
-
-
-def same_wandb_run(config: Namespace, run: str | None) -> None:
-    """Let a resumed training go on in the same W&B run, unless the configuration names one.
-
-    Args:
-        config: The configuration.
-        run: Id of the W&B run; None where the checkpoint has none. It becomes the name of a folder.
-    """
-    if run is not None and not (isinstance(run, str) and _WANDB_ID.fullmatch(run)):
-        rank_zero_warn(f"The checkpoint names a W&B run {run!r:.100}, which is no id: a new run is started.")
-        return
-    for logger in _wandb_loggers(config):
-        arguments = logger.init_args
-        if run is not None and arguments.get("id") is None and arguments.get("version") is None:
-            arguments.id = run
+    rank_zero_warn(
+        f"W&B's agent started this run for the sweep {sweep}, but {why}: the sweep will not see its numbers. {remedy}"
+    )
 
 
 def check_places(command: str, config: Namespace) -> None:
-    """Look at every path before anything is downloaded, extracted or computed.
+    """Check every path before anything is downloaded, extracted or computed.
 
     Raises:
         ResGATError: A path that is read does not exist, or one that is written to cannot be.
@@ -272,27 +203,32 @@ def check_places(command: str, config: Namespace) -> None:
     ):
         if folder is not None and "://" in str(folder):
             raise ConfigError(
-                f"{option} is {folder}: runs are kept on a disk, for what a killed one goes on from is read and "
-                "renamed there. Name a local folder, and copy it afterwards; data and crops may lie behind URLs."
+                f"{option} is {folder}: runs are stored on a disk, for checkpoints are read and renamed there when "
+                "a killed one resumes. Name a local folder, and copy it afterwards; data and crops may lie behind URLs."
             )
     if config.trainer.fast_dev_run:
         return
     require_folder(config.trainer.default_root_dir or ".", "trainer.default_root_dir")
-    for logger in _loggers(config):
+    for logger in loggers_in(config):
         options = logger.get("init_args")
         if options is not None and options.get("save_dir") is not None:
             require_folder(options.save_dir, "trainer.logger.init_args.save_dir")
 
 
-def warn_of_hardware(command: str, config: Namespace) -> None:
-    """Say what would crawl on this machine."""
-    trainer, net = config.trainer, config.net
-    for line in advice(str(trainer.accelerator), str(trainer.precision), net.encoder, net.image_size, command):
-        rank_zero_warn(line)
+def warn_of_hardware(config: Namespace) -> None:
+    """Warn that training in 16 bits on a CPU may crawl."""
+    trainer = config.trainer
+    accelerators = torch.cuda.is_available() or torch.backends.mps.is_available() or "XRT_TPU_CONFIG" in os.environ
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not accelerators)
+    if on_cpu and str(trainer.precision).startswith(("bf16", "16")):
+        rank_zero_warn(
+            f"trainer.precision is {trainer.precision}, but this run is on a CPU: without AVX-512 or bfloat16 "
+            "instructions training was measured to take 12 to 35 times as long. Set --trainer.precision 32."
+        )
 
 
-def compare(command: str, config: Namespace, here: str, checkpoint: Checkpoint) -> None:
-    """Say which value counts where the configuration and a checkpoint disagree.
+def check_checkpoint(command: str, config: Namespace, here: str, checkpoint: Checkpoint) -> None:
+    """Check that a checkpoint fits the configuration, and log which value counts where the two disagree.
 
     Args:
         command: The command.
@@ -311,19 +247,8 @@ def compare(command: str, config: Namespace, here: str, checkpoint: Checkpoint) 
     if command == "fit" and not checkpoint.can_resume:
         raise WeightsError(
             f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "
-            "testing (safetensors, or save_weights_only). Go on from last.ckpt of its run, or train anew."
+            "testing (safetensors, or save_weights_only). Resume from last.ckpt, or train without --ckpt_path."
         )
     there = (stored_provenance(checkpoint.provenance, "The checkpoint") or {}).get("config", "")
     for line in compare_configs(privacy.without_paths(here), privacy.without_paths(there), command):
         rank_zero_info(line)
-
-
-def _loggers(config: Namespace) -> Iterator[Namespace]:
-    loggers = config.trainer.logger
-    for logger in loggers if isinstance(loggers, list) else [loggers]:
-        if isinstance(logger, Namespace):
-            yield logger
-
-
-def _wandb_loggers(config: Namespace) -> Iterator[Namespace]:
-    return (logger for logger in _loggers(config) if str(logger.get("class_path")).endswith("WandbLogger"))
