@@ -20,15 +20,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from measure import Row, interleave, ratio_row, report
-from torch.utils.data import DataLoader
 
-from resgat_pl.data.crop_store.reader import crop_of, shards_of
+from resgat_pl.data.crop_store.reader import Member, crop_of, shards_of
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import TrainSampler
-from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams, read_members
+from resgat_pl.data.loading.shard_order import ShardSampler
 from resgat_pl.data.manifest.table import Manifest
 
 VIDEOS = 6
@@ -60,20 +60,20 @@ class Epoch:
     def __init__(self, crops: Path) -> None:
         manifest = Manifest.read(crops)
         self.faces = FaceCrops(manifest, np.arange(len(manifest)), SIDE)
-        self.sampler = TrainSampler(self.faces, 1, 0, 0, "shuffled")
-        self.loader: DataLoader[object] | ShardLoader = DataLoader(self.faces, BATCH, sampler=self.sampler)
         shards = shards_of(manifest)
-        if shards is not None:
-            self.loader = ShardLoader(FaceStream(self.faces, shards, Streams(1, 0, BATCH, even=True), 0, 0, BUFFER))
+        sampler: TrainSampler | ShardSampler = (
+            TrainSampler(self.faces, 1, 0, 0, "shuffled")
+            if shards is None
+            else ShardSampler(self.faces, shards, 1, 0, BATCH, buffer=BUFFER)
+        )
+        self.loader = ResumableLoader(self.faces, sampler, BATCH, 0)
         self.number = 0
 
     def __call__(self) -> None:
         """Decode and collate it."""
-        for part in (self.sampler, self.loader):
-            if isinstance(part, TrainSampler | ShardLoader):
-                part.set_epoch(self.number)
+        self.loader.sampler.set_epoch(self.number)
         self.number += 1
-        seen = sum(len(batch["row"]) for batch in self.loader)  # type: ignore[index,call-overload] # of two kinds
+        seen = sum(len(batch["row"]) for batch in self.loader)
         if seen != len(self.faces):
             raise RuntimeError(f"{seen} crops of {len(self.faces)}")
 
@@ -83,12 +83,11 @@ class Epoch:
             crop_of(self.faces.manifest, row).read_bytes()
 
     def stream(self) -> None:
-        """Every crop as it is streamed, bytes only."""
-        if isinstance(self.loader, ShardLoader):
-            for wanted in self.loader.stream.wanted:
-                for number, shard in enumerate(wanted.shards):
-                    for _ in read_members(shard, wanted.place[slice(*wanted.starts[number : number + 2])][:, :2]):
-                        pass
+        """Every crop in the order of an epoch, with its neighbours, bytes only."""
+        for draw in self.loader.sampler:
+            member = crop_of(self.faces.manifest, int(self.faces.rows[draw.position]))
+            if self.faces.reads is not None and isinstance(member, Member):
+                self.faces.reads.read(draw.position, member)
 
 
 def files_of(folder: Path) -> Iterator[Path]:

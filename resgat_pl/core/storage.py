@@ -153,6 +153,21 @@ def read_bytes(path: Path) -> bytes:
         return cast("bytes", fs.cat_file(name))
 
 
+def read_range(path: Path, begin: int, size: int) -> bytes:
+    """So many bytes of a file from one on, fewer at its end; one request of what lies behind a URL.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        with path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            return file.read(size)
+    fs, name = _fs(path)
+    with _as_os_error(path):
+        return cast("bytes", fs.cat_file(name, begin, begin + size))
+
+
 def readable(path: Path) -> Path | BytesIO:
     """What Arrow can read a file from: its path, or the content of what lies behind a URL.
 

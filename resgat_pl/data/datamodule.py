@@ -15,15 +15,15 @@ from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.storage import locate
 from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
-from resgat_pl.data.crop_store.reader import Shards, shards_of
+from resgat_pl.data.crop_store.reader import shards_of
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
 from resgat_pl.data.layouts.base import Layout
 from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
-from resgat_pl.data.loading.resumable import FileLoader, SameSampler
-from resgat_pl.data.loading.samplers import EvalSampler, Order, TrainSampler
-from resgat_pl.data.loading.stream import FaceStream, ShardLoader, Streams
+from resgat_pl.data.loading.resumable import ResumableLoader
+from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
+from resgat_pl.data.loading.shard_order import ShardSampler
 from resgat_pl.data.loading.workers import loading, share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
@@ -68,8 +68,9 @@ class FaceDataModule(LightningDataModule):
         image_size: Side in px of the network's input.
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
-        shuffle_buffer: Crops among which the next is drawn, in each loading process, where crops are in shards
-            (``resgat extract --store shards``). Each is held as it is stored, say 0.1 MB.
+        shuffle_buffer: Crops that are shuffled among themselves where crops are in shards (``resgat extract --store
+            shards``), in each of the 4 lanes of a process, see ``shard_order``. They are held as they are stored, say
+            0.1 MB each: the loading processes share the lanes out.
         order: How training crops are drawn: ``shuffled`` (each once an epoch, as in the paper), ``balanced`` (real
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
@@ -236,25 +237,25 @@ class FaceDataModule(LightningDataModule):
         augmentation = self.augmentation if augmented else None
         return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
-    def train_dataloader(self) -> FileLoader | ShardLoader:
+    def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented; goes on in the middle of an epoch."""
         if self.overfits:
             return self._same_batches()
         faces = self.faces("train", augmented=True)
-        if (shards := shards_of(self.manifest)) is not None:
-            return self._stream(faces, shards, training=True)
-        sampler = TrainSampler(faces, self.world_size, self._rank, self.seed, self.order)
-        return FileLoader(faces, sampler, self.batch_size, self.num_workers)
+        sampler = self._shard_sampler(faces, self.order) or TrainSampler(
+            faces, self.world_size, self._rank, self.seed, self.order
+        )
+        return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[FaceSample] | FileLoader | ShardLoader:
+    def val_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
         """Each crop once, in order; what is trained on where that is to be overfitted."""
         return self._same_batches() if self.overfits else self._eval_loader("val", "val")
 
-    def test_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
+    def test_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
         """Each crop once, in order."""
         return self._eval_loader("test", "test")
 
-    def predict_dataloader(self) -> DataLoader[FaceSample] | ShardLoader:
+    def predict_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
         """The crops of ``predict_split``, each once, in order."""
         return self._eval_loader(self.predict_split, "predict")
 
@@ -272,30 +273,26 @@ class FaceDataModule(LightningDataModule):
 
     def _eval_loader(
         self, split: Literal["train", "val", "test", "all"], stage: str
-    ) -> DataLoader[FaceSample] | ShardLoader:
+    ) -> DataLoader[FaceSample] | ResumableLoader:
         faces = self.faces(split)
         if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
-        elif (shards := shards_of(self.manifest)) is not None:
-            return self._stream(faces, shards, training=False)
+        elif (sampler := self._shard_sampler(faces, None)) is not None:
+            return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
         return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
 
-    def _same_batches(self) -> FileLoader:
+    def _same_batches(self) -> ResumableLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
         faces = FaceCrops(self.manifest, self.manifest.examples_of("train"), self.image_size, None, self.masks)
         sampler = SameSampler(TrainSampler(faces, self.world_size, self._rank, self.seed, self.order))
-        return FileLoader(faces, sampler, self.batch_size, self.num_workers)
+        return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
-    def _stream(self, faces: FaceCrops, shards: Shards, training: bool) -> ShardLoader:
-        if training and self.order != "shuffled":
-            raise ConfigError(
-                f"data.order is {self.order}, but the crops in {self.crops} are in shards, which are read from begin "
-                "to end. Set it to shuffled (model.pos_weight can balance the classes instead), or extract to files: "
-                "resgat extract ROOT OTHER_FOLDER --store files"
-            )
-        streams = Streams(self.world_size, self.num_workers, self.batch_size, even=training)
-        return ShardLoader(
-            FaceStream(faces, shards, streams, self._rank, self.seed, self.shuffle_buffer if training else 0)
+    def _shard_sampler(self, faces: FaceCrops, order: Order | None) -> ShardSampler | None:
+        """Draws in the order of the shards, ``None`` where crops are files."""
+        if (shards := shards_of(self.manifest)) is None:
+            return None
+        return ShardSampler(
+            faces, shards, self.world_size, self._rank, self.batch_size, self.seed, order, self.shuffle_buffer
         )
 
     def _loader(self, faces: FaceCrops, sampler: EvalSampler) -> DataLoader[FaceSample]:

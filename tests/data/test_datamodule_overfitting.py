@@ -13,8 +13,7 @@ from lightning.pytorch import Callback
 
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.data.loading.resumable import SameSampler
-from resgat_pl.data.loading.samplers import Order, TrainSampler
+from resgat_pl.data.loading.samplers import Order, SameSampler, TrainSampler
 from resgat_pl.data.manifest.table import Manifest
 
 from ..helpers.command import metrics

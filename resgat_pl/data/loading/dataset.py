@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import cv2
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from resgat_pl.core.types import REAL
-from resgat_pl.data.crop_store.reader import crop_of, mask_of, picture
+from resgat_pl.data.crop_store.reader import Member, crop_of, mask_of, picture, stored_picture
+from resgat_pl.data.loading.shard_reads import ShardReads
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.transforms import Augmentation
 
@@ -59,6 +61,9 @@ class FaceCrops(Dataset[FaceSample]):
         image_size: Side in px that crops are resized to.
         augmentation: Applied to draws that carry a seed, before resizing: an ``Augmentation`` or a ``Corruption``.
         masks: Whether samples carry what was manipulated; masks move along with an ``Augmentation``.
+
+    Attributes:
+        reads: Reads crops in shards with their neighbours, for an order that draws these soon; None reads each alone.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class FaceCrops(Dataset[FaceSample]):
         self.rows = rows
         self.image_size = image_size
         self.augmentation = augmentation
+        self.reads: ShardReads | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Loading processes look labels up in the manifest, which they map; rows are all that each has for itself.
@@ -94,8 +100,13 @@ class FaceCrops(Dataset[FaceSample]):
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
         path = mask_of(self.manifest, row) if self.masks else None
-        mask = None if path is None else picture(path)[:, :, 0]
-        return self.sample(index, picture(crop_of(self.manifest, row)), mask, seed)
+        mask = None if path is None else self._picture(index, path)[:, :, 0]
+        return self.sample(index, self._picture(index, crop_of(self.manifest, row)), mask, seed)
+
+    def _picture(self, index: int, path: Path | Member) -> NDArray[np.uint8]:
+        if self.reads is None or not isinstance(path, Member):
+            return picture(path)
+        return stored_picture(self.reads.read(index, path), path)
 
     def sample(
         self, index: int, image: NDArray[np.uint8], known_mask: NDArray[np.uint8] | None, seed: int | None

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, SequentialSampler
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.data.loading.dataset import Draw, FaceCrops, deal
 
-_AT_ONCE: Final = 65_536
+AT_ONCE: Final = 65_536
+"""Draws made at a time: as objects, all of a large epoch would take gigabytes."""
 
 
 Order = Literal["shuffled", "balanced", "paired"]
 """How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
 often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
 augmentation, so that a batch differs in the forgery and in nothing else."""
+
+
+def original_pairs(faces: FaceCrops) -> NDArray[np.int64]:
+    """The pairs of a data set, see ``FaceCrops.pairs``.
+
+    Raises:
+        SplitError: There is none.
+    """
+    pairs = faces.pairs()
+    if not len(pairs):
+        raise SplitError(
+            "data.order is paired, but no fake crop of the training split has its original beside it. "
+            "Use --data.order balanced."
+        )
+    return pairs
+
+
+def full_batches(draws: int, batch_size: int) -> NDArray[np.int64]:
+    """Where so many draws are cut into full batches, or into one that is not where there is no other."""
+    if draws < batch_size:
+        return np.array([0, draws], np.int64)
+    return np.arange(draws // batch_size + 1, dtype=np.int64) * batch_size
 
 
 class TrainSampler(DistributedSampler[Draw]):
@@ -43,13 +67,8 @@ class TrainSampler(DistributedSampler[Draw]):
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.faces = dataset
         self.order = order
-        self.pairs = dataset.pairs() if order == "paired" else np.zeros((0, 2), np.int64)
+        self.pairs = original_pairs(dataset) if order == "paired" else np.zeros((0, 2), np.int64)
         if order == "paired":
-            if not len(self.pairs):
-                raise SplitError(
-                    "data.order is paired, but no fake crop of the training split has its original beside it. "
-                    "Use --data.order balanced."
-                )
             self.num_samples = 2 * -(-len(self.pairs) // num_replicas)
             self.total_size = self.num_samples * num_replicas
 
@@ -66,6 +85,17 @@ class TrainSampler(DistributedSampler[Draw]):
         turn = slice(None, None, -1 if self.order == "balanced" and self.rank % 2 else 1)
         positions, own = (of[mine, turn].ravel()[: self.num_samples] for of in (blocks, seeds))
         return _draws(positions, own)
+
+    def cuts(self, batch_size: int) -> NDArray[np.int64]:
+        """Where the draws are cut into batches, ``(batches + 1,)`` int64 from 0.
+
+        The last, incomplete one is left out unless there is no other: batch norm cannot train on one sample.
+        """
+        return full_batches(len(self), batch_size)
+
+    def draws(self, first: int = 0) -> Iterator[Draw]:
+        """The draws of this rank in the present epoch, without the first ``first``."""
+        return islice(iter(self), first, None)
 
     def _shuffled(self, rng: np.random.Generator) -> Iterator[Draw]:
         positions = np.resize(rng.permutation(len(self.faces)), self.total_size)
@@ -84,10 +114,44 @@ class TrainSampler(DistributedSampler[Draw]):
         return np.stack(parts, axis=1)
 
 
+class SameSampler(SequentialSampler):
+    """The draws of a training's first epoch in every epoch, not augmented: for ``trainer.overfit_batches``.
+
+    Being a ``SequentialSampler``, it is left alone by Lightning.
+
+    Args:
+        sampler: Draws for the training.
+    """
+
+    def __init__(self, sampler: TrainSampler) -> None:
+        super().__init__(sampler.faces)
+        self.first = sampler
+        self.num_replicas, self.seed, self.order = sampler.num_replicas, sampler.seed, sampler.order
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Note the epoch, which changes nothing."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]  # typed for int alone
+        return self.draws()
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def cuts(self, batch_size: int) -> NDArray[np.int64]:
+        """See ``TrainSampler.cuts``."""
+        return self.first.cuts(batch_size)
+
+    def draws(self, first: int = 0) -> Iterator[Draw]:
+        """See ``TrainSampler.draws``."""
+        self.first.set_epoch(0)
+        return (Draw(draw.position) for draw in self.first.draws(first))
+
+
 def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[Draw]:
-    """Draws a few at a time: as objects, all of a large epoch would take gigabytes."""
-    for start in range(0, len(positions), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, len(positions), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         yield from map(Draw, positions[part].tolist(), seeds[part].tolist())
 
 
