@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from resgat_pl.data.crop_store.reader import crop_of, shards_of
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.samplers import TrainSampler

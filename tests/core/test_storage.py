@@ -25,7 +25,7 @@ from resgat_pl.core.storage import (
     write_atomic,
 )
 from resgat_pl.data.extraction.command import extract, is_current
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, LeakageError, MediaError, ResGATError
-from resgat_pl.core.executors import open_engine
+from resgat_pl.core.executors import open_executor, run_all
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.storage import locate, write_atomic
@@ -309,8 +310,9 @@ def _read(work: Sequence[_Job], jobs: int, title: str, unit: str) -> list[Finger
             return list(found.values())
         numbered = list(enumerate(work))
         size = 32 if len(work) > 2000 else 1  # handing out millions one by one takes memory
-        with open_engine("local", jobs=max(1, jobs)) as engine:
-            for part in engine.run(_Looker(), [numbered[i : i + size] for i in range(0, len(work), size)], str):
+        portions = [numbered[start : start + size] for start in range(0, len(work), size)]
+        with open_executor(jobs=max(1, jobs)) as executor, closing(run_all(executor, _Looker(), portions)) as parts:
+            for part in parts:
                 found.update(part)
                 bar.update(len(part))
     return [found[number] for number in range(len(work))]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.extraction.original_match import Agreement, agreement
+from resgat_pl.data.faces.cropping import CropBox
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 MOST_FRAMES: Final = 64
@@ -25,24 +26,6 @@ _STILL: Final = 0.5
 """Overlap of a face in two sampled frames from which its box in between is known."""
 _FAR: Final = 60
 """Frames that two sampled ones may lie apart for that."""
-
-
-class CropBox(NamedTuple):
-    """Where to cut one frame.
-
-    Attributes:
-        box: ``(4,)`` int32 x0, y0, x1, y1 in px of the frame; may reach beyond it.
-        landmarks: ``(5, 2)`` float32 in px of the frame; NaN where unknown.
-    """
-
-    box: NDArray[np.int32]
-    landmarks: NDArray[np.float32]
-
-    @property
-    def relative(self) -> list[float] | None:
-        """The landmarks in [0, 1] of the crop, ``x, y`` of five points; None where unknown."""
-        points = ((self.landmarks - self.box[:2]) / (self.box[2:] - self.box[:2])).astype(np.float32)
-        return None if np.isnan(points).any() else points.ravel().tolist()
 
 
 Track = dict[int, CropBox]
