@@ -260,7 +260,7 @@ def page(rates: Rates, faces: str) -> str:
         "other; the money therefore stays.",
         "| data set | cores | time | videos read at | money | held up by |\n|---|---|---|---|---|---|\n"
         + "\n".join(line for data in SETS for line in extraction_rows(data, rates)),
-        "256 cores: `sbatch experiments/slurm/extract.sbatch` (shares of the videos) or `--engine dask`. With "
+        "256 cores: `sbatch experiments/slurm/extract.sbatch` (parts of the videos) or `--engine dask`. With "
         "`--store shards` the crops are a few hundred files instead of millions.",
         "## Disk",
         f"A GB costs ${GB_MONTH:.2f} a month.",

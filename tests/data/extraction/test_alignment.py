@@ -119,7 +119,7 @@ def test_frames_are_kept_for_the_next_fake(monkeypatch: pytest.MonkeyPatch) -> N
             read.append(numbers)
             return iter(frames(*numbers))
 
-    monkeypatch.setattr("resgat_pl.data.extraction.alignment.Media", Counted)
+    monkeypatch.setattr("resgat_pl.data.extraction.alignment.FrameReader", Counted)
     one, other, broken = (
         VideoRecord("ffpp", "original", "", name, REAL, "video", (Path(name),), (name,))
         for name in ("a", "b", "broken")

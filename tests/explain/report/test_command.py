@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
