@@ -28,7 +28,7 @@ for module in pkgutil.walk_packages(resgat_pl.__path__, "resgat_pl."):
 WORKER = """
 import torch
 from torch.utils.data import DataLoader
-from resgat_pl.data.loading.dataset import loading
+from resgat_pl.data.loading.workers import loading
 from resgat_pl.data.transforms import FlipAugmentation
 
 class Pictures(torch.utils.data.Dataset):

@@ -97,7 +97,9 @@ def check_workers(executor: Executor, probe: Probe) -> None:
             raise EngineError(f"The Dask worker {worker} {problem}.")
 
 
-def run_all(executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+def run_all(
+    executor: Executor, function: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` of every item, in the order in which they complete.
 
     Each worker thread unpickles the function once and calls its copy for one item at a time, so that a copy can hold

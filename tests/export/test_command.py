@@ -204,7 +204,7 @@ def test_another_network_does_not_agree(files: dict[str, Path], checkpoints: dic
 def test_what_does_not_agree_leaves_no_file(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resgat_pl.export.onnx_file.TOLERANCE", -1.0)  # nothing agrees so well
+    monkeypatch.setattr("resgat_pl.export.command.TOLERANCE", -1.0)  # nothing agrees so well
     with pytest.raises(ConfigError, match="was not written"):
         export(checkpoints["gatv1"], tmp_path / "a.pt2", "torch")
     assert list(tmp_path.iterdir()) == []

@@ -171,7 +171,8 @@ def test_what_a_real_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[Path, dict[str, object]]] = []
     asked: list[tuple[Path, list[str]]] = []
-    monkeypatch.setattr("resgat_pl.data.synth.synthesize", lambda root, **settings: made.append((root, settings)))
+    synthesize = "resgat_pl.data.synth.generate.synthesize"
+    monkeypatch.setattr(synthesize, lambda root, **settings: made.append((root, settings)))
     monkeypatch.setattr(module, "train_and_test", lambda folder, arguments, _: asked.append((folder, arguments)))
     for row in EXPERIMENT.rows:
         run(EXPERIMENT, Condition(row, "strict", "corrected", 0, "synthetic"), tmp_path)
@@ -191,7 +192,7 @@ def test_every_preset_and_protocol_parses(tmp_path: Path, monkeypatch: pytest.Mo
     from resgat_pl.cli.train import ResGATCLI, parser_options
 
     asked: list[list[str]] = []
-    monkeypatch.setattr("resgat_pl.data.synth.synthesize", lambda root, **settings: None)
+    monkeypatch.setattr("resgat_pl.data.synth.generate.synthesize", lambda root, **settings: None)
     monkeypatch.setattr(module, "train_and_test", lambda folder, arguments, _: asked.append(arguments))
     monkeypatch.setattr(ResGATCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)

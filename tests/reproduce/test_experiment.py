@@ -44,7 +44,7 @@ def test_what_the_shipped_table_names_exists() -> None:
     files += [preset.arguments[1] for preset in EXPERIMENT.presets.values()]
     assert all(Path(file).is_file() for file in files)
     for name, path in EXPERIMENT.protocols.items():
-        assert f"resgat_pl.data.splits.protocols.{type(from_spec({'name': name})).__name__}" == path
+        assert f"resgat_pl.data.splits.{type(from_spec({'name': name})).__name__}" == path
 
 
 def test_presets_are_options_over_a_configuration() -> None:
