@@ -1,4 +1,4 @@
-"""Auditing a data set before hours are spent on it: files, counts, balance, leaks."""
+"""``resgat check``: audits a data set before hours are spent on it: files, counts, balance, leaks."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _check_root(
 
 
 def _prescribed(videos: Sequence[VideoRecord], protocol: str) -> list[Leak]:
-    """What splits of the data set's own share, but for the source clips, which ``OfficialSplit`` declares."""
+    """Leaks between splits that the data set prescribes, except source clips, which ``OfficialSplit`` declares."""
     if protocol in {kind.name for kind in (PaperSplit, IdentitySplit, PartSplit)}:  # they take no notice of it
         return []
     sides = np.array([video.official_split or "" for video in videos], "U5")

@@ -27,7 +27,7 @@ _ENOUGH_CONTRAST: Final = 12.0  # standard deviation of the picture, grey levels
 
 
 class PictureSource(NamedTuple):
-    """Where the pictures of a video, or a single crop, are read from.
+    """The files of the pictures of a video, or a single crop.
 
     Attributes:
         files: The files.

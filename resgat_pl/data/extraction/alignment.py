@@ -16,10 +16,10 @@ from resgat_pl.data.faces.cropping import CropBox
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 MOST_FRAMES: Final = 64
-"""So many frames of a video are kept in memory, if they take no more than the next; of more, all is decoded again."""
+"""So many frames of a video stay in memory, if they take no more than the next; of more, all is decoded again."""
 MOST_BYTES: Final = 2**30
 _MOST_BESIDE: Final = 2**28
-"""Bytes of an original's frames that are kept for its fakes."""
+"""Bytes of an original's frames that stay in memory for its fakes."""
 _COMPARED: Final = 4
 """Frames of which it is seen whether a fake and its original belong together."""
 _STILL: Final = 0.5
@@ -33,7 +33,7 @@ Track = dict[int, CropBox]
 
 
 class Original(NamedTuple):
-    """What a fake takes of its original.
+    """The part of an original that its fakes need.
 
     Attributes:
         rows: Of the manifest.
@@ -54,12 +54,12 @@ class Original(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to cut out of a video.
+    """The boxes to cut out of a video.
 
     Attributes:
         tracks: By number of the face; 0 is the largest, and a fake's are numbered as its original's.
         size: Of a frame (w, h) in px.
-        frames: The decoded frames where they were kept.
+        frames: The decoded frames where they stayed in memory.
         numbers: Numbers of the frames that the original was cut in too; those of other videos are compared with none.
         asked: Frames that there should be.
     """
@@ -173,10 +173,10 @@ def planned(original: Original, media: FrameReader, fill: bool) -> Plan:
             for track, cut in between.get(number, {}).items():
                 tracks[track][number] = cut
     chosen = set(numbers)
-    kept = {
+    found = {
         track: {number: cuts[number] for number in sorted(cuts) if number in chosen} for track, cuts in tracks.items()
     }
-    return Plan({track: cuts for track, cuts in kept.items() if cuts}, original.size or [0, 0], None, shared, asked)
+    return Plan({track: cuts for track, cuts in found.items() if cuts}, original.size or [0, 0], None, shared, asked)
 
 
 def read_ahead(plan: Plan, media: FrameReader) -> tuple[Plan, list[Frame]]:
@@ -213,7 +213,7 @@ def _few(numbers: Sequence[int]) -> list[int]:
 
 
 def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -> Track:
-    """Where the faces are in a frame between two that were sampled, by face; those that hardly move in between."""
+    """Boxes of the faces in a frame between two that were sampled, by face; those that hardly move in between."""
     place = int(np.searchsorted(sampled, number))
     before, after = sampled[max(0, place - 1)], sampled[min(place, len(sampled) - 1)]
     if max(after - before, number - before, after - number) > _FAR:

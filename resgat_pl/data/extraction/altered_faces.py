@@ -1,4 +1,4 @@
-"""What is seen of a fake while it is cut: which of its faces were altered, by its original and by its mask."""
+"""The altered faces of a fake, determined while it is cut: by its original and by its mask."""
 
 from __future__ import annotations
 

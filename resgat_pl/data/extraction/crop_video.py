@@ -1,7 +1,7 @@
-"""The work on one video: choose frames, find faces, cut them out.
+"""Cropping of one video: choose frames, find faces, cut them out.
 
 A pure function of (video, settings, and for a fake the boxes of its original): same input, same bytes. It writes
-nothing, so that it can be done in a process that may die of it (see ``fragments``).
+nothing, so that it can be done in a process that may die of it (see ``extract_video``).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _OTHERS: Final = 8
 
 
 class Outcome(NamedTuple):
-    """What came of a video.
+    """The result of cutting a video.
 
     Attributes:
-        rows: The manifest's rows, one a crop.
+        rows: The manifest's rows, one per crop.
         report: frame_size in px, and where something is wrong a note, or skipped with the reason; orphan if it could
             not be aligned because its original gave no face; relation, what a fake is to the genuine one of its name
             (see ``pairing.Relation``); others, the faces of an original that were not cut out.
@@ -197,7 +197,7 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
     detector = WholeFrame() if record.kind == "crops" else extraction.face_detector
     wanted = extraction.sample(media)
     keep = len(wanted) <= MOST_FRAMES
-    kept: list[Frame] = []
+    frames: list[Frame] = []
     numbers: list[int] = []
     times: list[float] = []
     scenes: list[Scene] = []
@@ -214,9 +214,9 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
         found.append(faces if isinstance(detector, WholeFrame) else with_looks(frame.image, faces))
         keep = keep and len(wanted) * frame.image.nbytes <= MOST_BYTES
         if keep:
-            kept.append(frame)
+            frames.append(frame)
         else:
-            kept.clear()
+            frames.clear()
     tracks = {
         place: {n: crop_box(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
         for place, track in enumerate(track_faces(found, _ALL, times=times, scenes=scenes))
@@ -226,8 +226,8 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
         cause = f"faces in {seen} of {where}, none of them in two frames" if seen else f"no face found in {where}"
         raise MediaError(f"{record.files[0]}: {cause}")
     if record.label == REAL:
-        recent.keep(record, kept if keep else None)
-    return Plan(tracks, size, kept if keep else None, [], len(wanted))
+        recent.keep(record, frames if keep else None)
+    return Plan(tracks, size, frames if keep else None, [], len(wanted))
 
 
 def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[Face]:

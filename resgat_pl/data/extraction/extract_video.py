@@ -204,7 +204,7 @@ def _has_crops(fragment: Path | None) -> bool:
 
 
 def problem_on_worker(root: Path, out: Path, version: int) -> str:
-    """What a worker on another machine lacks for an extraction, or empty text; run there.
+    """The problem of a worker on another machine, or empty text; run there before an extraction.
 
     Args:
         root: Folder of the data set.

@@ -1,4 +1,4 @@
-"""The work on a data set, cut into jobs that need nothing of each other, and the jobs dealt to machines.
+"""Splits an extraction into independent jobs (an original and its fakes) and assigns them to parts.
 
 A fake takes frame numbers and boxes of its original, so an original and its fakes are one job: whatever runs the jobs,
 in whatever order, the original is there first.

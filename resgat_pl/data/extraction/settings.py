@@ -30,12 +30,17 @@ class Extraction:
         size: Side of the saved crops in px.
         margin: Side of the square crop as a multiple of the face box's longer side.
         image_format: "png" is lossless; "jpg" (4:4:4) is about five times smaller and decodes faster, but adds
-            compression of its own to what the detector sees.
+            traces of compression to what the detector sees.
         quality: JPEG quality, 1-100.
         max_faces: Faces (tracks) to cut out of each video; null takes what the layout says: 2 for DFDC, whose videos
             can hold two, else 1. The largest of a genuine video; of a fake those first that were altered, as far as
             its original or its mask shows it.
         detector: Face detector; null means MTCNN with the weights that are installed along.
+
+    Example:
+        >>> settings = Extraction(frames=8, image_format="jpg")
+        >>> settings.spec["image"], settings.spec["detector"]
+        ('jpg-95', 'MTCNN')
     """
 
     frames: FrameCount = 32

@@ -18,7 +18,7 @@ from resgat_pl.data.faces.resizing import resize_frame
 
 
 class CropBox(NamedTuple):
-    """Where to cut one frame.
+    """The box to cut out of one frame.
 
     Attributes:
         box: ``(4,)`` int32 x0, y0, x1, y1 in px of the frame; may reach beyond it.

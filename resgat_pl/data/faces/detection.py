@@ -30,7 +30,7 @@ class Face(NamedTuple):
         box: ``(4,)`` float32, x0, y0, x1, y1 in pixels; may reach beyond the frame.
         score: Confidence in [0, 1].
         landmarks: ``(5, 2)`` float32 in pixels; NaN where the detector gives none.
-        look: What it looks like, for telling people apart; None where it was not worked out (see ``with_looks``).
+        look: What it looks like, for distinguishing people; None where it was not worked out (see ``with_looks``).
     """
 
     box: NDArray[np.float32]

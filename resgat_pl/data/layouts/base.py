@@ -1,4 +1,4 @@
-"""What all layouts share: the index they return, how folders are listed, how mistakes are told."""
+"""The base of all layouts: the index they return, how folders are listed, how mistakes are reported."""
 
 from __future__ import annotations
 

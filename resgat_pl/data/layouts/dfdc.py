@@ -21,7 +21,7 @@ _EXPECTED_ENTRY: Final = '{"label": "REAL" or "FAKE", "original": name or null} 
 
 
 class _Truth(NamedTuple):
-    """What a label file says about one video."""
+    """The entry of one video in a label file."""
 
     label: int
     original: str | None = None

@@ -39,7 +39,7 @@ class _Source(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the videos of a source in one compression are."""
+    """The folder of the videos of a source in one compression."""
 
     compression: str
     folder: Path

@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
     assert message.startswith("resgat: error: ")
     assert str(tmp_path) in message
     assert "No space left on device" in message
-    assert "of 42 videos are done and kept" in message
+    assert "of 42 videos are done and stored" in message
     assert "the same command continues" in message
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "fragments").glob("*.parquet")}
     assert kept

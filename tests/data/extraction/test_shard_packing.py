@@ -266,7 +266,7 @@ def test_a_full_disk_keeps_what_is_done(
         original(path, data, durable)
 
     monkeypatch.setattr(packing, "write_atomic", full)
-    with pytest.raises(StorageError, match=r"crops-000002.tar: no room for a shard of 0\.\d MB .*kept"):
+    with pytest.raises(StorageError, match=r"crops-000002.tar: no space for a shard of 0\.\d MB .*stay"):
         pack(out, cut[1], MEGABYTES)
     assert [path.name for path in tars(out)] == ["crops-000000.tar", "crops-000001.tar"]
     pack(out, cut[1], MEGABYTES)
