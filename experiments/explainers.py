@@ -23,7 +23,7 @@ from unseen import HEAD, Line, judge, line
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.synth.generate import synthesize

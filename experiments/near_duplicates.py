@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet, crop, square_box
+from resgat_pl.data.faces.cropping import crop_face, square_box
+from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet
 from resgat_pl.data.media.images import read_image
 from resgat_pl.data.splits.fingerprints import FEATURES, FINGERPRINT, Fingerprints, fingerprint
 from resgat_pl.data.splits.near_duplicates import find_duplicates, match
@@ -183,7 +184,7 @@ def face_crops(pictures: list[Image], detector: FaceDetector) -> list[Image]:
         faces = detector.detect(picture)
         if faces:
             largest = max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
-            crops.append(crop(picture, square_box(largest.box, 1.3), SIDE))
+            crops.append(crop_face(picture, square_box(largest.box, 1.3), SIDE))
     return crops
 
 

@@ -32,7 +32,7 @@ def ffpp_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ffpp_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The crops of ``ffpp_root``, 3 frames a video, 64 px."""
     from resgat_pl.data.extraction.command import extract
-    from resgat_pl.data.extraction.crop_video import Extraction
+    from resgat_pl.data.extraction.settings import Extraction
 
     out = tmp_path_factory.mktemp("ffpp_crops")
     extract(ffpp_root, out, extraction=Extraction(frames=3, size=64), jobs=2)
@@ -43,7 +43,7 @@ def ffpp_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def shard_crops(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same crops in ten small shards."""
     from resgat_pl.data.extraction.command import extract
-    from resgat_pl.data.extraction.crop_video import Extraction
+    from resgat_pl.data.extraction.settings import Extraction
 
     out = tmp_path_factory.mktemp("shard_crops")
     extract(ffpp_root, out, extraction=Extraction(frames=3, size=64), jobs=2, store="shards", shard_megabytes=0.12)

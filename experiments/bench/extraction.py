@@ -26,10 +26,10 @@ import cv2
 import numpy as np
 from measure import Row, faster, interleave, ratio_row, report, slower
 
-from resgat_pl.core.executors import open_engine
+from resgat_pl.core.executors import open_executor, run_all
 from resgat_pl.core.types import REAL
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector, YuNet
 from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.media.frames import FrameReader
@@ -187,8 +187,8 @@ def decode_and_detect(root: Path, extraction: Extraction) -> None:
 
 def start_two() -> None:
     """Start two processes that load what the work needs, and end them."""
-    with open_engine("local", jobs=2) as engine:
-        list(engine.run(load, [0, 1], str))
+    with open_executor(jobs=2) as executor:
+        list(run_all(executor, load, [0, 1]))
 
 
 def load(_: int) -> int:

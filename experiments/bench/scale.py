@@ -23,7 +23,8 @@ import torch
 from measure import machine
 from numpy.typing import NDArray
 
-from resgat_pl.data.faces.detection import MTCNN, crop, sharpness, square_box
+from resgat_pl.data.faces.cropping import crop_face, square_box
+from resgat_pl.data.faces.detection import MTCNN, sharpness
 from resgat_pl.data.media.frames import FrameReader, sample_indices
 from resgat_pl.data.media.images import read_image
 from resgat_pl.data.synth.clip import generator
@@ -151,7 +152,7 @@ def measure_rates(folder: Path, portraits: list[Path]) -> Rates:
 
         def write(files: list[Path] = files, suffix: str = suffix, options: list[int] = options) -> None:
             for (image, box), file in zip(faces, files, strict=True):
-                small = crop(image, box, 224)
+                small = crop_face(image, box, 224)
                 sharpness(small)
                 file.write_bytes(cv2.imencode(f".{suffix}", small[:, :, ::-1], options)[1].tobytes())
 
@@ -259,7 +260,7 @@ def page(rates: Rates, faces: str) -> str:
         "other; the money therefore stays.",
         "| data set | cores | time | videos read at | money | held up by |\n|---|---|---|---|---|---|\n"
         + "\n".join(line for data in SETS for line in extraction_rows(data, rates)),
-        "256 cores: `sbatch experiments/slurm/extract.sbatch` (shares of the videos) or `--engine dask`. With "
+        "256 cores: `sbatch experiments/slurm/extract.sbatch` (parts of the videos) or `--engine dask`. With "
         "`--store shards` the crops are a few hundred files instead of millions.",
         "## Disk",
         f"A GB costs ${GB_MONTH:.2f} a month.",

@@ -23,7 +23,7 @@ from measure import Row, interleave, ratio_row, report
 
 from resgat_pl.data.crop_store.reader import Member, crop_of, shards_of
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader

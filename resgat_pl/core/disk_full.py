@@ -1,4 +1,4 @@
-"""What is told when there is no room left for results."""
+"""Errors for a full or read-only disk: detect them, and say where, how far, and how much is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def no_shared_memory(error: BaseException) -> str | None:
-    """What is to be done where an error says that shared memory is full; None if it says something else.
+    """The remedy where an error says that shared memory is full; None if it says something else.
 
     Batches go from loading processes to the training through ``/dev/shm``, of which a container has 64 MB unless it is
     started with more.
@@ -53,7 +53,7 @@ def no_shared_memory(error: BaseException) -> str | None:
 
 @contextmanager
 def reporting_full_disk(out: Path, bar: Any = None) -> Iterator[None]:
-    """Tell of a full disk once: where, how far the work is, and how much room the rest needs.
+    """Report a full disk once: where, how far the work is, and how much free space the rest needs.
 
     Args:
         out: Where results are written.
@@ -68,16 +68,16 @@ def reporting_full_disk(out: Path, bar: Any = None) -> Iterator[None]:
     except (OSError, StorageError) as error:
         message = str(storage_error(error, out) if isinstance(error, OSError) else error)
         if bar is not None:
-            message += f" {bar.n:,} of {bar.total:,} videos are done and kept."
+            message += f" {bar.n:,} of {bar.total:,} videos are done and stored."
             now, done, left = _free(out), bar.n - bar.initial, bar.total - bar.n
             if free is not None and now is not None and done and free > now:
                 needed = (free - now) / done * left
                 message += f" The others need about {_megabytes(needed)}; {_megabytes(now)} are free."
-        raise StorageError(f"{message} Once that is mended, the same command continues.") from None
+        raise StorageError(f"{message} Once that is fixed, the same command continues.") from None
 
 
 def storage_error(error: OSError, out: Path | str = "The result") -> StorageError:
-    """What could not be written, and why; ``out`` where the error does not know."""
+    """An error that names what could not be written, and why; ``out`` where the error does not know."""
     return StorageError(f"{error.filename or out} cannot be written: {error.strerror or error}.")
 
 

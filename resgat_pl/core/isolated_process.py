@@ -1,8 +1,7 @@
 """A persistent worker subprocess with crash isolation and a timeout, for work that can die or hang, such as decoding.
 
-An ``IsolatedProcess`` stays from one item to the next, so that a detector is loaded once, and is replaced when it died
-or was ended. What it yields arrives as it comes. Not a ``multiprocessing`` process: those of a Dask worker are daemons,
-which may have no children, and a started one would import the user's main module again.
+Not a ``multiprocessing`` process: those of a Dask worker are daemons, which may have no children, and a started one
+would import the user's main module again.
 """
 
 from __future__ import annotations
@@ -25,13 +24,15 @@ from weakref import finalize
 
 from resgat_pl.core.errors import EngineError
 
-Item = TypeVar("Item")
-Message = TypeVar("Message")
+Task = TypeVar("Task")
+Output = TypeVar("Output")
 
-_READY, _MESSAGE, _DONE, _ERROR = range(4)
+_READY, _OUTPUT, _DONE, _ERROR = range(4)
+"""First part of each message of the child; the second is None, an output, None, or an error with its traceback."""
 _IDLE_SECONDS: Final = 120
-"""Without work for so long a process ends; the next item starts another. A cluster's workers live for days."""
+"""Without work for so long a child exits; the next task starts another. A cluster's workers live for days."""
 _START_SECONDS: Final = 300
+_GIVEN_UP: Final = "The work was given up."
 
 
 class ProcessDiedError(Exception):
@@ -42,181 +43,207 @@ class ProcessTimeoutError(Exception):
     """The work took longer than its limit; the process was ended."""
 
 
-class IsolatedProcess(Generic[Item, Message]):
-    """Calls a function in a process of its own, for one item after the other.
+class IsolatedProcess(Generic[Task, Output]):
+    """Calls a function in a child process, for one task after the other; its outputs arrive as they are yielded.
+
+    The child stays from one task to the next, so that a detector is loaded once, and is replaced when it died::
+
+        idle --start()--> starting --READY--> ready --run(task)--> busy
+         ^                    |                 ^                    |
+         |                    |                 +---- DONE, ERROR ---+
+         |                    |                 |                    |
+         |                    v                 v                    v
+         +--- next run() --- dead: failed to start; _IDLE_SECONDS without work; crashed, over its limit, or its
+                              outputs were not read to the end
+
+    ``close()`` leads to *dead* from everywhere, and nothing leads on from there.
 
     Args:
-        function: Takes an item and yields messages. It is unpacked once in each process, so it can keep what is
-            expensive to make.
-        threads: Threads of OpenCV there; None leaves its default.
+        function: Takes a task and yields outputs. It is unpickled once in each child, so it can hold what is expensive
+            to make.
+        threads: Threads of OpenCV in the child; None leaves its default.
+
+    Example:
+        >>> process = IsolatedProcess(str.split)
+        >>> list(process.run("in another process"))
+        ['in', 'another', 'process']
+        >>> process.close()
     """
 
-    def __init__(self, function: Callable[[Item], Iterable[Message]], threads: int | None = None) -> None:
+    def __init__(self, function: Callable[[Task], Iterable[Output]], threads: int | None = None) -> None:
         self._function = function
         self._threads = threads
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._link: Connection | None = None
         self._is_ready = False
-        self._closed = threading.Event()
-        self._end_of_all: finalize[..., Any] | None = None
+        self._is_closed = threading.Event()
+        self._finalize_child: finalize[..., Any] | None = None
 
-    def run(self, item: Item, limit: float = float("inf")) -> Iterator[Message]:
-        """Yield what the function yields for an item.
+    def run(self, task: Task, limit: float = float("inf")) -> Iterator[Output]:
+        """Yield what the function yields for a task.
 
         Args:
-            item: What to work on.
+            task: What to work on.
             limit: Seconds that may be spent waiting for it.
 
         Raises:
-            ProcessDiedError: The process died. The next call starts another.
+            ProcessDiedError: The child died. The next call starts another.
             ProcessTimeoutError: ``limit`` was exceeded.
-            EngineError: The process cannot be started, or the cell was closed.
+            EngineError: The child cannot be started, or this was closed.
             Exception: Whatever the function raised.
         """
-        data = pickle.dumps(item)
-        for is_last in (False, True):
-            link = self._open()
-            is_whole = False
+        data = pickle.dumps(task)
+        for is_last_try in (False, True):
+            link = self._ready_link()
+            is_read_to_end = False
             try:
-                with suppress(BrokenPipeError):  # waiting for the answer tells why
+                with suppress(BrokenPipeError):  # waiting for the answer gives the cause
                     link.send_bytes(data)
-                for kind, value in self._answers(link, limit):
-                    if kind == _MESSAGE:
+                for kind, value in self._messages(link, limit):
+                    if kind == _OUTPUT:
                         yield value
                         continue
-                    is_whole = True
+                    is_read_to_end = True
                     if kind == _ERROR:
                         error, trace = value
-                        raise error from _ThereError(trace)
+                        raise error from _ChildTracebackError(trace)
                     return
-            except _EndedError as ended:
-                if is_last or not ended.was_idle:  # else it has ended for want of work a moment ago
-                    raise ProcessDiedError(ended.reason) from None
+            except _ChildExitedError as exited:
+                # Idle for too long, a child exits; this task may have come just then.
+                if is_last_try or not exited.was_idle:
+                    raise ProcessDiedError(exited.reason) from None
             finally:
-                if not is_whole:
-                    self._end()
+                if not is_read_to_end:
+                    self._end_child()
 
     def start(self) -> None:
-        """Start the process, without waiting for it."""
-        if self._closed.is_set():
-            raise EngineError("The work was given up.")
-        if self._process is not None and self._process.poll() is None:
+        """Start the child, without waiting for it."""
+        if self._is_closed.is_set():
+            raise EngineError(_GIVEN_UP)
+        if self._child is not None and self._child.poll() is None:
             return
-        self._end()
-        packed = _packed(self._function)
+        self._end_child()
+        pickled = pickle_function(self._function)
+
         # -P: what lies in the current folder is no module of this program.
         command = [sys.executable, "-P", "-m", "resgat_pl.core.isolated_process"]
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        environment = {"OPENCV_LOG_LEVEL": "OFF", **os.environ, "PYTHONPATH": path}  # the summary says what is damaged
+        # OpenCV stays silent: the summary says what is damaged.
+        environment = {"OPENCV_LOG_LEVEL": "OFF", **os.environ, "PYTHONPATH": path}
         try:
-            here, there = socket.socketpair()
-            with there:
-                self._process = subprocess.Popen(  # noqa: S603 - this program itself, without a shell
-                    [*command, str(there.fileno()), str(os.getpid())],
-                    pass_fds=[there.fileno()],
+            ours, childs = socket.socketpair()
+            with childs:
+                self._child = subprocess.Popen(  # noqa: S603 - this program itself, without a shell
+                    [*command, str(childs.fileno()), str(os.getpid())],
+                    pass_fds=[childs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env=environment,
                 )
         except OSError as error:
             raise EngineError(f"A process for decoding cannot be started ({error}): use fewer --jobs.") from None
-        self._link = Connection(here.detach())
+        self._link = Connection(ours.detach())
         self._is_ready = False
-        self._end_of_all = finalize(self, _end, self._process, self._link)
-        with suppress(BrokenPipeError):  # told by whoever waits for it
-            self._link.send_bytes(packed)
+        self._finalize_child = finalize(self, _kill_child, self._child, self._link)
+
+        with suppress(BrokenPipeError):  # reported by ``_ready_link``
+            self._link.send_bytes(pickled)
             self._link.send(self._threads)
-        if self._closed.is_set():  # by another thread, just now
-            self._end()
+        if self._is_closed.is_set():  # by another thread, just now
+            self._end_child()
 
     def close(self) -> None:
-        """End the process; may be called from another thread, whose work then fails."""
-        self._closed.set()
-        process = self._process
-        if process is not None:
-            process.kill()
-            process.wait()
+        """End the child; may be called from another thread, whose work then fails."""
+        self._is_closed.set()
+        child = self._child
+        if child is not None:
+            child.kill()
+            child.wait()
 
-    def _open(self) -> Connection:
-        """The way to a process that has answered."""
+    def _ready_link(self) -> Connection:
+        """The connection to a child that has said that it is ready."""
         self.start()
-        link, process = self._link, self._process
-        if link is None or process is None:
-            raise EngineError("The work was given up.")
-        if not self._is_ready:
-            try:
-                kind, value = link.recv() if link.poll(_START_SECONDS) else (_ERROR, None)
-            except (EOFError, ConnectionError):
-                kind, value = _ERROR, None
-            if kind == _ERROR:
-                self._end()
-                if self._closed.is_set():
-                    raise EngineError("The work was given up.")
-                if value is not None:
-                    raise value[0] from _ThereError(value[1])
-                raise EngineError(
-                    f"A process for decoding cannot be started (exit status {process.returncode}); its own message is "
-                    "above. Usually memory or processes have run out: use fewer --jobs."
-                )
-            self._is_ready = True
+        link, child = self._link, self._child
+        if link is None or child is None:
+            raise EngineError(_GIVEN_UP)
+        if self._is_ready:
+            return link
+        try:
+            kind, value = link.recv() if link.poll(_START_SECONDS) else (_ERROR, None)
+        except (EOFError, ConnectionError):
+            kind, value = _ERROR, None
+        if kind == _ERROR:
+            self._end_child()
+            if self._is_closed.is_set():
+                raise EngineError(_GIVEN_UP)
+            if value is not None:
+                raise value[0] from _ChildTracebackError(value[1])
+            raise EngineError(
+                f"A process for decoding cannot be started (exit status {child.returncode}); its own message is "
+                "above. Usually memory or processes have run out: use fewer --jobs."
+            )
+        self._is_ready = True
         return link
 
-    def _answers(self, link: Connection, limit: float) -> Iterator[tuple[int, Any]]:
-        fresh, left = True, limit
+    def _messages(self, link: Connection, limit: float) -> Iterator[tuple[int, Any]]:
+        """What the child sends; ``limit`` counts the waiting, not what is done with the outputs in between."""
+        is_first, left = True, limit
         while True:
             began = time.monotonic()
             try:
                 if not link.poll(None if left == float("inf") else max(0.0, left)):
                     raise ProcessTimeoutError(f"took longer than {limit:g} s")
-                answer = link.recv_bytes()
+                data = link.recv_bytes()
             except (EOFError, ConnectionError):
-                raise _EndedError(*self._cause(fresh)) from None
+                raise self._exit_of_child(is_first) from None
             left -= time.monotonic() - began
-            fresh = False
-            yield pickle.loads(answer)  # noqa: S301 - from a process of this program
+            is_first = False
+            yield pickle.loads(data)  # noqa: S301 - from a process of this program
 
-    def _cause(self, fresh: bool) -> tuple[str, bool]:
-        """Why the process ended, and whether that was for want of work."""
-        if self._closed.is_set():
-            raise EngineError("The work was given up.")
-        process = self._process
-        status = -1 if process is None else process.wait()
+    def _exit_of_child(self, before_first_message: bool) -> _ChildExitedError:
+        """Why the child exited."""
+        if self._is_closed.is_set():
+            raise EngineError(_GIVEN_UP)
+        status = -1 if self._child is None else self._child.wait()
         if status >= 0:
-            return f"the decoder ended by itself (exit status {status})", fresh and status == 0
+            reason = f"the decoder ended by itself (exit status {status})"
+            return _ChildExitedError(reason, was_idle=before_first_message and status == 0)
         try:
             name = signal.Signals(-status).name
         except ValueError:
             name = "unknown"
         if -status == signal.SIGKILL:
-            return f"the decoder was killed (signal {-status}, {name}), usually because memory had run out", False
-        return f"the decoder died (signal {-status}, {name})", False
+            return _ChildExitedError(
+                f"the decoder was killed (signal {-status}, {name}), usually because memory had run out"
+            )
+        return _ChildExitedError(f"the decoder died (signal {-status}, {name})")
 
-    def _end(self) -> None:
-        if self._end_of_all is not None:
-            self._end_of_all()
-        self._end_of_all = self._process = self._link = None
+    def _end_child(self) -> None:
+        if self._finalize_child is not None:
+            self._finalize_child()
+        self._finalize_child = self._child = self._link = None
 
 
-class _EndedError(Exception):
-    def __init__(self, reason: str, was_idle: bool) -> None:
+class _ChildExitedError(Exception):
+    def __init__(self, reason: str, was_idle: bool = False) -> None:
         self.reason = reason
         self.was_idle = was_idle
 
 
-class _ThereError(Exception):
-    """The traceback of an error in the other process."""
+class _ChildTracebackError(Exception):
+    """The traceback of an error in the child."""
 
     def __str__(self) -> str:
         return f"\n\n{self.args[0]}"
 
 
-def _end(process: subprocess.Popen[bytes], link: Connection) -> None:
+def _kill_child(child: subprocess.Popen[bytes], link: Connection) -> None:
     link.close()
-    process.kill()
-    process.wait()
+    child.kill()
+    child.wait()
 
 
-def _packed(function: Callable[..., Any]) -> bytes:
-    """Pickle a function, with the code of its classes where the other process could not import them."""
+def pickle_function(function: Callable[..., Any]) -> bytes:
+    """Pickle a function, with the code of its classes where another process could not import them."""
     try:
         data = pickle.dumps(function)
         if b"__main__" not in data:
@@ -228,58 +255,65 @@ def _packed(function: Callable[..., Any]) -> bytes:
     return bytes(cloudpickle.dumps(function))
 
 
-def _serve(number: int, parent: int) -> None:
-    """What the process does: unpack the function, then call it for each item that comes."""
-    # Keyboards and batch systems tell all processes; the parent decides what becomes of this one, and kills it then.
-    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(told, signal.SIG_IGN)
+# --- in the child
+
+
+def _serve(descriptor: int, parent: int) -> None:
+    """Unpickle the function, then call it for each task that comes."""
+    # Terminals and batch systems signal all processes; the parent decides what becomes of this one, and kills it then.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
-    link = Connection(number)
+
+    # starting
+    link = Connection(descriptor)
     try:
-        packed = link.recv_bytes()
+        pickled = link.recv_bytes()
         threads = link.recv()
-        function = pickle.loads(packed)  # noqa: S301 - from the parent
+        function = pickle.loads(pickled)  # noqa: S301 - from the parent
         if threads is not None:
             import cv2
 
             cv2.setNumThreads(threads)
     except Exception as error:
-        link.send((_ERROR, _portable(error)))
+        link.send((_ERROR, _picklable(error)))
         return
     link.send((_READY, None))
+
+    # ready and busy, by turns
     while link.poll(_IDLE_SECONDS):
         try:
-            item = pickle.loads(link.recv_bytes())  # noqa: S301 - from the parent
+            task = pickle.loads(link.recv_bytes())  # noqa: S301 - from the parent
         except (EOFError, ConnectionError):
             return
-        answer: tuple[int, Any] = (_DONE, None)
+        last: tuple[int, Any] = (_DONE, None)
         try:
-            for message in function(item):
-                _tell(link, (_MESSAGE, message))
+            for output in function(task):
+                _send(link, (_OUTPUT, output))
         except Exception as error:
-            answer = (_ERROR, _portable(error))
-        _tell(link, answer)
+            last = (_ERROR, _picklable(error))
+        _send(link, last)
 
 
-def _tell(link: Connection, answer: tuple[int, Any]) -> None:
+def _send(link: Connection, message: tuple[int, Any]) -> None:
     try:
-        link.send(answer)
+        link.send(message)
     except ConnectionError:
-        os._exit(1)  # nobody listens any more
+        os._exit(1)  # the parent is gone
 
 
-def _portable(error: Exception) -> tuple[Exception, str]:
+def _picklable(error: Exception) -> tuple[Exception, str]:
     """An error that can be sent, and its traceback."""
     trace = traceback.format_exc()
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
-    except Exception:  # some libraries' errors can be packed but not unpacked
+    except Exception:  # some libraries' errors can be pickled but not unpickled
         error = RuntimeError(f"{type(error).__name__}: {error}")
     return error, trace
 
 
 def _exit_with(parent: int) -> None:
-    # Hanging in a decoder, this process would not notice that nobody listens any more.
+    """End this process with its parent: hanging in a decoder, it would not notice a closed connection."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

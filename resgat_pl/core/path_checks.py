@@ -1,4 +1,4 @@
-"""Looking at paths before hours of work depend on them."""
+"""Checks of paths before hours of work depend on them."""
 
 from __future__ import annotations
 

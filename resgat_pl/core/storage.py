@@ -1,4 +1,4 @@
-"""Where data lies: a folder of this machine, or a place behind a URL such as ``s3://bucket/crops``.
+"""Paths of data, local or behind a URL such as ``s3://bucket/crops``: read, listed, and written atomically.
 
 A local name is a plain ``pathlib.Path`` and is read and written by the operating system as ever. A URL becomes a
 ``UPath`` (universal_pathlib over fsspec): it has the interface of ``Path`` for joining, naming, ``stat`` and
@@ -132,7 +132,7 @@ def refresh(folder: Path) -> None:
         with _as_os_error(folder):
             fs.ls(name, detail=True)
     except FileNotFoundError:
-        return  # told by whoever needs it
+        return  # reported by whoever needs it
     except OSError as error:
         raise ConfigError(
             f"{folder} does not answer or may not be read: {error.strerror or error}. Check its name, the network, "
@@ -169,7 +169,7 @@ def read_range(path: Path, begin: int, size: int) -> bytes:
 
 
 def readable(path: Path) -> Path | BytesIO:
-    """What Arrow can read a file from: its path, or the content of what lies behind a URL.
+    """A source that Arrow can read a file from: its path, or the content behind a URL.
 
     Raises:
         OSError: It cannot be read.
@@ -273,7 +273,7 @@ def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> 
 
 
 def temporary_name(path: Path) -> Path:
-    """A name that nobody else chooses, for a local file until it gets the name ``path``; runs sweep such names.
+    """A name that nobody else chooses, for a local file until it gets the name ``path``; runs remove such names.
 
     Made by opening it, not by ``mkstemp``, a file has the permissions that the user wants of new files.
     """
@@ -288,7 +288,7 @@ def sync_folder(folder: Path, files: bool = False) -> None:
         files: Before that, the content of all its files.
 
     Raises:
-        OSError: The disk refuses, for example because it is full: some take in what they have no room for.
+        OSError: It cannot be written, for example because the disk is full: some accept more than they have space for.
     """
     with os.scandir(folder) as entries:
         paths = [entry.path for entry in entries if entry.is_file()] if files else []
@@ -362,7 +362,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 @contextmanager
 def _as_os_error(path: Path) -> Iterator[None]:
-    """Every store has errors of its own; to those who read and write they are all one kind."""
+    """Turn the errors of a store, which are its own, into ``OSError``."""
     try:
         yield
     except OSError:

@@ -1,4 +1,4 @@
-"""Names of files in manifests and indices, which may come from anybody, and must stay in their folder.
+"""Guards against path traversal: file names read from manifests and indices must stay below their folder.
 
 Names are checked when a file is read, all of them at once; links are only seen when a file is opened.
 """

@@ -17,8 +17,7 @@ from resgat_pl.core.text import printable
 from resgat_pl.core.types import FAKE, FaceBatch, Split
 from resgat_pl.data.crop_store.reader import shards_of
 from resgat_pl.data.extraction.command import extract, is_current
-from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.extraction.fragment import VIDEO_TIMEOUT
+from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
 from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
 from resgat_pl.data.loading.resumable import ResumableLoader

@@ -1,4 +1,4 @@
-"""Who may write to a folder, and what becomes of the lock."""
+"""One command at a time in a folder, and what becomes of the lock."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_lock_that_cannot_be_had_is_an_error_and_one_that_the_disk_does_not_kn
     def flock(handle: int, kind: int) -> None:
         raise OSError(code := next(codes), os.strerror(code))
 
-    monkeypatch.setattr("resgat_pl.core.folder_lock.fcntl.flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with folder_lock(tmp_path):  # once more after the file was removed elsewhere; then without
         assert not (tmp_path / LOCK_NAME).exists()
     with pytest.raises(StorageError, match="cannot be written"), folder_lock(tmp_path):

@@ -56,21 +56,21 @@ class OddError(Exception):
 
 
 @pytest.fixture
-def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedProcess[str, int]]:
+def isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedProcess[str, int]]:
     monkeypatch.syspath_prepend(ROOT)  # where the other process finds this module
-    cell: IsolatedProcess[str, int] = IsolatedProcess(work)
-    yield cell
-    cell.close()
+    isolated: IsolatedProcess[str, int] = IsolatedProcess(work)
+    yield isolated
+    isolated.close()
 
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_one_process_is_kept_and_its_messages_come_in_order(cell: IsolatedProcess[str, int]) -> None:
-    first, *numbers = cell.run("much")
+def test_one_process_is_kept_and_its_messages_come_in_order(isolated: IsolatedProcess[str, int]) -> None:
+    first, *numbers = isolated.run("much")
     assert numbers == list(range(20_000))
-    assert list(cell.run("")) == [first]
+    assert list(isolated.run("")) == [first]
     assert first != os.getpid()
 
 
@@ -83,86 +83,86 @@ def test_one_process_is_kept_and_its_messages_come_in_order(cell: IsolatedProces
     ],
 )
 def test_a_death_is_told_and_the_next_item_gets_a_new_process(
-    cell: IsolatedProcess[str, int], order: str, cause: str
+    isolated: IsolatedProcess[str, int], order: str, cause: str
 ) -> None:
-    (first,) = cell.run("")
+    (first,) = isolated.run("")
     before = descriptors()
     with pytest.raises(ProcessDiedError, match=cause):
-        list(cell.run(order))
-    (second,) = cell.run("")
+        list(isolated.run(order))
+    (second,) = isolated.run("")
     assert second != first
     assert not Path(f"/proc/{first}").exists()
     assert descriptors() == before
 
 
-def test_a_hang_ends_at_the_limit(cell: IsolatedProcess[str, int]) -> None:
-    (first,) = cell.run("")
+def test_a_hang_ends_at_the_limit(isolated: IsolatedProcess[str, int]) -> None:
+    (first,) = isolated.run("")
     began = time.monotonic()
     with pytest.raises(ProcessTimeoutError, match=r"longer than 0\.5 s"):
-        list(cell.run("hang", 0.5))
+        list(isolated.run("hang", 0.5))
     assert time.monotonic() - began < 30
     assert not Path(f"/proc/{first}").exists()
-    assert list(cell.run("")) != [first]
+    assert list(isolated.run("")) != [first]
 
 
-def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(cell: IsolatedProcess[str, int]) -> None:
-    list(cell.run(""))
-    for _ in cell.run("", 5):
+def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(isolated: IsolatedProcess[str, int]) -> None:
+    list(isolated.run(""))
+    for _ in isolated.run("", 5):
         time.sleep(6)
 
 
-def test_errors_come_back_with_their_traceback_and_the_process_stays(cell: IsolatedProcess[str, int]) -> None:
-    (first,) = cell.run("")
+def test_errors_come_back_with_their_traceback_and_the_process_stays(isolated: IsolatedProcess[str, int]) -> None:
+    (first,) = isolated.run("")
     with pytest.raises(KeyError, match="a bug") as caught:
-        list(cell.run("bug"))
+        list(isolated.run("bug"))
     assert "in work" in str(caught.value.__cause__)
     with pytest.raises(ConfigError, match="your mistake"):
-        list(cell.run("mistake"))
+        list(isolated.run("mistake"))
     with pytest.raises(RuntimeError, match="OddError"):
-        list(cell.run("odd bug"))
-    assert list(cell.run("")) == [first]
+        list(isolated.run("odd bug"))
+    assert list(isolated.run("")) == [first]
 
 
-def test_left_half_read_it_starts_afresh(cell: IsolatedProcess[str, int]) -> None:
-    messages = cell.run("much")
+def test_left_half_read_it_starts_afresh(isolated: IsolatedProcess[str, int]) -> None:
+    messages = isolated.run("much")
     first = next(messages)
     messages.close()  # type: ignore[attr-defined] # it is a generator
-    again, *numbers = cell.run("much")
+    again, *numbers = isolated.run("much")
     assert again != first
     assert len(numbers) == 20_000
 
 
 def test_a_process_that_ended_for_want_of_work_is_replaced_once(
-    cell: IsolatedProcess[str, int], tmp_path: Path
+    isolated: IsolatedProcess[str, int], tmp_path: Path
 ) -> None:
-    (first,) = cell.run("")
+    (first,) = isolated.run("")
     os.kill(first, signal.SIGKILL)
-    while cell._process is not None and cell._process.poll() is None:
+    while isolated._child is not None and isolated._child.poll() is None:
         time.sleep(0.01)
-    (second,) = cell.run("")
+    (second,) = isolated.run("")
     assert second != first
     # ended with status 0 before the first message, as for want of work just when the item came
     mark = tmp_path / "mark"
-    assert list(cell.run(f"end once {mark}")) != [second]
+    assert list(isolated.run(f"end once {mark}")) != [second]
     with pytest.raises(ProcessDiedError, match="by itself"):
-        list(cell.run("end"))
+        list(isolated.run("end"))
 
 
-def test_closed_from_another_thread_the_work_fails_at_once(cell: IsolatedProcess[str, int]) -> None:
-    threading.Timer(1.0, cell.close).start()
+def test_closed_from_another_thread_the_work_fails_at_once(isolated: IsolatedProcess[str, int]) -> None:
+    threading.Timer(1.0, isolated.close).start()
     began = time.monotonic()
     with pytest.raises(EngineError, match="given up"):
-        list(cell.run("hang"))
+        list(isolated.run("hang"))
     assert time.monotonic() - began < 60
     with pytest.raises(EngineError, match="given up"):
-        list(cell.run(""))
+        list(isolated.run(""))
 
 
 def test_forgotten_it_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    cell: IsolatedProcess[str, int] = IsolatedProcess(work)
-    (process,) = cell.run("")
-    del cell
+    isolated: IsolatedProcess[str, int] = IsolatedProcess(work)
+    (process,) = isolated.run("")
+    del isolated
     gc.collect()
     assert not Path(f"/proc/{process}").exists()
 

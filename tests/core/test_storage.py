@@ -25,7 +25,7 @@ from resgat_pl.core.storage import (
     write_atomic,
 )
 from resgat_pl.data.extraction.command import extract, is_current
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
@@ -180,7 +180,7 @@ def test_shards_in_a_bucket_are_those_of_a_folder(ffpp_root: Path, shard_crops: 
 
 def test_batch_jobs_and_a_merge_in_a_bucket(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
     for number in (1, 2):
-        extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, store="shards", shard=f"{number}/2")
+        extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, store="shards", part=f"{number}/2")
     extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, shard_megabytes=0.12, merge=True)  # sees that it is shards
     assert contents(f"{bucket}/crops") == files(shard_crops)
 

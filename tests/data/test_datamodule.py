@@ -10,7 +10,7 @@ import torch
 
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ConfigError, SplitError
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
 from resgat_pl.data.manifest.table import Manifest
 

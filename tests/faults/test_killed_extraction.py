@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.crop_video import Extraction
 from resgat_pl.data.extraction.fragment import fragment_path
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.manifest.table import Manifest
 
 from .conftest import Ledger

@@ -84,9 +84,9 @@ def test_batch_jobs_work_side_by_side(
             pass
 
     with folder_lock(tmp_path, shared=True):
-        extract(ffpp_root, tmp_path, extraction=EXTRACTION, shard="1/21")
+        extract(ffpp_root, tmp_path, extraction=EXTRACTION, part="1/21")
         assert "waits" not in capsys.readouterr().err
-        assert (tmp_path / LOCK_NAME).is_file()  # the other's, still
+        assert list(tmp_path.glob(f"{LOCK_NAME}*"))  # the other's, still
         merging = threading.Thread(target=merge)
         merging.start()
         merging.join(0.2)

@@ -1,4 +1,4 @@
-"""What an audit of a data set found, as text and for JSON."""
+"""The report of an audit of a data set, as text and for JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resgat_pl.data.splits.leakage import Leak
 
 @dataclass
 class Report:
-    """What ``check`` found.
+    """The findings of ``check``.
 
     Attributes:
         target: The manifest or the data set.
@@ -100,7 +100,7 @@ class Report:
         return "\n".join(lines)
 
     def _found(self) -> list[str]:
-        """What is shared; that nothing is can only be said of people who are known."""
+        """Lines on what splits share; that nothing is shared can only be said of people who are known."""
         lines = []
         if self.leaks:
             lines.append("leaks between the splits:")

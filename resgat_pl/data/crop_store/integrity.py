@@ -1,4 +1,4 @@
-"""Whether the bytes of a stored crop are all there, whatever the release of OpenCV makes of those that are not."""
+"""Detects truncated or corrupted PNG and JPEG bytes before decoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _JPEG_END: Final = b"\xff\xd9"
 
 
 def problem_of(data: bytes) -> str | None:
-    """What is wrong with a crop as ``extract`` writes them, PNG or JPEG; None if it is whole.
+    """The damage of a crop as ``extract`` writes them, PNG or JPEG; None if it is whole.
 
     PNG holds a checksum of all its parts: a single wrong bit is found. JPEG holds none: what is found is that it was
     cut off.
@@ -26,7 +26,7 @@ def problem_of(data: bytes) -> str | None:
 
 
 def _png_problem(data: bytes) -> str | None:
-    """What is wrong with a PNG file; a chunk is its length, its type, the data, and a CRC-32 of both."""
+    """The damage of a PNG file; a chunk is its length, its type, the data, and a CRC-32 of both."""
     start = len(_PNG)
     while start + 12 <= len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4])

@@ -1,4 +1,4 @@
-"""Crops in tar files: where each one lies, and reading it there.
+"""Reading of a crop wherever it lies: in a file of its own, or in a tar shard.
 
 A shard is a WebDataset tar: ``NAME.png`` (or ``.jpg``), where there is one ``NAME.mask.png``, and ``NAME.json`` lie one
 after the other, and ``NAME.png`` is the manifest's ``crop_path``. Beside the manifest, ``shards.arrow`` says for each
@@ -56,7 +56,7 @@ class Shard:
     size: int
 
     def problem(self) -> str | None:
-        """What is wrong with the file as far as its size tells; None if nothing is."""
+        """The problem of the file as far as its size shows it; None if there is none."""
         try:
             found = self.path.stat().st_size
         except OSError:
@@ -117,7 +117,7 @@ class Member:
 
 
 class Shards:
-    """Where the crops of a manifest lie.
+    """The places of a manifest's crops in tar shards.
 
     Attributes:
         shards: The tar files.
@@ -162,7 +162,7 @@ class Shards:
         return Member(self.shards[int(self.shard[row])], name, int(self.mask_offset[row]), int(self.mask_size[row]))
 
     def problems(self) -> dict[str, str]:
-        """What is wrong with which shard."""
+        """The problem of each shard that has one, by its path."""
         return {str(shard.path): problem for shard in self.shards if (problem := shard.problem()) is not None}
 
 
@@ -187,14 +187,14 @@ def holds_shards(out: Path) -> bool:
 
 
 def crop_of(manifest: Manifest, row: int) -> Path | Member:
-    """Where to read the crop of a row."""
+    """The path of the crop of a row, or its place in a shard."""
     shards = shards_of(manifest)
     path = manifest.crop(row)
     return path if shards is None else shards.crop(row, path.name)
 
 
 def mask_of(manifest: Manifest, row: int) -> Path | Member | None:
-    """Where to read the mask of a row; None where there is none."""
+    """The path of the mask of a row, or its place in a shard; None where there is none."""
     shards = shards_of(manifest)
     path = manifest.mask(row)
     return path if shards is None or path is None else shards.mask(row, path.name)
@@ -281,7 +281,7 @@ def _read_index(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _check_index(path: Path, table: pa.Table, info: dict[str, Any], again: str) -> None:
-    """Make sure that an index leads to files of its own folder and nowhere else.
+    """Make sure that an index leads to files of the same folder and nowhere else.
 
     Raises:
         ManifestError: Says what is wrong.

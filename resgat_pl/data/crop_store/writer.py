@@ -1,4 +1,4 @@
-"""Where the cutting of a video puts its crops: files of their own, or one small tar to be packed into a shard."""
+"""Writing of the crops of one video: as single files, or as one small tar to be packed into a shard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CropWriter:
     """Takes the crops and masks of one video; none has its name before all are on the disk.
 
     Files of a local disk are gathered in a folder with a temporary name that nobody else has, beside the fragments,
-    where runs sweep. Waiting for the disk once a video and not once a file lets it write many at a time.
+    where runs clean up. Waiting for the disk once per video and not once per file lets it write many at a time.
 
     Args:
         out: Folder of the data set's crops.
@@ -40,7 +40,7 @@ class CropWriter:
         self.loose = loose_path(out, key)
         self.unfinished = temporary_name(self.loose)
         self.tar = bytearray() if store == "shards" else None
-        # Until the new one is written, the old fragment would vouch for crops that are no longer there.
+        # Until the new one is written, the old fragment would list crops that are no longer there.
         fragment = self.loose.with_suffix(".parquet")
         if fragment.is_file():
             fragment.unlink()

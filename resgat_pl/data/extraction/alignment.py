@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.extraction.original_match import Agreement, agreement
+from resgat_pl.data.faces.cropping import CropBox
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 MOST_FRAMES: Final = 64
-"""So many frames of a video are kept in memory, if they take no more than the next; of more, all is decoded again."""
+"""So many frames of a video stay in memory, if they take no more than the next; of more, all is decoded again."""
 MOST_BYTES: Final = 2**30
 _MOST_BESIDE: Final = 2**28
-"""Bytes of an original's frames that are kept for its fakes."""
+"""Bytes of an original's frames that stay in memory for its fakes."""
 _COMPARED: Final = 4
 """Frames of which it is seen whether a fake and its original belong together."""
 _STILL: Final = 0.5
@@ -27,30 +28,12 @@ _FAR: Final = 60
 """Frames that two sampled ones may lie apart for that."""
 
 
-class CropBox(NamedTuple):
-    """Where to cut one frame.
-
-    Attributes:
-        box: ``(4,)`` int32 x0, y0, x1, y1 in px of the frame; may reach beyond it.
-        landmarks: ``(5, 2)`` float32 in px of the frame; NaN where unknown.
-    """
-
-    box: NDArray[np.int32]
-    landmarks: NDArray[np.float32]
-
-    @property
-    def relative(self) -> list[float] | None:
-        """The landmarks in [0, 1] of the crop, ``x, y`` of five points; None where unknown."""
-        points = ((self.landmarks - self.box[:2]) / (self.box[2:] - self.box[:2])).astype(np.float32)
-        return None if np.isnan(points).any() else points.ravel().tolist()
-
-
 Track = dict[int, CropBox]
 """One face over time: frame number → where to cut."""
 
 
 class Original(NamedTuple):
-    """What a fake takes of its original.
+    """The part of an original that its fakes need.
 
     Attributes:
         rows: Of the manifest.
@@ -71,12 +54,12 @@ class Original(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to cut out of a video.
+    """The boxes to cut out of a video.
 
     Attributes:
         tracks: By number of the face; 0 is the largest, and a fake's are numbered as its original's.
         size: Of a frame (w, h) in px.
-        frames: The decoded frames where they were kept.
+        frames: The decoded frames where they stayed in memory.
         numbers: Numbers of the frames that the original was cut in too; those of other videos are compared with none.
         asked: Frames that there should be.
     """
@@ -190,10 +173,10 @@ def planned(original: Original, media: FrameReader, fill: bool) -> Plan:
             for track, cut in between.get(number, {}).items():
                 tracks[track][number] = cut
     chosen = set(numbers)
-    kept = {
+    found = {
         track: {number: cuts[number] for number in sorted(cuts) if number in chosen} for track, cuts in tracks.items()
     }
-    return Plan({track: cuts for track, cuts in kept.items() if cuts}, original.size or [0, 0], None, shared, asked)
+    return Plan({track: cuts for track, cuts in found.items() if cuts}, original.size or [0, 0], None, shared, asked)
 
 
 def read_ahead(plan: Plan, media: FrameReader) -> tuple[Plan, list[Frame]]:
@@ -230,7 +213,7 @@ def _few(numbers: Sequence[int]) -> list[int]:
 
 
 def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -> Track:
-    """Where the faces are in a frame between two that were sampled, by face; those that hardly move in between."""
+    """Boxes of the faces in a frame between two that were sampled, by face; those that hardly move in between."""
     place = int(np.searchsorted(sampled, number))
     before, after = sampled[max(0, place - 1)], sampled[min(place, len(sampled) - 1)]
     if max(after - before, number - before, after - number) > _FAR:

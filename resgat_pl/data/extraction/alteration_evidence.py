@@ -1,4 +1,4 @@
-"""Which faces of a fake were altered: what the difference from its original, or its mask, says of each crop.
+"""Evidence for which faces of a fake were altered: its difference from its original, and its mask.
 
 A fake and its original are encoded apart, so they differ a little everywhere, and most where there is texture. What is
 compared is therefore the difference beyond that noise, whose size is read off the video itself. Three answers are
@@ -53,7 +53,7 @@ _BARE: Final = 0.001
 
 
 class Found(NamedTuple):
-    """What is known of a video's faces.
+    """The evidence on the faces of a video.
 
     Attributes:
         crops: By crop whether it was altered; None where that is unknown. Crops that were not compared are missing.
@@ -104,7 +104,7 @@ class Difference:
         self._frames += 1
 
     def found(self) -> Found:
-        """What the differences say, of all frames that were added."""
+        """The evidence of the differences, over all frames that were added."""
         if not self._cells:
             return Found({}, {}, {})
         noise = self._noise()
@@ -194,7 +194,7 @@ class Covered:
             self._shares[face, number] = float(np.count_nonzero(inner) / inner.size) if inner.size else 0.0
 
     def found(self) -> Found:
-        """What the masks say; nothing is known where none of them covers a face."""
+        """The evidence of the masks; nothing is known where none of them covers a face."""
         crops: dict[Crop, bool | None] = {
             crop: True if share >= _COVERED else False if share <= _BARE else None
             for crop, share in self._shares.items()
@@ -208,7 +208,7 @@ class Covered:
 
 
 def agreed(mask: Found, difference: Found) -> Found:
-    """What is known of both: the mask decides, unless the pictures show the contrary.
+    """The evidence of both: the mask decides, unless the pictures show the contrary.
 
     A mask of another video or method lies on a face that is as it was, or leaves one out that is not.
     """

@@ -1,4 +1,4 @@
-"""What is seen of a fake while it is cut: which of its faces were altered, by its original and by its mask."""
+"""The altered faces of a fake, determined while it is cut: by its original and by its mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide
 from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
-from resgat_pl.data.faces.detection import crop
+from resgat_pl.data.faces.cropping import crop_face
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 
@@ -100,7 +100,7 @@ class AlteredFaces:
             for number, mask in self._read_masks(path, sorted(by_frame)):
                 self._covered.add(number, mask, self._boxes(number, mask))
                 for row in by_frame.pop(number):
-                    image = crop(mask, self._scaled(np.array(row["box"]), mask), side)
+                    image = crop_face(mask, self._scaled(np.array(row["box"]), mask), side)
                     name = PurePosixPath(row["crop_path"])
                     row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
                     yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())

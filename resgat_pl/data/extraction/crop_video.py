@@ -1,28 +1,25 @@
-"""The work on one video: choose frames, find faces, cut them out.
+"""Cropping of one video: choose frames, find faces, cut them out.
 
 A pure function of (video, settings, and for a fake the boxes of its original): same input, same bytes. It writes
-nothing, so that it can be done in a process that may die of it (see ``fragments``).
+nothing, so that it can be done in a process that may die of it (see ``extract_video``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from resgat_pl.core.errors import ConfigError, MediaError, ResGATError
+from resgat_pl.core.errors import MediaError, ResGATError
 from resgat_pl.core.types import REAL, VideoRecord
+from resgat_pl.data.crop_store.encoding import encode_crop
 from resgat_pl.data.extraction.alignment import (
     MOST_BYTES,
     MOST_FRAMES,
-    CropBox,
     Original,
     Plan,
     Recent,
@@ -34,87 +31,25 @@ from resgat_pl.data.extraction.alignment import (
 )
 from resgat_pl.data.extraction.altered_faces import AlteredFaces, Picture, add_note
 from resgat_pl.data.extraction.original_match import Agreement
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
-from resgat_pl.data.faces.detection import (
-    MTCNN,
-    Face,
-    FaceDetector,
-    WholeFrame,
-    crop,
-    sharpness,
-    square_box,
-    touches,
-    with_looks,
-)
+from resgat_pl.data.faces.cropping import CropBox, crop_box, crop_face, touches
+from resgat_pl.data.faces.detection import Face, FaceDetector, WholeFrame, sharpness, with_looks
 from resgat_pl.data.faces.tracking import track_faces
 from resgat_pl.data.layouts.same_files import SAME_FILE
-from resgat_pl.data.media.frames import Frame, FrameCount, FrameReader
+from resgat_pl.data.media.frames import Frame, FrameReader
 
-EXTRACTION_VERSION = 2
-"""Raised whenever the same settings would give other pixels or rows."""
 _ALL: Final = 2**15 - 1
 """More faces than a video is taken to have; the manifest's numbers go so far."""
 _OTHERS: Final = 8
 """Faces of an original that are remembered beyond those that are cut out."""
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """How faces are cut out of videos.
-
-    Args:
-        frames: Frames to take of each video, spread evenly, or "all".
-        every: Take every k-th frame instead (``frames`` is then an upper bound).
-        size: Side of the saved crops in px.
-        margin: Side of the square crop as a multiple of the face box's longer side.
-        image_format: "png" is lossless; "jpg" (4:4:4) is about five times smaller and decodes faster, but adds
-            compression of its own to what the detector sees.
-        quality: JPEG quality, 1-100.
-        max_faces: Faces (tracks) to keep of each video; null means 2 for DFDC, whose videos can hold two, else 1. The
-            largest of a genuine video; of a fake those first that were altered, as far as its original or its mask
-            shows it.
-        detector: Face detector; null means MTCNN with the weights that are installed along.
-    """
-
-    frames: FrameCount = 32
-    every: int | None = None
-    size: int = 224
-    margin: float = 1.3
-    image_format: Literal["png", "jpg"] = "png"
-    quality: int = 95
-    max_faces: int | None = None
-    detector: FaceDetector | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", 16), ("margin", 0.5), ("quality", 1), ("every", 1), ("max_faces", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"extraction.{name} is {value}, must be at least {least}")
-        if self.frames != "all" and self.frames < 1:
-            raise ConfigError(f'extraction.frames is {self.frames}, must be at least 1, or "all"')
-
-    @cached_property
-    def face_detector(self) -> FaceDetector:
-        """The detector in use."""
-        return self.detector or MTCNN()
-
-    def sample(self, media: FrameReader) -> NDArray[np.int64]:
-        """Numbers of the frames to take of a video."""
-        return media.sample(self.frames, self.every)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Everything that changes the crops, as plain values."""
-        values = {name: getattr(self, name) for name in ("frames", "every", "size", "margin", "max_faces")}
-        values["image"] = self.image_format if self.image_format == "png" else f"jpg-{self.quality}"
-        return {"version": EXTRACTION_VERSION, **values, **self.face_detector.spec}
-
-
 class Outcome(NamedTuple):
-    """What came of a video.
+    """The result of cutting a video.
 
     Attributes:
-        rows: The manifest's rows, one a crop.
+        rows: The manifest's rows, one per crop.
         report: frame_size in px, and where something is wrong a note, or skipped with the reason; orphan if it could
             not be aligned because its original gave no face; relation, what a fake is to the genuine one of its name
             (see ``pairing.Relation``); others, the faces of an original that were not cut out.
@@ -125,7 +60,11 @@ class Outcome(NamedTuple):
 
 
 def crop_video(
-    record: VideoRecord, extraction: Extraction, original: Original | None = None, recent: Recent | None = None
+    record: VideoRecord,
+    extraction: Extraction,
+    original: Original | None = None,
+    recent: Recent | None = None,
+    max_faces: int = 1,
 ) -> Iterator[Picture | Outcome]:
     """Cut the faces out of one video.
 
@@ -134,7 +73,8 @@ def crop_video(
         extraction: Settings.
         original: The original, whose frame numbers and boxes a fake takes, so that real and fake crops are aligned
             pixel for pixel.
-        recent: Where an original's frames are kept for its fakes; it changes nothing but the time that they take.
+        recent: Where an original's frames are stored for its fakes; it changes nothing but the time that they take.
+        max_faces: Faces to cut out where the settings do not say, see ``Layout.max_faces``.
 
     Yields:
         The crops and masks, and last the outcome. Where that says ``skipped`` the pictures do not count: a video that
@@ -150,11 +90,11 @@ def crop_video(
         plan = plan or _detected(record, media, extraction, recent)
         report["frame_size"] = plan.size
         altered = AlteredFaces(record, plan, aligned, recent, extraction.margin)
-        kept = _kept(record, media, plan, extraction, altered, report)
+        chosen = _chosen(record, media, plan, extraction.max_faces or max_faces, altered, report)
         got = set()
         for frame in plan.read(media):
             altered.add(frame)
-            for number, track in kept.items():
+            for number, track in chosen.items():
                 if frame.number in track:
                     got.add(frame.number)
                     name = f"{crops_folder(record)}/{number}_{frame.number:06d}.{extraction.image_format}"
@@ -237,16 +177,10 @@ def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: d
             row["identities"] = [f"fake/{record.video}", *files]
 
 
-def _kept(
-    record: VideoRecord,
-    media: FrameReader,
-    plan: Plan,
-    extraction: Extraction,
-    altered: AlteredFaces,
-    report: dict[str, Any],
+def _chosen(
+    record: VideoRecord, media: FrameReader, plan: Plan, most: int, altered: AlteredFaces, report: dict[str, Any]
 ) -> dict[int, Track]:
-    """The faces to cut out: of a fake those that were altered first, and then the largest."""
-    most = extraction.max_faces or (2 if record.dataset == "dfdc" else 1)
+    """The faces to cut out, no more than ``most``: of a fake those that were altered first, and then the largest."""
     if len(plan.tracks) <= most:
         return plan.tracks
     if record.label == REAL:
@@ -263,7 +197,7 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
     detector = WholeFrame() if record.kind == "crops" else extraction.face_detector
     wanted = extraction.sample(media)
     keep = len(wanted) <= MOST_FRAMES
-    kept: list[Frame] = []
+    frames: list[Frame] = []
     numbers: list[int] = []
     times: list[float] = []
     scenes: list[Scene] = []
@@ -275,16 +209,16 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
         scenes.append(scene_of(frame.image))
         size = list(frame.image.shape[1::-1])
         faces = _detect(detector, frame, record)
-        faces = [f for f in faces if touches(_crop_box(f, detector, extraction.margin).box, size)]
+        faces = [f for f in faces if touches(crop_box(f, detector, extraction.margin).box, size)]
         # Crops made elsewhere are of one person, as their folder says.
         found.append(faces if isinstance(detector, WholeFrame) else with_looks(frame.image, faces))
         keep = keep and len(wanted) * frame.image.nbytes <= MOST_BYTES
         if keep:
-            kept.append(frame)
+            frames.append(frame)
         else:
-            kept.clear()
+            frames.clear()
     tracks = {
-        place: {n: _crop_box(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
+        place: {n: crop_box(face, detector, extraction.margin) for n, face in zip(numbers, track, strict=True) if face}
         for place, track in enumerate(track_faces(found, _ALL, times=times, scenes=scenes))
     }
     if not tracks:
@@ -292,8 +226,8 @@ def _detected(record: VideoRecord, media: FrameReader, extraction: Extraction, r
         cause = f"faces in {seen} of {where}, none of them in two frames" if seen else f"no face found in {where}"
         raise MediaError(f"{record.files[0]}: {cause}")
     if record.label == REAL:
-        recent.keep(record, kept if keep else None)
-    return Plan(tracks, size, kept if keep else None, [], len(wanted))
+        recent.keep(record, frames if keep else None)
+    return Plan(tracks, size, frames if keep else None, [], len(wanted))
 
 
 def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[Face]:
@@ -307,12 +241,6 @@ def _detect(detector: FaceDetector, frame: Frame, record: VideoRecord) -> list[F
         ) from None
 
 
-def _crop_box(face: Face, detector: FaceDetector, margin: float) -> CropBox:
-    # A crop made elsewhere is taken whole, even if it is not square.
-    whole = isinstance(detector, WholeFrame)
-    return CropBox(face.box.astype(np.int32) if whole else square_box(face.box, margin), face.landmarks)
-
-
 def _save(
     record: VideoRecord, track: int, frame: Frame, cut: CropBox, extraction: Extraction, name: str
 ) -> tuple[dict[str, Any], Picture]:
@@ -320,13 +248,8 @@ def _save(
     if not touches(cut.box, frame.image.shape[1::-1]):
         height, width = frame.image.shape[:2]
         raise MediaError(f"{record.files[0]}: the frame size changes within the video, to {width}x{height} px")
-    image = crop(frame.image, cut.box, extraction.size)
-    options = (
-        [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]  # half the time
-        if extraction.image_format == "png"
-        else [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    )
-    data = cv2.imencode(f".{extraction.image_format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+    image = crop_face(frame.image, cut.box, extraction.size)
+    data = encode_crop(image, extraction.image_format, extraction.quality)
     row = {
         "dataset": record.dataset,
         "method": record.method,

@@ -1,147 +1,25 @@
-"""A video's results on the disk: its crops, then the fragment of the manifest that vouches for them.
+"""The fragment of a video: its rows of the manifest, with a report, written after all its crops.
 
-Videos are cut in a process of its own (``cells``), which hands over pictures and writes nothing: a decoder that dies
-or hangs costs that video and leaves nothing half done.
+A fragment therefore guarantees that the crops of its video were complete; ``report`` says what they were made from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
-from resgat_pl.core.storage import is_remote, names_in, readable
-from resgat_pl.core.types import VideoRecord
+from resgat_pl.core.storage import is_remote, names_in, read_many
 from resgat_pl.core.untrusted_paths import check_inside
-from resgat_pl.data.crop_store.writer import CropWriter, Store, video_hash
-from resgat_pl.data.extraction.alignment import Original, Recent
-from resgat_pl.data.extraction.altered_faces import Picture
-from resgat_pl.data.extraction.crop_video import Extraction, Outcome, crop_video, crops_folder
+from resgat_pl.data.crop_store.writer import video_hash
 from resgat_pl.data.manifest.arrow_cache import PATHS
-from resgat_pl.data.manifest.table import SCHEMA, completed, rows_to_table, write_table
+from resgat_pl.data.manifest.table import SCHEMA, completed
 from resgat_pl.data.manifest.validation import checked_rows
-
-VIDEO_TIMEOUT = 600.0
-"""Seconds that a video may take unless told otherwise: 32 frames take a few, 10,000 a quarter of an hour."""
-
-
-class Task(NamedTuple):
-    """A video to cut, and its original where it is a fake's."""
-
-    record: VideoRecord
-    original: Original | None
-
-
-class VideoCropper:
-    """``crop_video`` in a process that is kept for the next video.
-
-    Args:
-        extraction: Settings.
-        timeout: Seconds that a video may take.
-        threads: Threads of OpenCV; None leaves its default.
-    """
-
-    def __init__(self, extraction: Extraction, timeout: float = VIDEO_TIMEOUT, threads: int | None = None) -> None:
-        self.timeout = timeout
-        self._arguments = extraction, timeout, threads
-        self._cut = _Cut(extraction)
-        self._cell: IsolatedProcess[Task, Picture | Outcome] = IsolatedProcess(self._cut, threads)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy elsewhere has a process of its own."""
-        return VideoCropper, self._arguments
-
-    def run(self, task: Task) -> Iterator[Picture | Outcome]:
-        """Yield what ``crop_video`` yields.
-
-        Raises:
-            ProcessDiedError, ProcessTimeoutError: What became of the process.
-            EngineError: It cannot be started.
-        """
-        if getattr(task.record.files[0], "protocol", "") == "memory":  # memory:// exists in this process only
-            return self._cut(task)
-        return self._cell.run(task, self.timeout)
-
-    def close(self) -> None:
-        """End the process; what it is doing for another thread fails."""
-        self._cell.close()
-
-
-class _Cut:
-    def __init__(self, extraction: Extraction) -> None:
-        self.extraction = extraction
-        self.recent = Recent()
-
-    def __call__(self, task: Task) -> Iterator[Picture | Outcome]:
-        return crop_video(task.record, self.extraction, task.original, self.recent)
-
-
-def extract_video(
-    record: VideoRecord,
-    cutter: VideoCropper,
-    out: Path,
-    request: str,
-    reference: Path | None = None,
-    store: Store = "files",
-    original: VideoRecord | None = None,
-) -> int:
-    """Cut the faces out of one video; write its crops, then its fragment.
-
-    Args:
-        record: The video.
-        cutter: Who does the cutting.
-        out: Folder of the data set's crops.
-        request: Hash that marks the fragment as up to date.
-        reference: Fragment of the original, with which a fake is aligned.
-        store: Where the crops go; it does not change them.
-        original: The original itself.
-
-    Returns:
-        Number of crops written. A video that cannot be read gives 0; its fragment says why.
-    """
-    crops = CropWriter(out, record.key, crops_folder(record), store)
-    rows, report = _cut(Task(record, _original(reference, original)), cutter, crops)
-    if "skipped" in report:
-        crops.discard()
-    crops.finish()
-    write_table(rows_to_table(rows), fragment_path(out, record.key), {"request": request, **report})
-    return len(rows)
-
-
-def _cut(task: Task, cutter: VideoCropper, crops: CropWriter) -> Outcome:
-    name = task.record.files[0]
-    reason = ""
-    for _ in range(2):  # a process can be killed for what others did, such as taking all memory
-        outcome = None
-        try:
-            for message in cutter.run(task):
-                if isinstance(message, Outcome):
-                    outcome = message
-                else:
-                    crops.add(message.name, message.data)
-            if outcome is not None:
-                return outcome
-        except ProcessTimeoutError:
-            reason = f"{name}: took longer than {cutter.timeout:g} s; tried again with a longer --video_timeout only"
-            return Outcome([], {"skipped": reason, "timeout": cutter.timeout})
-        except ProcessDiedError as error:
-            reason = f"{name}: {error}"
-        crops.discard()
-    return Outcome([], {"skipped": reason})
-
-
-def _original(reference: Path | None, record: VideoRecord | None) -> Original | None:
-    if reference is None:
-        return None
-    table = read_fragment(readable(reference), reference)
-    report = read_report(table.schema.metadata)
-    return Original(table.to_pylist(), report.get("frame_size"), report.get("others", ()), record)
 
 
 def read_fragment(source: Any, path: Path) -> pa.Table:
@@ -178,7 +56,7 @@ def fragment_path(out: Path, key: str) -> Path:
 
 
 def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """What ``extract_video`` noted in a fragment: the request and ``Outcome.report``.
+    """The report of a fragment: the request and ``Outcome.report``.
 
     ``timeout`` holds the limit in seconds that a video has exceeded.
 
@@ -191,8 +69,31 @@ def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     return report
 
 
-def count_files(metadata: pq.FileMetaData) -> int:
-    """How many crops and masks a fragment vouches for."""
+def read_reports(out: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The report of each video; empty where there is no fragment, or a damaged one."""
+    present = set(names_in(out / "fragments"))
+    paths = [fragment_path(out, key) for key in keys]
+    found = read_many([path for path in paths if path.name in present])
+    for path in paths:
+        yield whole_report(next(found)) if path.name in present else {}
+
+
+def whole_report(fragment: bytes | OSError) -> dict[str, Any]:
+    """The report in the bytes of a fragment, with the number of its crops and masks as ``files``, of rows as ``rows``.
+
+    Empty if there is none, or if the fragment could not be read.
+    """
+    if isinstance(fragment, OSError):
+        return {}
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(fragment))
+        return {**read_report(metadata.metadata), "files": _count_files(metadata), "rows": metadata.num_rows}
+    except (OSError, pa.ArrowException, ValueError):
+        return {}
+
+
+def _count_files(metadata: pq.FileMetaData) -> int:
+    """The number of crops and masks that a fragment lists."""
     count = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -205,7 +106,7 @@ def count_files(metadata: pq.FileMetaData) -> int:
 
 
 def has_files(folder: Path, report: dict[str, Any]) -> bool:
-    """Whether a video's crops are there as files, all for which its fragment vouches; URLs are not looked at.
+    """Whether all crop files listed in the fragment exist; always true for URLs.
 
     Args:
         folder: The folder of the video's crops.

@@ -1,4 +1,4 @@
-"""The work on a data set, cut into jobs that need nothing of each other, and the jobs dealt to machines.
+"""Splits an extraction into independent jobs (an original and its fakes) and assigns them to parts.
 
 A fake takes frame numbers and boxes of its original, so an original and its fakes are one job: whatever runs the jobs,
 in whatever order, the original is there first.
@@ -51,13 +51,13 @@ def parse_part(text: str) -> Part:
         ConfigError: It is something else.
     """
     match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    share = Part(int(match[1]), int(match[2])) if match else None
-    if share is None or not 1 <= share.number <= share.total:
+    part = Part(int(match[1]), int(match[2])) if match else None
+    if part is None or not 1 <= part.number <= part.total:
         raise ConfigError(
-            f"--shard {text} is not NUMBER/TOTAL with a number from 1 to the total, such as 3/50. In a SLURM array "
-            "(--array=1-50): --shard $SLURM_ARRAY_TASK_ID/50"
+            f"--part {text} is not NUMBER/TOTAL with a number from 1 to the total, such as 3/50. In a SLURM array "
+            "(--array=1-50): --part $SLURM_ARRAY_TASK_ID/50"
         )
-    return share
+    return part
 
 
 def reference_key(records: Mapping[str, VideoRecord], record: VideoRecord) -> str | None:
@@ -76,19 +76,19 @@ def families_of(records: Mapping[str, VideoRecord]) -> dict[str, list[str]]:
     return found
 
 
-def videos_of_part(families: Mapping[str, list[str]], share: Part) -> set[str]:
-    """Keys of the videos in a share; the shares together are everything, each video once.
+def videos_of_part(families: Mapping[str, list[str]], part: Part) -> set[str]:
+    """Keys of the videos in a part; the parts together are everything, each video once.
 
-    Whole families are dealt, the large ones first, in the order of their names' hashes, each to the share that has the
-    fewest videos yet. Nothing but the names decides, so that all machines come to the same result.
+    Whole families are assigned, the large ones first, in the order of their names' hashes, each to the part that has
+    the fewest videos yet. Nothing but the names decides, so that all machines come to the same result.
     """
     order = sorted(families, key=lambda name: (-len(families[name]), _hash(name)))
-    loads = [0] * share.total
+    loads = [0] * part.total
     mine: set[str] = set()
     for name in order:
-        least = min(range(share.total), key=loads.__getitem__)
+        least = min(range(part.total), key=loads.__getitem__)
         loads[least] += len(families[name])
-        if least == share.number - 1:
+        if least == part.number - 1:
             mine.update(families[name])
     return mine
 

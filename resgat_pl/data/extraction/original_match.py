@@ -1,4 +1,4 @@
-"""Whether a fake was made from the picture that is taken for its original: seen by the pixels around the faces.
+"""Comparison of a fake with what is taken for its original: do the pixels around the faces agree?
 
 Names only suggest it. Collections number genuine and fake pictures from 0, copies are cut differently, lists name the
 wrong file; and then the original's boxes cut something else out of the fake than its face.
@@ -52,7 +52,7 @@ class Agreement(NamedTuple):
 
     @property
     def relation(self) -> Relation:
-        """What that means for two pictures that nothing but their name makes a pair."""
+        """The relation of two pictures that nothing but their name makes a pair."""
         if not self.faces:
             return "doubt" if self.share >= _PAIR or self.copy else "unrelated"
         if np.isnan(self.share):

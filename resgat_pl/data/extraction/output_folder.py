@@ -1,4 +1,4 @@
-"""The folder that crops are written to: made ready, kept from being replaced by mistake, swept."""
+"""Creates, protects and cleans the output folder of an extraction."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def prepare_out(root: Path, out: Path) -> None:
 
 
 def check_replaceable(root: Path, out: Path, keys: Iterable[str]) -> None:
-    """Keep crops and manifest of a newer program, or of another data set, from being replaced.
+    """Protect crops and manifest of a newer program, or of another data set, from being replaced.
 
     Raises:
         ConfigError: Crops of other videos are there, and not one of the same name.
@@ -64,7 +64,7 @@ def check_replaceable(root: Path, out: Path, keys: Iterable[str]) -> None:
 
 
 def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
-    """Keep crops, which may be a day's work, from being replaced because an option was forgotten.
+    """Protect crops, which may be a day's work, from being replaced because an option was forgotten.
 
     Args:
         out: The folder.
@@ -77,16 +77,17 @@ def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
     spec, there = _plain(spec), _settings(out)
     if there not in (None, spec) and not replace and names_in(out / "fragments", ".parquet"):
         differ = [name for name in sorted(there.keys() | spec.keys()) if there.get(name) != spec.get(name)]
-        told = ", ".join(f"{name} {there.get(name)} there and {spec.get(name)} here" for name in differ)
+        changes = ", ".join(f"{name} {there.get(name)} there and {spec.get(name)} here" for name in differ)
         if differ == ["version"]:
             raise ConfigError(
-                f"{out} holds crops that another version of resgat-pl cut ({told}; since 2 frames and faces are chosen "
-                "otherwise, and it is known which face of a fake was altered), and nothing was changed. Cut them again "
+                f"{out} holds crops that another version of resgat-pl cut ({changes}; since 2 frames and faces are "
+                "chosen otherwise, and it is known which face of a fake was altered), and nothing was changed. Cut "
+                "them again "
                 f"with resgat extract ROOT {out} and the same options and --replace true; or train on them as they "
                 "are, with --data.root null."
             )
         raise ConfigError(
-            f"{out} holds crops that were cut with other settings ({told}), and nothing was changed. Give the same "
+            f"{out} holds crops that were cut with other settings ({changes}), and nothing was changed. Give the same "
             "ones as --extraction options, name another folder, or let resgat extract replace all crops with "
             "--replace true."
         )
@@ -108,7 +109,7 @@ def _plain(spec: Mapping[str, Any]) -> Any:
 
 
 def _settings(out: Path) -> dict[str, Any] | None:
-    """What the crops that are there were cut with; None where there are none, or nothing says so."""
+    """The settings that the present crops were cut with; None where there are none, or nothing says so."""
     try:
         found = json.loads(read_bytes(out / SETTINGS_NAME))
     except (OSError, ValueError, RecursionError):
@@ -123,7 +124,7 @@ def _settings(out: Path) -> dict[str, Any] | None:
 
 
 def clean_up(out: Path) -> None:
-    """Remove what killed runs left; not while other shards are writing."""
+    """Remove what killed runs left; not while other parts are being cut."""
     fragments = out / "fragments"
     for folder in (out, fragments):
         for name in filter(_is_left, names_in(folder)):

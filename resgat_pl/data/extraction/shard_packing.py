@@ -1,4 +1,4 @@
-"""Writing crops: as files of their own, or gathered into tar shards.
+"""Packing of crops into tar shards.
 
 With shards each video first writes one small tar beside its fragment, so that videos stay independent and the work
 resumable. When all are cut they are packed in an order given by a hash, which mixes classes and methods, into shards of
@@ -68,7 +68,7 @@ class PackedShard(NamedTuple):
 
 
 class Stored:
-    """What a folder holds already, made ready for more.
+    """The crops that a folder holds already; prepares it for more.
 
     Attributes:
         store: How crops are stored there.
@@ -85,7 +85,7 @@ class Stored:
 
     def __init__(self, out: Path, store: Store | None, requests: Mapping[str, str]) -> None:
         self.out = out
-        # Before the first shard only the small tars tell.
+        # Before the first shard only the small tars show it.
         present = holds_shards(out) or bool(names_in(out / "fragments", ".tar"))
         if present and store == "files":
             raise ConfigError(
@@ -112,7 +112,7 @@ class Stored:
             (self.out / FOLDER / name).unlink(missing_ok=True)
 
     def holds(self, key: str, report: dict[str, Any], folder: str) -> bool:
-        """Whether the crops are there for which a video's fragment vouches.
+        """Whether all crops that a video's fragment lists are there.
 
         Args:
             key: The video's key.
@@ -135,7 +135,7 @@ def pack(out: Path, requests: Mapping[str, str], megabytes: float) -> None:
         megabytes: Size at which a shard is closed, in 10⁶ bytes.
 
     Raises:
-        StorageError: The disk is full; finished shards are kept.
+        StorageError: The disk is full; finished shards stay.
     """
     shards = _packed(out)
     # A shard with crops of other settings is dissolved: what is good in it moves.
@@ -193,7 +193,7 @@ def _packed(out: Path) -> list[PackedShard]:
         path = out / FOLDER / name
         tar = inside(out, f"{FOLDER}/{path.stem}.tar")
         listed = _listed(path)
-        # Of a damaged one nothing is known: the shard holds nothing that is asked for, and is made anew.
+        # Of a damaged one nothing is known: the shard holds nothing that is asked for, and is made again.
         rows, size = (_LISTED.empty_table(), 0) if listed is None else listed
         videos = dict(zip(rows.column("key").to_pylist(), rows.column("request").to_pylist(), strict=True))
         found.append(PackedShard(Shard(tar, size), path, rows, videos))
@@ -201,7 +201,7 @@ def _packed(out: Path) -> list[PackedShard]:
 
 
 def _listed(path: Path) -> tuple[pa.Table, int] | None:
-    """What a shard holds, and its size in bytes; None if the listing is damaged, by whomever."""
+    """The content of a shard by its listing, and its size in bytes; None if the listing is damaged."""
     try:
         table = pq.read_table(readable(path))
         table.validate(full=True)
@@ -304,8 +304,8 @@ def _commit(path: Path, tar: bytearray, videos: Sequence[_Video]) -> None:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise StorageError(
-            f"{path}: no room for a shard of {len(content) / 1e6:,.1f} MB ({error.strerror}). Finished shards are "
-            "kept: make room and run the same command again, or make smaller shards (--shard_megabytes)."
+            f"{path}: no space for a shard of {len(content) / 1e6:,.1f} MB ({error.strerror}). Finished shards "
+            "stay: free some space and run the same command again, or make smaller shards (--shard_megabytes)."
         ) from None
     for video in videos:
         video.remove_sources()

@@ -1,4 +1,4 @@
-"""What is said at the end of an extraction."""
+"""The summary of an extraction."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class NameCounts(NamedTuple):
 
     Attributes:
         pair: The pixels around the faces agree: it is taken for the original.
-        doubt: They agree in part, or cannot be compared: cut by its own faces, but kept in the same split.
-        unrelated: They show something else: cut by its own faces, an identity of its own.
+        doubt: They agree in part, or cannot be compared: cut by its own faces, but in the same split.
+        unrelated: They show something else: cut by its own faces, a separate identity.
     """
 
     pair: int = 0
@@ -74,20 +74,25 @@ class NameCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What came of an extraction.
+    """The results of an extraction in numbers and remarks.
 
     Attributes:
-        manifest: Path of the manifest; None after one shard, which writes none.
+        manifest: Path of the manifest; None after one part, which writes none.
         videos: Videos in the index.
         crops: Face crops in the manifest.
         skipped: Reason by video key, for videos that gave no crop at all.
         notes: Remark by video key, for videos that gave less than asked for.
         problems: Contradictions found in the data set's own files.
         splits: Crops by split and label, e.g. ``{"train": {"real": 10, "fake": 10}}``.
-        people: One line a data set of which it is unknown who is in which video.
+        people: One line per data set of which it is unknown who is in which video.
         remark: What comes next.
         faces: What is known of the faces of fakes; None without a manifest.
         names: What came of fakes that have the name of a genuine video.
+
+    Example:
+        >>> print(ExtractionSummary(manifest=None, videos=2, crops=6, remark="part 1/2 is done."))
+        2 of 2 videos read, 6 face crops
+        part 1/2 is done.
     """
 
     manifest: Path | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from resgat_pl.data.faces.cropping import CropBox as CropBox, crop_face as crop_face
     from resgat_pl.data.faces.detection import (
         MTCNN as MTCNN,
         Face as Face,
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "CropBox": "cropping",
         "Face": "detection",
         "FaceDetector": "detection",
         "MTCNN": "detection",
         "WholeFrame": "detection",
         "YuNet": "detection",
+        "crop_face": "cropping",
         "track_faces": "tracking",
     },
 )

@@ -1,4 +1,4 @@
-"""What a face and a scene look like, in a few numbers: to follow people through a video without learnt weights.
+"""Appearance of a face and of a scene in a few numbers, to follow people through a video without learnt weights.
 
 A look survives small turns, other sizes, light and compression. It does not recognise a person in another recording:
 two photographs of one person differ by it as those of two people do.

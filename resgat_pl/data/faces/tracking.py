@@ -1,4 +1,4 @@
-"""Who is who over the sampled frames of a video: a track is a person, not a place.
+"""Tracking of people over the sampled frames of a video: a track is a person, not a place.
 
 Between two samples of one shot a person moves and turns, but does not change; across a cut, or far away, only the look
 says whether it is the same one. So a detection continues a track by its place if the looks do not contradict it
@@ -34,7 +34,7 @@ _LOST: Final = (2.0, 3)
 """After so many seconds and so many samples without being seen, a track is only continued by its look."""
 _GALLERY: Final = 12
 _NEW: Final = 0.4
-"""Looks of a track that differ by less are not kept beside each other."""
+"""Looks of a track that differ by less are not stored beside each other."""
 _MOST: Final = 200
 """So many tracks, the longest, or looks of one track are compared with each other at the end."""
 _LEAST: Final = 2

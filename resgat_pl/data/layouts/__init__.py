@@ -1,4 +1,4 @@
-"""How a data set lies on disk: one file per layout; each turns a root folder into an index of videos."""
+"""Layouts of data sets on disk: one file per layout; each turns a root folder into an index of videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all layouts share: the index they return, how folders are listed, how mistakes are told."""
+"""The base of all layouts: the index they return, how folders are listed, how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -59,6 +59,9 @@ class Layout(ABC):
         expected: What the layout looks for in the root, for messages.
         published: Number of videos of the complete data set in one compression, by method (see ``counted_as``), as its
             authors give it; empty where there is no such number.
+        max_faces: Faces to cut out of each video unless the settings of the extraction say otherwise.
+        same_source: Names of clips, as in ``VideoRecord.identities``, that were cut from one source video and so show
+            one person, in groups; the leak ``source``.
         people: Whether the identities of its records are people, so that videos can be divided by person. Where they
             are clips or names of files, it is not known who stands on both sides of a split, and everything that is
             said about leaks says so.
@@ -68,6 +71,8 @@ class Layout(ABC):
     name: ClassVar[str]
     expected: ClassVar[str]
     published: ClassVar[Mapping[str, int]] = {}
+    max_faces: ClassVar[int] = 1
+    same_source: ClassVar[tuple[tuple[str, ...], ...]] = ()
     people: bool = False
     people_note: ClassVar[str] = "nothing says which videos show the same person"
 

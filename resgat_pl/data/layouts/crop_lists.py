@@ -15,7 +15,7 @@ from resgat_pl.data.layouts.base import Layout, entries, read_text, tally
 
 
 class _List(NamedTuple):
-    """What standing on a list means."""
+    """The meaning of a list."""
 
     split: Split
     label: int

@@ -21,7 +21,7 @@ _EXPECTED_ENTRY: Final = '{"label": "REAL" or "FAKE", "original": name or null} 
 
 
 class _Truth(NamedTuple):
-    """What a label file says about one video."""
+    """The entry of one video in a label file."""
 
     label: int
     original: str | None = None
@@ -53,6 +53,7 @@ class DFDC(Layout):
     """
 
     name = "dfdc"
+    max_faces = 2  # many clips show two people, one of whom was altered
     expected = "dfdc_train_part_<n>/, train_sample_videos/ or test_videos/, or *.mp4 with metadata.json or labels.csv"
     # Dolhansky et al. (2020), on the training set, which is the 50 parts together: 119,154 clips, 100,000 of them fake.
     published: ClassVar[Mapping[str, int]] = {"original": 119_154 - 100_000, "dfdc": 100_000}

@@ -18,7 +18,7 @@ _ENTRY: Final = '{"label": "real" or "fake", "set": "train" or "test", "target_i
 
 
 class _Truth(NamedTuple):
-    """What the list says about one video."""
+    """The entry of one video in the list."""
 
     label: int
     split: Split | None

@@ -13,6 +13,7 @@ from resgat_pl.core.storage import locate
 from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord, video_key
 from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, tally, videos_in
 from resgat_pl.data.layouts.ffpp_official import official_split
+from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
 
 _ORIGINALS: Final = "original_sequences"
 _FAKES: Final = "manipulated_sequences"
@@ -38,7 +39,7 @@ class _Source(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the videos of a source in one compression are."""
+    """The folder of the videos of a source in one compression."""
 
     compression: str
     folder: Path
@@ -86,6 +87,7 @@ class FFPP(Layout):
     name = "ffpp"
     people = True
     people_note = ""
+    same_source = SAME_SOURCE
     expected = (
         f"{_ORIGINALS}/ or {_FAKES}/ with {{raw,c23,c40}}/videos/*.mp4 two levels below, or original/ and "
         f"{', '.join(f'{name}/' for name in _METHODS[:2])} … with *.mp4"

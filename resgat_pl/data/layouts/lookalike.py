@@ -1,4 +1,4 @@
-"""Which known data set a folder looks like that has none of the known layouts, and what to move where."""
+"""Advice for a folder that has no known layout: which data set it resembles, and what to move where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file in several splits of a data set's own: found by size and content, where names make it likely."""
+"""One file in several prescribed splits of a data set: found by size and content, where names make it likely."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from resgat_pl.core.types import REAL
+from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.crop_store.reader import Member, crop_of, mask_of, picture, stored_picture
 from resgat_pl.data.loading.shard_reads import ShardReads
 from resgat_pl.data.manifest.table import Manifest
@@ -129,7 +130,7 @@ class FaceCrops(Dataset[FaceSample]):
                 image = self.augmentation(image, seed)
         sample: FaceSample = {
             # channel by channel in memory: a batch of turned views is collated twenty times as slowly
-            "image": torch.from_numpy(np.stack(cv2.split(self._resize(image)))),
+            "image": torch.from_numpy(np.stack(cv2.split(resize_crop(image, self.image_size)))),
             "label": float(label),
             "row": row,
             "video": video,
@@ -137,7 +138,7 @@ class FaceCrops(Dataset[FaceSample]):
             "untouched": self.manifest.is_untouched(row),
         }
         if self.masks:
-            sample["mask"] = torch.from_numpy(self._resize(mask))
+            sample["mask"] = torch.from_numpy(resize_crop(mask, self.image_size))
             # An empty mask of a fake would call every node clean of a face whose label is fake.
             sample["mask_known"] = label == REAL or (known_mask is not None and bool(known_mask.any()))
         return sample
@@ -183,14 +184,7 @@ class FaceCrops(Dataset[FaceSample]):
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""
         path = mask_of(self.manifest, int(self.rows[index]))
-        return None if path is None else self._resize(picture(path)[:, :, 0])
-
-    def _resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        side = self.image_size
-        if image.shape[:2] == (side, side):
-            return np.ascontiguousarray(image)
-        interpolation = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_LINEAR
-        return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
+        return None if path is None else resize_crop(picture(path)[:, :, 0], self.image_size)
 
 
 def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that a player shows: whole fields, common brightness, square pixels, upright."""
+"""Conversion of a decoded frame to what a player shows: whole fields, common brightness, square pixels, upright."""
 
 from __future__ import annotations
 
@@ -127,10 +127,15 @@ class Display:
 
 def _aspect(stream: VideoStream) -> Fraction:
     """Width to height of a pixel: by the container, else by the codec; 1 where neither says."""
-    told = stream.sample_aspect_ratio
-    if told is None or told <= 0 or not 1 / _MOST_STRETCH <= told <= _MOST_STRETCH or abs(told - 1) < _LEAST_STRETCH:
+    ratio = stream.sample_aspect_ratio
+    if (
+        ratio is None
+        or ratio <= 0
+        or not 1 / _MOST_STRETCH <= ratio <= _MOST_STRETCH
+        or abs(ratio - 1) < _LEAST_STRETCH
+    ):
         return Fraction(1)
-    return Fraction(told)
+    return Fraction(ratio)
 
 
 def _matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
@@ -139,7 +144,7 @@ def _matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
 
 
 def _dimmed(frame: VideoFrame) -> VideoFrame:
-    """Tone-map; FFmpeg takes five seconds to make its table, so the graph is kept for the next video like this one."""
+    """Tone-map; FFmpeg takes five seconds to make its table, so the graph serves the next video like this one too."""
     key = (frame.width, frame.height, frame.format.name, frame.color_trc, frame.color_primaries, frame.color_range)
     if key not in _TONE_MAPS:
         _TONE_MAPS.clear()

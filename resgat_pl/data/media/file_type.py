@@ -1,4 +1,4 @@
-"""What a file is: by the suffix of its name, and by its first bytes, which nobody has to be trusted for."""
+"""The type of a file, by the suffix of its name and by its first bytes, for which nobody has to be trusted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _OTHER_PICTURES: Final = frozenset(_OTHER.split())
 
 
 def kind_of(head: bytes) -> Literal["image", "video"] | None:
-    """What the first ``HEAD`` bytes of a file say that it is; None where they say neither.
+    """The type of a file by its first ``HEAD`` bytes; None where they say neither.
 
     An animated picture is a video; whether a GIF is one takes the whole file, see ``images.count_gif``.
     """

@@ -111,7 +111,7 @@ class FrameReader:
 
     @property
     def notes(self) -> list[str]:
-        """What is unusual about what was read so far, and what was done about it, a sentence each."""
+        """Unusual findings in what was read so far, and what was done about them, a sentence each."""
         return [*(self._source.notes if self._source is not None else []), *self._notes]
 
     def sample(self, frames: FrameCount = 32, every: int | None = None) -> NDArray[np.int64]:

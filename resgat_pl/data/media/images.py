@@ -58,7 +58,7 @@ class Picture(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What Pillow reads of a picture without decoding it; the format is empty if it is none."""
+    """The header of a picture, which Pillow reads without decoding it; the format is empty if it is none."""
 
     form: str = ""
     size: tuple[int, int] = (0, 0)

@@ -1,4 +1,4 @@
-"""Which frames a video holds and when they are shown, from its packets, without decoding."""
+"""The timeline of a video: its frames and when they are shown, from its packets, without decoding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Timeline(NamedTuple):
 
 
 class PacketFacts(NamedTuple):
-    """What a packet says of itself; times are in ticks of its stream."""
+    """Facts of a packet; times are in ticks of its stream."""
 
     pts: int | None
     dts: int | None
@@ -64,7 +64,7 @@ class PacketFacts(NamedTuple):
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> tuple[list[PacketFacts], str]:
-    """What the packets say that give a frame, in the order decoded, and why there are no more of them."""
+    """Facts of the packets that give a frame, in the order decoded, and why there are no more of them."""
     hides = stream.codec_context.name in {"vp8", "libvpx"}
     found: list[PacketFacts] = []
     try:

@@ -35,7 +35,7 @@ _OPTIONS: Final = {"protocol_whitelist": "none"}
 """A playlist names other files, of this machine or of others; nothing but the file itself is opened."""
 
 _OWN_CLOCK: Final = 2.0
-"""Seconds; a start that is later is told. Transport streams begin at 1.4 for no reason."""
+"""Seconds; a start that is later is reported. Transport streams begin at 1.4 for no reason."""
 
 
 class VideoFile:
@@ -81,7 +81,7 @@ class VideoFile:
 
     @property
     def notes(self) -> list[str]:
-        """What was unusual, a sentence each."""
+        """Unusual findings, a sentence each."""
         return list(self._notes)
 
     def read(self, wanted: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:

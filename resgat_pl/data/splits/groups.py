@@ -8,42 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
+from resgat_pl.data.layouts.detect import LAYOUTS
 from resgat_pl.data.layouts.same_files import SAME_FILE
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
 """What stands on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made
 from it, or two fakes made from it. ``identity``: a person. ``source``: FaceForensics++ clips that come from one YouTube
-video (``SAME_SOURCE``). ``duplicate``: one file under two names, or crops that look the same."""
+video (``Layout.same_source``). ``duplicate``: one file under two names, or crops that look the same."""
 
-SAME_SOURCE: Final[tuple[tuple[str, ...], ...]] = (
-    ("331", "332"),
-    ("524", "525"),
-    ("566", "567"),
-    ("605", "606"),
-    ("614", "615"),
-    ("618", "619"),
-    ("639", "640"),
-    ("685", "686", "687"),
-    ("755", "756"),
-    ("766", "767"),
-    ("769", "770"),
-    ("787", "788"),
-    ("837", "838"),
-    ("875", "876"),
-    ("883", "884"),
-    ("937", "938"),
-    ("942", "943"),
-    ("954", "955"),
-    ("967", "968"),
-    ("973", "974"),
-    ("982", "983"),
-    ("993", "994"),
-)
-"""All FaceForensics++ clips that were cut from one YouTube video, so that they show one person: 977 videos make the
-1,000 clips. Computed from ``dataset/conversion_dict.json`` of the repository ondyari/FaceForensics (MIT). Seven of the
-groups cross the official splits (605/606, 639/640, 755/756, 837/838, 875/876, 954/955 and 982/983); 755/756 and 954/955
-stand in train and test."""
-_SOURCE_OF: Final = {name: "+".join(group) for group in SAME_SOURCE for name in group}
+_SOURCE_OF: Final = {
+    layout.name: {name: "+".join(group) for group in layout.same_source for name in group} for layout in LAYOUTS
+}
+"""Source clip by name of the clip, by data set."""
 
 
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:
@@ -58,8 +34,8 @@ def links(video: VideoRecord, by_part: bool = False) -> list[str]:
         names.append(f"{kind} {video.dataset}/{name.removeprefix(SAME_FILE)}")
     if video.original is not None:
         names.append(f"video {video.original}")
-    if video.dataset == "ffpp":
-        names += [f"source {video.dataset}/{_SOURCE_OF[name]}" for name in video.identities if name in _SOURCE_OF]
+    source_of = _SOURCE_OF.get(video.dataset, {})
+    names += [f"source {video.dataset}/{source_of[name]}" for name in video.identities if name in source_of]
     if by_part:
         names.append(f"part {video.dataset}/{video.part}")
     return names

@@ -166,7 +166,7 @@ class OfficialSplit(SplitProtocol):
 
     Where it names a test set only (DFDC, Celeb-DF), all else is for training, people of the test set included. Where
     there is no val split, part of train is held out by identity. That of FaceForensics++ puts seven people on both
-    sides (``groups.SAME_SOURCE``): the leak ``source`` is declared.
+    sides (``Layout.same_source``): the leak ``source`` is declared.
 
     Args:
         val: Share of the train videos to hold out, in [0, 1), where no val split is prescribed.

@@ -1,4 +1,4 @@
-"""Where a face is altered: regions spread over the face, and soft, irregular masks that move with it."""
+"""Regions of a face to alter, and soft, irregular masks that move with the face."""
 
 from __future__ import annotations
 

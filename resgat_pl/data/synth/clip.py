@@ -1,4 +1,4 @@
-"""What drawn faces and portraits share: how heads move, what the camera does to a frame, the finished clip."""
+"""The common part of drawn and portrait clips: how heads move, what the camera does to a frame, the finished clip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clip(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where in the frame a face stands: its middle, and the height of its box, as shares of the frame's side."""
+    """The place of a face in the frame: its middle, and the height of its box, as shares of the frame's side."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """Return a generator of its own for everything that has a name, so that no order of work can change a byte."""
+    """Return a separate generator for everything that has a name, so that no order of work can change a byte."""
     digest = hashlib.sha256("\x00".join([str(seed), *names]).encode()).digest()
     return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest[:16], "big")))
 
@@ -109,7 +109,7 @@ Affine = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What a camera does to the light: softness, colour and noise differ from clip to clip, never by label.
+    """The effect of a camera on the light: softness, colour and noise differ from clip to clip, never by label.
 
     Attributes:
         blur: Standard deviation of the lens blur in pixels.

@@ -1,4 +1,4 @@
-"""What of a drawn face moves by itself: eyelids, gaze and mouth, painted anew for every frame."""
+"""Moving features of a drawn face: eyelids, gaze and mouth, painted again for every frame."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass(frozen=True, slots=True)
 class SynthesisSummary:
-    """What a set holds.
+    """The content of a synthetic set.
 
     Attributes:
         out: Its folder.

@@ -1,4 +1,4 @@
-"""What of a drawn person does not move: shoulders, head, relief and shading of the skin, hair, brows, glasses."""
+"""The still parts of a drawn person: shoulders, head, relief and shading of the skin, hair, brows, glasses."""
 
 from __future__ import annotations
 

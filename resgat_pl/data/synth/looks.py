@@ -1,4 +1,4 @@
-"""What a drawn person looks like: colours, proportions, hair, light, all drawn at random."""
+"""Looks of a drawn person: colours, proportions, hair, light, all drawn at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clips and fakes a set has: names, pairs, splits, and who gets which alteration where."""
+"""The plan of a synthetic set: names, pairs, splits, and which fake gets which alteration where."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def make_plan(layout: LayoutName, videos: int, fakes_per_real: int, seed: int) -
 
 
 class _Rotation:
-    """Deals out the regions evenly for each kind of alteration, in an order of its own."""
+    """Assigns the regions evenly to each kind of alteration, in a separate order for each."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng

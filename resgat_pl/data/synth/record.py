@@ -1,4 +1,4 @@
-"""Whether videos were made by ``resgat synth``, as the record that it leaves beside them says."""
+"""The record that ``resgat synth`` leaves beside its videos, and reading it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ABOVE: Final = 2
 
 
 def made_by_synth(root: Path) -> Literal["drawn", "portraits", "no"]:
-    """Who is seen in the videos below a folder: drawn people, altered portraits, or nothing says that they are made."""
+    """People in the videos below a folder: drawn, altered portraits, or nothing says that they are made."""
     folders = [root] if is_remote(root) else [root, *list(root.parents)[:_ABOVE]]
     for folder in folders:
         for name in (RECORD, UNFINISHED):

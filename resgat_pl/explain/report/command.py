@@ -19,7 +19,7 @@ from resgat_pl.core.folder_lock import folder_lock
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.text import printable
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.crop_store.encoding import resize_crop
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
@@ -265,14 +266,6 @@ def fingerprint(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def resize_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize a crop for the network exactly as ``data.dataset.FaceCrops`` does: ``(side, side, 3)`` uint8."""
-    if image.shape[:2] == (side, side):
-        return np.ascontiguousarray(image)
-    interpolation = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(image, (side, side), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _second_opinion(explained: Explained) -> Explanation | None:

@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.crop_store.encoding import as_stored
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
-from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, crop, square_box, touches, with_looks
+from resgat_pl.data.faces.cropping import crop_box, crop_face, touches
+from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, with_looks
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Frame, FrameReader
@@ -183,7 +184,8 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
             size = (frame.image.shape[1], frame.image.shape[0])
             sizes.setdefault(size, frame.number)
             time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
-            faces = [f for f in detector.detect(frame.image) if touches(_box(f, extraction), size)]
+            faces = detector.detect(frame.image)
+            faces = [face for face in faces if touches(crop_box(face, detector, extraction.margin).box, size)]
             if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
                 faces = with_looks(frame.image, faces)
             scenes.append(scene_of(frame.image))
@@ -225,7 +227,7 @@ class FaceFinder:
 
     def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
         self.timeout = timeout
-        self._cell: IsolatedProcess[Medium, FoundFaces] = IsolatedProcess(
+        self._process: IsolatedProcess[Medium, FoundFaces] = IsolatedProcess(
             partial(_find, extraction=extraction, most=most)
         )
 
@@ -236,14 +238,14 @@ class FaceFinder:
             MediaError: The file cannot be read, took too long, or killed the process.
         """
         try:
-            (found,) = self._cell.run(medium, self.timeout)
+            (found,) = self._process.run(medium, self.timeout)
         except (ProcessDiedError, ProcessTimeoutError) as error:
             raise MediaError(f"{medium.path}: {error}") from None
         return found
 
     def close(self) -> None:
         """End the process."""
-        self._cell.close()
+        self._process.close()
 
 
 def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFaces]:
@@ -302,17 +304,8 @@ def _tiny(image: NDArray[np.uint8], time: float | None, found: Sequence[Face], k
     return sorted(faces, key=lambda face: -face.side)
 
 
-def _box(face: Face, extraction: Extraction) -> NDArray[np.int32]:
-    whole = isinstance(extraction.face_detector, WholeFrame)
-    return face.box.astype(np.int32) if whole else square_box(face.box, extraction.margin)
-
-
 def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -> Shot:
-    box = _box(face, extraction)
-    image = crop(frame.image, box, extraction.size)
-    if extraction.image_format == "jpg":  # the detector has learnt from faces with these traces of compression
-        options = [cv2.IMWRITE_JPEG_QUALITY, extraction.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
-        data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1]
-        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
-    landmarks = ((face.landmarks - box[:2]) / (box[2:] - box[:2])).astype(np.float32)
-    return Shot(frame.number, time, box, landmarks, image)
+    place = crop_box(face, extraction.face_detector, extraction.margin)
+    # As stored: the network has learnt from faces with the traces of that compression.
+    image = as_stored(crop_face(frame.image, place.box, extraction.size), extraction.image_format, extraction.quality)
+    return Shot(frame.number, time, place.box, place.relative_landmarks, image)

@@ -348,7 +348,7 @@ def test_a_report_that_cannot_be_written(ffpp_crops: Path, tmp_path: Path) -> No
 def test_a_mistaken_report_is_told_before_anything_is_read(
     ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resgat_pl.data.check.command._read", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("resgat_pl.data.check.command.read_all", lambda *_: pytest.fail("read"))
     (tmp_path / "file").touch()
     for target in (ffpp_root, ffpp_crops):
         for mistaken in (tmp_path / "file" / "check.json", tmp_path):
@@ -360,7 +360,7 @@ def test_pictures_of_others_are_decoded_elsewhere(
     run: Run, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a process that a decoder may kill, however few they are."""
-    monkeypatch.setattr("resgat_pl.data.check.command.read_image", lambda *_: os._exit(1))
+    monkeypatch.setattr("resgat_pl.data.check.pictures.read_image", lambda *_: os._exit(1))
     manifest = Manifest.read(ffpp_crops)
     for name, label in (("TRAIN_CLIENT", 0), ("TRAIN_IMPOSTER", 1)):
         picture = f"{name}.mp4_face_0.png"

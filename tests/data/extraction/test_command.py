@@ -1,3 +1,5 @@
+"""``resgat extract``: every video gives its crops, again and again the same."""
+
 from __future__ import annotations
 
 import hashlib
@@ -9,19 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
-from resgat_pl import FaceDataModule
-from resgat_pl.core.errors import ConfigError, DatasetNotFoundError, ManifestError
-from resgat_pl.data.crop_store.writer import CropWriter
-from resgat_pl.data.extraction.command import extract, is_current
-from resgat_pl.data.extraction.crop_video import Extraction
-from resgat_pl.data.extraction.fragment import read_fragment
+from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.data.extraction.command import arguments, extract, is_current
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import FrameReader
@@ -161,39 +158,6 @@ def test_a_repaired_video_is_taken_in(root: Path, ffpp_crops: Path, tmp_path: Pa
     assert digest(tmp_path / "out") == digest(ffpp_crops)
 
 
-def test_other_settings_replace_the_crops_only_if_told_to(ffpp_root: Path, tmp_path: Path) -> None:
-    extract(ffpp_root, tmp_path, extraction=SMALL)
-    before = digest(tmp_path)
-    other = Extraction(frames=2, size=48, image_format="jpg")
-    assert not is_current(ffpp_root, tmp_path, None, other)
-    for has_settings in (True, False):  # before there was the file, the manifest said it alone
-        with pytest.raises(ConfigError, match=r"frames 3 there and 2 here, image png there and jpg-95 here, size 64"):
-            extract(ffpp_root, tmp_path, extraction=other)
-        if has_settings:
-            assert digest(tmp_path) == before
-            (tmp_path / "extraction.json").unlink()
-    extract(ffpp_root, tmp_path, extraction=other, replace=True)
-    extract(ffpp_root, tmp_path, extraction=other)
-    assert not [path for path in (tmp_path / "crops").rglob("*.png") if not path.stem.endswith("mask")]
-    assert {len(v) for v in np.split(np.arange(len(Manifest.read(tmp_path))), 1)} == {2 * 42}
-
-
-def test_crops_of_an_earlier_version_are_kept_and_can_be_trained_on(
-    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
-    settings = json.loads((out / "extraction.json").read_text())
-    (out / "extraction.json").write_text(json.dumps({**settings, "version": 1}))
-    before = digest(out)
-    told = r"another version of resgat-pl cut \(version 1 there and 2 here;.*--replace true; or .* --data\.root null"
-    with pytest.raises(ConfigError, match=told):
-        extract(ffpp_root, out, extraction=SMALL)
-    assert digest(out) == before
-    FaceDataModule(out).prepare_data()  # without the data set nothing is asked
-    extract(ffpp_root, out, extraction=SMALL, replace=True)
-    assert digest(out) == digest(ffpp_crops)
-
-
 def test_a_shorter_fake_takes_the_common_frames(root: Path, tmp_path: Path) -> None:
     fake = next((root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos").glob("*.mp4"))
     copy_frames(fake, 2)
@@ -289,74 +253,6 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     assert not manifest.untouched.any()
 
 
-def test_crops_of_another_data_set_are_not_replaced(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    from resgat_pl.data.synth.generate import synthesize
-
-    synthesize(tmp_path / "other", layout="celebdf", videos=8, fakes_per_real=1, frames=2, size=192)
-    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="another data set or form of it, and nothing was changed"):
-        extract(tmp_path / "other", out, extraction=Extraction(frames=2, size=64))
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    extract(ffpp_root, out, extraction=Extraction(frames=3, size=64))  # its own is as welcome as ever
-
-
-@pytest.mark.parametrize("notes", [{"version": 99, "resgat_pl": "9.1"}, {"version": 99, "protocol": ["of a new form"]}])
-def test_crops_of_a_newer_program_are_not_replaced(
-    notes: dict[str, Any], ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
-    table = pq.read_table(out / "manifest.parquet").drop_columns(["sharpness"])
-    pq.write_table(table.replace_schema_metadata({"resgat": json.dumps(notes)}), out / "manifest.parquet")
-    before = digest(out)
-    remedy = "resgat-pl>=9.1" if "resgat_pl" in notes else "--upgrade resgat-pl"
-    told = rf"manifest\.parquet has format 99; this resgat-pl .* reads 1\. .*pip install .*{remedy}"
-    for settings in (SMALL, Extraction(frames=2, size=48)):
-        with pytest.raises(ManifestError, match=told):
-            extract(ffpp_root, out, extraction=settings)
-        with pytest.raises(ManifestError, match=told):
-            is_current(ffpp_root, out, None, settings)  # as fit asks
-    with pytest.raises(ManifestError, match=told):
-        Manifest.read(out)
-    assert digest(out) == before
-
-
-def test_a_folder_with_some_of_its_crops_is_cut_again(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    """Whoever removed the others; the fragment says how many there were."""
-    out = Path(shutil.copytree(ffpp_crops, tmp_path / "crops"))
-    manifest = Manifest.read(out)
-    row = next(row for row in range(len(manifest)) if manifest.mask(row) is not None)
-    mask = manifest.mask(row)
-    assert mask is not None
-    mask.unlink()
-    manifest.crop(row - row % 3 - 3).unlink()
-    (out / "fragments" / ".0a1b.tmp").mkdir()  # of a run that was killed
-    extract(ffpp_root, out, extraction=SMALL)
-    assert digest(out) == digest(ffpp_crops)
-    assert not list(out.rglob(".*"))
-
-
-def test_a_video_that_two_cut_at_once_is_whole(tmp_path: Path) -> None:
-    """As a worker does that its cluster had given up."""
-    key, folder = "ffpp/original/c23/000", "crops/ffpp/original/c23/000"
-    names = [f"{folder}/0_{number:06d}.png" for number in range(6)]
-    (tmp_path / "fragments").mkdir()
-    one = CropWriter(tmp_path, key, folder, "files")
-    for name in names[:4]:
-        one.add(name, b"crop")
-    other = CropWriter(tmp_path, key, folder, "files")
-    for name in names[4:]:
-        one.add(name, b"crop")
-    one.finish()
-    for number in range(2):
-        assert [path.name for path in sorted((tmp_path / folder).iterdir())] == [Path(name).name for name in names]
-        if not number:
-            for name in names:
-                other.add(name, b"crop")
-            other.finish()
-    assert not list((tmp_path / "fragments").iterdir())
-
-
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.long)])
 def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     """Status 75, one line, no traceback; and the same command goes on."""
@@ -375,27 +271,8 @@ def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path
     assert digest(tmp_path / "crops") == digest(ffpp_crops)
 
 
-def test_a_damaged_fragment_is_named(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    """Not taken for a disk that cannot be written, which Arrow's errors look like."""
-    good = sorted((ffpp_crops / "fragments").glob("*.parquet"))[0]
-    expected, data = read_fragment(good, good), good.read_bytes()
-    chance = np.random.default_rng(0)
-    path = tmp_path / "fragment.parquet"
-    refused = 0
-    for place in chance.integers(0, len(data), 200).tolist():
-        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
-        try:
-            same = read_fragment(path, path).num_rows == expected.num_rows
-        except ManifestError as error:
-            assert f"{path}" in str(error)
-            refused += 1
-        else:
-            assert same
-    assert refused > 100
-    for name, column in (("label", ["one"]), ("label", [7]), ("video", [None]), ("crop_path", [b"\xff.png"])):
-        place = expected.schema.get_field_index(name)
-        pq.write_table(expected.set_column(place, name, [column * len(expected)]), path)
-        with pytest.raises(ManifestError, match=rf"{path}.* Remove it, and give the same command again"):
-            read_fragment(path, path)
-    with pytest.raises(FileNotFoundError):
-        read_fragment(tmp_path / "absent", tmp_path / "absent")
+@pytest.mark.parametrize("given", [["--shard", "3/50"], ["--shard=3/50"]])
+def test_the_option_of_earlier_versions_for_a_part(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    adapted = arguments(["ROOT", "OUT", *given, "--shard_megabytes", "8"])
+    assert adapted == ["ROOT", "OUT", *(text.replace("shard", "part") for text in given), "--shard_megabytes", "8"]
+    assert "--shard K/N is now --part K/N" in capsys.readouterr().err

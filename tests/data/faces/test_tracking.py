@@ -251,3 +251,33 @@ def test_the_reason_for_no_crops_is_the_true_one(tmp_path: Path) -> None:
     (outcome,) = crop_video(empty, settings_)
     assert isinstance(outcome, Outcome)
     assert "no face found in 8 frames" in outcome.report["skipped"]
+
+
+def face(x: float, y: float = 50, size: float = 40) -> Face:
+    return Face(np.array([x, y, x + size, y + size], np.float32), 1.0, np.zeros((5, 2), np.float32))
+
+
+def test_two_faces_that_cross_the_frame_stay_two_tracks() -> None:
+    frames = [[face(10 + 8 * t), face(300 - 8 * t, size=60)] for t in range(10)]
+    frames = [faces if t % 2 else faces[::-1] for t, faces in enumerate(frames)]
+    tracks = track_faces(frames, max_tracks=2)
+    assert len(tracks) == 2
+    widths = [{float(f.box[2] - f.box[0]) for f in track if f} for track in tracks]
+    assert widths == [{60.0}, {40.0}]  # the larger face first
+
+
+def test_false_alarms_and_gaps() -> None:
+    frames = [[face(10)] for _ in range(8)]
+    frames[3] = []
+    frames[5].append(face(500))
+    tracks = track_faces(frames, max_tracks=3)
+    assert len(tracks) == 1
+    assert tracks[0][3] is None
+    assert sum(found is not None for found in tracks[0]) == 7
+
+
+def test_keeps_only_as_many_as_asked() -> None:
+    frames = [[face(10), face(200, size=80), face(400, size=20)] for _ in range(4)]
+    (track,) = track_faces(frames, max_tracks=1)
+    assert track[0] is not None
+    assert track[0].box[2] - track[0].box[0] == 80

@@ -14,9 +14,10 @@ from hypothesis import given, settings, strategies as st
 from resgat_pl.core.errors import LeakageError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data.layouts.ffpp_official import shipped
+from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.data.splits.groups import SAME_SOURCE, components, links
+from resgat_pl.data.splits.groups import components, links
 from resgat_pl.data.splits.leakage import Leak, declared, find_leaks, judge, manifest_leaks
 from resgat_pl.data.splits.leave_out import LeaveOut
 from resgat_pl.data.splits.protocols import (

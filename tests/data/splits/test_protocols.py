@@ -15,8 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
+from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
 from resgat_pl.data.manifest.class_counts import SPLITS, check_splits, class_counts
-from resgat_pl.data.splits.groups import SAME_SOURCE
 from resgat_pl.data.splits.protocols import (
     PAPER_COUNTS,
     IdentitySplit,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.command import arguments, explain

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resgat_pl.data.extraction.crop_video import Extraction
+from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.explain.report.media import find_faces
 from resgat_pl.explain.report.media_search import Medium

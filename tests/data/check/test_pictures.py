@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.data.check.command import _Job, _look, _places
+from resgat_pl.data.check.pictures import PictureSource, places, read_fingerprints
 from resgat_pl.data.splits.fingerprints import Fingerprints, fingerprint
 from resgat_pl.data.splits.near_duplicates import find_duplicates
 from resgat_pl.data.synth.drawn import draw_clip
@@ -23,7 +23,7 @@ def frames() -> NDArray[np.uint8]:
 
 
 def looked(path: Path) -> Fingerprints:
-    found = _look(_Job((path,), "video"))
+    found = read_fingerprints(PictureSource((path,), "video"))
     assert not isinstance(found, str), found
     return found
 
@@ -59,19 +59,19 @@ def test_an_ordinary_video_is_decoded_no_further_than_its_first_frame(
     write_video(tmp_path / "a.mp4", frames)
     asked: list[list[int]] = []
     monkeypatch.setattr(
-        "resgat_pl.data.check.command.fingerprint", lambda image: asked.append(list(image.shape)) or fingerprint(image)
+        "resgat_pl.data.check.pictures.fingerprint", lambda image: asked.append(list(image.shape)) or fingerprint(image)
     )
     looked(tmp_path / "a.mp4")
     assert len(asked) == 1
 
 
 def test_of_pictures_two_are_compared(frames: NDArray[np.uint8], tmp_path: Path) -> None:
-    assert [_places(count) for count in (1, 2, 3, 4, 6, 32)] == [[0], [1], [1, 2], [2, 3], [3, 5], [16, 26]]
+    assert [places(count) for count in (1, 2, 3, 4, 6, 32)] == [[0], [1], [1, 2], [2, 3], [3, 5], [16, 26]]
     files = tuple(tmp_path / f"{place}.png" for place in range(6))
     for file, frame in zip(files, frames, strict=False):
         cv2.imwrite(str(file), frame[..., ::-1])
-    found = _look(_Job(files, "frames"))
+    found = read_fingerprints(PictureSource(files, "frames"))
     assert not isinstance(found, str)
     assert found.tobytes() == np.concatenate([fingerprint(frames[place]) for place in (3, 5)]).tobytes()
     files[5].write_bytes(b"no picture")
-    assert "5.png: is not an image" in str(_look(_Job(files, "frames")))
+    assert "5.png: is not an image" in str(read_fingerprints(PictureSource(files, "frames")))

@@ -1,0 +1,130 @@
+"""Parts and a merge, and a disk that is full on the way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resgat_pl.cli.main import main
+from resgat_pl.core.storage import sync_folder, write_atomic
+from resgat_pl.data.crop_store import writer as crop_writer
+from resgat_pl.data.extraction import run
+from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.settings import Extraction
+
+SMALL = Extraction(frames=3, size=64)
+
+
+OPTIONS = ["--extraction.frames", "3", "--extraction.size", "64"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_parts_and_a_merge_give_the_bytes_of_one_run(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["extract", str(ffpp_root), str(tmp_path), *OPTIONS]
+    for number, jobs in ((3, "1"), (1, "2")):
+        assert main([*command, "--part", f"{number}/3", "--jobs", jobs]) == 0
+        out = capsys.readouterr().out
+        assert f"part {number}/3 is done" in out
+        assert f"resgat extract {ffpp_root} {tmp_path}" in out
+        assert out.rstrip().endswith("--merge")
+        assert not (tmp_path / "manifest.parquet").exists()
+        assert not (tmp_path / "summary.json").exists()
+    before = files(tmp_path)
+    assert main([*command, "--merge"]) == 2
+    message = capsys.readouterr().err
+    missing = 42 - sum(name.startswith("fragments/") for name in before)
+    assert f"{missing} videos (ffpp/" in message
+    assert "of 42 not cut yet" in message
+    assert files(tmp_path) == before  # a merge cuts nothing
+    (tmp_path / "fragments" / ".half.tmp").write_bytes(b"of a part that still runs")
+    assert main([*command, "--part", "2/3"]) == 0
+    assert (tmp_path / "fragments" / ".half.tmp").exists()
+    assert main([*command, "--merge"]) == 0
+    assert files(tmp_path) == files(ffpp_crops)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--part", "0/4"], "NUMBER/TOTAL"),
+        (["--part", "5/4"], "NUMBER/TOTAL"),
+        (["--part", "x"], "SLURM_ARRAY_TASK_ID"),
+        (["--part", "1/0"], "NUMBER/TOTAL"),
+        (["--part", "1/4", "--merge"], "when all parts are done"),
+    ],
+)
+def test_a_part_that_cannot_be(
+    options: list[str], message: str, ffpp_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["extract", str(ffpp_root), str(tmp_path / "out"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_does_not_wait_for_videos_that_cannot_be_read(ffpp_root: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(ffpp_root, tmp_path / "root"))
+    next((root / "original_sequences").rglob("*.mp4")).write_bytes(b"")
+    for number in (1, 2):
+        summary = extract(root, tmp_path / "out", extraction=SMALL, part=f"{number}/2")
+        assert summary.manifest is None
+    merged = extract(root, tmp_path / "out", extraction=SMALL, merge=True)
+    assert len(merged.skipped) == 1
+
+
+def test_a_full_disk_is_told_once_and_the_same_command_continues(
+    ffpp_root: Path,
+    ffpp_crops: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = 30
+
+    def sync(folder: Path, files: bool = False) -> None:
+        nonlocal room
+        room -= files
+        if room < 0:
+            raise OSError(28, "No space left on device", str(folder))
+        sync_folder(folder, files)
+
+    command = ["extract", str(ffpp_root), str(tmp_path), *OPTIONS]
+    with monkeypatch.context() as patch:
+        patch.setattr(crop_writer, "sync_folder", sync)
+        assert main(command) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("resgat: error: ")
+    assert str(tmp_path) in message
+    assert "No space left on device" in message
+    assert "of 42 videos are done and stored" in message
+    assert "the same command continues" in message
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "fragments").glob("*.parquet")}
+    assert kept
+    assert main(command) == 0
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert files(tmp_path) == files(ffpp_crops)
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "summary.json"])
+def test_a_disk_that_is_full_at_the_end(
+    name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resgat_pl.core import storage as locations
+
+    shutil.copytree(ffpp_crops, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+
+    def write(path: Path, data: bytes, durable: bool = False) -> None:
+        if path.name == name:
+            raise OSError(28, "No space left on device", str(path))
+        write_atomic(path, data, durable)
+
+    for module in (run, locations):
+        monkeypatch.setattr(module, "write_atomic", write)
+    assert main(["extract", str(ffpp_root), str(tmp_path), *OPTIONS]) == 2
