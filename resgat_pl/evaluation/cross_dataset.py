@@ -15,9 +15,10 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import coverage
-from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, evaluate
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import mark_of_leaks, people_unknown
 
@@ -62,7 +63,7 @@ def cross(
                 cells.append(cell)
                 try:
                     manifest = detector.manifest(folder, split)
-                    cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
+                    cell["leaky"] = detector.leaks_on(manifest, allow_leakage)
                     cell["people_unknown"] = people_unknown(detector.provenance, manifest)
                     found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
                 except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled

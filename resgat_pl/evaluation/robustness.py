@@ -19,9 +19,10 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
-from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, Scores, evaluate
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 
@@ -84,7 +85,7 @@ def robustness(
     require_folder(out, "--out")
     detector = Detector.load(checkpoint)
     manifest = detector.manifest(crops or detector.data["crops"], split)
-    leaky = leaks_of(detector, manifest, allow_leakage)
+    leaky = detector.leaks_on(manifest, allow_leakage)
     people = people_unknown(detector.provenance, manifest)
 
     def measure(corruption: Corruption | None, title: str) -> dict[str, Scores]:

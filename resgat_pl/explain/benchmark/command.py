@@ -26,9 +26,10 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
-from resgat_pl.evaluation.detector import Detector, leaks_of, predictions, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
+from resgat_pl.evaluation.predict import predictions, score
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, FaceScores, differences, summarise
@@ -110,7 +111,7 @@ def benchmark_explainers(
     for label, path in checkpoints:  # before the long work, so that a refusal comes at once
         detector = Detector.load(path)
         divided = detector.manifest(manifest, split)
-        tests.append((label, detector, divided, leaks_of(detector, divided, allow_leakage)))
+        tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage)))
     out.mkdir(parents=True, exist_ok=True)
     entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
