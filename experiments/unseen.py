@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.types import video_key
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.evaluation.detector import Detector, leaks_of
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, Units, bootstrap, draw, interval
 from resgat_pl.explain.benchmark.localisation import node_auroc, pointing_game
 from resgat_pl.explain.methods.graph import Contribution
@@ -72,7 +72,7 @@ def judge(checkpoint: Path, crops: Path) -> Judged:
     """Score and explain every test crop."""
     detector = Detector.load(checkpoint)
     manifest = detector.manifest(crops)
-    leaks_of(detector, manifest, allow_leakage=False)
+    detector.leaks_on(manifest, allow_leakage=False)
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
     faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]))
     explainer = Contribution(detector.net, batch_size=_BATCH)

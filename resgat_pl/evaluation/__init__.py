@@ -8,13 +8,14 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.evaluation.cross_dataset import cross as cross
-    from resgat_pl.evaluation.detector import Detector as Detector, score as score
+    from resgat_pl.evaluation.detector import Detector as Detector
+    from resgat_pl.evaluation.predict import score as score
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Detector": "detector",
         "cross": "cross_dataset",
-        "score": "detector",
+        "score": "predict",
     },
 )

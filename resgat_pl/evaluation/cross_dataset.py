@@ -15,15 +15,16 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import coverage
-from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, evaluate
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import mark_of_leaks, people_unknown
 
 
 def cross(
-    checkpoints: str,
+    ckpt_path: str,
     crops: str,
     split: SplitProtocol | None = None,
     out: Path = Path("runs/cross"),
@@ -38,7 +39,7 @@ def cross(
     which share originals or people with such, is not computed.
 
     Args:
-        checkpoints: Checkpoints of ``resgat fit``, separated by commas; NAME=PATH gives one a name.
+        ckpt_path: Checkpoints of ``resgat fit``, separated by commas; NAME=PATH gives one a name.
         crops: Folders that ``resgat extract`` made, separated by commas; NAME=PATH gives one a name.
         split: How the crops are divided; null as said above.
         out: Folder for ``cross.md``, ``cross.csv`` and ``cross.json``.
@@ -50,7 +51,7 @@ def cross(
         The matrix as Markdown.
     """
     require_folder(out, "--out")
-    detectors = {name: Detector.load(path) for name, path in _named(checkpoints, "checkpoints").items()}
+    detectors = {name: Detector.load(path) for name, path in _named(ckpt_path, "ckpt_path").items()}
     folders = _named(crops, "crops")
     for folder in folders.values():
         Manifest.read(folder)  # before the first cell is computed
@@ -62,7 +63,7 @@ def cross(
                 cells.append(cell)
                 try:
                     manifest = detector.manifest(folder, split)
-                    cell["leaky"] = leaks_of(detector, manifest, allow_leakage)
+                    cell["leaky"] = detector.leaks_on(manifest, allow_leakage)
                     cell["people_unknown"] = people_unknown(detector.provenance, manifest)
                     found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
                 except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled

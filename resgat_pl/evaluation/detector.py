@@ -1,29 +1,19 @@
-"""Scoring the test split of any manifest with a checkpoint, without a Trainer: for many tests in one process."""
+"""A trained detector with what its checkpoint says of it: thresholds, temperatures, provenance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from resgat_pl.core.errors import SplitError, WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.types import Level, Validation
-from resgat_pl.data.loading.dataset import Change, Draw, FaceCrops
-from resgat_pl.data.loading.workers import loading
-from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.registry import from_spec
-from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY, Predictions, clip_codes
-from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.evaluation.train_test_overlap import check_unseen
 from resgat_pl.nn.checkpoint_file import Checkpoint
@@ -38,6 +28,14 @@ class Detector:
         net: In evaluation mode, on the best device there is.
         checkpoint: Where it comes from; its weights are released.
         provenance: The checkpoint's, checked; None where it has none.
+
+    Example:
+        >>> content = {"resgat": {"version": 1, "net": {}, "thresholds": {"frame": 0.4, "video": 0.6}},
+        ...            "state_dict": {}}
+        >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
+        >>> detector = Detector(net, Checkpoint.of(content, "a.ckpt"), None)  # or Detector.load("a.ckpt")
+        >>> detector.thresholds["video"]
+        0.6
     """
 
     net: ResGAT
@@ -107,79 +105,6 @@ class Detector:
             split = from_spec(spec) if spec else None
         return manifest if split is None else divide(manifest, split)
 
-
-def score(
-    detector: Detector,
-    manifest: Manifest,
-    corruption: Change | None = None,
-    batch_size: int = 32,
-    workers: int = 0,
-    title: str = "score",
-) -> dict[Level, Predictions]:
-    """Predictions for the test split of a manifest.
-
-    Args:
-        detector: The detector.
-        manifest: With the splits in force.
-        corruption: Applied to each crop as it is stored, seeded by its row.
-        batch_size: Crops at once.
-        workers: Loading processes.
-        title: Of the progress bar.
-
-    Raises:
-        SplitError: There is no test split, or it has one class only.
-    """
-    rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
-    if not len(rows):
-        raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
-    check_splits(manifest.counts(), ["test"])
-    faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
-    loader = DataLoader(
-        faces,
-        batch_size=batch_size,
-        sampler=[Draw(place, int(row)) for place, row in enumerate(rows)],
-        **loading(workers),
-    )
-    logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
-    return predictions(manifest, rows, logits)
-
-
-def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> dict[Level, Predictions]:
-    """Predictions per frame and per video from the logits ``(n,)`` of rows ``(n,)`` of a manifest.
-
-    Faces of fakes that are known not to have been altered count for their video and not as frames.
-    """
-    probability = logits.double().sigmoid()
-    label = manifest.column("label")[rows].astype(np.int64)
-    method = manifest.column("method")[rows]
-    video, track = manifest.video_codes[rows], manifest.track_codes[rows]
-    by_video, labels, videos, _, _ = video_scores(
-        probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
-    )
-    first = np.unique(video, return_index=True)[1]
-    clip = clips_of(manifest, rows[first])
-    frames = ~manifest.untouched[rows]
-    clip_of_row = clip[np.searchsorted(videos.numpy(), video)][frames]
-    return {
-        "frame": Predictions(probability.numpy()[frames], label[frames], method[frames], video[frames], clip_of_row),
-        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy(), clip),
-    }
-
-
-def clips_of(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The genuine clips behind some rows ``(n,)`` of a manifest, see ``evaluation.clip_codes``."""
-    table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
-    return clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
-
-
-def leaks_of(detector: Detector, manifest: Manifest, allow_leakage: bool) -> list[str]:
-    """See ``unseen.check_unseen``."""
-    return check_unseen(detector.path, detector.provenance, manifest, allow_leakage)
-
-
-@torch.inference_mode()
-def _logits(net: ResGAT, loader: Any) -> Iterator[Tensor]:
-    device = next(net.parameters()).device
-    for batch in loader:
-        images = batch["image"].to(device, non_blocking=True).float().div_(255)
-        yield net(images).logit.float().cpu()
+    def leaks_on(self, manifest: Manifest, allow_leakage: bool) -> list[str]:
+        """Kinds of leak between what it was trained on and a manifest's test split, see ``check_unseen``."""
+        return check_unseen(self.path, self.provenance, manifest, allow_leakage)

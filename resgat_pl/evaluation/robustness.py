@@ -19,9 +19,10 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
-from resgat_pl.evaluation.detector import Detector, leaks_of, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, Scores, evaluate
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 
@@ -48,7 +49,7 @@ class Point:
 
 
 def robustness(
-    checkpoint: Path,
+    ckpt_path: Path,
     crops: str | Path | None = None,
     split: SplitProtocol | None = None,
     kinds: str = ",".join(STRENGTHS),
@@ -63,7 +64,7 @@ def robustness(
     ``resgat_pl.evaluation.corruptions``. H.264 means one intra frame a crop, not a re-encoded video.
 
     Args:
-        checkpoint: Checkpoint of ``resgat fit``.
+        ckpt_path: Checkpoint of ``resgat fit``.
         crops: Folder that ``resgat extract`` made; null takes the crops the checkpoint was trained on.
         split: How they are divided; null takes the protocol that the checkpoint was trained under, or the manifest's.
         kinds: Kinds of damage, separated by commas.
@@ -82,9 +83,9 @@ def robustness(
     if unknown := named - set(STRENGTHS):
         raise ConfigError(f"--kinds: {', '.join(sorted(unknown))} is unknown. There are: {', '.join(STRENGTHS)}.")
     require_folder(out, "--out")
-    detector = Detector.load(checkpoint)
+    detector = Detector.load(ckpt_path)
     manifest = detector.manifest(crops or detector.data["crops"], split)
-    leaky = leaks_of(detector, manifest, allow_leakage)
+    leaky = detector.leaks_on(manifest, allow_leakage)
     people = people_unknown(detector.provenance, manifest)
 
     def measure(corruption: Corruption | None, title: str) -> dict[str, Scores]:
@@ -111,7 +112,7 @@ def robustness(
     document = {
         **stamp(1),
         "provenance": environment(),
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(ckpt_path),
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,

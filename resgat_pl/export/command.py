@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
@@ -22,10 +18,9 @@ from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.export.onnx_file import TOLERANCE, _apart, additivity, rewrite_properties
-from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, OUTPUTS, ExportedDetector, ExportedOutput
+from resgat_pl.export.graph import compare, trace, write_onnx
+from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, ExportedDetector
 from resgat_pl.nn.checkpoint_keys import PROVENANCE, RESGAT
-from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.safetensors_file import to_safetensors
 
@@ -34,7 +29,7 @@ SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetenso
 
 
 def export(
-    checkpoint: Path,
+    ckpt_path: Path,
     out: Path,
     format: Format = "onnx",  # noqa: A002 - the option's name
     int8: bool = False,
@@ -50,13 +45,13 @@ def export(
 
       detector = ExportedDetector.load("detector.onnx"); found = detector(faces)
 
-    Before anything is left at OUT, the file is run and compared with the checkpoint.
+    Before anything is left at --out, the file is run and compared with the checkpoint.
 
     The format safetensors is something else: the checkpoint itself without the optimiser's state, in a format that
     cannot hold code. Every command that takes a checkpoint takes it, except for going on with training.
 
     Args:
-        checkpoint: Checkpoint of ``resgat fit``.
+        ckpt_path: Checkpoint of ``resgat fit``.
         out: File to write, ``.onnx`` or, of the other formats, ``.pt2`` and ``.safetensors``.
         format: ``onnx`` for ONNX Runtime and most other engines; ``torch`` for ``torch.export.load``, which needs torch
             but nothing of this package; ``safetensors`` for sending the checkpoint to others.
@@ -77,10 +72,10 @@ def export(
     """
     out = Path(out)
     _check(out, format, int8, calibration, samples, tolerance)
-    require_out_file(out, "OUT")
+    require_out_file(out, "--out")
     if format == "onnx":
         require_packages()
-    detector = Detector.load(checkpoint)
+    detector = Detector.load(ckpt_path)
     if format == "safetensors":
         return _write_safetensors(detector, out)
     net = detector.net.cpu()
@@ -95,7 +90,7 @@ def export(
         if format == "torch":
             torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(properties)})
         else:
-            _write_onnx(program, path, properties)
+            write_onnx(program, path, properties)
         agreement = compare(net, ExportedDetector.load(path, trusted=True))
         agreement.require(out)
         lines = [f"float32 against the checkpoint: {agreement}"]
@@ -131,103 +126,6 @@ def _write(out: Path, data: bytes) -> None:
             f"{out} cannot be written ({error.strerror}). Make room and give the same command again, or choose "
             "another file."
         ) from None
-
-
-class ExportGraph(nn.Module):
-    """What is exported: the prediction with its decomposition over nodes; what nobody reads is left out of the file."""
-
-    def __init__(self, net: ResGAT) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``OUTPUTS`` of images ``(B, 3, S, S)`` float in [0, 1], RGB."""
-        found = contributions(self.net, images)
-        return found.output.logit, found.output.probability, found.node, found.bias
-
-
-def trace(net: ResGAT) -> ExportedProgram:
-    """The computation on images of the network's size and any number of them."""
-    side = int(net.config["image_size"])
-    # Two images: a size of 1 would be taken for a constant. Fitting the grid beforehand keeps its tables constants.
-    example = torch.zeros(2, 3, side, side)
-    with torch.no_grad():
-        net(example)
-    return torch.export.export(
-        ExportGraph(net).eval(), (example,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=True
-    )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Largest differences between a file and the checkpoint.
-
-    Attributes:
-        logit: Of the logits.
-        contribution: Of the contributions and the bias.
-        additivity: Between the file's own logit and the sum of its contributions and bias.
-        scale: Largest logit, at least 1.
-        images: Images that were compared.
-    """
-
-    logit: float
-    contribution: float
-    additivity: float
-    scale: float
-    images: int
-
-    def __str__(self) -> str:
-        return (
-            f"largest difference of {self.images} images: logit {self.logit:.1e}, contribution "
-            f"{self.contribution:.1e}; of the sum of contributions from the logit {self.additivity:.1e}"
-        )
-
-    def require(self, out: Path) -> None:
-        """Refuse a file that says something else than the checkpoint.
-
-        Raises:
-            ConfigError: Gives the differences.
-        """
-        worst = float(np.max([self.logit, self.contribution, self.additivity]))  # NaN if one is
-        if not worst <= TOLERANCE * self.scale:  # true of NaN as well
-            raise ConfigError(
-                f"{out} was not written: the exported detector does not agree with the checkpoint ({self}; allowed is "
-                f"{TOLERANCE * self.scale:.1e}). Try the other --format, or other versions of torch and onnxruntime."
-            )
-
-
-def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
-    """Run both on the same images: five and then one of them, since the number must not matter."""
-    side, random = exported.image_size, torch.Generator().manual_seed(0)
-    coarse = torch.rand(5, 3, 8, 8, generator=random)
-    smooth = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
-    noise = 0.1 * torch.rand(smooth.shape, generator=random)
-    images = (0.9 * smooth + noise).clamp(0, 1)
-    with torch.inference_mode():
-        expected = ExportedOutput(*(values.numpy() for values in ExportGraph(net)(images)))
-    found = exported(images.numpy())
-    one = exported(images[:1].numpy())
-    logit = float(np.max([_apart(found.logit, expected.logit), _apart(one.logit, expected.logit[:1])]))
-    pairs = (
-        (found.contribution, expected.contribution),
-        (found.bias, expected.bias),
-        (one.contribution, expected.contribution[:1]),
-    )
-    nodes = float(np.max([_apart(mine, theirs) for mine, theirs in pairs]))
-    scale = max(1.0, float(np.abs(expected.logit).max()))
-    return Agreement(logit, nodes, additivity(found), scale, len(images))
-
-
-def _write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's and onnxscript's own use of what they deprecate
-        exported = torch.onnx.export(
-            program, dynamo=True, input_names=["images"], output_names=list(OUTPUTS), verbose=False
-        )
-    if exported is None:
-        raise RuntimeError("torch.onnx.export returned nothing")
-    exported.save(path)
-    rewrite_properties(path, properties)
 
 
 def require_packages() -> None:

@@ -16,10 +16,11 @@ TOLERANCE: Final = 1e-4
 
 def additivity(found: ExportedOutput) -> float:
     """Largest difference between a logit and the sum of its contributions and bias."""
-    return _apart(found.contribution.sum(1) + found.bias, found.logit)
+    return largest_difference(found.contribution.sum(1) + found.bias, found.logit)
 
 
-def _apart(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
+def largest_difference(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
+    """Largest absolute difference between two arrays of one shape."""
     return float(np.abs(first - second).max())
 
 

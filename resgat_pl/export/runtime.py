@@ -41,6 +41,11 @@ class ExportedOutput(NamedTuple):
         contribution: ``(B, N)`` float32 in logits, what each node brings, positive towards fake; nodes are numbered
             row by row from the top left, so ``contribution.reshape(B, *detector.grid)`` is a map.
         bias: ``(B,)`` float32, the logit of no evidence at all.
+
+    Example:
+        >>> one = np.ones(2, np.float32)
+        >>> ExportedOutput(one, one / 2, np.ones((2, 4), np.float32), -3 * one).contribution.sum(1)
+        array([4., 4.], dtype=float32)
     """
 
     logit: Floats
@@ -55,10 +60,16 @@ class ExportedDetector:
     It can be copied, pickled and sent to other processes, which open the same file again, once in each process.
 
     Example:
-        >>> detector = ExportedDetector.load("detector.onnx")  # doctest: +SKIP
-        >>> found = detector(faces)  # doctest: +SKIP
-        >>> fake = found.probability > detector.threshold  # doctest: +SKIP
-        >>> maps = found.contribution.reshape(-1, *detector.grid)  # doctest: +SKIP
+        >>> def run(images):  # stands for a file, which ``ExportedDetector.load("detector.onnx")`` opens
+        ...     count = len(images)
+        ...     return [np.float32(values) for values in (
+        ...         np.zeros(count), np.full(count, 0.5), np.zeros((count, 4)), np.zeros(count))]
+        >>> detector = ExportedDetector(run, {"image_size": 64, "grid": [2, 2]})
+        >>> found = detector(np.zeros((3, 3, 64, 64), np.float32))
+        >>> found.probability
+        array([0.5, 0.5, 0.5], dtype=float32)
+        >>> found.contribution.reshape(-1, *detector.grid).shape
+        (3, 2, 2)
 
     Args:
         run: Takes images ``(B, 3, S, S)`` float32 and returns the arrays of ``OUTPUTS``.

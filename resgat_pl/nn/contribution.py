@@ -27,6 +27,13 @@ class Contributions(NamedTuple):
             1 in every head. The factor of ``node`` that attention cannot damp.
         bias: ``(B,)`` float, b': what the model answers to no node at all. It is computed from the parameters, never
             as what is missing from the logit, so the sums above can be checked.
+
+    Example:
+        >>> import torch
+        >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+        >>> found = contributions(net, torch.rand(1, 3, 64, 64))
+        >>> torch.allclose(found.node.sum(1) + found.bias, found.output.logit, atol=1e-5)
+        True
     """
 
     output: ResGATOutput

@@ -47,6 +47,11 @@ class Encoder(nn.Sequential):
     Raises:
         ConfigError: Unknown ``name``.
         WeightsError: The weights cannot be had, or do not fit.
+
+    Example:
+        >>> encoder = Encoder("resnet18", stage=3)
+        >>> encoder.out_channels, encoder.stride, encoder.grid_shape(64, 64)
+        (256, 16, (4, 4))
     """
 
     def __init__(self, name: str, weights: str | Path | None = None, stage: Literal[3, 4] = 4) -> None:

@@ -106,7 +106,14 @@ class _OnGrid:
 
 
 class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
-    """GATv1 (Veličković et al. 2018): LeakyReLU(a_srcᵀ W h_j + a_dstᵀ W h_i)."""
+    """GATv1 (Veličković et al. 2018): LeakyReLU(a_srcᵀ W h_j + a_dstᵀ W h_i).
+
+    Example:
+        >>> layer = GridGATConv(3, 4, heads=2)
+        >>> state = layer.attend(torch.rand(1, 6, 3), Grid(2, 3))
+        >>> state.attention.shape, state.pooled.shape
+        (torch.Size([1, 6, 5, 2]), torch.Size([1, 8]))
+    """
 
     def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
         """See the base class."""
@@ -140,7 +147,14 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
 
 
 class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
-    """GATv2 (Brody et al. 2022): aᵀLeakyReLU(W_l h_j + W_r h_i), which is Eq. (2) with W outside the concatenation."""
+    """GATv2 (Brody et al. 2022): aᵀLeakyReLU(W_l h_j + W_r h_i), which is Eq. (2) with W outside the concatenation.
+
+    Example:
+        >>> layer = GridGATv2Conv(3, 4, heads=2)
+        >>> state = layer.attend(torch.rand(1, 6, 3), Grid(2, 3))
+        >>> state.attention.shape, state.pooled.shape
+        (torch.Size([1, 6, 5, 2]), torch.Size([1, 8]))
+    """
 
     @property
     def value_bias(self) -> Tensor:

@@ -31,6 +31,11 @@ class Grid(nn.Module):
         edge_slot: ``(E,)`` int64, where each edge of ``edge_index`` lies in the flattened ``N · 5`` slots.
         outgoing: ``(N, 5)`` int64, the flattened slots in which a node is the *source*; absent ones point to an
             absent slot.
+
+    Example:
+        >>> grid = Grid(7, 7)
+        >>> grid.num_nodes, grid.edge_index.shape[1], grid.neighbours[0].tolist()
+        (49, 217, [0, 0, 1, 0, 7])
     """
 
     edge_index: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,12 @@ class ResGAT(nn.Module):
     Raises:
         ConfigError: An argument is out of range.
         WeightsError: The encoder's weights cannot be had, or do not fit.
+
+    Example:
+        >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+        >>> output = net(torch.zeros(1, 3, 64, 64))
+        >>> output.probability.shape, net.grid.shape
+        (torch.Size([1]), (4, 4))
     """
 
     def __init__(
@@ -73,19 +79,10 @@ class ResGAT(nn.Module):
         dropout: float = 0.0,
         image_size: int = 224,
     ) -> None:
+        config = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
-        self.config: dict[str, Any] = {
-            "attention": attention,
-            "encoder": encoder,
-            "weights": None if weights is None else str(weights),
-            "heads": heads,
-            "hidden": hidden,
-            "normalize": normalize,
-            "head": head,
-            "encoder_stage": encoder_stage,
-            "dropout": dropout,
-            "image_size": image_size,
-        }
+        self.config: dict[str, Any] = {name: value for name, value in config.items() if name in _ARGUMENTS}
+        self.config["weights"] = None if weights is None else str(weights)
         _check(self.config)
         self.backbone = Encoder(encoder, weights, encoder_stage)
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
@@ -176,6 +173,9 @@ class ResGAT(nn.Module):
         return model.eval()
 
 
+_ARGUMENTS = frozenset(get_type_hints(ResGAT.__init__)) - {"return"}
+
+
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Make sure that a checkpoint's weights mean the same in the network that is to receive them.
 
@@ -210,15 +210,9 @@ def _check_size(config: Mapping[str, Any]) -> None:
 
 def _check(config: Mapping[str, Any]) -> None:
     """Refuse values that the types do not: a checkpoint or a script can hold any."""
-    choices = {
-        "attention": AttentionVersion,
-        "normalize": Normalization,
-        "head": HeadKind,
-        "encoder_stage": EncoderStage,
-    }
-    for name, choice in choices.items():
-        if config[name] not in get_args(choice):
-            allowed = " or ".join(str(value) for value in get_args(choice))
+    for name, kind in get_type_hints(ResGAT.__init__).items():
+        if get_origin(kind) is Literal and config[name] not in get_args(kind):
+            allowed = " or ".join(str(value) for value in get_args(kind))
             raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
     _check_size(config)
     if not 0 <= config["dropout"] < 1:

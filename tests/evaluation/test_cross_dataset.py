@@ -14,8 +14,9 @@ from resgat_pl.core.errors import ConfigError, ManifestError, WeightsError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit
 from resgat_pl.evaluation.cross_dataset import _named, cross
-from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.scores import evaluate
+from resgat_pl.evaluation.predict import score
 
 from ..helpers.tiny_runs import untrained, variant
 

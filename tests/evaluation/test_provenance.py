@@ -21,9 +21,10 @@ from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, PaperSplit, divide
 from resgat_pl.evaluation import provenance as module
-from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.binary import THRESHOLDED, best_threshold, measure
 from resgat_pl.evaluation.metrics.scores import AT_VAL, read_predictions
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import REMEMBERED, check_unseen, video_hashes
 from resgat_pl.nn.checkpoint_file import read_file

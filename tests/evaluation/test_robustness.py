@@ -17,9 +17,10 @@ from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation import robustness as module
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
-from resgat_pl.evaluation.detector import Detector, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import interval
 from resgat_pl.evaluation.metrics.scores import Predictions, Scores, evaluate
+from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.robustness import robustness
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.checkpoint_keys import PROVENANCE

@@ -21,7 +21,8 @@ from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, SplitError, WeightsError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.export.command import ExportGraph, compare, export
+from resgat_pl.export.command import export
+from resgat_pl.export.graph import ExportGraph, compare
 from resgat_pl.export.int8 import batches, encoder_nodes
 from resgat_pl.export.runtime import ExportedDetector
 
@@ -204,7 +205,7 @@ def test_another_network_does_not_agree(files: dict[str, Path], checkpoints: dic
 def test_what_does_not_agree_leaves_no_file(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resgat_pl.export.command.TOLERANCE", -1.0)  # nothing agrees so well
+    monkeypatch.setattr("resgat_pl.export.graph.TOLERANCE", -1.0)  # nothing agrees so well
     with pytest.raises(ConfigError, match="was not written"):
         export(checkpoints["gatv1"], tmp_path / "a.pt2", "torch")
     assert list(tmp_path.iterdir()) == []

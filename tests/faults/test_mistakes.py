@@ -188,7 +188,7 @@ def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root: Path, tmp_path: Path, ledger: Any,
                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Inputs that are not there, and a file in the place of each folder for results, which stops root as well."""
-    monkeypatch.setattr("resgat_pl.evaluation.detector.score", _computes)
+    monkeypatch.setattr("resgat_pl.evaluation.predict.score", _computes)
     monkeypatch.setattr("resgat_pl.evaluation.cross_dataset.score", _computes)
     monkeypatch.setattr("resgat_pl.evaluation.robustness.score", _computes)
     monkeypatch.setattr("resgat_pl.explain.benchmark.command.score", _computes)

@@ -6,13 +6,11 @@ run therefore continues with the same command and ends with the same bytes.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from resgat_pl.core.disk_full import reporting_full_disk
 from resgat_pl.core.errors import ConfigError, ManifestError
-from resgat_pl.core.executors import NO_RAY, EngineName, open_executor
+from resgat_pl.core.executors import EngineName, open_executor
 from resgat_pl.core.folder_lock import folder_lock
 from resgat_pl.core.storage import absolute, locate
 from resgat_pl.data.crop_store.writer import Store
@@ -109,31 +107,6 @@ def extract(
             with reporting_full_disk(out):
                 run.pack(shard_megabytes)
                 return run.collect(split or StrictSplit())
-
-
-def arguments(given: Sequence[str]) -> list[str]:
-    """Adapt the command line to the parser: ``--merge`` without a value, and options of earlier versions.
-
-    Raises:
-        ConfigError: ``--engine ray``, which is gone.
-
-    Example:
-        >>> arguments(["ROOT", "OUT", "--merge"])
-        ['ROOT', 'OUT', '--merge=true']
-    """
-    adapted = []
-    for option, value in zip(given, [*given[1:], ""], strict=False):
-        if option == "--engine=ray" or (option, value) == ("--engine", "ray"):
-            raise ConfigError(NO_RAY)
-        if option == "--merge" and value not in {"true", "false"}:
-            adapted.append("--merge=true")
-        elif option == "--shard" or option.startswith("--shard="):
-            note = "resgat: note: --shard K/N is now --part K/N (a shard is a tar file here); it does the same"
-            print(note, file=sys.stderr)  # noqa: T201 - of the command line
-            adapted.append(option.replace("--shard", "--part", 1))
-        else:
-            adapted.append(option)
-    return adapted
 
 
 def is_current(root: str | Path, out: str | Path, layout: Layout | None, extraction: Extraction) -> bool:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.splits.protocols import SplitProtocol
-from resgat_pl.evaluation.detector import Detector, leaks_of
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
@@ -22,8 +22,8 @@ from resgat_pl.explain.benchmark.prepare import DetectorBenchmark, ResultCache
 
 
 def benchmark_explainers(
-    ckpt: str | list[str] = "",
-    manifest: Path | None = None,
+    ckpt_path: str | list[str],
+    crops: Path,
     out: Path = Path("runs/explainers"),
     methods: list[str] | None = None,
     faces: int = 200,
@@ -44,9 +44,9 @@ def benchmark_explainers(
     checkpoint and method: the same command continues where it was stopped, and measures only what is new.
 
     Args:
-        ckpt: Checkpoints of `resgat fit`, separated by commas or as a list; LABEL=PATH gives one a name. Checkpoints
+        ckpt_path: Checkpoints of `resgat fit`, separated by commas or as a list; LABEL=PATH gives one a name. Those
             with the same label count as seeds of one detector: their mean is shown, and each by itself.
-        manifest: Folder that `resgat extract` made; with masks, and with the genuine videos the fakes were made from.
+        crops: Folder that `resgat extract` made; with masks, and with the genuine videos the fakes were made from.
         out: Folder for leaderboard.md, .csv, .json and .png.
         methods: Names of classes in resgat_pl.explain; null takes all. The four baselines always take part.
         faces: Fakes to explain at most, spread over manipulation methods and videos.
@@ -68,16 +68,14 @@ def benchmark_explainers(
     for name, value in {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces}.items():
         if value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
-    checkpoints = _checkpoints(ckpt)
-    if manifest is None:
-        raise ConfigError("--manifest names nothing: give the folder that `resgat extract` made.")
+    checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
     tests = []
     for label, path in checkpoints:  # before the long work, so that a refusal comes at once
         detector = Detector.load(path)
-        divided = detector.manifest(manifest, split)
-        tests.append((label, detector, divided, leaks_of(detector, divided, allow_leakage)))
+        divided = detector.manifest(crops, split)
+        tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage)))
     out.mkdir(parents=True, exist_ok=True)
     entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
@@ -141,16 +139,16 @@ def _common(benches: list[DetectorBenchmark]) -> set[int]:
     return common
 
 
-def _checkpoints(ckpt: str | list[str]) -> list[tuple[str, Path]]:
+def _checkpoints(given: str | list[str]) -> list[tuple[str, Path]]:
     """Read LABEL=PATH; what has no label is called by its path."""
-    entries = [entry.strip() for entry in (ckpt.split(",") if isinstance(ckpt, str) else ckpt) if entry.strip()]
+    entries = [entry.strip() for entry in (given.split(",") if isinstance(given, str) else given) if entry.strip()]
     if not entries:
-        raise ConfigError("--ckpt names nothing: give paths, separated by commas.")
+        raise ConfigError("--ckpt_path names nothing: give paths, separated by commas.")
     found = []
     for entry in entries:
         label, sign, path = entry.partition("=")
         # a sign behind a slash belongs to the path
         found.append((label, Path(path)) if sign and "/" not in label else (entry, Path(entry)))
     if len({path for _, path in found}) < len(found):
-        raise ConfigError("--ckpt names a checkpoint twice: it would count as two seeds.")
+        raise ConfigError("--ckpt_path names a checkpoint twice: it would count as two seeds.")
     return found

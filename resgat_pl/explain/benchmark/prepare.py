@@ -21,9 +21,10 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.evaluation.detector import Detector, predictions, score
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
+from resgat_pl.evaluation.predict import predictions, score
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces
 from resgat_pl.explain.benchmark.leaderboard import ORACLE, FaceScores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import traceback
@@ -39,8 +38,8 @@ _TOLD: Final = 10
 
 
 def explain(
-    checkpoint: Path,
     media: list[str],
+    ckpt_path: Path,
     out: Path = Path("explained"),
     methods: str = DEFAULT,
     frames: FrameCount = 32,
@@ -66,8 +65,8 @@ def explain(
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
-        checkpoint: Checkpoint of ``resgat fit``.
         media: Images, videos, or folders of them, as many as you like.
+        ckpt_path: Checkpoint of ``resgat fit``.
         out: Folder for the results: new, empty, or that of the run to continue.
         methods: Explainers, class names of resgat_pl.explain separated by commas; the first is shown first.
         frames: Frames to take of each video, spread evenly, or "all".
@@ -88,7 +87,7 @@ def explain(
     require_folder(out, "--out")
     chosen = choose_methods(methods)
     found = search_media(media)
-    weights = Detector.load(checkpoint)
+    weights = Detector.load(ckpt_path)
     cutting, assumed = cutting_of(weights.provenance)
     if detector is not None:
         cutting, assumed = replace(cutting, detector=detector), []
@@ -100,32 +99,6 @@ def explain(
             return _Work(examiner, cutting, faces, finder, out, html, overlays).run(found)
     finally:
         finder.close()
-
-
-def arguments(given: Sequence[str]) -> list[str]:
-    """Make one list of the media, which the parser takes as a single JSON argument.
-
-    Every option takes one value, but for those that end the program.
-    """
-    options: list[str] = []
-    others: list[str] = []
-    rest = list(given)
-    while rest:
-        item = rest.pop(0)
-        if item == "--":
-            others += rest
-            break
-        if item == "--no-html":  # as other tools spell it
-            options.append("--html=false")
-        elif item.startswith("-") and item != "-":
-            options.append(item)
-            alone = "=" in item or item in {"-h", "--help"} or item.startswith("--print_config")
-            if not alone and rest:
-                options.append(rest.pop(0))
-        else:
-            others.append(item)
-    # The option comes first, so that a checkpoint or a list is never taken for an option's value.
-    return [*options, *others[:1], *([json.dumps(others[1:])] if len(others) > 1 else [])]
 
 
 @dataclass

@@ -19,9 +19,9 @@ from resgat_pl.data.extraction.summary import FaceCounts, NameCounts
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest import arrow_cache as mapped
 from resgat_pl.data.manifest.table import SCHEMA, Manifest
-from resgat_pl.evaluation.detector import predictions
 from resgat_pl.evaluation.metrics.scores import read_predictions
 from resgat_pl.evaluation.metrics.torch_metrics import detection_metrics
+from resgat_pl.evaluation.predict import predictions
 from resgat_pl.evaluation.predictions_csv import write_predictions
 
 from ...helpers.tiny_runs import variant

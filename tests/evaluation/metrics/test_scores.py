@@ -14,7 +14,6 @@ import torch
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
-from resgat_pl.evaluation.detector import predictions as score_predictions
 from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED, measure
 from resgat_pl.evaluation.metrics.intervals import bootstrap
 from resgat_pl.evaluation.metrics.scores import (
@@ -27,6 +26,7 @@ from resgat_pl.evaluation.metrics.scores import (
     evaluate,
     read_predictions,
 )
+from resgat_pl.evaluation.predict import predictions as score_predictions
 from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.explain.report.verdict import judge
 
