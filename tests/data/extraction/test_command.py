@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
-from resgat_pl.data.extraction.command import arguments, extract, is_current
+from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import WholeFrame
 from resgat_pl.data.manifest.table import Manifest
@@ -269,10 +269,3 @@ def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path
     assert "Traceback" not in told
     extract(ffpp_root, tmp_path / "crops", extraction=Extraction(frames=3, size=64))
     assert digest(tmp_path / "crops") == digest(ffpp_crops)
-
-
-@pytest.mark.parametrize("given", [["--shard", "3/50"], ["--shard=3/50"]])
-def test_the_option_of_earlier_versions_for_a_part(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    adapted = arguments(["ROOT", "OUT", *given, "--shard_megabytes", "8"])
-    assert adapted == ["ROOT", "OUT", *(text.replace("shard", "part") for text in given), "--shard_megabytes", "8"]
-    assert "--shard K/N is now --part K/N" in capsys.readouterr().err
