@@ -142,7 +142,7 @@ def _bad_class(key: str, path: str, arguments: Sequence[str], kinds: Mapping[str
         there = "" if near else f" There are: {', '.join(kinds)}."
         return what + (f" Did you mean {kinds[near[0]]}?" if near else there)
     try:
-        names = [entry for entry in vars(import_module(module)) if not entry.startswith("_")] if module else []
+        names = [entry for entry in dir(import_module(module)) if not entry.startswith("_")] if module else []
     except (ImportError, ValueError):
         parts = module.split(".")
         return what + f" Is the package {parts[0]} installed, and {module} spelt right?"
@@ -165,8 +165,18 @@ def _kinds(message: str) -> dict[str, str]:
             if isinstance(kind, type):
                 waiting += type.__subclasses__(kind)
                 if not inspect.isabstract(kind):
-                    found[kind.__name__] = f"{kind.__module__}.{kind.__name__}"
+                    found[kind.__name__] = _public_path(kind)
     return found
+
+
+def _public_path(kind: type) -> str:
+    """The shortest path of a class: a folder that hands it out, else its module."""
+    parts = kind.__module__.split(".")
+    for length in range(2, len(parts)):
+        folder = ".".join(parts[:length])
+        if getattr(import_module(folder), kind.__name__, None) is kind:
+            return f"{folder}.{kind.__name__}"
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def _bad_value(key: str, message: str, arguments: Sequence[str]) -> str:

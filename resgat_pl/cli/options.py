@@ -60,6 +60,10 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
     """
     renamed, notes, words, alone = RENAMED.get(name, {}), [], [], []
     for option, value in _pairs(given, switches):
+        if name == "extract" and (option == "--engine=ray" or (option, value) == ("--engine", "ray")):
+            from resgat_pl.core.executors import NO_RAY
+
+            raise ConfigError(NO_RAY)
         if option is None:
             alone.append(value or "")
             continue

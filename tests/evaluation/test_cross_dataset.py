@@ -130,7 +130,10 @@ def test_leakage_can_be_allowed_and_is_marked(matrix: Setting, tmp_path: Path) -
 
 def test_a_split_can_be_asked_for(matrix: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = ("--split", "resgat_pl.data.splits.IdentitySplit", "--split.seed", "4")
-    assert main(["cross", str(matrix.first), str(matrix.crops), "--out", str(tmp_path), *split]) == 0
+    assert (
+        main(["cross", "--ckpt_path", str(matrix.first), "--crops", str(matrix.crops), "--out", str(tmp_path), *split])
+        == 0
+    )
     (cell,) = json.loads((tmp_path / "cross.json").read_text())["cells"]
     manifest = Detector.load(matrix.first).manifest(matrix.crops, IdentitySplit(seed=4))
     assert cell["splits"] == manifest.split_fingerprint()
@@ -148,11 +151,11 @@ def test_a_split_can_be_asked_for(matrix: Setting, tmp_path: Path, capsys: pytes
     ],
 )
 def test_names(text: str, names: dict[str, str]) -> None:
-    assert _named(text, "checkpoints") == {name: Path(path) for name, path in names.items()}
+    assert _named(text, "ckpt_path") == {name: Path(path) for name, path in names.items()}
 
 
 def test_mistakes(matrix: Setting, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--checkpoints names nothing"):
+    with pytest.raises(ConfigError, match="--ckpt_path names nothing"):
         cross(" , ", str(matrix.crops), out=tmp_path)
     with pytest.raises(ConfigError, match="--crops names nothing"):
         cross(str(matrix.first), "", out=tmp_path)
@@ -164,7 +167,7 @@ def test_mistakes(matrix: Setting, tmp_path: Path) -> None:
 
 
 def test_names_stand_in_the_order_given() -> None:
-    assert list(_named("a/best.ckpt,v2=b/best.ckpt", "checkpoints")) == ["best.ckpt", "v2"]
+    assert list(_named("a/best.ckpt,v2=b/best.ckpt", "ckpt_path")) == ["best.ckpt", "v2"]
 
 
 @pytest.mark.parametrize("text", ["v=a,v=b", "b=a,x/b", "a/b,a/b"])

@@ -27,7 +27,9 @@ SHARD_MEGABYTES = 0.12
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Files below a folder but for the cache of the manifest, which any reader may leave there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.arrow")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def session(number: int) -> list[int]:

@@ -45,7 +45,7 @@ OPTIONS = [
     (("fit", "--config", TINY, "--data.bath_size", 2), "Did you mean --data.batch_size?"),
     (("fit", "--config", TINY, "--model.optimizer.init_args.lrr", 2), "Did you mean lr?"),
     (("fit", "--config", TINY, "--net.attention", "gatv3"), "Did you mean gatv2?"),
-    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.protocols.StrictSplt"), "splits.StrictSplit?"),
+    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.StrictSplt"), "splits.StrictSplit?"),
     (("fit", "--config", TINY, "--data.split", "StrictSplt"), "splits.StrictSplit?"),
     (("fit", "--config", TINY, "--data.layout", "resgat_pl.data.layouts.FFP"), "layouts.FFPP?"),
     (("fit", "--config", TINY, "--data.batch_size", "many"), "It must be a whole number."),
@@ -54,10 +54,10 @@ OPTIONS = [
     (("extract", "a", "b", "--engine", "dusk"), "Did you mean dask?"),
     (("extract", "a", "b", "--extraction.frmes", "3"), "Did you mean frames?"),
     (("synth", "a", "--layout", "ffp"), "Did you mean ffpp?"),
-    (("cross", "a", "b", "--split", "StrictSplt"), "splits.StrictSplit?"),
-    (("explain", "a", "b", "--frmes", "3"), "Did you mean --frames?"),
+    (("cross", "--ckpt_path", "a", "--crops", "b", "--split", "StrictSplt"), "splits.StrictSplit?"),
+    (("explain", "b", "--ckpt_path", "a", "--frmes", "3"), "Did you mean --frames?"),
     (("reproduce", "t", "--protcol", "strict"), "Did you mean --protocol?"),
-    (("robustness", "a", "--kindz", "jpeg"), "Did you mean --kinds?"),
+    (("robustness", "--ckpt_path", "a", "--kindz", "jpeg"), "Did you mean --kinds?"),
     (("extract",), "required: root, out"),
 ]
 
@@ -191,7 +191,7 @@ def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root
     monkeypatch.setattr("resgat_pl.evaluation.predict.score", _computes)
     monkeypatch.setattr("resgat_pl.evaluation.cross_dataset.score", _computes)
     monkeypatch.setattr("resgat_pl.evaluation.robustness.score", _computes)
-    monkeypatch.setattr("resgat_pl.explain.benchmark.command.score", _computes)
+    monkeypatch.setattr("resgat_pl.explain.benchmark.prepare.score", _computes)
     monkeypatch.setattr("resgat_pl.reproduce.command._resgat", _computes)
     monkeypatch.setattr("resgat_pl.export.command.trace", _computes)
     monkeypatch.setattr("resgat_pl.explain.report.command.FaceFinder", _computes)
@@ -216,20 +216,20 @@ def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root
         ("extract", ffpp_root, blocked): file,
         ("extract", absent, tmp_path / "out"): absent,
         ("synth", blocked): file,
-        ("cross", checkpoint, ffpp_crops, "--out", blocked): file,
-        ("cross", checkpoint, f"{ffpp_crops},{absent}"): absent,
-        ("cross", f"{checkpoint},{absent}", ffpp_crops): absent,
-        ("robustness", checkpoint, "--out", blocked): file,
-        ("robustness", absent): absent,
-        ("robustness", checkpoint, "--crops", absent): absent,
-        ("benchmark-explainers", "--ckpt", checkpoint, "--manifest", ffpp_crops, "--out", blocked): file,
-        ("benchmark-explainers", "--ckpt", checkpoint, "--manifest", absent): absent,
-        ("explain", checkpoint, video, "--out", blocked): file,
-        ("explain", checkpoint, absent): absent,
-        ("explain", absent, video): absent,
-        ("export", checkpoint, blocked / "net.onnx"): file,
-        ("export", absent, tmp_path / "net.onnx"): absent,
-        ("export", checkpoint, tmp_path / "net.onnx", "--int8", "true", "--calibration", absent): absent,
+        ("cross", "--ckpt_path", checkpoint, "--crops", ffpp_crops, "--out", blocked): file,
+        ("cross", "--ckpt_path", checkpoint, "--crops", f"{ffpp_crops},{absent}"): absent,
+        ("cross", "--ckpt_path", f"{checkpoint},{absent}", "--crops", ffpp_crops): absent,
+        ("robustness", "--ckpt_path", checkpoint, "--out", blocked): file,
+        ("robustness", "--ckpt_path", absent): absent,
+        ("robustness", "--ckpt_path", checkpoint, "--crops", absent): absent,
+        ("benchmark-explainers", "--ckpt_path", checkpoint, "--crops", ffpp_crops, "--out", blocked): file,
+        ("benchmark-explainers", "--ckpt_path", checkpoint, "--crops", absent): absent,
+        ("explain", video, "--ckpt_path", checkpoint, "--out", blocked): file,
+        ("explain", absent, "--ckpt_path", checkpoint): absent,
+        ("explain", video, "--ckpt_path", absent): absent,
+        ("export", "--ckpt_path", checkpoint, "--out", blocked / "net.onnx"): file,
+        ("export", "--ckpt_path", absent, "--out", tmp_path / "net.onnx"): absent,
+        ("export", "--ckpt_path", checkpoint, "--out", tmp_path / "net.onnx", "--int8", "--calibration", absent): absent,
         ("reproduce", table, "--out", blocked, "--rows", "ffpp_gatv1"): file,
         ("reproduce", absent): absent,
         ("reproduce", table, "--out", tmp_path / "t"): absent,
@@ -288,7 +288,7 @@ def test_weights_that_are_no_checkpoint(checkpoint: Path, ffpp_crops: Path, tmp_
         "ResGAT.from_published": {"conv.weight": torch.zeros(2)},
         "no checkpoint of resgat fit": {name: content[name] for name in content if name != "pytorch-lightning_version"},
         "83 missing": {**content, "state_dict": {}},
-        "entries that are no tensors": {**content, "state_dict": {**content["state_dict"], "net.a": 1}},
+        "1 entry that is no tensor (net.a)": {**content, "state_dict": {**content["state_dict"], "net.a": 1}},
         "has thresholds 'high'": {**content, "resgat": {**content["resgat"], "thresholds": "high"}},
         "has the temperature 'nan'": {**content, "resgat": {**content["resgat"], "temperature": NAN}},
     }

@@ -339,15 +339,15 @@ def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ckpt": " , "}, "names nothing"),
-        ({"ckpt": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
+        ({"ckpt_path": " , "}, "names nothing"),
+        ({"ckpt_path": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
         ({"methods": ["Oracle"]}, "no method 'Oracle'.*Contribution"),
         ({"slow_faces": 0}, "slow_faces is 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        benchmark_explainers(**{"ckpt": "a.ckpt", "manifest": tmp_path, "out": tmp_path / "out", **change})
+        benchmark_explainers(**{"ckpt_path": "a.ckpt", "crops": tmp_path, "out": tmp_path / "out", **change})
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,8 @@ from resgat_pl.training.checkpoints.slurm import is_requeued, leave_checkpoint, 
 def state(path: Path, age: float, root: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     config = f"trainer:\n  default_root_dir: {root}\n"
-    torch.save({"a": torch.zeros(1), "provenance": {"config": config, "data": {}}}, path)
+    content = {"resgat": {"version": 1, "net": {}}, "state_dict": {"a": torch.zeros(1)}}
+    torch.save({**content, "provenance": {"config": config, "data": {}}}, path)
     os.utime(path, (time.time() - age,) * 2)
     return path
 
