@@ -283,7 +283,7 @@ _CLAUSE: Final = re.compile(r"(What|Whether|Who|Where)\b")
 
 def _largest(lines: Mapping[str, int]) -> str:
     path = max(lines, key=lambda each: lines[each])
-    return f"{lines[path]} (`{path}`)"
+    return f"{lines[path]} ({path})"
 
 
 def first_lines(parsed: ast.Module) -> Iterator[str]:
