@@ -1,3 +1,5 @@
+"""Protocols on videos that share people, originals or parts in any way."""
+
 from __future__ import annotations
 
 import os
@@ -14,8 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from resgat_pl.core.errors import ConfigError, SplitError
-from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
-from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
+from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.manifest.class_counts import SPLITS, check_splits, class_counts
 from resgat_pl.data.splits.protocols import (
     PAPER_COUNTS,
@@ -27,56 +28,7 @@ from resgat_pl.data.splits.protocols import (
     StrictSplit,
 )
 
-
-def real(name: str, *people: str, dataset: str = "d", part: str = "", official: Split | None = None) -> VideoRecord:
-    return VideoRecord(
-        dataset, "original", "", name, REAL, "video", (), people or (name,), part=part, official_split=official
-    )
-
-
-def fake(name: str, target: str, source: str = "", *, dataset: str = "d", part: str = "") -> VideoRecord:
-    people = (target, source) if source else (target,)
-    original = video_key(dataset, "original", "", target)
-    return VideoRecord(dataset, "swap", "", name, FAKE, "video", (), people, original=original, part=part)
-
-
-def families(count: int, fakes: int = 4, parts: int = 0) -> list[VideoRecord]:
-    """Like DFDC: real videos, each with its fakes."""
-    videos = []
-    for n in range(count):
-        part = f"part_{n % parts}" if parts else ""
-        videos.append(real(f"v{n:04d}", part=part))
-        videos += [fake(f"v{n:04d}f{k}", f"v{n:04d}", part=part) for k in range(fakes)]
-    return videos
-
-
-def pairs(count: int, official: bool = False) -> list[VideoRecord]:
-    """Like FaceForensics++: pairs of people who swap faces."""
-    videos = []
-    for n in range(count):
-        a, b = f"{2 * n:03d}", f"{2 * n + 1:03d}"
-        split = SPLITS[n % 3] if official else None
-        four = [real(a), real(b), fake(f"{a}_{b}", a, b), fake(f"{b}_{a}", b, a)]
-        videos += [replace(video, official_split=split) for video in four]
-    return videos
-
-
-def people_of(videos: list[VideoRecord], chosen: dict[str, Split]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for video in videos:
-        found[chosen[video.key]] |= {*video.identities, video.original or video.key}
-    return found
-
-
-def assert_apart(videos: list[VideoRecord], chosen: dict[str, Split]) -> None:
-    train, val, test = people_of(videos, chosen).values()
-    assert not train & val
-    assert not train & test
-    assert not val & test
-
-
-def count(videos: list[VideoRecord], chosen: dict[str, Split]) -> dict[Split, tuple[int, int]]:
-    return {**class_counts([v.label for v in videos], [chosen[v.key] for v in videos])}
+from ...helpers.records import assert_apart, count, fake, families, real
 
 
 @st.composite
@@ -259,119 +211,6 @@ def test_people_who_all_hang_together_are_split_by_original_with_a_warning() -> 
     assert all(min(pair) > 0 for pair in counts.values())
     for video in videos:
         assert chosen[video.original or video.key] == chosen[video.key]
-
-
-def test_official_split_is_taken_as_it_is() -> None:
-    videos = pairs(9, official=True)
-    assert OfficialSplit().assign(videos) == {v.key: v.official_split for v in videos}
-    assert StrictSplit().assign(videos) == {v.key: v.official_split for v in videos}
-
-
-def test_official_split_without_val_holds_some_train_people_out() -> None:
-    videos = [replace(v, official_split="train") for v in pairs(20)]
-    test = [real(f"t{n}", official="test") for n in range(5)]
-    chosen = OfficialSplit(val=0.2).assign(videos + test)
-    assert {chosen[v.key] for v in test} == {"test"}
-    assert sum(chosen[v.key] == "val" for v in videos) == 16
-    assert_apart(videos + test, chosen)
-
-
-def test_official_split_needs_one_for_every_video() -> None:
-    with pytest.raises(SplitError, match=r"train\.json, val\.json and test\.json .*ROOT/splits"):
-        OfficialSplit().assign(pairs(3))
-    with pytest.raises(
-        SplitError, match=r"1 of 13 videos have no official split, such as d/original/-/24__x.*StrictSplit"
-    ):
-        OfficialSplit().assign([*pairs(3, official=True), real("24__x", "24")])
-
-
-def test_strict_split_of_official_videos_with_others() -> None:
-    official = pairs(9, official=True)
-    late = [replace(fake(f"{a}_{b}", a, b), method="new") for a, b in (("000", "001"), ("003", "002"), ("004", "005"))]
-    actors = [real(f"actor{n}") for n in range(20)] + [fake(f"swap{n}", f"actor{n}") for n in range(20)]
-    videos = [*official, *late, *actors]
-    chosen = StrictSplit(0.2, 0.2).assign(videos)
-    assert all(chosen[v.key] == v.official_split for v in official)
-    assert [chosen[v.key] for v in late] == ["train", "val", "test"]
-    assert_apart(videos, chosen)
-    assert count(actors, chosen) == {"train": (12, 12), "val": (4, 4), "test": (4, 4)}
-
-
-def test_strict_split_keeps_few_actors_whole_without_a_warning() -> None:
-    actors = [
-        real("01__a", "01"),
-        fake("01_02__a", "01__a", "02"),
-        real("02__a", "02"),
-        fake("02_01__a", "02__a", "01"),
-    ]
-    chain = [replace(v, identities=("01", "02")) for v in actors]
-    chosen = StrictSplit().assign(pairs(9, official=True) + chain)
-    assert len({chosen[v.key] for v in chain}) == 1
-
-
-def test_strict_split_refuses_people_between_official_splits() -> None:
-    videos = pairs(9, official=True)
-    with pytest.raises(SplitError, match=r"d/swap/-/000_002 .*train, val.*IdentitySplit"):
-        StrictSplit().assign([*videos, fake("000_002", "000", "002")])
-
-
-def test_strict_split_by_part() -> None:
-    videos = families(60, parts=20)
-    assert StrictSplit(0.1, 0.1).assign(videos) == PartSplit(0.1, 0.1).assign(videos)
-    few = families(60, parts=2)
-    assert StrictSplit(0.1, 0.1).assign(few) == IdentitySplit(0.1, 0.1).assign(few)
-    none = families(60)
-    assert StrictSplit().assign(none) == IdentitySplit().assign(none)
-
-
-def test_strict_split_with_an_official_test_set_only() -> None:
-    test = [real(f"t{n}", part="test", official="test") for n in range(30)]
-    for videos in (families(60, parts=20), families(60)):
-        chosen = StrictSplit().assign(videos + test)
-        assert {chosen[v.key] for v in test} == {"test"}
-        assert {chosen[v.key] for v in videos} == {"train", "val"}
-
-
-def test_strict_split_treats_each_data_set_for_itself() -> None:
-    one = families(20)
-    two = [replace(v, dataset="e", original=v.original and f"e{v.original[1:]}") for v in families(20)]
-    official = [replace(v, official_split="test") for v in two]
-    chosen = StrictSplit().assign(one + official)
-    assert {key: split for key, split in chosen.items() if key.startswith("d/")} == StrictSplit().assign(one)
-    assert {split for key, split in chosen.items() if key.startswith("e/")} == {"test"}
-    assert StrictSplit().assign([]) == {}
-
-
-def test_strict_split_loses_the_seven_pairs_and_keeps_the_test_set() -> None:
-    sides: dict[str, Split] = {}
-    crossing = [group for group in SAME_SOURCE if len(group) == 2][:7]
-    for n, (a, b) in enumerate(crossing):
-        sides |= {a: ("train", "val", "train")[n % 3], b: ("val", "test", "test")[n % 3]}
-    videos = []
-    for name, split in {**sides, **{f"{n:03d}": SPLITS[n % 3] for n in range(30)}}.items():
-        videos.append(real(name, dataset="ffpp", official=split))
-        videos.append(replace(fake(f"{name}_x", name, dataset="ffpp"), official_split=split))
-    official, strict = OfficialSplit().assign(videos), StrictSplit().assign(videos)
-    assert {key for key, split in official.items() if split == "test"} == {
-        key for key, split in strict.items() if split == "test"
-    }
-    lost = {key.rpartition("/")[2] for key in official.keys() - strict.keys()}
-    weaker = {a for a, _ in crossing}
-    assert lost == weaker | {f"{name}_x" for name in weaker}
-    assert all(official[key] == split for key, split in strict.items())
-
-
-def test_a_test_set_that_shares_people_with_the_rest() -> None:
-    videos = [real(f"id{n}_{clip}", f"id{n}") for n in range(12) for clip in range(3)]
-    videos += [fake(f"id{n}_f{clip}", f"id{n}") for n in range(12) for clip in range(3)]
-    listed = [replace(v, official_split="test") if v.video in {"id0_1", "id1_f2"} else v for v in videos]
-    official = OfficialSplit(val=0.2).assign(listed)
-    assert official.keys() == {v.key for v in videos}
-    assert sum(split == "test" for split in official.values()) == 2
-    strict = StrictSplit().assign(listed)
-    assert {key for key, split in strict.items() if split == "test"} == {v.key for v in listed if v.official_split}
-    assert {v.video[:3] for v in listed if v.key not in strict} == {"id0", "id1"}
-    assert_apart([v for v in listed if v.key in strict], strict)
 
 
 def test_part_split_says_what_is_missing() -> None:
