@@ -99,6 +99,11 @@ class VideoRecord:
             and the identities are taken from the file's name alone, and hold only if the pixels agree.
         people: Whether ``identities`` name people, where that is other than what the data set's layout says; None goes
             by the layout (``data.people``).
+
+    Example:
+        >>> record = VideoRecord("ffpp", "original", "c23", "003", REAL, "video", (), ("003",))
+        >>> record.key
+        'ffpp/original/c23/003'
     """
 
     dataset: str

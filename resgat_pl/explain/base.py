@@ -48,6 +48,14 @@ class Explanation:
         n_backward: Backward passes of the whole network for each image.
         n_graph: Passes of the graph part alone for each image, on features that were encoded once.
         seconds: Wall-clock time for each image, transfers included.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> from resgat_pl.explain.methods.graph import Contribution
+        >>> found = Contribution(net).attribute(torch.rand(1, 3, 64, 64))
+        >>> float((found.node_map.sum() + found.bias - found.logit).abs()) < 1e-4
+        True
     """
 
     method: str
@@ -191,6 +199,13 @@ class Explainer(ABC):
 
     Raises:
         ConfigError: ``model`` is something else, or ``batch_size`` is not positive.
+
+    Example:
+        >>> from resgat_pl.explain.methods.graph import Contribution
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> Contribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     unit: ClassVar[Unit] = "logit"

@@ -31,6 +31,10 @@ class Face(NamedTuple):
         score: Confidence in [0, 1].
         landmarks: ``(5, 2)`` float32 in pixels; NaN where the detector gives none.
         look: What it looks like, for distinguishing people; None where it was not worked out (see ``with_looks``).
+
+    Example:
+        >>> WholeFrame().detect(np.zeros((8, 6, 3), np.uint8))[0].box
+        array([0., 0., 6., 8.], dtype=float32)
     """
 
     box: NDArray[np.float32]
@@ -40,7 +44,16 @@ class Face(NamedTuple):
 
 
 class FaceDetector(ABC):
-    """Finds faces in a frame. The constructor's arguments are part of the extraction's identity."""
+    """Finds faces in a frame. The constructor's arguments are part of the extraction's identity.
+
+    Example:
+        >>> class Nobody(FaceDetector):
+        ...     spec = {"detector": "Nobody"}
+        ...     def detect(self, image):
+        ...         return []
+        >>> Nobody().detect(np.zeros((8, 8, 3), np.uint8))
+        []
+    """
 
     @property
     @abstractmethod
@@ -63,6 +76,10 @@ class MTCNN(FaceDetector):
         min_face: Smallest face to look for, as a fraction of the frame's shorter side.
         max_side: Larger frames are scaled down to this longer side (px) before detection.
         min_score: Least confidence in [0, 1].
+
+    Example:
+        >>> MTCNN().detect(np.zeros((64, 64, 3), np.uint8))
+        []
     """
 
     def __init__(self, min_face: float = 0.12, max_side: int = 640, min_score: float = 0.9) -> None:
@@ -183,7 +200,12 @@ class YuNet(FaceDetector):
 
 
 class WholeFrame(FaceDetector):
-    """No detection: the whole frame is the face. For crops that were made elsewhere; landmarks are NaN."""
+    """No detection: the whole frame is the face. For crops that were made elsewhere; landmarks are NaN.
+
+    Example:
+        >>> len(WholeFrame().detect(np.zeros((8, 8, 3), np.uint8)))
+        1
+    """
 
     @property
     def spec(self) -> dict[str, Any]:

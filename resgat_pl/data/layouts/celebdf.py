@@ -50,6 +50,10 @@ class CelebDF(Layout):
     it is only checked against the folder. The published list has 518 videos, 178 real and 340 fake. It is a list of
     videos and not of people: most people of the data set are in it, also those of the videos that are not listed, so
     that it is meant for models trained on other data sets.
+
+    Example:
+        >>> CelebDF().matches(Path("/"))
+        False
     """
 
     name = "celebdf"

@@ -45,6 +45,10 @@ class CropLists(Layout):
     Args:
         allow_outside: Take images that lie outside the root too, by absolute paths, ``..`` or URLs. The lists of others
             could name any file of yours, which would then become part of your crops.
+
+    Example:
+        >>> CropLists().matches(Path("/"))
+        False
     """
 
     name = "crop_lists"

@@ -50,6 +50,10 @@ class DFDC(Layout):
     labelled by ``labels.csv`` or by ``is_fake`` are the official test set. Videos without a label are left out with a
     problem line. ``part`` is the folder's name without zero-padding. A video of the sample that is also in a part is
     taken from the part.
+
+    Example:
+        >>> DFDC().matches(Path("/"))
+        False
     """
 
     name = "dfdc"

@@ -39,6 +39,10 @@ class DFDCPreview(Layout):
     (``swapped_id``). Which clip a fake was made from is not said, so that none has an original. The list prescribes
     the official split, ``train`` or ``test``. A video is called by its file's name, or by its path in the method's
     folder where that name is there twice.
+
+    Example:
+        >>> DFDCPreview().matches(Path("/"))
+        False
     """
 
     name = "dfdc_preview"

@@ -82,6 +82,10 @@ class FFPP(Layout):
             flat copy: the one that it has.
         splits: Folder that holds ``train.json``, ``val.json`` and ``test.json``; None looks in the ``splits`` folder
             of the root, then in the root itself, and then takes the official ones.
+
+    Example:
+        >>> FFPP().matches(Path("/"))
+        False
     """
 
     name = "ffpp"

@@ -75,6 +75,10 @@ class Folder(Layout):
             names are different people. Else it is unknown who is in a file.
         pairs: Whether names pair fakes with originals: ``auto``, where the pixels agree; ``names``, the same name
             always; ``none``, never, and then, unless names are people, no fake shares an identity with a real one.
+
+    Example:
+        >>> Folder().matches(Path("/"))
+        False
     """
 
     name = "folder"

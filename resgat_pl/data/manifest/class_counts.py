@@ -15,7 +15,12 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 class ClassCounts(NamedTuple):
-    """Number of videos (or crops) of each class; indexed by label."""
+    """Number of videos (or crops) of each class; indexed by label.
+
+    Example:
+        >>> class_counts([0, 1, 1], ["train", "train", "val"])["train"]
+        ClassCounts(real=1, fake=1)
+    """
 
     real: int
     fake: int

@@ -30,6 +30,10 @@ class Frame(NamedTuple):
         number: Number of the frame in its video, from 0.
         time: Seconds from the first frame shown; NaN where the medium has no clock.
         image: ``(H, W, 3)`` uint8 RGB, as a player shows it: upright, of square pixels.
+
+    Example:
+        >>> Frame(0, 0.0, np.zeros((2, 4, 3), np.uint8)).image.shape
+        (2, 4, 3)
     """
 
     number: int

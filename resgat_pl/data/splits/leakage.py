@@ -33,6 +33,10 @@ class Leak(NamedTuple):
         kind: See ``groups.LeakKind``.
         splits: The two splits.
         names: What they share: videos, people, clips, or pairs of crops; sorted.
+
+    Example:
+        >>> print(Leak("person", ("train", "test"), ("003",)))
+        person: train and test share 1 (003)
     """
 
     kind: LeakKind

@@ -34,6 +34,12 @@ class SplitProtocol(ABC):
         declares: Kinds of leak that are in the protocol's nature, so that scores are too good. They are printed and
             stamped on every result; any other leak is an error. After assigning, ``people unknown`` stands beside
             them where nothing says who is in the videos (``data.people``): that is no leak, and no promise either.
+
+    Example:
+        >>> from resgat_pl.core.types import REAL, VideoRecord
+        >>> videos = [VideoRecord("d", "original", "", str(n), REAL, "video", (), (str(n),)) for n in range(10)]
+        >>> sorted(IdentitySplit(seed=1).assign(videos).values())
+        ['test', 'test', 'train', 'train', 'train', 'train', 'train', 'train', 'val', 'val']
     """
 
     name: ClassVar[str]
@@ -83,6 +89,12 @@ class IdentitySplit(SplitProtocol):
         val: Share of the videos for validation, in [0, 1).
         test: Share of the videos for testing, in [0, 1); the rest is for training.
         seed: Another seed gives another split.
+
+    Example:
+        >>> from resgat_pl.core.types import REAL, VideoRecord
+        >>> videos = [VideoRecord("d", "original", "", str(n), REAL, "video", (), (str(n),)) for n in range(10)]
+        >>> sorted(IdentitySplit().assign(videos).values())
+        ['test', 'test', 'train', 'train', 'train', 'train', 'train', 'train', 'val', 'val']
     """
 
     name = "identity"
@@ -131,6 +143,14 @@ class PartSplit(SplitProtocol):
         val: Share of the videos for validation, in [0, 1).
         test: Share of the videos for testing, in [0, 1); the rest is for training.
         seed: Another seed gives another split.
+
+    Example:
+        >>> from resgat_pl.core.types import REAL, VideoRecord
+        >>> videos = [
+        ...     VideoRecord("d", "original", "", str(n), REAL, "video", (), (str(n),), part=str(n)) for n in range(10)
+        ... ]
+        >>> sorted(PartSplit().assign(videos).values())
+        ['test', 'train', 'train', 'train', 'train', 'train', 'train', 'train', 'train', 'val']
     """
 
     name = "parts"
@@ -171,6 +191,15 @@ class OfficialSplit(SplitProtocol):
     Args:
         val: Share of the train videos to hold out, in [0, 1), where no val split is prescribed.
         seed: Another seed holds out other videos.
+
+    Example:
+        >>> from resgat_pl.core.types import REAL, VideoRecord
+        >>> videos = [
+        ...     VideoRecord("d", "original", "", str(n), REAL, "video", (), (str(n),), official_split="test")
+        ...     for n in range(10)
+        ... ]
+        >>> sorted(OfficialSplit().assign(videos).values())
+        ['test', 'test', 'test', 'test', 'test', 'test', 'test', 'test', 'test', 'test']
     """
 
     name = "official"
@@ -223,6 +252,12 @@ class StrictSplit(SplitProtocol):
         val: Share of the videos for validation, in [0, 1), where nothing is prescribed.
         test: Share of the videos for testing, in [0, 1), where nothing is prescribed.
         seed: Another seed gives another split, where nothing is prescribed.
+
+    Example:
+        >>> from resgat_pl.core.types import REAL, VideoRecord
+        >>> videos = [VideoRecord("d", "original", "", str(n), REAL, "video", (), (str(n),)) for n in range(10)]
+        >>> sorted(StrictSplit().assign(videos).values())
+        ['test', 'test', 'train', 'train', 'train', 'train', 'train', 'train', 'val', 'val']
     """
 
     name = "strict"

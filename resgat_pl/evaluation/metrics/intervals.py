@@ -36,6 +36,10 @@ class Interval(NamedTuple):
         low: NaN where there is no interval: of fewer than ``FEWEST`` groups, or of resamples that are all alike.
         high: Like ``low``.
         groups: Independent groups that the value rests on; 0 where they were not counted.
+
+    Example:
+        >>> print(Interval(0.9, 0.85, 0.94))
+        90.00 [85.00, 94.00]
     """
 
     value: float

@@ -39,6 +39,12 @@ class GNNExplainer(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``; ``epochs``, ``lr`` or ``seed`` is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> GNNExplainer(net, epochs=2).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     unit: ClassVar[Unit] = "mask"

@@ -42,6 +42,12 @@ class GradCAM(Explainer):
         relu: True keeps only what speaks for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
             map is then unsigned. False keeps the sign.
         batch_size: See ``Explainer``.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> GradCAM(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(self, model: nn.Module, relu: bool = False, batch_size: int = 32) -> None:
@@ -91,6 +97,12 @@ class IntegratedGradients(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``, or ``steps`` is not positive.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> IntegratedGradients(net, steps=2).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(
@@ -139,6 +151,12 @@ class GradientSHAP(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> GradientSHAP(net, samples=2).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(
@@ -206,6 +224,12 @@ class Saliency(Explainer):
     The greatest absolute gradient of a pixel's channels, averaged over each node's cell. It has no sign and no scale of
     evidence: a pixel to which the logit reacts need not be why it is what it is. The bias is what the tangent at the
     image says of a black one.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> Saliency(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     unit: ClassVar[Unit] = "gradient"

@@ -33,7 +33,14 @@ def uniform_map(edge_index: Tensor) -> Tensor:
 
 @explainer("graph", "The paper's map: the attention paid to a node by the others, whatever the sign of its evidence.")
 class Attention(Explainer):
-    """The paper's explanation, see ``attention_map``. Unsigned, and biased towards a ring."""
+    """The paper's explanation, see ``attention_map``. Unsigned, and biased towards a ring.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> Attention(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
+    """
 
     unit: ClassVar[Unit] = "attention"
     signed: ClassVar[bool] = False
@@ -48,7 +55,14 @@ class Attention(Explainer):
 
 @explainer("graph", "Attention above or below what perfectly uniform attention would show.")
 class AttentionExcess(Explainer):
-    """``Attention`` without its ring: what is above (or below) perfectly uniform attention. Its sign is not a class."""
+    """``Attention`` without its ring: what is above (or below) perfectly uniform attention. Its sign is not a class.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> AttentionExcess(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
+    """
 
     unit: ClassVar[Unit] = "attention"
     signed: ClassVar[bool] = False
@@ -66,6 +80,12 @@ class Contribution(Explainer):
     """The default: the exact share c_j of each node in the logit, see ``nn.contribution``.
 
     One forward pass. With an ``mlp`` head the shares are those of its local linear form, and still add up.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> Contribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     exact: ClassVar[bool] = True
@@ -79,7 +99,14 @@ class Contribution(Explainer):
 
 @explainer("graph", "The evidence of each node, whatever attention it gets: the value factor of the contribution.")
 class NodeEvidence(Explainer):
-    """The value factor of ``Contribution``: the evidence of a node, whatever attention it gets."""
+    """The value factor of ``Contribution``: the evidence of a node, whatever attention it gets.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> NodeEvidence(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
+    """
 
     @torch.no_grad()
     def explain(self, images: Tensor) -> Attribution:
@@ -93,6 +120,12 @@ class EdgeContribution(Explainer):
     """The exact share of each edge in the logit; a node's value is the sum over its incoming edges.
 
     Where ``Contribution`` adds an edge to its source node, this adds it to its target node: both add up.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> EdgeContribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     exact: ClassVar[bool] = True

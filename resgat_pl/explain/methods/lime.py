@@ -49,6 +49,12 @@ class LIME(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> LIME(net, samples=10, segments="squares").attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     unit: ClassVar[Unit] = "probability"

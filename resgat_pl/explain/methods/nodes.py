@@ -114,6 +114,12 @@ class NodeAblation(_ByCoalitions):
 
     The causal check of ``Contribution``, which keeps the attention fixed. The losses of single nodes need not add up,
     and ``completeness_gap`` says how far they are from it; the bias is z of no node.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> NodeAblation(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def coalitions(self, nodes: int) -> Tensor:
@@ -160,6 +166,12 @@ class NodeShapley(_Sampled):
     all, so the values and the bias, z of no node, add up to the logit however few the samples are.
 
     One pair takes 2 (N − 1) coalitions: 2000 of them are 20 pairs on 7×7 nodes but 5 on 14×14.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> NodeShapley(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     exact: ClassVar[bool] = True
@@ -210,6 +222,12 @@ class NodeLIME(_Sampled):
 
     Raises:
         ConfigError: See ``Explainer``; ``samples``, ``seed`` or ``kernel_width`` is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> NodeLIME(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(
@@ -247,6 +265,12 @@ class NodeRISE(_Sampled):
     level depends on the mean answer; the difference is in logits and signed. For every coalition its complement is
     taken as well, so that all nodes stay equally often. The bias is what is left of the mean logit when half of each
     share is taken off: b' where nodes only add up.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> NodeRISE(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def coalitions(self, nodes: int) -> Tensor:

@@ -66,6 +66,12 @@ class Occlusion(Explainer):
         model: See ``Explainer``.
         fill: What a hidden square shows: see ``pixels.Fill``, or a picture ``(3, H, W)`` or a colour ``(3, 1, 1)``.
         batch_size: See ``Explainer``.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> Occlusion(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(self, model: nn.Module, fill: Fill | Tensor = "mean", batch_size: int = 32) -> None:

@@ -35,6 +35,12 @@ class KernelSHAP(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> KernelSHAP(net, samples=16).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     exact: ClassVar[bool] = True
