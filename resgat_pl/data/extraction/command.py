@@ -69,7 +69,7 @@ def extract(
             hundreds of thousands of small files; training then streams them. Crops and manifest are the same either
             way. null goes on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them
             into shards without cutting again.
-        shard_megabytes: Size of a shard. Training needs at least one for each loading process of each device.
+        shard_megabytes: Size of a shard.
         video_timeout: Seconds that one video may take; give more for every frame of long videos. It does not change
             the crops.
         replace: Let crops that were cut with other settings be replaced; else they stay, and this is refused.

@@ -3,7 +3,7 @@
 An epoch lays the shards in a new order and joins their crops. This sequence is cut into lanes, ``LANES`` for each rank
 where there are crops enough; a lane is shuffled in windows of ``buffer`` crops; and batches are taken of the lanes of a
 rank in turn. A loading process takes every n-th batch of its rank, so that each lane, and each byte, is read by one
-process only where their number divides ``LANES`` or is divided by it; the order itself does not depend on it.
+process only where their number divides ``LANES``; the order itself does not depend on it.
 
 Shards are written video by video, so that a whole one can be of one class. There is therefore a sequence of the real
 and one of the fake crops: a lane is a stretch of either, in proportion, so that all ranks, lanes and batches get the
