@@ -28,7 +28,6 @@ def test_examples_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 FOLDERS = [name_of(path) for path in sorted(PACKAGE.rglob("__init__.py"))]
 
 
-@pytest.mark.skip(reason="being written")
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_class_that_a_folder_hands_out_has_an_example(folder: str) -> None:
     package = import_module(folder)

@@ -17,18 +17,16 @@ if TYPE_CHECKING:
         StorageError as StorageError,
         WeightsError as WeightsError,
     )
-    from resgat_pl.core.types import FaceBatch as FaceBatch, ResGATOutput as ResGATOutput, VideoRecord as VideoRecord
+    from resgat_pl.core.types import VideoRecord as VideoRecord
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "ConfigError": "errors",
-        "FaceBatch": "types",
         "LeakageError": "errors",
         "ManifestError": "errors",
         "MediaError": "errors",
         "ResGATError": "errors",
-        "ResGATOutput": "types",
         "SplitError": "errors",
         "StorageError": "errors",
         "VideoRecord": "types",

@@ -80,6 +80,12 @@ class FaceDataModule(LightningDataModule):
             each has a disk of its own, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
+
+    Example:
+        >>> data = FaceDataModule("datasets/crops/ffpp", batch_size=16)
+        >>> data.setup("fit")  # doctest: +SKIP
+        >>> next(iter(data.train_dataloader()))["image"].shape  # doctest: +SKIP
+        torch.Size([16, 3, 224, 224])
     """
 
     def __init__(

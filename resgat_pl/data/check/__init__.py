@@ -8,12 +8,10 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.data.check.command import check as check
-    from resgat_pl.data.check.report import Report as Report
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Report": "report",
         "check": "command",
     },
 )

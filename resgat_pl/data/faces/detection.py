@@ -146,6 +146,9 @@ class YuNet(FaceDetector):
 
     Raises:
         WeightsError: ``model`` does not exist or is not a YuNet file.
+
+    Example:
+        >>> YuNet("face_detection_yunet_2023mar.onnx").detect(image)  # doctest: +SKIP
     """
 
     def __init__(self, model: Path, max_side: int = 640, min_score: float = 0.7) -> None:

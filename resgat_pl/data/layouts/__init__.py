@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from resgat_pl.data.layouts.base import CountRow as CountRow, Index as Index, Layout as Layout
+    from resgat_pl.data.layouts.base import Layout as Layout
     from resgat_pl.data.layouts.celebdf import CelebDF as CelebDF
     from resgat_pl.data.layouts.crop_lists import CropLists as CropLists
     from resgat_pl.data.layouts.detect import LAYOUTS as LAYOUTS, detect_layout as detect_layout
@@ -20,13 +20,11 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "CelebDF": "celebdf",
-        "CountRow": "base",
         "CropLists": "crop_lists",
         "DFDC": "dfdc",
         "DFDCPreview": "dfdc_preview",
         "FFPP": "ffpp",
         "Folder": "folder",
-        "Index": "base",
         "LAYOUTS": "detect",
         "Layout": "base",
         "detect_layout": "detect",

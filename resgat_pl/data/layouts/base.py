@@ -66,6 +66,11 @@ class Layout(ABC):
             are clips or names of files, it is not known who stands on both sides of a split, and everything that is
             said about leaks says so.
         people_note: Why they are not, for messages; empty if they are.
+
+    Example:
+        >>> from resgat_pl.data.layouts.folder import Folder
+        >>> Folder().matches(Path("/"))
+        False
     """
 
     name: ClassVar[str]

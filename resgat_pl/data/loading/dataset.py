@@ -65,6 +65,12 @@ class FaceCrops(Dataset[FaceSample]):
 
     Attributes:
         reads: Reads crops in shards with their neighbours, for an order that draws these soon; None reads each alone.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from resgat_pl.data.manifest.table import SCHEMA
+        >>> len(FaceCrops(Manifest(Path("crops"), SCHEMA.empty_table(), {}), np.zeros(0, np.int64), 64))
+        0
     """
 
     def __init__(

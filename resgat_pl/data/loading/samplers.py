@@ -61,6 +61,10 @@ class TrainSampler(DistributedSampler[Draw]):
 
     Raises:
         SplitError: ``order`` is ``paired`` and no fake has its original in the data set.
+
+    Example:
+        >>> sampler = TrainSampler(data.faces("train"), 1, 0, seed=0, order="balanced")  # doctest: +SKIP
+        >>> [draw.position for draw in sampler][:2]  # doctest: +SKIP
     """
 
     def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, order: Order) -> None:
@@ -160,6 +164,10 @@ class EvalSampler(DistributedSampler[Draw]):
 
     ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
     one. Being a ``DistributedSampler``, it is left alone by Lightning.
+
+    Example:
+        >>> list(EvalSampler(range(5), num_replicas=2, rank=1))
+        [Draw(position=1, seed=None), Draw(position=3, seed=None)]
     """
 
     def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int) -> None:

@@ -70,6 +70,10 @@ class Manifest:
         folder: Where crop and mask paths are relative to.
         info: What ``extract`` noted: the request's hash, the extraction's settings, and under ``people`` the data sets
             whose identities are people because the user says so.
+
+    Example:
+        >>> Manifest(Path("crops"), SCHEMA.empty_table(), {}).rows_of("test")
+        array([], dtype=int64)
     """
 
     def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:

@@ -96,6 +96,10 @@ class FrameReader:
 
     Raises:
         MediaError: The file is missing, empty, or not a video.
+
+    Example:
+        >>> for frame in FrameReader([Path("video.mp4")], "video").read([0, 30]):  # doctest: +SKIP
+        ...     print(frame.number, frame.time, frame.image.shape)
     """
 
     def __init__(self, files: Sequence[Path], kind: MediaKind) -> None:

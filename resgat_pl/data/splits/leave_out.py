@@ -22,6 +22,10 @@ class LeaveOut(SplitProtocol):
         val: As in StrictSplit.
         test: As in StrictSplit.
         seed: As in StrictSplit.
+
+    Example:
+        >>> LeaveOut(["FaceSwap"]).methods
+        ['FaceSwap']
     """
 
     name = "leave_out"

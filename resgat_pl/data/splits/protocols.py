@@ -342,6 +342,10 @@ class PaperSplit(SplitProtocol):
         val: Share of the training crops to hold out for validation, in [0, 1); the paper has none.
         test: Share of the crops for testing, in [0, 1), where the paper's counts are a share.
         seed: Another seed gives another split.
+
+    Example:
+        >>> PaperSplit(val=0.1).spec["name"]
+        'paper'
     """
 
     name = "paper"

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from resgat_pl.data.synth.generate import SynthesisSummary as SynthesisSummary, synthesize as synthesize
+    from resgat_pl.data.synth.generate import synthesize as synthesize
     from resgat_pl.data.synth.plan import METHOD_KINDS as METHOD_KINDS
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "METHOD_KINDS": "plan",
-        "SynthesisSummary": "generate",
         "synthesize": "generate",
     },
 )

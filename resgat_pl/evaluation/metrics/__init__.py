@@ -8,7 +8,7 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.evaluation.metrics.intervals import Interval as Interval, bootstrap as bootstrap
-    from resgat_pl.evaluation.metrics.scores import Scores as Scores, evaluate as evaluate
+    from resgat_pl.evaluation.metrics.scores import evaluate as evaluate
     from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics as DetectionMetrics
 
 __getattr__, __dir__ = lazy_names(
@@ -16,7 +16,6 @@ __getattr__, __dir__ = lazy_names(
     {
         "DetectionMetrics": "torch_metrics",
         "Interval": "intervals",
-        "Scores": "scores",
         "bootstrap": "intervals",
         "evaluate": "scores",
     },

@@ -35,6 +35,12 @@ class DetectionMetrics(Metric):
     Args:
         level: ``frame`` or ``video``.
         threshold: A probability above it counts as fake.
+
+    Example:
+        >>> metric, label, row = DetectionMetrics("frame"), torch.tensor([0, 1]), torch.arange(2)
+        >>> metric.update(torch.tensor([-1.0, 2.0]), label, row, row, row, torch.zeros(2, dtype=torch.bool))
+        >>> float(metric.compute()["frame_auroc"])
+        1.0
     """
 
     full_state_update = False

@@ -130,6 +130,13 @@ class PermutationImportance(RegionExplainer):
         draws: See ``RegionExplainer``.
         seed: See ``RegionExplainer``.
         batch_size: See ``Explainer``.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> explainer = PermutationImportance(net, reference=torch.rand(2, 3, 64, 64), draws=1)
+        >>> explainer.attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(
@@ -179,6 +186,12 @@ class PartialDependence(RegionExplainer):
 
     Raises:
         ConfigError: See ``RegionExplainer``, or ``steps`` is not positive.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> PartialDependence(net, draws=1, steps=1).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
     def __init__(

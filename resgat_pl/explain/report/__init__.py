@@ -8,12 +8,10 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.explain.report.command import explain as explain
-    from resgat_pl.explain.report.document import Document as Document
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Document": "document",
         "explain": "command",
     },
 )
