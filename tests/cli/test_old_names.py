@@ -9,7 +9,52 @@ import pytest
 from resgat_pl.cli.old_names import GONE, RENAMED, new_name, renewed
 from resgat_pl.core.errors import ConfigError
 
-AT_574AEB2 = ["resgat_pl.callbacks.Heatmaps", "resgat_pl.callbacks.PredictionWriter", "resgat_pl.callbacks.WandbRunId", "resgat_pl.checkpoints.AtomicCheckpointIO", "resgat_pl.checkpoints.CheckpointRoom", "resgat_pl.checkpoints.WholeCSVLogger", "resgat_pl.data.cutting.Extraction", "resgat_pl.data.datamodule.FaceDataModule", "resgat_pl.data.faces.FaceDetector", "resgat_pl.data.faces.MTCNN", "resgat_pl.data.faces.YuNet", "resgat_pl.data.faces.WholeFrame", "resgat_pl.data.layouts.base.Layout", "resgat_pl.data.layouts.celebdf.CelebDF", "resgat_pl.data.layouts.CelebDF", "resgat_pl.data.layouts.crop_lists.CropLists", "resgat_pl.data.layouts.CropLists", "resgat_pl.data.layouts.dfdc.DFDC", "resgat_pl.data.layouts.DFDC", "resgat_pl.data.layouts.dfdc_preview.DFDCPreview", "resgat_pl.data.layouts.ffpp.FFPP", "resgat_pl.data.layouts.FFPP", "resgat_pl.data.layouts.folder.Folder", "resgat_pl.data.layouts.Folder", "resgat_pl.data.leave_out.LeaveOut", "resgat_pl.data.splits.SplitProtocol", "resgat_pl.data.splits.IdentitySplit", "resgat_pl.data.splits.PartSplit", "resgat_pl.data.splits.OfficialSplit", "resgat_pl.data.splits.StrictSplit", "resgat_pl.data.splits.PaperSplit", "resgat_pl.data.transforms.Augmentation", "resgat_pl.data.transforms.DFDCAugmentation", "resgat_pl.data.transforms.FlipAugmentation", "resgat_pl.finite.FiniteGuard", "resgat_pl.heatmaps.Heatmaps", "resgat_pl.module.ResGATModule", "resgat_pl.monitors.MonitorFallback", "resgat_pl.provenance.RunProvenance", "resgat_pl.nn.resgat.ResGAT", "resgat_pl.recovery.Recovery", "resgat_pl.safe_loading.SafeLoading", "resgat_pl.safe_loading.SafeReading", "resgat_pl.wandb_logger.LastingWandbLogger"]
+AT_574AEB2 = (
+    "resgat_pl.callbacks.Heatmaps",
+    "resgat_pl.callbacks.PredictionWriter",
+    "resgat_pl.callbacks.WandbRunId",
+    "resgat_pl.checkpoints.AtomicCheckpointIO",
+    "resgat_pl.checkpoints.CheckpointRoom",
+    "resgat_pl.checkpoints.WholeCSVLogger",
+    "resgat_pl.data.cutting.Extraction",
+    "resgat_pl.data.datamodule.FaceDataModule",
+    "resgat_pl.data.faces.FaceDetector",
+    "resgat_pl.data.faces.MTCNN",
+    "resgat_pl.data.faces.YuNet",
+    "resgat_pl.data.faces.WholeFrame",
+    "resgat_pl.data.layouts.base.Layout",
+    "resgat_pl.data.layouts.celebdf.CelebDF",
+    "resgat_pl.data.layouts.CelebDF",
+    "resgat_pl.data.layouts.crop_lists.CropLists",
+    "resgat_pl.data.layouts.CropLists",
+    "resgat_pl.data.layouts.dfdc.DFDC",
+    "resgat_pl.data.layouts.DFDC",
+    "resgat_pl.data.layouts.dfdc_preview.DFDCPreview",
+    "resgat_pl.data.layouts.ffpp.FFPP",
+    "resgat_pl.data.layouts.FFPP",
+    "resgat_pl.data.layouts.folder.Folder",
+    "resgat_pl.data.layouts.Folder",
+    "resgat_pl.data.leave_out.LeaveOut",
+    "resgat_pl.data.splits.SplitProtocol",
+    "resgat_pl.data.splits.IdentitySplit",
+    "resgat_pl.data.splits.PartSplit",
+    "resgat_pl.data.splits.OfficialSplit",
+    "resgat_pl.data.splits.StrictSplit",
+    "resgat_pl.data.splits.PaperSplit",
+    "resgat_pl.data.transforms.Augmentation",
+    "resgat_pl.data.transforms.DFDCAugmentation",
+    "resgat_pl.data.transforms.FlipAugmentation",
+    "resgat_pl.finite.FiniteGuard",
+    "resgat_pl.heatmaps.Heatmaps",
+    "resgat_pl.module.ResGATModule",
+    "resgat_pl.monitors.MonitorFallback",
+    "resgat_pl.provenance.RunProvenance",
+    "resgat_pl.nn.resgat.ResGAT",
+    "resgat_pl.recovery.Recovery",
+    "resgat_pl.safe_loading.SafeLoading",
+    "resgat_pl.safe_loading.SafeReading",
+    "resgat_pl.wandb_logger.LastingWandbLogger",
+)
 """Classes that a configuration of that commit can name: loggers, callbacks, plugins and the parts of ``data``."""
 
 
