@@ -14,8 +14,11 @@ from resgat_pl.core.errors import ConfigError
 RENAMED: Final = {
     "resgat_pl.averaging": "resgat_pl.training.callbacks.weight_averaging",
     "resgat_pl.callbacks": "resgat_pl.training.callbacks.predictions",
+    "resgat_pl.callbacks.Heatmaps": "resgat_pl.training.callbacks.Heatmaps",
+    "resgat_pl.checkpoints.AtomicCheckpointIO": "resgat_pl.training.checkpoints.safe_io.AtomicCheckpointIO",
     "resgat_pl.checkpoints.WholeCSVLogger": "resgat_pl.training.loggers.csv.AtomicCSVLogger",
     "resgat_pl.checkpoints.CheckpointRoom": "resgat_pl.training.checkpoints.safe_io.SafeCheckpoints",
+    "resgat_pl.data.cutting.Extraction": "resgat_pl.data.extraction.settings.Extraction",
     "resgat_pl.data.dataset": "resgat_pl.data.loading.dataset",
     "resgat_pl.data.leave_out": "resgat_pl.data.splits",
     "resgat_pl.finite.FiniteGuard": "resgat_pl.training.callbacks.NonFiniteGuard",
@@ -25,6 +28,7 @@ RENAMED: Final = {
     "resgat_pl.provenance.RunProvenance": "resgat_pl.training.callbacks.RunProvenance",
     "resgat_pl.recovery": "resgat_pl.training.checkpoints",
     "resgat_pl.safe_loading.SafeLoading": "resgat_pl.training.checkpoints.safe_io.SafeCheckpoints",
+    "resgat_pl.safe_loading.SafeReading": "resgat_pl.training.checkpoints.safe_io.SafeCheckpointIO",
     "resgat_pl.wandb_logger.LastingWandbLogger": "resgat_pl.training.loggers.ResilientWandbLogger",
 }
 """Old module or class → where its classes, or the class, are now."""

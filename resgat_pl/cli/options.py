@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.executors import NO_RAY
 
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
     "benchmark-explainers": {"ckpt": "ckpt_path", "manifest": "crops"},
@@ -52,7 +53,7 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
         switches: Options that are true or false; ``--x`` alone means true, ``--no-x`` false.
 
     Raises:
-        ConfigError: There are more words than places.
+        ConfigError: There are more words than places, or a value is gone; the message says what replaces it.
 
     Example:
         >>> arrange_tool("export", ["--checkpoint", "a.ckpt", "--int8", "--out", "a.onnx"], (), {"int8"}).words
@@ -70,6 +71,8 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
         key, sign, rest = option[2:].partition("=")
         if new := renamed.get(key):
             notes.append(f"--{key} is now --{new}.")
+        if name == "extract" and key == "engine" and (rest or value) == "ray":
+            raise ConfigError(NO_RAY)
         full = f"--{new or key}{sign}{rest}"
         if value is not None and key in switches:
             words.append(f"{full}={value}")

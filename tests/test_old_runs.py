@@ -1,0 +1,216 @@
+"""What runs of commit 574aeb2 have left, read by today's program; ``fixtures/make.py`` says how it was made.
+
+Logits must be equal up to the rounding of float32 sums, whose order differs between machines and versions of torch:
+hence 1e-5 for probabilities and what is made of them. Rank metrics are equal as long as no two scores change places;
+those of different crops are further apart. Intervals are not compared: clips are resampled otherwise today.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import lzma
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from resgat_pl import ResGAT
+from resgat_pl.cli.main import main
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.evaluation.metrics.scores import evaluate, read_predictions
+from resgat_pl.explain.report.document import read_report
+from resgat_pl.nn.checkpoint_file import read_file
+from resgat_pl.reproduce.tables import Run
+
+OLD = Path(__file__).parent / "fixtures" / "574aeb2"
+CLOSE = 1e-5
+RUN = Path("runs/loggers/version_0")
+TESTED = Path("runs/loggers/version_1")
+BEST, LAST = RUN / "checkpoints" / "best.ckpt", RUN / "checkpoints" / "last.ckpt"
+WHOLE = ("--detector", "resgat_pl.data.faces.WholeFrame")
+pytestmark = pytest.mark.filterwarnings("default")  # Lightning advises on settings that a tiny run has on purpose
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The old files with the packed ones unpacked."""
+    folder = tmp_path_factory.mktemp("old") / "574aeb2"
+    shutil.copytree(OLD, folder)
+    for path in folder.rglob("*.xz"):
+        path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
+        path.unlink()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old configurations name their files by relative paths."""
+    monkeypatch.chdir(files)
+
+
+def resgat(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0
+
+
+def new_version(run: Path, *words: object) -> Path:
+    """Run a command with an old configuration, whose loggers write below the old run; return the folder it made."""
+    before = set(run.glob("version_*"))
+    resgat(*words)
+    (made,) = set(run.glob("version_*")) - before
+    return made
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same_scores(now: list[dict[str, Any]], then: list[dict[str, Any]]) -> None:
+    """Compare the scores of two ``results.json`` without their intervals."""
+    assert [(row["level"], row["method"], row["real"], row["fake"]) for row in now] == [
+        (row["level"], row["method"], row["real"], row["fake"]) for row in then
+    ]
+    for mine, old in zip(now, then, strict=True):
+        for name, (value, *_) in old["values"].items():
+            assert mine["values"][name][0] == pytest.approx(value, abs=CLOSE), (old["level"], old["method"], name)
+
+
+@pytest.mark.parametrize("crops", ["crops", "shards"])
+def test_the_old_checkpoint_is_tested_with_the_old_result(crops: str) -> None:
+    tested = new_version(
+        RUN.parent, "test", "--config", RUN / "config.yaml", "--ckpt_path", BEST, "--data.crops", crops
+    )
+    now, then = (json.loads((folder / "results.json").read_text()) for folder in (tested, TESTED))
+    same_scores(now["scores"], then["scores"])
+    assert now["thresholds"] == pytest.approx(then["thresholds"], abs=CLOSE)
+    mine, old = (
+        {
+            (row["method"], row["video"], row["frame_index"]): float(row["logit"])
+            for row in rows(folder / "predictions" / "frames.csv")
+        }
+        for folder in (tested, TESTED)
+    )
+    assert len(old) == 12
+    assert mine == pytest.approx(old, abs=CLOSE)
+
+
+def test_an_old_run_goes_on() -> None:
+    epoch = read_file(LAST)["epoch"]
+    before = LAST.read_bytes()
+    made = new_version(
+        RUN.parent, "fit", "--config", RUN / "config.yaml", "--ckpt_path", LAST, "--trainer.max_epochs", 3
+    )
+    losses, old = (
+        [(row["epoch"], row["step"], row["train/loss"]) for row in rows(folder / "metrics.csv") if row["train/loss"]]
+        for folder in (made, RUN)
+    )
+    assert losses[: len(old)] == old  # the table is continued, with what it had
+    assert {epoch for epoch, *_ in losses[len(old) :]} == {"2"}
+    assert read_file(made / "checkpoints" / "last.ckpt")["epoch"] == epoch + 1
+    assert LAST.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["guided", "identity", "leave_out", "loggers"])
+def test_old_configurations_are_read_and_saved_with_todays_names(name: str) -> None:
+    run = Path("runs") / name
+    made = new_version(run, "fit", "--config", run / "version_0" / "config.yaml", "--trainer.max_epochs", 1,
+                       "--trainer.limit_train_batches", 1)  # fmt: skip
+    now, then = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (made, run / "version_0"))
+    paths = [logger["class_path"] for logger in now["trainer"]["logger"]]
+    assert [path.rpartition(".")[2] for path in paths] == ["AtomicCSVLogger", "ResilientWandbLogger"][: len(paths)]
+    assert len(paths) == len(then["trainer"]["logger"])
+    assert all(hasattr(import_module(module), kind) for module, _, kind in (path.rpartition(".") for path in paths))
+    for part in ("split", "augmentation"):
+        mine, old = now["data"][part], then["data"][part]
+        assert (mine and mine["class_path"].rpartition(".")[2]) == (old and old["class_path"].rpartition(".")[2])
+        assert (mine or {}).get("init_args", {}).items() >= (old or {}).get("init_args", {}).items()
+    assert now["net"].items() >= then["net"].items()
+    assert now["model"]["mask_loss_weight"] == then["model"]["mask_loss_weight"]
+
+
+def test_the_exported_weights_are_those_of_the_checkpoint() -> None:
+    old, now = ResGAT.load(Path("best.safetensors")), ResGAT.load(BEST)
+    assert all(torch.equal(value, now.state_dict()[name]) for name, value in old.state_dict().items())
+
+
+def test_the_old_spelling_of_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    resgat("export", "--checkpoint", BEST, "--out", tmp_path / "b.onnx")
+    assert "--checkpoint is now --ckpt_path." in capfd.readouterr().err
+    assert (tmp_path / "b.onnx").stat().st_size > 1e6
+
+
+def test_the_old_spelling_of_explain_gives_the_old_verdict(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    resgat("explain", BEST, "photo.png", "--out", tmp_path / "explained", *WHOLE)
+    assert "the checkpoint is now given as --ckpt_path" in capfd.readouterr().err
+    (now,), (then,) = rows(tmp_path / "explained" / "scores.csv"), rows(Path("explained/scores.csv"))
+    assert now["verdict"] == then["verdict"]
+    assert float(now["probability"]) == pytest.approx(float(then["probability"]), abs=CLOSE)
+    assert read_report(tmp_path / "explained" / "photo.png" / "report.json")
+
+
+def test_an_old_report_is_refused_with_what_to_do() -> None:
+    """In format 1 the probability of a video was calibrated otherwise, and cannot be computed from the document."""
+    path = Path("explained/photo.png/report.json")
+    assert json.loads(path.read_text())["schema"] == 1
+    with pytest.raises(ConfigError, match=r"has format 1; .* reads 2\. Explain the file again\."):
+        read_report(path)
+
+
+def test_the_old_spelling_of_cross(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    resgat("cross", f"a={BEST}", "b=crops", "--out", tmp_path)
+    assert "give these by name" in capfd.readouterr().err
+    old = {row["method"]: row for row in json.loads((TESTED / "results.json").read_text())["scores"]
+           if row["level"] == "video"}  # fmt: skip
+    assert f"{100 * old['all']['values']['auroc'][0]:.2f}" in (tmp_path / "cross.md").read_text()
+
+
+@pytest.mark.parametrize("crops", ["crops", "shards"])
+def test_old_crops_are_read_and_checked(crops: str, tmp_path: Path) -> None:
+    assert len(Manifest.read(crops).table) == 60
+    assert main(["check", crops, "--json", str(tmp_path / "report.json"), "--read", "all"]) in {0, 1}
+    assert json.loads((tmp_path / "report.json").read_text())
+
+
+def test_old_predictions_give_the_old_scores() -> None:
+    then = json.loads((TESTED / "results.json").read_text())
+    now = evaluate(read_predictions(TESTED / "predictions"), then["thresholds"])
+    same_scores([row.plain() for row in now], then["scores"])
+
+
+def test_an_old_result_is_a_run_of_a_table() -> None:
+    run = Run.read(TESTED)
+    assert run.checkpoint == BEST
+    assert run.counts["train"] == {"real": 12, "fake": 24}
+    assert run.scores["video"].values["auroc"].value == pytest.approx(0.75)
+
+
+def test_the_old_spelling_of_robustness(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    resgat("robustness", BEST, "--crops", "crops", "--kinds", "jpeg", "--out", tmp_path)
+    assert f"give these by name: --ckpt_path {BEST}." in capfd.readouterr().err
+    assert (tmp_path / "robustness.md").is_file()
+
+
+def test_the_old_spelling_of_benchmark_explainers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("--faces", 2, "--slow_faces", 1, "--sanity_faces", 1, "--methods", '["Contribution"]', "--out", tmp_path)
+    status = main([*map(str, ("benchmark-explainers", "--ckpt", BEST, "--manifest", "crops", *words))])
+    said = capfd.readouterr().err
+    assert "--ckpt is now --ckpt_path." in said
+    assert "--manifest is now --crops." in said
+    if status:  # the tiny detector may find no fake
+        assert status == 2
+        assert "fake" in said
+    else:
+        assert (tmp_path / "leaderboard.md").is_file()
+
+
+def test_the_old_spelling_of_a_part_of_an_extraction(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    resgat("synth", tmp_path / "source", "--videos", 8, "--frames", 1, "--size", 128, "--jobs", 1)
+    resgat("extract", tmp_path / "source", tmp_path / "out", "--extraction.frames", 1, "--shard", "1/2")
+    assert "--shard is now --part." in capfd.readouterr().err
+    assert any((tmp_path / "out").rglob("*.parquet"))
