@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.executors import NO_RAY
 
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
     "benchmark-explainers": {"ckpt": "ckpt_path", "manifest": "crops"},
