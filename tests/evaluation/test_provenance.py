@@ -19,7 +19,8 @@ from hypothesis import given, strategies as st
 from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.splits.protocols import IdentitySplit, PaperSplit, divide
+from resgat_pl.data.splits.paper import PaperSplit
+from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.evaluation import provenance as module
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.binary import THRESHOLDED, best_threshold, measure

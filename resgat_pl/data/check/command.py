@@ -28,15 +28,8 @@ from resgat_pl.data.splits.fingerprints import Fingerprints
 from resgat_pl.data.splits.known_people import unknown_people
 from resgat_pl.data.splits.leakage import Leak, declared, find_leaks
 from resgat_pl.data.splits.near_duplicates import find_duplicates
-from resgat_pl.data.splits.protocols import (
-    IdentitySplit,
-    OfficialSplit,
-    PaperSplit,
-    PartSplit,
-    SplitProtocol,
-    StrictSplit,
-    divide,
-)
+from resgat_pl.data.splits.paper import PaperSplit
+from resgat_pl.data.splits.protocols import IdentitySplit, OfficialSplit, PartSplit, SplitProtocol, StrictSplit, divide
 from resgat_pl.data.splits.unassigned import unassigned, why_unassigned
 
 

@@ -9,10 +9,10 @@ from resgat_pl.core.lazy import lazy_names
 if TYPE_CHECKING:
     from resgat_pl.data.splits.leakage import Leak as Leak, find_leaks as find_leaks
     from resgat_pl.data.splits.leave_out import LeaveOut as LeaveOut
+    from resgat_pl.data.splits.paper import PaperSplit as PaperSplit
     from resgat_pl.data.splits.protocols import (
         IdentitySplit as IdentitySplit,
         OfficialSplit as OfficialSplit,
-        PaperSplit as PaperSplit,
         PartSplit as PartSplit,
         SplitProtocol as SplitProtocol,
         StrictSplit as StrictSplit,
@@ -27,7 +27,7 @@ __getattr__, __dir__ = lazy_names(
         "LeaveOut": "leave_out",
         "OfficialSplit": "protocols",
         "PROTOCOLS": "registry",
-        "PaperSplit": "protocols",
+        "PaperSplit": "paper",
         "PartSplit": "protocols",
         "SplitProtocol": "protocols",
         "StrictSplit": "protocols",

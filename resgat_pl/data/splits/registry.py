@@ -7,14 +7,8 @@ from typing import Any, Final
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.splits.leave_out import LeaveOut
-from resgat_pl.data.splits.protocols import (
-    IdentitySplit,
-    OfficialSplit,
-    PaperSplit,
-    PartSplit,
-    SplitProtocol,
-    StrictSplit,
-)
+from resgat_pl.data.splits.paper import PaperSplit
+from resgat_pl.data.splits.protocols import IdentitySplit, OfficialSplit, PartSplit, SplitProtocol, StrictSplit
 
 PROTOCOLS: Final[tuple[type[SplitProtocol], ...]] = (
     PaperSplit,

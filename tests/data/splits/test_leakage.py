@@ -20,14 +20,8 @@ from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.groups import components, links
 from resgat_pl.data.splits.leakage import Leak, declared, find_leaks, judge, manifest_leaks
 from resgat_pl.data.splits.leave_out import LeaveOut
-from resgat_pl.data.splits.protocols import (
-    IdentitySplit,
-    OfficialSplit,
-    PaperSplit,
-    PartSplit,
-    SplitProtocol,
-    StrictSplit,
-)
+from resgat_pl.data.splits.paper import PaperSplit
+from resgat_pl.data.splits.protocols import IdentitySplit, OfficialSplit, PartSplit, SplitProtocol, StrictSplit
 
 PAIRS: set[tuple[str, str]] = set(combinations(SPLITS, 2))
 

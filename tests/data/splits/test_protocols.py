@@ -18,15 +18,8 @@ from hypothesis import given, settings, strategies as st
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.manifest.class_counts import SPLITS, check_splits, class_counts
-from resgat_pl.data.splits.protocols import (
-    PAPER_COUNTS,
-    IdentitySplit,
-    OfficialSplit,
-    PaperSplit,
-    PartSplit,
-    SplitProtocol,
-    StrictSplit,
-)
+from resgat_pl.data.splits.paper import PAPER_COUNTS, PaperSplit
+from resgat_pl.data.splits.protocols import IdentitySplit, OfficialSplit, PartSplit, SplitProtocol, StrictSplit
 
 from ...helpers.records import assert_apart, count, fake, families, real
 
