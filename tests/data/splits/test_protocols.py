@@ -161,7 +161,8 @@ def test_seeds_matter(make: Callable[..., SplitProtocol]) -> None:
 
 def test_same_in_another_process() -> None:
     code = (
-        "import pickle, sys, warnings; import numpy as np; from resgat_pl.data.splits.protocols import *;"
+        "import pickle, sys, warnings; import numpy as np;"
+        "from resgat_pl.data.splits import IdentitySplit, PaperSplit, PartSplit;"
         "warnings.simplefilter('ignore');"
         "videos = pickle.load(sys.stdin.buffer); rows = np.arange(len(videos)).repeat(3);"
         "print([p.assign_rows(videos, rows).tolist() for p in (IdentitySplit(), PartSplit(), PaperSplit(seed=3))])"
