@@ -37,6 +37,8 @@ GONE: Final = {
 }
 """Old module → what replaces its classes."""
 _PATH: Final = re.compile(r"resgat_pl(\.\w+)+")
+_renewing: set[str] = set()
+"""Modes whose loader replaces old class paths already: a process may run several commands."""
 
 
 def new_name(path: str) -> str:
@@ -70,16 +72,16 @@ def renewed(value: Any) -> Any:
 
 def read_old_names(mode: str) -> None:
     """Let jsonargparse's loader of this mode replace old class paths in all that it reads, files and options."""
+    if mode in _renewing:
+        return
     from jsonargparse import get_loader, set_loader
     from jsonargparse._loaders_dumpers import get_loader_exceptions, set_omegaconf_loader
 
-    set_omegaconf_loader(mode)  # type: ignore[no-untyped-call]  # as of jsonargparse 4.53
+    set_omegaconf_loader(mode)  # type: ignore[no-untyped-call]  # jsonargparse 4.53 has no types for it
     load: Callable[..., Any] = get_loader(mode)
-    if getattr(load, "renews", False):
-        return
 
     def loaded(text: str) -> Any:
         return renewed(load(text))
 
-    loaded.renews = True  # type: ignore[attr-defined]
     set_loader(mode, loaded, get_loader_exceptions(mode))
+    _renewing.add(mode)

@@ -71,7 +71,7 @@ def _check_sums(path: str | Path) -> None:
     if not Path(path).stat().st_size:
         raise WeightsError(f"Cannot read {path}: it is empty. {remedy}")
     with Path(path).open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":  # as torch tells: the end of an older file may look like a zip's
+        if file.read(4) != b"PK\x03\x04":  # as torch itself checks: the end of an older file may look like a zip's
             return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -86,7 +86,7 @@ def _check_sums(path: str | Path) -> None:
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise WeightsError(
             f"Cannot read {path}: it is damaged ({first_line(error)}). {remedy} If it "
-            "is as it was written, torch was told to leave checksums out (set_crc32_options): save it again with them."
+            "is as it was written, torch was set to leave checksums out (set_crc32_options): save it again with them."
         ) from None
 
 

@@ -66,15 +66,15 @@ def start_worker(number: int) -> None:
     """
     cv2.setNumThreads(0)
     # Signals go to the whole group; the training finishes its step, and needs batches for that.
-    for told in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(told, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(ignored, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM to the whole group ends loading processes
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # for threads to come as well
-        threading.Thread(target=_end_when_told, daemon=True, name="end-when-told").start()
+        threading.Thread(target=_end_on_signal, daemon=True, name="end-on-signal").start()
     threading.Thread(target=_end_with_parent, daemon=True, name="end-with-parent").start()
 
 
-def _end_when_told() -> None:
+def _end_on_signal() -> None:
     """End on the parent's SIGTERM, by which it ends those that it loads with and then waits for them; on no other."""
     parent = multiprocessing.parent_process()
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else 0):

@@ -85,7 +85,7 @@ def measure_method(
     limit, slow = len(faces), False
     with tqdm(total=limit, desc=title, unit="face", leave=False) as bar:
         while (done := sum(len(part.logit) for part in found)) < limit:
-            ahead = CHUNK if found else 1  # one face tells what the others will take
+            ahead = CHUNK if found else 1  # the first face measures the passes per face
             found.append(explainer.attribute(faces.images[done : min(done + ahead, limit)]))
             if not done and (slow := found[0].n_forward + 2 * found[0].n_backward > SLOW):
                 limit = bar.total = min(len(faces), slow_faces)
