@@ -32,8 +32,12 @@ def read_published(
         WeightsError: The file cannot be read, is no such state dict, or holds the other attention version.
     """
     state = read_state_dict(path)
-    found = _attention_version(state)
-    if found is None:
+    found: AttentionVersion
+    if "gat_layer.att_src" in state:
+        found = "gatv1"
+    elif "gat_layer.att" in state:
+        found = "gatv2"
+    else:
         raise WeightsError(
             f"{path} is not a checkpoint of the authors' code, which has backbone.*, gat_layer.att or "
             f"gat_layer.att_src, and fc.*: it has {count_and_name(state, 'entry', 'entries')}. "
@@ -47,12 +51,6 @@ def read_published(
     if shared is not None and not torch.equal(shared, ours.get("gat.lin.weight", shared)):
         raise WeightsError(f"{path}: gat_layer.lin_src and gat_layer.lin_dst differ; the authors' model has only one.")
     return found, ours
-
-
-def _attention_version(state: dict[str, Tensor]) -> AttentionVersion | None:
-    if "gat_layer.att_src" in state:
-        return "gatv1"
-    return "gatv2" if "gat_layer.att" in state else None
 
 
 def _renamed(key: str, value: Tensor) -> tuple[str, Tensor]:

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -23,8 +24,7 @@ from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors
 
 _CHUNK: Final = 2**22  # bytes
 _OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
-"""What torch says that it refused; the rest of its text is advice to load it all the same."""
-
+"""The class that torch refused, in its message; the rest of that is advice to load the file all the same."""
 _NO_TENSORS: Final = ("entry that is no tensor", "entries that are no tensors")
 CHECKPOINT_VERSION: Final = 1
 """Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
@@ -62,7 +62,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 
 def _check_sums(path: str | Path) -> None:
-    """Compare a file with its own checksums: torch writes them and does not look, and weights of any bits would do.
+    """Compare a file with its own checksums: torch writes them and ignores them, and weights of any bits would load.
 
     Raises:
         WeightsError: It is empty, or not as it was written. Formats older than torch 1.6 have no checksums.
@@ -94,8 +94,7 @@ def _check_sums(path: str | Path) -> None:
 class Checkpoint:
     """A checkpoint of ``resgat fit``, read and validated once.
 
-    The weights and the state of the training are dropped by ``release`` or ``take`` when they have been used; asked for
-    again, they are read from the file again.
+    ``release`` and ``take`` drop the weights and the training's state after use; the next access reads the file again.
 
     Attributes:
         path: The file; None for content that came without one.
@@ -103,10 +102,11 @@ class Checkpoint:
         thresholds: By level, chosen on validation data; None where nothing was chosen.
         temperatures: By level, for calibrated probabilities; None where validation gave none.
         validation: The videos on which thresholds and temperatures were chosen; None where the file does not say.
-        provenance: As stored, of any type: ``evaluation.provenance.stored_provenance`` gives it its meaning.
+        provenance: As stored, of any type, see ``evaluation.provenance.stored_provenance``.
         wandb_run_id: As stored, of any type; None without W&B.
         lightning: Version of Lightning that wrote it; None for a file that Lightning does not load.
         can_resume: Whether it holds what Lightning needs to resume training.
+        mark: State of the file when it was read; None for content that came without one.
 
     Example:
         >>> content = {"resgat": {"version": 1, "net": {"heads": 2}, "thresholds": {"frame": 0.4, "video": 0.6}},
@@ -125,7 +125,7 @@ class Checkpoint:
     wandb_run_id: Any
     lightning: Any
     can_resume: bool
-    _content: _Content = field(repr=False, compare=False)
+    mark: _Mark | None = field(repr=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -138,9 +138,7 @@ class Checkpoint:
         found = _latest.get(mark)
         if found is None:
             _latest.clear()  # before the next is read: memory holds one
-            content = read_file(path)
-            found = cls._checked(content, path, Path(path), _Content(content, mark))
-            _latest[mark] = found
+            found = _latest[mark] = cls._checked(read_file(path), path, Path(path), mark)
         return found
 
     @classmethod
@@ -154,10 +152,10 @@ class Checkpoint:
         Raises:
             WeightsError: It is no checkpoint of ``resgat fit``, or of a newer version.
         """
-        return cls._checked(content, what, None, _Content(dict(content), None))
+        return cls._checked(dict(content), what, None, None)
 
     @classmethod
-    def _checked(cls, content: Mapping[str, Any], what: object, path: Path | None, held: _Content) -> Checkpoint:
+    def _checked(cls, content: dict[str, Any], what: object, path: Path | None, mark: _Mark | None) -> Checkpoint:
         entry = content.get(RESGAT)
         net = entry.get("net") if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(net, dict) or not isinstance(content.get(STATE_DICT), dict):
@@ -171,7 +169,7 @@ class Checkpoint:
         # Where validation had one class, checkpoints of earlier versions hold 0.5: nothing was chosen.
         if validation is None and thresholds is not None and all(value == 0.5 for value in thresholds.values()):
             thresholds = None
-        return cls(
+        found = cls(
             path,
             net,
             thresholds,
@@ -181,18 +179,24 @@ class Checkpoint:
             content.get(WANDB_ID),
             content.get(LIGHTNING),
             content.keys() >= TRAINING,
-            held,
+            mark,
         )
+        vars(found)["raw"] = content
+        return found
 
     @property
     def name(self) -> str:
         """The file's path, for messages."""
         return "The checkpoint" if self.path is None else str(self.path)
 
-    @property
+    @cached_property
     def raw(self) -> dict[str, Any]:
         """Everything in the file; not to be changed."""
-        return self._content.get()
+        path = cast("_Mark", self.mark)[0]  # without a mark, ``release`` drops nothing
+        content = read_file(path)
+        if _mark(path) != self.mark:
+            raise WeightsError(f"{path} was written again while it was in use: give the command again.")
+        return content
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -213,37 +217,18 @@ class Checkpoint:
         return content
 
     def release(self) -> None:
-        """Drop the weights and the optimiser's state."""
-        self._content.drop()
-
-
-class _Content:
-    """The content of a checkpoint file, until it is dropped."""
-
-    def __init__(self, value: dict[str, Any], mark: _Mark | None) -> None:
-        self._value: dict[str, Any] | None = value
-        self._mark = mark
-
-    def get(self) -> dict[str, Any]:
-        if self._value is None:
-            path = self._mark[0] if self._mark else ""
-            self._value = read_file(path)
-            if _mark(path) != self._mark:
-                raise WeightsError(f"{path} was written again while it was in use: give the command again.")
-        return self._value
-
-    def drop(self) -> None:
-        if self._mark is not None:  # what has no file cannot be read again
-            self._value = None
+        """Drop the weights and the optimiser's state, if they can be read again."""
+        if self.mark is not None:
+            vars(self).pop("raw", None)
 
 
 _Mark = tuple[str, int, int]
 _latest: dict[_Mark, Checkpoint] = {}
-"""The checkpoint that was read last, so that a command reads its file once: one entry at most."""
+"""The checkpoint that was read last, so that a command reads its file once; one entry at most."""
 
 
 def _mark(path: str | Path) -> _Mark:
-    """What tells one state of a file from another: absolute path, time of the last change, and size."""
+    """Absolute path, time of the last change, and size: they differ between two states of a file."""
     file = Path(path).absolute()
     try:
         status = file.stat()
@@ -263,7 +248,7 @@ def take_content(path: str | Path) -> dict[str, Any]:
 
 
 def _check_entry(entry: Mapping[str, Any], what: object) -> Validation | None:
-    """Make sure that this program reads the format of the ``resgat`` entry of a checkpoint, and its numbers.
+    """Make sure that this program reads the format and the numbers of a checkpoint's ``resgat`` entry.
 
     Raises:
         WeightsError: Names the file, its format, and the version to install or what else to do.

@@ -1,4 +1,4 @@
-"""Keys of a checkpoint: the only place where they stand as text."""
+"""Keys of a checkpoint; no other module spells them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ RESGAT: Final = "resgat"
 """``{"version": CHECKPOINT_VERSION, "resgat_pl": …, "net": ResGAT.config, "thresholds": …, "temperature": …, …}``."""
 STATE_DICT: Final = "state_dict"
 PROVENANCE: Final = "provenance"
-"""Also the key in results files; ``evaluation.provenance`` gives it its meaning."""
+"""Also the key in results files; see ``evaluation.provenance``."""
 RECOVERY: Final = "recovery"
 WANDB_ID: Final = "wandb_run_id"
 LIGHTNING: Final = "pytorch-lightning_version"
 EPOCH: Final = "epoch"
 STEP: Final = "global_step"
-OPTIMIZERS: Final = "optimizer_states"
-TRAINING: Final = frozenset({OPTIMIZERS, "lr_schedulers", "loops"})
-"""What Lightning needs of a checkpoint to resume training."""
+TRAINING: Final = frozenset({"optimizer_states", "lr_schedulers", "loops"})
+"""Keys that Lightning needs to resume training."""
 NET_PREFIX: Final = "net."
 """Of the network's weights in the state dict of the LightningModule."""

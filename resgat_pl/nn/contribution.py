@@ -20,13 +20,13 @@ class Contributions(NamedTuple):
 
     Attributes:
         output: The prediction itself.
-        node: ``(B, N)`` float, c_j: attention times value, what node j brings.
+        node: ``(B, N)`` float, c_j: attention times value of node j.
         edge: ``(B, E)`` float, the same by edge, in the order of ``output.edge_index``; summed over the outgoing edges
             of a node they give ``node``.
-        evidence: ``(B, N)`` float, v_j: what node j would bring if the attention on it, summed over its targets, were
-            1 in every head. The factor of ``node`` that attention cannot damp.
-        bias: ``(B,)`` float, b': what the model answers to no node at all. It is computed from the parameters, never
-            as what is missing from the logit, so the sums above can be checked.
+        evidence: ``(B, N)`` float, v_j: the contribution of node j if the attention on it, summed over its targets,
+            were 1 in every head. The factor of ``node`` that attention cannot damp.
+        bias: ``(B,)`` float, b': the logit without any node. It is computed from the parameters, never as the rest of
+            the logit, so the sums above can be checked.
 
     Example:
         >>> import torch

@@ -40,7 +40,7 @@ class Encoder(nn.Sequential):
     Attributes:
         out_channels: Channels of the feature map.
         stride: From one node to the next in the image, in pixels.
-        geometry: Where the nodes look; their receptive field, too.
+        geometry: Centres and size of the nodes' receptive fields.
         mean: Per-channel RGB mean, of images in [0, 1], with which torchvision trained the ImageNet weights.
         std: The standard deviation, likewise.
 
@@ -59,7 +59,9 @@ class Encoder(nn.Sequential):
             near = difflib.get_close_matches(name, ENCODERS, cutoff=0.4) or ENCODERS
             raise ConfigError(f"There is no encoder {name!r}; did you mean {' or '.join(near)}?")
         model = models.get_model(name, weights=None)
-        pretrained = _imagenet_weights(name)
+        # The first version, which the paper's `pretrained=True` gave: torchvision's later ResNet-50 recipe (V2) has
+        # other features. Every encoder here has a V1.
+        pretrained = models.get_model_weights(name)["IMAGENET1K_V1"]
         if weights is not None:
             path = _imagenet_file(pretrained) if weights == "imagenet" else Path(weights)
             _load_backbone(model, path)
@@ -87,7 +89,7 @@ class Encoder(nn.Sequential):
         return -(-height // self.stride), -(-width // self.stride)
 
     def lattice(self, height: int, width: int) -> Lattice:
-        """Where the nodes of an image of ``height × width`` pixels look: whatever maps nodes to pixels goes by this.
+        """Places of the nodes in an image of ``height × width`` pixels, for whatever maps nodes to pixels.
 
         Raises:
             ConfigError: The image gives fewer than 2×2 nodes.
@@ -96,14 +98,8 @@ class Encoder(nn.Sequential):
         return self.geometry.lattice(height, width)
 
 
-def _imagenet_weights(name: str) -> WeightsEnum:
-    # The first version, which the paper's `pretrained=True` gave: torchvision's later ResNet-50 recipe (V2) has
-    # other features. Every encoder here has a V1.
-    return models.get_model_weights(name)["IMAGENET1K_V1"]
-
-
 def _imagenet_file(weights: WeightsEnum) -> Path:
-    """Where torch.hub keeps the file; downloads it once."""
+    """The file of weights in torch.hub's folder, downloaded if it is not there."""
     url: str = weights.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not file.is_file():

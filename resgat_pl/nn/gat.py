@@ -32,17 +32,17 @@ with warnings.catch_warnings():
 
 
 class GraphState(NamedTuple):
-    """What graph attention makes of the nodes of each image.
+    """Graph attention over the nodes of each image.
 
     Attributes:
-        nodes: ``(B, N, F)`` float, the features x_j that came in.
-        values: ``(B, N, heads, C)`` float, V_jk = W_k x_j without bias: what node j sends. None for GATv1, which has no
-            use for them; ``along`` gives what both are needed for.
+        nodes: ``(B, N, F)`` float, the features x_j of the input.
+        values: ``(B, N, heads, C)`` float, V_jk = W_k x_j without bias, of node j. None for GATv1, which never computes
+            them; ``along`` serves both versions.
         scores: ``(B, N, 5, heads)`` float, attention before the softmax by target and slot (see ``Grid``); −∞ where
             there is no neighbour.
         attention: ``(B, N, 5, heads)`` float, α_ij,k: the softmax of ``scores`` over the slots, before dropout.
         pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated. None where
-            only ``read`` was asked for and is to be had without it.
+            only ``read`` was asked for and computed without it.
         read: ``(B, P)`` float, ``pooled`` along the directions that ``attend`` was given; None without any.
     """
 
@@ -66,7 +66,7 @@ class _OnGrid:
 
     @property
     def value_bias(self) -> Tensor | None:
-        """``(heads, C)``, what is added to every value before it is sent, if anything."""
+        """``(heads, C)``, added to every value; None for GATv1."""
         return None
 
     def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
@@ -85,7 +85,7 @@ class _OnGrid:
         raise NotImplementedError  # a mixin: each version defines its own
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
-        """What every node sends, seen along directions: wᵀ V_jk without bias.
+        """Values of every node along directions: wᵀ V_jk without bias.
 
         Args:
             graph: From ``attend``.
@@ -117,7 +117,7 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
 
     def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
         """See the base class."""
-        # All that W has to meet goes through one product, so that it is read, and its gradient written, only once.
+        # All vectors that W multiplies, in one product: W is read, and its gradient written, only once.
         vectors = [self.att_src, self.att_dst] + ([] if readout is None else [self._by_head(readout)])
         directions = torch.cat(vectors).transpose(0, 1) @ self._weight
         parts = F.linear(x, directions.flatten(0, 1)).reshape(*x.shape[:2], self.heads, -1)
@@ -129,7 +129,7 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
             read = (sent.unsqueeze(-1) * parts[..., 2:]).sum(dim=(1, 2)) / grid.num_nodes + readout @ self.bias
             return GraphState(x, None, scores, attention, None, read)
         summed = (sent.transpose(1, 2) @ x) / grid.num_nodes
-        # W stands on the left, so that its gradient comes out as it lies in memory.
+        # W is the left factor, so that its gradient comes out in W's own memory layout.
         pooled = (self._weight @ summed.permute(1, 2, 0)).permute(2, 0, 1)
         return GraphState(x, None, scores, attention, pooled.flatten(1) + self.bias)
 
@@ -165,7 +165,7 @@ class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometri
         """See the base class."""
         sources = F.linear(x, self.lin_l.weight)
         targets = self.lin_r(x) + self.lin_l.bias
-        # All heads in one product: the matrix is mostly zeros, but it takes the pairs as they lie in memory.
+        # All heads in one product: the matrix is mostly zeros, but the pairs need no other memory layout.
         heads = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
         matrix = (heads.unsqueeze(-1) * self.att).flatten(1)
         pairs = grid.add_neighbours(sources, targets)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 SLOTS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
 """Offset (row, column) of the source in each slot of a target node: self, left, right, up, down."""
-_MIRROR = (0, 2, 1, 4, 3)  # if i lies in slot s of j, then j lies in slot _MIRROR[s] of i
+_MIRROR = (0, 2, 1, 4, 3)  # if i is in slot s of j, then j is in slot _MIRROR[s] of i
 
 
 class Grid(nn.Module):
@@ -28,7 +28,7 @@ class Grid(nn.Module):
             one target, by slot. E = 5hw − 2h − 2w, which is 217 for 7×7.
         neighbours: ``(N, 5)`` int64, the source in each slot of each target; absent slots hold the target itself.
         present: ``(N, 5)`` bool, whether the slot exists.
-        edge_slot: ``(E,)`` int64, where each edge of ``edge_index`` lies in the flattened ``N · 5`` slots.
+        edge_slot: ``(E,)`` int64, place of each edge of ``edge_index`` in the flattened ``N · 5`` slots.
         outgoing: ``(N, 5)`` int64, the flattened slots in which a node is the *source*; absent ones point to an
             absent slot.
 
@@ -93,8 +93,8 @@ class Grid(nn.Module):
         """Join what was made of ``add_neighbours``, ``(B, rows, columns, F)`` each, to ``(B, N, 5, F)``.
 
         Args:
-            parts: One a slot.
-            absent: What stands in absent slots.
+            parts: One per slot.
+            absent: Value in absent slots.
         """
         # A rectangle lacks its first row or column where the source lies before the target, else its last.
         whole = [

@@ -11,7 +11,7 @@ from torch import Tensor
 FORGED: Final = 0.2
 """A node is forged if the mask covers more of it than this."""
 CLEAN: Final = 0.02
-"""A node is clean if the mask covers no more of it than this; what lies between teaches nothing."""
+"""A node is clean if the mask covers no more of it than this; nodes between the two limits have no loss."""
 _SCALE: Final = 4 / 49
 """Slope per node: contributions are shares of one logit, so with more nodes each is smaller in proportion."""
 _MARGIN: Final = 2.0
@@ -20,12 +20,12 @@ _FORGED_WEIGHT: Final = 3.0
 
 
 def guidance_loss(contribution: Tensor, cover: Tensor, known: Tensor) -> Tensor:
-    """How far the contributions are from where the forgery is.
+    """Loss of contributions against where the forgery is.
 
-    Every node is a classifier of its own: with s = 4 N / 49, binary cross-entropy of s·c_j − 2 for a forged node and of
-    s·|c_j| − 2 for a clean one. A forged node is to speak for *fake*; a clean one is to say nothing at all, rather than
-    to speak ever louder for *real*, so that what is left of the logit is b' and the logit stays within reason. All
-    nodes of a genuine face are clean.
+    Every node is a separate classifier: with s = 4 N / 49, binary cross-entropy of s·c_j − 2 for a forged node and of
+    s·|c_j| − 2 for a clean one. So the contribution of a forged node rises, and that of a clean one goes to 0 and not
+    towards ever stronger evidence of *real*: then b' is what remains of the logit, which stays bounded. All nodes of a
+    genuine face are clean.
 
     Args:
         contribution: ``(B, N)`` float, ``Contributions.node``, in logits.

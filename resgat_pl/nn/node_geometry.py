@@ -1,4 +1,4 @@
-"""Where the nodes of a picture are: the geometry of the convolutions that made them."""
+"""Places of the nodes in a picture, from the geometry of the convolutions that made them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Lattice:
 
 
 class Geometry(NamedTuple):
-    """Where the outputs of a convolutional network look, along either axis, in px.
+    """Receptive fields of the outputs of a convolutional network, along either axis, in px.
 
     Attributes:
         stride: From one output to the next.
@@ -116,10 +116,10 @@ class Geometry(NamedTuple):
 
 
 _WHOLE: Final = Geometry(0, 0.0, math.inf)
-"""Of what looks at the whole picture and has no place in it, such as the weights of squeeze-and-excitation."""
-_MOVES: Final = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_LOOKS_AT_ALL: Final = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_STAYS: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity)
+"""Of outputs that see the whole picture and have no place in it, such as the weights of squeeze-and-excitation."""
+_WINDOWS: Final = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_GLOBAL: Final = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_POINTWISE: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity)
 """Layers that work on each place alone; activations do too."""
 
 
@@ -156,10 +156,10 @@ def _joined(inputs: Sequence[Geometry], name: str) -> Geometry:
 
 
 def _after(before: Geometry, layer: nn.Module, name: str) -> Geometry:
-    if isinstance(layer, _LOOKS_AT_ALL):
+    if isinstance(layer, _GLOBAL):
         return _WHOLE
-    if not isinstance(layer, _MOVES):
-        if isinstance(layer, _STAYS) or type(layer).__module__ == nn.ReLU.__module__:
+    if not isinstance(layer, _WINDOWS):
+        if isinstance(layer, _POINTWISE) or type(layer).__module__ == nn.ReLU.__module__:
             return before
         raise ConfigError(f"Where the layer {name} ({type(layer).__name__}) looks is not known.")
     if not before.stride:

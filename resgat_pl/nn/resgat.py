@@ -24,10 +24,9 @@ EncoderStage = Literal[3, 4]
 
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
 """The arguments on which the meaning of the weights depends."""
-_LARGEST = 2**16
-"""Of heads × hidden; the paper's are 4608."""
-_LARGEST_IMAGE = 2048
-"""Side of the images in px: 16,384 nodes at stage 3."""
+_LARGEST = {"heads": 2**16, "hidden": 2**16, "image_size": 2048}
+"""Larger networks fit no memory. heads × hidden, 4608 in the paper, has the bound of each; 2048 px are 16,384 nodes at
+stage 3."""
 
 
 class ResGAT(nn.Module):
@@ -79,9 +78,9 @@ class ResGAT(nn.Module):
         dropout: float = 0.0,
         image_size: int = 224,
     ) -> None:
-        config = dict(locals())  # the arguments: nothing else is bound yet
+        given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
-        self.config: dict[str, Any] = {name: value for name, value in config.items() if name in _ARGUMENTS}
+        self.config: dict[str, Any] = {name: given[name] for name in _ARGUMENTS}
         self.config["weights"] = None if weights is None else str(weights)
         _check(self.config)
         self.backbone = Encoder(encoder, weights, encoder_stage)
@@ -97,11 +96,7 @@ class ResGAT(nn.Module):
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> ResGATOutput:
-        """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB.
-
-        Raises:
-            ConfigError: The images are too small for a grid of 2×2 nodes.
-        """
+        """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB; raises as ``encode``."""
         return self.classify(self.graph(self.encode(images)))
 
     def encode(self, images: Tensor) -> Tensor:
@@ -143,8 +138,7 @@ class ResGAT(nn.Module):
         """Rebuild the network of a checkpoint that ``resgat fit`` wrote, in evaluation mode and on the CPU.
 
         Raises:
-            WeightsError: The file is missing or unreadable, no such checkpoint, of a newer version, or its weights do
-                not fit its own configuration.
+            WeightsError: As ``Checkpoint.read``, or its weights do not fit its own configuration.
         """
         found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
         try:
@@ -160,12 +154,7 @@ class ResGAT(nn.Module):
     def from_published(cls, path: str | Path, attention: AttentionVersion | None = None) -> ResGAT:
         """Build the paper's network from the authors' ``model_weights.pth``, in evaluation mode.
 
-        Args:
-            path: The file, see ``resgat_pl.nn.authors_weights``.
-            attention: The version that it must hold; None takes what it holds.
-
-        Raises:
-            WeightsError: The file is missing, unreadable, or something else.
+        Arguments and errors are those of ``resgat_pl.nn.authors_weights.read_published``.
         """
         version, state = read_published(path, attention)
         model = cls(version, normalize="none")
@@ -173,7 +162,8 @@ class ResGAT(nn.Module):
         return model.eval()
 
 
-_ARGUMENTS = frozenset(get_type_hints(ResGAT.__init__)) - {"return"}
+_ARGUMENTS = {name: kind for name, kind in get_type_hints(ResGAT.__init__).items() if name != "return"}
+"""Types of the constructor's arguments, in its order."""
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -198,22 +188,17 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
         )
 
 
-def _check_size(config: Mapping[str, Any]) -> None:
-    """Refuse a network that no memory holds, before it is built."""
-    for name, most in (("heads", _LARGEST), ("hidden", _LARGEST), ("image_size", _LARGEST_IMAGE)):
-        value = config[name]
-        if type(value) is not int or not 1 <= value <= most:
-            raise ConfigError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most:,}.")
-    if config["heads"] * config["hidden"] > _LARGEST:
-        raise ConfigError(f"heads × hidden is more than {_LARGEST:,}.")
-
-
 def _check(config: Mapping[str, Any]) -> None:
     """Refuse values that the types do not: a checkpoint or a script can hold any."""
-    for name, kind in get_type_hints(ResGAT.__init__).items():
+    for name, kind in _ARGUMENTS.items():
         if get_origin(kind) is Literal and config[name] not in get_args(kind):
             allowed = " or ".join(str(value) for value in get_args(kind))
             raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
-    _check_size(config)
+    for name, most in _LARGEST.items():
+        value = config[name]
+        if type(value) is not int or not 1 <= value <= most:
+            raise ConfigError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most:,}.")
+    if config["heads"] * config["hidden"] > _LARGEST["hidden"]:
+        raise ConfigError(f"heads × hidden is more than {_LARGEST['hidden']:,}.")
     if not 0 <= config["dropout"] < 1:
         raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")

@@ -1,14 +1,15 @@
 """Checkpoints as safetensors: tensors and JSON, a format that cannot hold code.
 
 The file has every tensor of the checkpoint's ``state_dict`` under its own name, other tensors with their place
-(``provenance.train_videos``) behind a mark, and everything else as JSON in the header's metadata. What training needs
-to go on (the optimiser's state) is left out, so such a file is for testing and explaining.
+(``provenance.train_videos``) behind a mark, and everything else as JSON in the header's metadata. The optimiser's state
+is left out, so such a file is for testing and explaining, not for resuming.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -26,17 +27,14 @@ SUFFIX: Final = ".safetensors"
 PORTABLE_VERSION: Final = 1
 _KEPT: Final = (RESGAT, PROVENANCE, LIGHTNING, EPOCH, STEP)
 _ASIDE: Final = "@"
-"""Before the place of a tensor that is not of the state dict; no parameter's name has it."""
+"""Mark of a tensor that is not of the state dict; no parameter's name has it."""
 _SUM: Final = "sha256"
 _LARGEST_HEADER: Final = 16 * 2**20
-"""Bytes; ours have some 100 kB. What is larger is refused before it is read."""
+"""Bytes; ours have some 100 kB. A larger one is refused before it is read."""
 
 
 def to_safetensors(content: Mapping[str, Any]) -> bytes:
-    """The file for the content of a checkpoint.
-
-    Args:
-        content: As ``read_file`` returns it.
+    """The file for the content of a checkpoint, as ``read_file`` returns it.
 
     Raises:
         WeightsError: It is no checkpoint of ``resgat fit``.
@@ -72,13 +70,9 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
                 tensors[name] = file.get_tensor(name)
     except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
         raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({first_line(error)}).") from None
-    version, writer = metadata.get("version"), metadata.get(WRITER)
-    found = (
-        int(version)
-        if version is not None and version.isascii() and version.isdigit() and len(version) < 10
-        else version
-    )
-    check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=writer)
+    version = metadata.get("version", "")
+    found = int(version) if re.fullmatch("[0-9]{1,9}", version) else version or None
+    check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=metadata.get(WRITER))
     try:
         content = json.loads(metadata["content"])
         same = metadata[_SUM] == _sum(metadata["content"], tensors)
@@ -99,7 +93,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
 
 
 def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of everything that is read: the format has no checksum, and weights of any bits would do."""
+    """SHA-256 of everything that is read: the format has no checksum, and weights of any bits would load."""
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         value = tensors[name]
@@ -112,14 +106,14 @@ def _without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     """The plain part of nested dictionaries; tensors are moved to ``tensors``."""
     if not isinstance(value, dict):
         return value
-    kept = {}
+    plain = {}
     for name, inner in value.items():
         where = f"{place}.{name}" if place else str(name)
         if isinstance(inner, Tensor):
             tensors[f"{_ASIDE}{where}"] = inner.detach().clone().contiguous()
         else:
-            kept[name] = _without_tensors(inner, where, tensors)
-    return kept
+            plain[name] = _without_tensors(inner, where, tensors)
+    return plain
 
 
 def _check_header(path: str | Path) -> None:

@@ -10,7 +10,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.resgat import ResGAT
 
 _INSIDE: Final = ("_orig_mod", "module", "net")
-"""Where ``torch.compile``, DDP, DataParallel and FSDP, and ``ResGATModule`` hold it."""
+"""Attributes in which ``torch.compile``, DDP, DataParallel and FSDP, and ``ResGATModule`` hold it."""
 
 
 def unwrap(model: nn.Module, what: str = "This") -> ResGAT:
