@@ -1,8 +1,8 @@
-"""What happens to a face on its way through the net, in five strengths: to see how far a detector can be trusted.
+"""Damage that sharing a video does to its faces, in five strengths, to measure the robustness of a detector.
 
 In the manner of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019): one corruption at a time, in five severities, for testing and never for training. The kinds
-and their values are ours: what happens to a video that is shared.
+and their values are ours.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STRENGTHS: Final[Mapping[CorruptionKind, tuple[str, ...]]] = {
     "resize": tuple(f"1/{factor:g} side" for factor in _SHRINK),
     "h264": tuple(f"CRF {crf}" for crf in _CRF),
 }
-"""What the strengths 1 to 5 of each kind are, for axes; sigma at a side of 224 px, sd in grey levels of 255."""
+"""Labels of the strengths 1 to 5 of each kind, for axes; sigma at a side of 224 px, sd in grey levels of 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +66,19 @@ class Corruption:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CorruptionKind):
-            msg = f"kind: {self.kind!r} is no known corruption. Give one of {', '.join(get_args(CorruptionKind))}."
-            raise ConfigError(msg)
+            known = ", ".join(get_args(CorruptionKind))
+            raise ConfigError(f"kind: {self.kind!r} is no known corruption. Give one of {known}.")
         if self.strength not in range(1, 6):
-            msg = f"strength: {self.strength!r} of {self.kind}. Give a whole number from 1 (mild) to 5 (severe)."
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"strength: {self.strength!r} of {self.kind}. Give a whole number from 1 (mild) to 5 (severe)."
+            )
 
     def __call__(self, image: Image, seed: int) -> Image:
-        """Return the damaged image.
+        """Damaged copy of ``image (H, W, 3)`` uint8 RGB.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB; left as it is.
-            seed: Source of chance, at least 0; only ``noise`` has any.
-
-        Returns:
-            ``(H, W, 3)`` uint8 RGB, a new array.
+            image: Stays unchanged.
+            seed: At least 0; only ``noise`` is random.
         """
         return _APPLY[self.kind](image, self.strength - 1, seed)
 

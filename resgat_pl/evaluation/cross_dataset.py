@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from tqdm import tqdm
 
@@ -21,6 +24,19 @@ from resgat_pl.evaluation.metrics.scores import CLIPS, POOLED, evaluate
 from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import mark_of_leaks, people_unknown
+
+_NAMED: Final = re.compile(r"(?:([^=/]*)=)?(.*)")
+"""NAME=PATH or PATH; an equals sign behind a slash belongs to the path."""
+_CSV_HEADER: Final = ("train", "test", "level", "method", "metric", *Interval._fields, "leaky", "people_unknown")
+
+
+class _Cell(NamedTuple):
+    """One checkpoint on one data set, as it is written into each of the files."""
+
+    json: dict[str, Any]
+    text: str
+    notes: list[str]
+    rows: Sequence[list[object]] = ()
 
 
 def cross(
@@ -55,46 +71,65 @@ def cross(
     folders = _named(crops, "crops")
     for folder in folders.values():
         Manifest.read(folder)  # before the first cell is computed
-    cells: list[dict[str, Any]] = []
-    with tqdm(total=len(detectors) * len(folders), unit="cell", desc="cross") as bar:
-        for trained, detector in detectors.items():
-            for tested, folder in folders.items():
-                cell: dict[str, Any] = {"train": trained, "test": tested}
-                cells.append(cell)
-                try:
-                    manifest = detector.manifest(folder, split)
-                    cell["leaky"] = detector.leaks_on(manifest, allow_leakage)
-                    cell["people_unknown"] = people_unknown(detector.provenance, manifest)
-                    found = score(detector, manifest, None, batch_size, workers, f"{trained} on {tested}")
-                except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled
-                    cell["refused"] = str(error)
-                else:
-                    scores = evaluate(found, detector.thresholds, temperatures=detector.temperatures)
-                    cell["videos"] = coverage(manifest, len(found["video"].label))
-                    cell["splits"] = manifest.split_fingerprint()
-                    cell["scores"] = [row.plain() for row in scores]
-                    cell["shown"] = next(
-                        row.values["auroc"] for row in scores if (row.level, row.method) == ("video", POOLED)
-                    )
-                bar.update()
-    text = _markdown(cells, list(detectors), list(folders))
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "cross.md", (text + "\n").encode())
-    write_atomic(out / "cross.csv", _csv(cells).encode())
+    cells: list[_Cell] = []
+    pairs = list(product(detectors.items(), folders.items()))
+    for (trained, detector), (tested, folder) in tqdm(pairs, unit="cell", desc="cross"):
+        names = {"train": trained, "test": tested}
+        cells.append(_test(names, detector, folder, split, batch_size, workers, allow_leakage))
+
+    # One line per checkpoint, one column per data set.
+    lines = [[name, *(cell.text for cell in cells if cell.json["train"] == name)] for name in detectors]
+    unit = (
+        f"AUC per video in %, with 95 % bootstrap intervals over {CLIPS}; then the videos scored, of all in the split: "
+        "from the others no face could be cut."
+    )
+    notes = dict.fromkeys(f"- {note}" for cell in cells for note in cell.notes)
+    text = "\n".join([markdown_table(["trained on ↓, tested on →", *folders], lines), "", unit, *notes])
     document = {
         **stamp(1),
         "provenance": environment(),
         "checkpoints": {name: str(detector.path) for name, detector in detectors.items()},
         "crops": {name: str(folder) for name, folder in folders.items()},
-        "cells": [_plain(cell) for cell in cells],
+        "cells": [cell.json for cell in cells],
     }
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "cross.md", (text + "\n").encode())
+    write_atomic(out / "cross.csv", csv_table(_CSV_HEADER, [row for cell in cells for row in cell.rows]).encode())
     write_atomic(out / "cross.json", json_text(document).encode())
     return text
 
 
-def _plain(cell: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in cell.items() if name != "shown"}
-    return {**kept, "videos": cell["videos"].plain()} if "videos" in cell else kept
+def _test(
+    names: dict[str, str],
+    detector: Detector,
+    crops: Path,
+    split: SplitProtocol | None,
+    batch_size: int,
+    workers: int,
+    allow_leakage: bool,
+) -> _Cell:
+    cell: dict[str, Any] = {**names}
+    try:
+        manifest = detector.manifest(crops, split)
+        leaky = cell["leaky"] = detector.leaks_on(manifest, allow_leakage)
+        people = cell["people_unknown"] = people_unknown(detector.provenance, manifest)
+        found = score(detector, manifest, None, batch_size, workers, " on ".join(names.values()))
+    except SplitError as error:  # a leak, or nothing to test on: the other cells can still be filled
+        return _Cell({**cell, "refused": str(error)}, "refused", [f"{' on '.join(names.values())}: {error}"])
+    scores = evaluate(found, detector.thresholds, temperatures=detector.temperatures)
+    videos = coverage(manifest, len(found["video"].label))
+    cell |= {
+        "videos": videos.plain(),
+        "splits": manifest.split_fingerprint(),
+        "scores": [row.plain() for row in scores],
+    }
+    rows: list[list[object]] = [
+        [*names.values(), row.level, row.method, metric, *value.cells(), " ".join(leaky), "; ".join(people)]
+        for row in scores
+        for metric, value in row.values.items()
+    ]
+    auroc = next(row.values["auroc"] for row in scores if (row.level, row.method) == ("video", POOLED))
+    return _Cell(cell, f"{auroc}{mark_of_leaks(leaky, people)}; {videos.brief}", people, rows)
 
 
 def _named(text: str, what: str) -> dict[str, Path]:
@@ -102,53 +137,13 @@ def _named(text: str, what: str) -> dict[str, Path]:
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if not entries:
         raise ConfigError(f"--{what} names nothing: give paths, separated by commas.")
-    # a sign behind a slash belongs to the path
-    pairs = [entry.partition("=") if "/" not in entry.partition("=")[0] else ("", "", entry) for entry in entries]
-    pairs = [(name, sign, path) if sign else ("", "", path or name) for name, sign, path in pairs]
-    unnamed = [Path(path) for name, _, path in pairs if not name]
-    depth = next(
-        (depth for depth in range(1, 20) if len({path.parts[-depth:] for path in unnamed}) == len(unnamed)), 20
-    )
+    pairs = [found.groups() for entry in entries if (found := _NAMED.fullmatch(entry))]
+    unnamed = [Path(path) for name, path in pairs if not name]
+    depth = next((n for n in range(1, 20) if len({path.parts[-n:] for path in unnamed}) == len(unnamed)), 20)
     named: dict[str, Path] = {}
-    for name, _, path in pairs:
+    for name, path in pairs:
         chosen = name or "/".join(Path(path).parts[-depth:])
         if chosen in named:
-            raise ConfigError(f"--{what} names {chosen!r} twice: give each a name of its own, NAME=PATH.")
+            raise ConfigError(f"--{what} names {chosen!r} twice: give each another name, NAME=PATH.")
         named[chosen] = Path(path)
     return named
-
-
-def _markdown(cells: list[dict[str, Any]], rows: list[str], columns: list[str]) -> str:
-    by_place = {(cell["train"], cell["test"]): cell for cell in cells}
-    body: list[list[str]] = []
-    notes: list[str] = []
-    for row in rows:
-        line = [row]
-        for column in columns:
-            cell = by_place[row, column]
-            if "shown" in cell:
-                stamp_of = mark_of_leaks(cell["leaky"], cell["people_unknown"])
-                line.append(f"{cell['shown']}{stamp_of}; {cell['videos'].brief}")
-                notes += [f"- {said}" for said in cell["people_unknown"] if f"- {said}" not in notes]
-            else:
-                line.append("refused")
-                notes.append(f"- {row} on {column}: {cell['refused']}")
-        body.append(line)
-    text = (
-        f"AUC per video in %, with 95 % bootstrap intervals over {CLIPS}; then the videos scored, of all in the split: "
-        "from the others no face could be cut."
-    )
-    return "\n".join([markdown_table(["trained on ↓, tested on →", *columns], body), "", text, *notes])
-
-
-def _csv(cells: list[dict[str, Any]]) -> str:
-    header = ["train", "test", "level", "method", "metric", *Interval._fields, "leaky", "people_unknown"]
-    rows: list[list[object]] = []
-    for cell in cells:
-        for row in cell.get("scores", []):
-            for metric, values in row["values"].items():
-                place = [cell["train"], cell["test"], row["level"], row["method"], metric]
-                stamps = [" ".join(cell["leaky"]), "; ".join(cell["people_unknown"])]
-                numbers = ["" if v is None else f"{v:.6f}" for v in values]
-                rows.append([*place, *numbers, row["groups"][metric], *stamps])
-    return csv_table(header, rows)

@@ -10,16 +10,13 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.evaluation.metrics.calibration import log_odds
-from resgat_pl.evaluation.metrics.scores import (
-    SOURCE,
-)
+from resgat_pl.evaluation.metrics.calibration import calibrated, log_odds
+from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 
 
@@ -45,16 +42,15 @@ def write_predictions(
     video, track = (torch.from_numpy(codes[index]) for codes in (manifest.video_codes, manifest.track_codes))
     label = torch.from_numpy(manifest.column("label")[index].astype(np.int64))
     by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
-    names = ["dataset", "method", "compression", "video"]
 
     def save(
         name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
     ) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
+        table = manifest.table.take(pa.array(index[positions])).select([*VIDEO_KEY, *columns, SOURCE, "split", "label"])
         temperature = (temperatures or {}).get(level)
-        chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
         empty = pa.nulls(len(table), pa.float64())
-        table = table.append_column("calibrated", empty if chance is None else pa.array(chance))
+        chance = empty if temperature is None else pa.array(calibrated(log_odds(score.numpy()), temperature))
+        table = table.append_column("calibrated", chance)
         for column, values in {"probability": score, **more}.items():
             table = table.append_column(column, pa.array(values.numpy()))
         file = pa.BufferOutputStream()

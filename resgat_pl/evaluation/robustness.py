@@ -1,4 +1,4 @@
-"""How a detector holds up when its test pictures are compressed, blurred, noisy or shrunk."""
+"""AUROC of a detector on test pictures that are compressed, blurred, noisy or shrunk."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -16,6 +14,7 @@ from resgat_pl.core.formats import stamp
 from resgat_pl.core.output_tables import csv_table, json_text, markdown_table
 from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.storage import write_atomic
+from resgat_pl.core.types import Level
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
@@ -61,7 +60,7 @@ def robustness(
     """Test a checkpoint on damaged pictures: JPEG, blur, noise, resizing and H.264, each at five strengths.
 
     The damage is done to the stored crops, before they are resized for the network; for the strengths see
-    ``resgat_pl.evaluation.corruptions``. H.264 means one intra frame a crop, not a re-encoded video.
+    ``resgat_pl.evaluation.corruptions``. H.264 means one intra frame per crop, not a re-encoded video.
 
     Args:
         ckpt_path: Checkpoint of ``resgat fit``.
@@ -88,23 +87,17 @@ def robustness(
     leaky = detector.leaks_on(manifest, allow_leakage)
     people = people_unknown(detector.provenance, manifest)
 
-    def measure(corruption: Corruption | None, title: str) -> dict[str, Scores]:
+    def measure(corruption: Corruption | None, title: str) -> dict[Level, Scores]:
         found = score(detector, manifest, corruption, batch_size, workers, title)
-        scored.append(len(found["video"].label))
         return {row.level: row for row in evaluate(found) if row.method == POOLED}
 
-    scored: list[int] = []
-    points: list[Point] = []
-    with tqdm(total=1 + 5 * len(chosen), unit="test", desc="robustness") as bar:
-        clean = measure(None, "clean")
-        points.append(_point("", 0, "as it is", clean, clean))
-        bar.update()
-        for kind in chosen:
-            for strength, label in enumerate(STRENGTHS[kind], 1):
-                found = measure(Corruption(kind, strength), f"{kind}, {label}")
-                points.append(_point(kind, strength, label, clean, found))
-                bar.update()
-    videos = coverage(manifest, scored[0])
+    clean = measure(None, "clean")
+    points = [_point("", 0, "as it is", clean, clean)]
+    damages = [(kind, strength, label) for kind in chosen for strength, label in enumerate(STRENGTHS[kind], 1)]
+    for kind, strength, label in tqdm(damages, unit="test", desc="robustness"):
+        found = measure(Corruption(kind, strength), f"{kind}, {label}")
+        points.append(_point(kind, strength, label, clean, found))
+    videos = coverage(manifest, clean["video"].real + clean["video"].fake)
     text = _markdown(points, describe(leaky, people), videos)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "robustness.md", (text + "\n").encode())
@@ -128,7 +121,7 @@ def robustness(
     return text
 
 
-def _point(kind: str, strength: int, label: str, clean: dict[str, Scores], found: dict[str, Scores]) -> Point:
+def _point(kind: str, strength: int, label: str, clean: dict[Level, Scores], found: dict[Level, Scores]) -> Point:
     before, after = (scores["video"].resamples["auroc"] for scores in (clean, found))
     loss = interval(before - after, found["video"].clips("auroc"))
     return Point(kind, strength, label, found["frame"].values["auroc"], found["video"].values["auroc"], loss)
@@ -144,24 +137,24 @@ def _markdown(points: list[Point], stamps: list[str], videos: Coverage) -> str:
         markdown_table(header, body),
         "",
         f"In %, with 95 % bootstrap intervals over {CLIPS}; the loss is taken resample by resample.",
+        "",
+        f"{videos}.",
+        *(f"{line}." for line in stamps),
     ]
-    lines += ["", f"{videos}.", *(f"{line}." for line in stamps)]
     return "\n".join(lines)
 
 
 def _csv(points: list[Point]) -> str:
-    measured = [
-        f"{level}_{name}" for level in ("frame_auroc", "video_auroc", "video_loss") for name in Interval._fields
+    columns = [f"{score}_{name}" for score in ("frame_auroc", "video_auroc", "video_loss") for name in Interval._fields]
+    rows = [
+        [point.kind, point.strength, point.label, *point.frame.cells(), *point.video.cells(), *point.loss.cells()]
+        for point in points
     ]
-    rows = []
-    for point in points:
-        values = [cell for entry in (point.frame, point.video, point.loss) for cell in entry.cells()]
-        rows.append([point.kind, point.strength, point.label, *values])
-    return csv_table(["kind", "strength", "label", *measured], rows)
+    return csv_table(["kind", "strength", "label", *columns], rows)
 
 
 def _plot(points: list[Point], path: Path) -> None:
-    """One panel a kind, all on one axis of AUC; the band is the 95 % interval."""
+    """One panel per kind, all on one axis of AUC; the band is the 95 % interval."""
     kinds = list(dict.fromkeys(point.kind for point in points if point.kind))
     figure = Figure(figsize=(2.4 * len(kinds) + 0.6, 2.9), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
@@ -176,8 +169,7 @@ def _plot(points: list[Point], path: Path) -> None:
         panel.set_xticks(places, [point.label for point in mine], rotation=60, ha="right", fontsize=8)
         panel.grid(axis="y", linewidth=0.3)
     panels[0].set_ylabel("AUC per video, %")
-    png, pdf = io.BytesIO(), io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]  # matplotlib's
-    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]  # matplotlib's
-    write_atomic(path.with_suffix(".png"), png.getvalue())
-    write_atomic(path.with_suffix(".pdf"), pdf.getvalue())
+    for suffix, varying in (("png", "Software"), ("pdf", "CreationDate")):
+        file = io.BytesIO()
+        figure.savefig(file, format=suffix, metadata={varying: None})
+        write_atomic(path.with_suffix(f".{suffix}"), file.getvalue())

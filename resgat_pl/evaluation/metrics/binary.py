@@ -43,8 +43,8 @@ def measure(probability: NDArray[np.floating], label: NDArray[np.int64], thresho
         Each of ``METRICS``, in [0, 1] but for ``log_loss`` (nats): area under the ROC curve (ties count half), average
         precision, equal error rate (where the ROC polyline meets FPR = FNR), F1 of either class, accuracy, balanced
         accuracy, log-loss (clipped at the float64 resolution, as scikit-learn does), and expected calibration error
-        (Guo et al. 2017, of the fake class's probability). NaN where the absence of a class leaves one undefined; the
-        F1 of a class that is neither there nor called is 0.
+        (Guo et al. 2017, of the fake class's probability). NaN where the absence of a class leaves one undefined; F1 is
+        0 for a class that is neither present nor predicted.
     """
     found = weighted(probability, label, np.arange(len(label)), np.ones((1, len(label))), threshold)
     return {name: float(values[0]) for name, values in found.items()}
@@ -66,8 +66,8 @@ def weighted(
         group: ``(N,)`` int in [0, G), the group of each sample.
         weight: ``(R, G)``, 0 or more.
         threshold: A probability above it counts as fake.
-        ranked: Whether to compute what depends on the order of the samples (``auroc``, ``ap``, ``eer``), which takes
-            most of the time.
+        ranked: Whether to compute ``auroc``, ``ap`` and ``eer``, which depend on the order of the samples and take most
+            of the time.
 
     Returns:
         ``(R,)`` float64 for each of ``METRICS``, see ``measure``.
@@ -101,7 +101,7 @@ def best_threshold(probability: NDArray[np.floating], label: NDArray[np.int64]) 
     best = int(np.argmax(cleared * fake.sum() - missed * (~fake).sum()))  # whole numbers: ties are ties
     low, high = np.append(p[order][ends], 1.0)[best : best + 2]
     middle = (low + high) / 2
-    return float(middle if middle < high else low)  # between neighbouring floats there is nothing
+    return float(middle if middle < high else low)  # there is no number between neighbouring floats
 
 
 def _ends(p: Array) -> NDArray[np.int64]:

@@ -1,12 +1,11 @@
-"""Temperature scaling: one number that makes probabilities mean what they say.
+"""Temperature scaling: one number, fitted on validation data, that calibrates probabilities.
 
-σ(z / T) instead of σ(z), with T fitted on validation data (Guo et al., "On Calibration of Modern Neural Networks",
-ICML 2017, section 4.2; one logit here instead of their softmax). T > 1 where the detector was too sure of itself. The
-order of the frames, and so AUROC, stays.
+σ(z / T) instead of σ(z) (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2; one logit here
+instead of their softmax). T > 1 where the detector was overconfident. The order of the frames, and so AUROC, stays.
 
-What is calibrated is what is reported. A mean of calibrated frame probabilities is not a calibrated probability of the
-file: it is too cautious, and a maximum over faces is too bold. So the score of a *file* (mean over the frames of a
-face, maximum over its faces) has a temperature of its own, fitted on the log-odds of the validation videos' scores.
+Each reported level is calibrated by itself. A mean of calibrated frame probabilities is not a calibrated probability of
+the file: it is underconfident, and a maximum over faces overconfident. So the score of a *file* (mean over the frames
+of a face, maximum over its faces) has a separate temperature, fitted on the log-odds of the validation videos' scores.
 Since σ(log-odds(s) / T) rises with s, the probability is above the threshold's exactly where the score is.
 """
 
@@ -20,7 +19,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit as _logit
 
 HOTTEST: Final = 100.0
-"""Temperatures beyond 1/100 and 100 are not believed: the data then say nothing about T, or the logits are no use."""
+"""Temperatures beyond 1/100 and 100 are rejected: the data do not determine T, or the logits are of no use."""
 
 
 def log_odds(score: NDArray[np.floating] | float) -> NDArray[np.float64]:
@@ -32,7 +31,7 @@ def log_odds(score: NDArray[np.floating] | float) -> NDArray[np.float64]:
 
 def calibrated_score(score: float, temperature: float | None) -> float:
     """σ(log-odds(score) / T); without a temperature the score itself."""
-    return score if temperature is None else float(expit(log_odds(score) / temperature))
+    return score if temperature is None else float(calibrated(log_odds(score), temperature))
 
 
 def fit_temperature(

@@ -1,7 +1,10 @@
-"""Intervals over independent groups: what shares a genuine clip is drawn together, not sample by sample.
+"""Intervals over independent groups: samples that share a genuine clip are drawn together.
 
 The frames of a video, the fakes made from a clip, and the compressions of either err together. So whole groups are
-resampled, and what counts as evidence is the number of groups.
+resampled, and the number of groups counts as evidence.
+
+``explain.benchmark.leaderboard`` resamples by the same ``draw``. ``explain.report.verdict`` has its own bootstrap,
+since it answers another question: the frames of one file are drawn, to show how much their choice matters.
 """
 
 from __future__ import annotations
@@ -16,12 +19,11 @@ from numpy.typing import NDArray
 from resgat_pl.evaluation.metrics.binary import weighted
 
 FEWEST: Final = 10
-"""Below so many groups no interval is given: resamples of a handful hardly vary, and cover the truth far less often
-than they claim."""
+"""Fewer groups get no interval: resamples of a handful hardly vary, and cover the truth far less often than 95 %."""
 PROPORTIONS: Final = ("accuracy", "balanced_accuracy")
 """Shares of right answers, and the mean of two such shares: their intervals are Wilson's."""
 _OF_ALL: Final = ("accuracy", "log_loss", "ece")
-"""Means over all samples, whatever their class; the other metrics know no more than the scarcer class allows."""
+"""Means over all samples, whatever their class; the other metrics are limited by the scarcer class."""
 _ALIKE: Final = 1e-9
 """Numbers this close are equal but for rounding."""
 _Z: Final = 1.959964
@@ -49,7 +51,7 @@ class Interval(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether there is an interval."""
+        """True if there is an interval."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     def cells(self) -> list[str]:
@@ -86,7 +88,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Units:
-    """How many samples and how many independent groups scores rest on.
+    """Numbers of samples and of independent groups behind scores.
 
     Attributes:
         samples: Frames or videos.
@@ -105,7 +107,7 @@ class Units:
         return cls(len(group), len(np.unique(group)), min(each, default=0))
 
     def interval(self, metric: str, values: NDArray[np.float64]) -> Interval:
-        """Of one of ``metrics.binary.METRICS``, from what ``bootstrap`` returns for it.
+        """Interval of one of ``metrics.binary.METRICS``, from its ``bootstrap``.
 
         The calibration error is a mean of absolute values, which noise makes larger, and resampling adds as much noise
         again: its resamples lie above the value, so they are moved until their median is the value.
@@ -120,7 +122,7 @@ class Units:
 
 
 def draw(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """How often each group is drawn in each resample, ``(resamples, groups)``; every row sums to ``groups``."""
+    """Counts of each group in each resample, ``(resamples, groups)``; every row sums to ``groups``."""
     rng = np.random.default_rng(seed)
     drawn = np.zeros((resamples, groups), np.int64)
     for row in range(resamples):
@@ -160,8 +162,7 @@ def bootstrap(
 def interval(values: NDArray[np.float64], groups: int | None = None, samples: int | None = None) -> Interval:
     """95 % interval of what ``bootstrap`` returns for one metric; resamples without a class do not count.
 
-    Percentiles of the resamples. Where all are alike, as with a score of 1, they say nothing about others, and there
-    is none.
+    Percentiles of the resamples. Where all are alike, as with a score of 1, there is none.
 
     A proportion p gets Wilson's interval (JASA 22, 1927, p. 209), which has a width at 0 and 1 too. Its sample size is
     the effective one, p (1 - p) / variance of the resamples (Kish, "Survey Sampling", 1965: the number of
@@ -170,9 +171,9 @@ def interval(values: NDArray[np.float64], groups: int | None = None, samples: in
 
     Args:
         values: ``(1 + R,)`` float, the value and one value a resample.
-        groups: Independent groups behind it; None where nobody has counted them, and the caller answers for there
-            being enough.
-        samples: Of a proportion, how many outcomes it is the share of; None for other scores.
+        groups: Independent groups behind it; None if they were not counted, and the caller ensures that there are
+            enough.
+        samples: Of a proportion, the number of its outcomes; None for other scores.
     """
     value = float(values[0])
     drawn = values[1:][~np.isnan(values[1:])]

@@ -1,4 +1,4 @@
-"""What a test run is worth: every metric, per level and manipulation method, with intervals over genuine clips."""
+"""All detection metrics of a test run, per level and manipulation method, with bootstrap intervals over clips."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.output_tables import markdown_table
 from resgat_pl.core.types import Level, video_key
 from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
-from resgat_pl.evaluation.metrics.calibration import log_odds
+from resgat_pl.evaluation.metrics.calibration import calibrated, log_odds
 from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap
 
 RESULTS_NAME: Final = "results.json"
-RESULTS_VERSION: Final = 1
-"""Format of ``results.json``; those of before it had a number are the same without it."""
 """File of ``resgat test`` in the log folder: scores, leaks, provenance."""
+RESULTS_VERSION: Final = 1
+"""Format of ``results.json``; earlier files are the same without the number."""
 POOLED: Final = "all"
 """Name of the row with the fakes of all methods."""
 AT_VAL: Final = "_at_val"
@@ -33,7 +32,7 @@ CLIPS: Final = (
     f"genuine clips with all that was made of each, in every compression (n: their number, of the scarcer class where "
     f"both are needed; no interval from fewer than {FEWEST})"
 )
-"""What the intervals of tables are over."""
+"""Units of the intervals, for the text below tables."""
 CALIBRATED: Final = "_calibrated"
 """Suffix of the scores of the calibrated probability, which is that of ``resgat explain``; without it, of the score."""
 VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
@@ -241,7 +240,7 @@ def _score(
         at_val = bootstrap(part.probability, part.label, group, threshold, resamples, seed, ranked=False)
         found |= {f"{name}{AT_VAL}": at_val[name] for name in THRESHOLDED}
     if temperature is not None:
-        chance = expit(log_odds(part.probability) / temperature)
+        chance = calibrated(log_odds(part.probability), temperature)
         after = bootstrap(chance, part.label, group, 0.5, resamples, seed, ranked=False)
         found |= {f"{name}{CALIBRATED}": after[name] for name in ("log_loss", "ece")}
     order = [name + suffix for name in METRICS for suffix in ("", AT_VAL, CALIBRATED) if name + suffix in found]

@@ -23,14 +23,14 @@ class DetectionMetrics(Metric):
     Frame level counts every crop. Video level takes the mean probability over the frames of a track (one face over
     time), then the maximum over the tracks of a video, since one fake face makes the video fake.
 
-    Every sample is kept with its row number and duplicates are dropped, so that the result is the same however the
+    Every sample is stored with its row number and duplicates are dropped, so that the result is the same however the
     samples were divided over processes, and in which order they came.
 
     Faces of fakes that are known not to have been altered count for their video and not as crops.
 
     ``update`` takes ``logit (B,)`` float, and ``label``, ``row``, ``video``, ``track``, ``untouched`` ``(B,)`` as in
-    ``types.FaceBatch``. ``compute`` returns ``{level}_<name>`` for each of ``metrics.binary.METRICS``; AUROC and its
-    like are NaN (undefined) while only one class was seen.
+    ``types.FaceBatch``. ``compute`` returns ``{level}_<name>`` for each of ``metrics.binary.METRICS``; AUROC and others
+    are NaN (undefined) while only one class was seen.
 
     Args:
         level: ``frame`` or ``video``.
@@ -82,10 +82,9 @@ class DetectionMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of everything seen, float64; empty before the first update.
 
-        Also keeps in ``best_threshold`` the threshold with the highest balanced accuracy and in ``temperature`` what
-        calibrates this level's scores, see ``metrics.calibration``: of the validation data, they can be used on test
-        data. None where the data allow none, as those of one class. At video level ``validation`` says what they were
-        chosen on. All are computed from what all processes saw, so they are the same on each.
+        Also sets ``best_threshold`` (highest balanced accuracy), ``temperature`` (see ``metrics.calibration``) and at
+        video level ``validation``, the videos that both were chosen on; None where the data allow none, as those of one
+        class. All are computed from the samples of all processes, so they are the same on each.
         """
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
@@ -116,6 +115,9 @@ class DetectionMetrics(Metric):
 
 def scores(probability: Tensor, label: Tensor, threshold: float = 0.5) -> dict[str, Tensor]:
     """Each of ``metrics.binary.METRICS``; F1 and AUROC by torchmetrics.
+
+    Two codes for these, on purpose: validation shows and chooses by torchmetrics, the numbers that others report, while
+    intervals need weighted samples and float64, which only ``metrics.binary`` has. They agree within 1e-6.
 
     Args:
         probability: ``(N,)`` float64 in [0, 1], of being fake.
