@@ -65,20 +65,18 @@ def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> 
 
     Faces of fakes that are known not to have been altered count for their video and not as frames.
     """
-    probability = logits.double().sigmoid()
+    probability = logits.double().sigmoid().numpy()
     label = manifest.column("label")[rows].astype(np.int64)
     method = manifest.column("method")[rows]
-    video, track = manifest.video_codes[rows], manifest.track_codes[rows]
-    by_video, labels, videos, _, _ = video_scores(
-        probability, torch.from_numpy(label), torch.from_numpy(video), torch.from_numpy(track)
-    )
-    first = np.unique(video, return_index=True)[1]
+    video = manifest.video_codes[rows]
+    by_video, first, *_ = video_scores(probability, video, manifest.track_codes[rows])
     clip = clips_of(manifest, rows[first])
     frames = ~manifest.untouched[rows]
-    clip_of_row = clip[np.searchsorted(videos.numpy(), video)][frames]
+    clip_of_row = clip[np.searchsorted(video[first], video)]
+    by_frame = (values[frames] for values in (probability, label, method, video, clip_of_row))
     return {
-        "frame": Predictions(probability.numpy()[frames], label[frames], method[frames], video[frames], clip_of_row),
-        "video": Predictions(by_video.numpy(), labels.numpy(), method[first], videos.numpy(), clip),
+        "frame": Predictions(*by_frame),
+        "video": Predictions(by_video, label[first], method[first], video[first], clip),
     }
 
 

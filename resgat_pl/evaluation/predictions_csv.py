@@ -38,27 +38,25 @@ def write_predictions(
             of these frames. Empty without one.
     """
     index = rows.numpy()
-    probability = torch.sigmoid(logits.double())  # as the metrics, see DetectionMetrics
-    video, track = (torch.from_numpy(codes[index]) for codes in (manifest.video_codes, manifest.track_codes))
-    label = torch.from_numpy(manifest.column("label")[index].astype(np.int64))
-    by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
+    probability = torch.sigmoid(logits.double()).numpy()  # as the metrics, see DetectionMetrics
+    found = video_scores(probability, manifest.video_codes[index], manifest.track_codes[index])
 
     def save(
-        name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
+        name: str, level: Level, positions: NDArray[np.int64], columns: list[str], **scores: NDArray[np.floating]
     ) -> None:
         table = manifest.table.take(pa.array(index[positions])).select([*VIDEO_KEY, *columns, SOURCE, "split", "label"])
         temperature = (temperatures or {}).get(level)
         empty = pa.nulls(len(table), pa.float64())
-        chance = empty if temperature is None else pa.array(calibrated(log_odds(score.numpy()), temperature))
+        chance = empty if temperature is None else pa.array(calibrated(log_odds(scores["probability"]), temperature))
         table = table.append_column("calibrated", chance)
-        for column, values in {"probability": score, **more}.items():
-            table = table.append_column(column, pa.array(values.numpy()))
+        for column, values in scores.items():
+            table = table.append_column(column, pa.array(values))
         file = pa.BufferOutputStream()
         pa.csv.write_csv(table, file)
         write_atomic(folder / name, file.getvalue().to_pybytes())
 
-    everything = np.arange(len(index), dtype=np.int64)
     frame_columns = ["track", "frame_index", "time", "crop_path", "altered"]
-    save("frames.csv", "frame", everything, frame_columns, probability, logit=logits)
-    save("tracks.csv", "video", np.searchsorted(track.numpy(), tracks.numpy()), ["track"], by_track)
-    save("videos.csv", "video", np.searchsorted(video.numpy(), videos.numpy()), [], by_video)
+    frames = np.arange(len(index), dtype=np.int64)
+    save("frames.csv", "frame", frames, frame_columns, probability=probability, logit=logits.numpy())
+    save("tracks.csv", "video", found.track_first, ["track"], probability=found.track_probability)
+    save("videos.csv", "video", found.first, [], probability=found.probability)

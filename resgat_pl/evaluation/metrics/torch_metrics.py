@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.classification import binary_auroc, binary_f1_score
@@ -15,6 +17,9 @@ from torchmetrics.utilities import dim_zero_cat
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.binary import best_threshold, measure
 from resgat_pl.evaluation.metrics.calibration import fit_temperature, log_odds
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 
 class DetectionMetrics(Metric):
@@ -88,32 +93,30 @@ class DetectionMetrics(Metric):
         """
         if isinstance(self.row, list) and not self.row:  # after synchronisation it is one tensor
             return {}
-        first = _unique_first(dim_zero_cat(self.row))[1]
+        names = ("row", "label", "video", "track", "untouched")
+        row, label, video, track, untouched = (dim_zero_cat(getattr(self, name)).cpu().numpy() for name in names)
+        first = np.unique(row, return_index=True)[1]
         if self.level == "frame":
-            first = first[dim_zero_cat(self.untouched)[first] == 0]
+            first = first[untouched[first] == 0]
             if not len(first):
                 return {}
+        label, video, track = label[first], video[first], track[first]
         # float64, so that confident predictions do not become certain ones, whose log-loss has no end
-        logit = dim_zero_cat(self.logit)[first].cpu().double()
-        probability = logit.sigmoid()
-        label = dim_zero_cat(self.label)[first].cpu()
-        video = dim_zero_cat(self.video)[first].cpu()
+        logit = dim_zero_cat(self.logit).cpu()[torch.from_numpy(first)].double()
+        probability = logit.sigmoid().numpy()
         if self.level == "frame":
-            self.temperature = fit_temperature(logit.numpy(), label.numpy(), video.numpy())
+            self.temperature = fit_temperature(logit.numpy(), label, video)
         else:
-            track = dim_zero_cat(self.track)[first].cpu()
-            seen = torch.bincount(torch.unique(torch.stack([video, track]), dim=1)[0])
-            seen = seen[seen > 0]  # tracks of each video
-            probability, label = video_scores(probability, label, video, track)[:2]
-            odds = log_odds(probability.numpy())
-            self.temperature = fit_temperature(odds, label.numpy(), np.arange(len(odds)))
+            found = video_scores(probability, video, track)
+            probability, label, faces = found.probability, label[found.first], found.tracks
+            self.temperature = fit_temperature(log_odds(probability), label, np.arange(len(label)))
             fakes = int(label.sum())
-            self.validation = Validation(len(label) - fakes, fakes, int(seen.min()), int(seen.max()))
-        self.best_threshold = best_threshold(probability.numpy(), label.numpy())
+            self.validation = Validation(len(label) - fakes, fakes, int(faces.min()), int(faces.max()))
+        self.best_threshold = best_threshold(probability, label)
         return {f"{self.level}_{name}": value for name, value in scores(probability, label, self.threshold).items()}
 
 
-def scores(probability: Tensor, label: Tensor, threshold: float = 0.5) -> dict[str, Tensor]:
+def scores(probability: Floats, label: Codes, threshold: float = 0.5) -> dict[str, Tensor]:
     """Each of ``metrics.binary.METRICS``; F1 and AUROC by torchmetrics.
 
     Two codes for these, on purpose: validation shows and chooses by torchmetrics, the numbers that others report, while
@@ -124,59 +127,56 @@ def scores(probability: Tensor, label: Tensor, threshold: float = 0.5) -> dict[s
         label: ``(N,)`` int64, 1 = fake.
         threshold: A probability above it counts as fake.
     """
-    called = (probability > threshold).long()
     found = {
-        name: torch.tensor(value, dtype=torch.float64)
-        for name, value in measure(probability.numpy(), label.numpy(), threshold).items()
+        name: torch.tensor(value, dtype=torch.float64) for name, value in measure(probability, label, threshold).items()
     }
+    called, fake = torch.from_numpy((probability > threshold).astype(np.int64)), torch.from_numpy(label)
     with warnings.catch_warnings():
         # torchmetrics warns that a class without samples has no F1; it returns 0, which is what the field reports.
         warnings.filterwarnings("ignore", message=".*(No positive|No negative).*")
-        found["f1_fake"] = binary_f1_score(called, label).double()
-        found["f1_real"] = binary_f1_score(1 - called, 1 - label).double()
+        found["f1_fake"] = binary_f1_score(called, fake).double()
+        found["f1_real"] = binary_f1_score(1 - called, 1 - fake).double()
         if label.min() != label.max():
             # torchmetrics counts in float32; AUROC depends on the order alone, which ranks keep
-            rank = torch.unique(probability, return_inverse=True)[1]
-            found["auroc"] = binary_auroc(rank / len(rank), label).double()
+            rank = torch.from_numpy(np.unique(probability, return_inverse=True)[1])
+            found["auroc"] = binary_auroc(rank / len(rank), fake).double()
     return found
 
 
-def video_scores(
-    probability: Tensor, label: Tensor, video: Tensor, track: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+class VideoScores(NamedTuple):
+    """Scores of V videos in ascending code, and of their T tracks likewise.
+
+    Attributes:
+        probability: ``(V,)`` float64 in [0, 1].
+        first: ``(V,)`` int64, place of a frame of each video, for what all its frames share.
+        tracks: ``(V,)`` int64, tracks of each video.
+        track_probability: ``(T,)`` float64 in [0, 1].
+        track_first: ``(T,)`` int64, place of each track's first frame.
+    """
+
+    probability: Floats
+    first: Codes
+    tracks: Codes
+    track_probability: Floats
+    track_first: Codes
+
+
+def video_scores(probability: Floats, video: Codes, track: Codes) -> VideoScores:
     """Aggregate frames to videos: mean over the frames of a track, maximum over the tracks of a video.
 
     Args:
         probability: ``(N,)`` float in [0, 1].
-        label: ``(N,)`` int64, equal for all frames of a video.
         video: ``(N,)`` int64 codes.
         track: ``(N,)`` int64 codes, unique over all videos.
-
-    Returns:
-        Of the V videos in ascending code: probability, label, code; and of the T tracks in ascending code:
-        probability, code.
     """
-    tracks, first = _unique_first(track)
-    inverse = torch.searchsorted(tracks, track)
-    # float64, so that the order of summation cannot be seen
-    sums = torch.zeros(len(tracks), dtype=torch.float64).index_add_(0, inverse.cpu(), probability.double().cpu())
-    by_track = (sums / torch.bincount(inverse.cpu(), minlength=len(tracks))).to(probability)
-    owner = video[first]
-    videos, first = _unique_first(video)
-    of_track = torch.searchsorted(videos, owner)
-    by_video = by_track.new_zeros(len(videos)).scatter_reduce_(0, of_track, by_track, "amax", include_self=False)
-    return by_video, label[first], videos, by_track, tracks
+    _, track_first, of_track = np.unique(track, return_index=True, return_inverse=True)
+    by_track = np.bincount(of_track, probability) / np.bincount(of_track)
+    _, first, of_video = np.unique(video[track_first], return_index=True, return_inverse=True)
+    by_video = np.zeros(len(first))
+    np.maximum.at(by_video, of_video, by_track)
+    return VideoScores(by_video, track_first[first], np.bincount(of_video), by_track, track_first)
 
 
 def detection_metrics(levels: Sequence[Level] = ("frame", "video")) -> MetricCollection:
     """The collection that every stage clones with its prefix."""
     return MetricCollection({level: DetectionMetrics(level) for level in levels}, compute_groups=False)
-
-
-def _unique_first(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorted unique values and the position of the first occurrence of each."""
-    order = torch.argsort(values, stable=True)
-    ordered = values[order]
-    fresh = torch.ones_like(ordered, dtype=torch.bool)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    return ordered[fresh], order[fresh]

@@ -130,8 +130,8 @@ def test_the_metric_fits_it_on_frames_however_they_were_divided() -> None:
     by_video = DetectionMetrics("video")
     by_video.update(z, y, rows, codes, codes)
     by_video.compute()
-    scores, labels = video_scores(z.double().sigmoid(), y, codes, codes)[:2]
-    wanted = fit_temperature(scores.logit().numpy(), labels.numpy(), np.arange(len(labels)))
+    scores, first, *_ = video_scores(z.double().sigmoid().numpy(), video, video)
+    wanted = fit_temperature(np.log(scores / (1 - scores)), label[first], np.arange(len(first)))
     assert by_video.temperature == pytest.approx(wanted)
     assert by_video.temperature != pytest.approx(one.temperature, rel=0.05), "frames and videos are two matters"
 

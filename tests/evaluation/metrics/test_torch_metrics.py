@@ -114,17 +114,13 @@ def test_one_class_is_undefined_not_a_crash() -> None:
 
 
 def test_a_fake_second_face_makes_the_video_fake() -> None:
-    probability, label, video, by_track, tracks = video_scores(
-        torch.tensor([0.1, 0.1, 0.9, 0.7, 0.2]),
-        torch.tensor([1, 1, 1, 1, 0]),
-        torch.tensor([4, 4, 4, 4, 9]),
-        torch.tensor([0, 0, 1, 1, 2]),
-    )
-    assert probability.tolist() == pytest.approx([0.8, 0.2])
-    assert label.tolist() == [1, 0]
-    assert video.tolist() == [4, 9]
-    assert by_track.tolist() == pytest.approx([0.1, 0.8, 0.2])
-    assert tracks.tolist() == [0, 1, 2]
+    video, track = np.array([9, 4, 4, 4, 4]), np.array([2, 0, 0, 1, 1])
+    found = video_scores(np.array([0.2, 0.1, 0.1, 0.9, 0.7]), video, track)
+    assert found.probability == pytest.approx([0.8, 0.2])
+    assert video[found.first].tolist() == [4, 9]
+    assert found.tracks.tolist() == [2, 1]
+    assert found.track_probability == pytest.approx([0.1, 0.8, 0.2])
+    assert track[found.track_first].tolist() == [0, 1, 2]
 
 
 def test_prefix_and_clones_do_not_share_state() -> None:

@@ -28,14 +28,15 @@ def arrays(faces: list[list[float]]) -> list[NDArray[np.float64]]:
 @settings(deadline=None, max_examples=40)
 def test_the_score_is_that_of_the_metrics(faces: list[list[float]]) -> None:
     flat = torch.tensor([value for face in faces for value in face], dtype=torch.float64)
-    track = torch.tensor([number for number, face in enumerate(faces) for _ in face])
-    expected = video_scores(flat.sigmoid(), torch.ones_like(track), torch.zeros_like(track), track)
+    track = np.array([number for number, face in enumerate(faces) for _ in face])
+    expected = video_scores(flat.sigmoid().numpy(), np.zeros_like(track), track)
+    score, by_track = torch.from_numpy(expected.probability), torch.from_numpy(expected.track_probability)
     found = judge(arrays(faces), 3.0, None, "video", video_temperature=2.0)
-    assert found.decision.score == pytest.approx(float(expected[0][0]))
-    assert [face.score for face in found.faces] == pytest.approx(expected[3].tolist())
-    assert found.probability == pytest.approx(float((expected[0][0].logit() / 2).sigmoid()))
-    assert [face.probability for face in found.faces] == pytest.approx((expected[3].logit() / 2).sigmoid().tolist())
-    assert found.verdict == ("fake" if float(expected[0][0]) > 0.5 else "real")
+    assert found.decision.score == pytest.approx(float(score))
+    assert [face.score for face in found.faces] == pytest.approx(by_track.tolist())
+    assert found.probability == pytest.approx(float((score.logit() / 2).sigmoid()))
+    assert [face.probability for face in found.faces] == pytest.approx((by_track.logit() / 2).sigmoid().tolist())
+    assert found.verdict == ("fake" if float(score) > 0.5 else "real")
 
 
 temperatures = st.none() | st.floats(0.01, 100)
