@@ -1,4 +1,4 @@
-"""How good a trained detector is, and where the number comes from."""
+"""Metrics of a trained detector, and the provenance of each number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained detector with what its checkpoint says of it: thresholds, temperatures, provenance."""
+"""A trained detector with the thresholds, temperatures and provenance of its checkpoint."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from resgat_pl.nn.resgat import ResGAT
 
 @dataclass
 class Detector:
-    """A trained network and where it comes from.
+    """A trained network and its checkpoint.
 
     Attributes:
-        net: In evaluation mode, on the best device there is.
-        checkpoint: Where it comes from; its weights are released.
+        net: In evaluation mode, on the GPU if there is one.
+        checkpoint: Its weights are released.
         provenance: The checkpoint's, checked; None where it has none.
 
     Example:
@@ -77,7 +77,7 @@ class Detector:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it was trained on, see ``provenance.of_data``.
+        """Data that it was trained on, see ``provenance.of_data``.
 
         Raises:
             WeightsError: The checkpoint carries no provenance.
@@ -100,11 +100,11 @@ class Detector:
         manifest = Manifest.read(crops)
         if split is None and self.provenance and self.data["manifest"] == manifest.fingerprint():
             if self.data["splits"] == manifest.split_fingerprint():
-                return manifest  # as it was; an older version's protocol may have divided otherwise than this one's
+                return manifest  # unchanged; an older version's protocol may have divided otherwise than this one's
             spec = self.data["protocol"]
             split = from_spec(spec) if spec else None
         return manifest if split is None else divide(manifest, split)
 
     def leaks_on(self, manifest: Manifest, allow_leakage: bool) -> list[str]:
-        """Kinds of leak between what it was trained on and a manifest's test split, see ``check_unseen``."""
+        """Kinds of leak between its training data and a manifest's test split, see ``check_unseen``."""
         return check_unseen(self.path, self.provenance, manifest, allow_leakage)

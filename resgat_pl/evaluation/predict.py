@@ -45,7 +45,7 @@ def score(
     Raises:
         SplitError: There is no test split, or it has one class only.
     """
-    rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
+    rows = manifest.rows_of("test")
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
     check_splits(manifest.counts(), ["test"])
@@ -70,7 +70,8 @@ def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> 
     method = manifest.column("method")[rows]
     video = manifest.video_codes[rows]
     by_video, first, *_ = video_scores(probability, video, manifest.track_codes[rows])
-    clip = clips_of(manifest, rows[first])
+    table = manifest.take(rows[first], [*VIDEO_KEY, SOURCE]).to_pydict()
+    clip = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
     frames = ~manifest.untouched[rows]
     clip_of_row = clip[np.searchsorted(video[first], video)]
     by_frame = (values[frames] for values in (probability, label, method, video, clip_of_row))
@@ -78,12 +79,6 @@ def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> 
         "frame": Predictions(*by_frame),
         "video": Predictions(by_video, label[first], method[first], video[first], clip),
     }
-
-
-def clips_of(manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The genuine clips behind some rows ``(n,)`` of a manifest, see ``evaluation.clip_codes``."""
-    table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
-    return clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
 
 
 @torch.inference_mode()

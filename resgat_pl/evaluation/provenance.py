@@ -1,6 +1,7 @@
-"""Where a number comes from: written into every checkpoint and results file, and checked before a test.
+"""Provenance of numbers: written into every checkpoint and results file, and checked before a test.
 
-A checkpoint also remembers what it has seen, so that a test on it is refused whatever manifest it comes in: ``unseen``.
+A checkpoint also holds hashes of the videos it has seen, so that a test on them is refused whatever manifest they come
+in: ``train_test_overlap``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _DATA_KINDS: Final[dict[str, type]] = {
     "faces": dict,
     MARK: str,
 }
-"""Types of what is read of a provenance, and of its ``data``, see ``of_data``."""
+"""Types of the entries that are read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
     "torch",
     "torchvision",
@@ -51,7 +52,7 @@ _PACKAGES: Final = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions of this package, its git commit (None outside a checkout) and of what it stands on."""
+    """Versions of this package and of those it depends on, and its git commit (None outside a checkout)."""
     versions = {}
     for name in _PACKAGES:
         try:
@@ -85,20 +86,15 @@ def _git() -> dict[str, Any] | None:
 
 
 def of_data(data: FaceDataModule) -> dict[str, Any]:
-    """What was trained or tested on.
-
-    Hashes of manifest and splits, how crops were cut, protocol, counts of crops, and what the training split is made of
-    (``trained_on``).
-    """
+    """Data of a training or test: hashes of manifest and splits, settings, counts, and the ``training_data``."""
     manifest = data.manifest
-    counts = manifest.counts()
     return {
         "crops": str(data.crops.resolve()),
         "manifest": manifest.fingerprint(),
         "splits": manifest.split_fingerprint(),
         "extraction": manifest.info.get("extraction", {}),
         "protocol": manifest.info.get("protocol", {}),
-        "counts": {split: count._asdict() for split, count in counts.items()},
+        "counts": {split: count._asdict() for split, count in manifest.counts().items()},
         "people_unknown": unknown_in(manifest),
         "sets": sets_of(manifest),
         "faces": faces_of(manifest),
@@ -107,10 +103,10 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
 
 
 def stored_provenance(stored: object, what: object) -> dict[str, Any] | None:
-    """Check the provenance in a checkpoint, which may be untrusted; None where it has none.
+    """Check ``Checkpoint.provenance``, which may be untrusted; None where there is none.
 
     Args:
-        stored: ``Checkpoint.provenance``.
+        stored: The provenance.
         what: The checkpoint, for the message.
 
     Raises:

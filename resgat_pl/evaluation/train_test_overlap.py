@@ -1,8 +1,8 @@
-"""Whether a test says anything: what a checkpoint was trained and validated on, against what it is tested on.
+"""Leaks between the videos that a checkpoint was trained or validated on and those it is tested on.
 
-A checkpoint remembers its training and validation videos, and what ties these to others (``groups.links``: originals,
-people, source clips), as hashes of 8 bytes each. So a test that ``fit`` would refuse is refused whatever manifest the
-videos come in.
+A checkpoint holds its training and validation videos, and their links to others (``groups.links``: originals, people,
+source clips), as hashes of 8 bytes each. So a test that ``fit`` would refuse is refused whatever manifest the videos
+come in.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, statements, unkno
 from resgat_pl.data.splits.leakage import KIND_OF_LINK, declared
 
 UNKNOWN: Final = "unknown"
-"""Stamp of a test of which it is not known whether it leaks."""
+"""Stamp of a test that may leak: the checkpoint does not list all it has seen."""
 VALIDATION: Final = "validation"
 """Stamp of a test on videos that chose the epoch, the thresholds and the temperature."""
 REMEMBERED: Final = ("train_videos", "train_links", "val_videos", "val_links")
 """Keys of the hashes in a checkpoint's provenance; older checkpoints have the first one only."""
 
 _BY_NAME: Final = (Folder.name, CropLists.name)
-"""Data sets that are the user's own: two of them may count their files from 0."""
+"""Data sets of the user's own files: two of them may both number their files from 0."""
 _SEEN: Final = {
     "video": "test videos were in its training split",
     "original": "test videos share an original with its training split",
@@ -55,7 +55,7 @@ def video_hashes(keys: Sequence[str]) -> Tensor:
 
 
 def link_hashes(videos: Iterable[VideoRecord]) -> Tensor:
-    """``(n,)`` int64, sorted, each once: hashes of what ties videos to others, without the compression."""
+    """``(n,)`` int64, sorted, each once: hashes of the links of videos to others, without the compression."""
     return _hashes(sorted({name for video in videos for name in _links(video)}))
 
 
@@ -70,13 +70,13 @@ def hashes_to_store(manifest: Manifest) -> dict[str, Tensor]:
 
 
 def merge_stored_hashes(earlier: Mapping[str, Any] | None, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a checkpoint remembers whose training went on from another one.
+    """Hashes for a checkpoint whose training was resumed from another one.
 
-    Where that one does not say what it saw, the hashes are left out from which one could wrongly conclude that a test
-    is clean, unless all that it was trained on is known to be trained on again.
+    Where that one does not list what it saw, the hashes are left out from which one could wrongly conclude that a test
+    is clean, unless all its training videos are known to be trained on again.
 
     Args:
-        earlier: The provenance of the checkpoint that training went on from.
+        earlier: The provenance of the checkpoint that was resumed.
         now: ``hashes_to_store`` of the manifest in force.
     """
     if earlier is None:
@@ -97,7 +97,7 @@ def videos_of(manifest: Manifest, split: Split) -> list[VideoRecord]:
 def check_unseen(
     checkpoint: str | Path, stored: dict[str, Any] | None, manifest: Manifest, allow_leakage: bool = False
 ) -> list[str]:
-    """Make sure that a test says something about unseen videos, as ``fit`` does for its own splits.
+    """Make sure that a test is on unseen videos, as ``fit`` does for its own splits.
 
     Refused are test videos that a checkpoint was trained or validated on, fakes of such and genuine videos that such
     fakes were made from, people and source clips, whatever the compression. A kind of leak that the protocol of the
@@ -111,7 +111,7 @@ def check_unseen(
 
     Returns:
         Kinds of leak to stamp the results with: see ``groups.LeakKind``, ``validation`` for videos that it was
-        validated on, ``unknown`` where the checkpoint does not say what it has seen.
+        validated on, ``unknown`` where the checkpoint does not list what it has seen.
 
     Raises:
         LeakageError: Names the videos.
@@ -132,7 +132,7 @@ def check_unseen(
     refused = []
     for (kind, what), keys in _shared(stored, videos_of(manifest, "test")).items():
         if same_splits and kind in leaky and kind in allowed:
-            continue  # as fit found, said and stamped
+            continue  # as fit found, reported and stamped
         said = count_and_name(keys, what, what)
         stamp = VALIDATION if what == _validation("video") else kind
         if kind not in allowed and not allow_leakage:
@@ -142,12 +142,9 @@ def check_unseen(
             rank_zero_warn(f"{checkpoint}: {said}. Results are stamped as leaky.")
         leaky.add(stamp)
     if refused:
-        own = any(video.dataset in _BY_NAME for video in videos_of(manifest, "test"))
-        hint = (
-            " Own files are known by their names only: if these are others of the same names, rename them."
-            if own
-            else ""
-        )
+        hint = ""
+        if any(video.dataset in _BY_NAME for video in videos_of(manifest, "test")):
+            hint = " Own files are known by their names only: if these are others of the same names, rename them."
         raise LeakageError(
             f"{checkpoint} cannot be tested on {manifest.folder}: {'; '.join(refused)}.{hint} Test under the split "
             "it was trained under (its config.yaml), on other videos, or accept it with --data.allow_leakage true: "
@@ -164,14 +161,14 @@ def check_unseen(
 
 
 def people_unknown(stored: Mapping[str, Any] | None, manifest: Manifest) -> list[str]:
-    """What is to be said of people who are unknown, in the test or in the training: one line a data set."""
+    """Statements on people who are unknown, in the test or in the training: one line per data set."""
     noted = ((stored or {}).get("data") or {}).get("people_unknown")
     trained = {str(name): str(why) for name, why in noted.items()} if isinstance(noted, dict) else {}
     return statements({**trained, **unknown_in(manifest)})
 
 
 def describe(leaky: Sequence[str], people: Sequence[str]) -> list[str]:
-    """The lines that stand below scores: what they suffer from, and what is not known."""
+    """Lines to be shown below scores: leaks, and what is unknown."""
     kinds = [kind for kind in leaky if kind != UNKNOWN]
     lines = [f"LEAKY: these scores suffer from leaks between splits ({', '.join(kinds)})"] if kinds else []
     if UNKNOWN in leaky:

@@ -1,4 +1,4 @@
-"""What a detector was trained on: counted when it is trained, and put into words beside its verdicts."""
+"""Training data of a detector: counted when it is trained, and described beside its verdicts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from resgat_pl.core.text import shorten
 from resgat_pl.core.types import FAKE
@@ -16,16 +15,16 @@ from resgat_pl.data.faces.detection import turn_of
 from resgat_pl.data.manifest.table import Manifest
 
 MARK: Final = "synthetic"
-"""Key of ``Manifest.info`` that says who is in the videos, see ``data.synthetic.made_by_synth``."""
+"""Key of ``Manifest.info`` for faces that were made, see ``data.synth.record.made_by_synth``."""
 _MOST_ROWS: Final = 100_000
 
 
 class TrainedOn(NamedTuple):
-    """What is known of a detector's training.
+    """Description of a detector's training data.
 
     Attributes:
         statement: One or two sentences.
-        recordings: Whether it was trained on recorded faces: false for made ones only, None where it is unknown.
+        recordings: Whether it was trained on recorded faces: false for made ones only, None if unknown.
     """
 
     statement: str
@@ -44,13 +43,13 @@ def sets_of(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def faces_of(manifest: Manifest) -> dict[str, float]:
-    """How small, blurred and turned the training split's faces are, by which new ones are called so.
+    """Limits of the training split's faces, beyond which a new face is called small, blurred or turned.
 
     Returns:
         side: The first percentile of the longer side of the face's box, in px of the frame.
         sharpness: The first percentile of ``faces.sharpness`` of the crop.
         roll: The 99th percentile of the angle of the eyes to the horizontal, in degrees.
-        turn: The 99th percentile of ``faces.turn_of``. What is unknown is absent.
+        turn: The 99th percentile of ``faces.turn_of``. Unknown limits are absent.
     """
     rows = manifest.rows_of("train")
     rows = rows[:: max(1, -(-len(rows) // _MOST_ROWS))]
@@ -60,22 +59,18 @@ def faces_of(manifest: Manifest) -> dict[str, float]:
     found = {"sharpness": float(np.quantile(table["sharpness"].to_numpy(), 0.01))}
     settings = manifest.info.get("extraction", {})
     if settings.get("detector") != "WholeFrame" and settings.get("margin"):
-        boxes = _matrix(table["box"], 4)
+        boxes = np.asarray(pc.list_flatten(table["box"]), np.float64).reshape(-1, 4)
         sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / float(settings["margin"])
         found["side"] = float(np.quantile(sides, 0.01))
     known = table["landmarks"].drop_null()
     if len(known):
-        roll, turn = turn_of(_matrix(known, 10).reshape(-1, 5, 2))
+        roll, turn = turn_of(np.asarray(pc.list_flatten(known), np.float64).reshape(-1, 5, 2))
         found |= {"roll": float(np.quantile(roll, 0.99)), "turn": float(np.quantile(turn, 0.99))}
     return {name: round(value, 4) for name, value in found.items() if np.isfinite(value)}
 
 
 def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
-    """Put what a checkpoint's provenance says of its training data into words.
-
-    Args:
-        provenance: The checkpoint's, which may be untrusted; None where it has none.
-    """
+    """Describe training data by a checkpoint's provenance, which may be untrusted; None where it has none."""
     data = (provenance or {}).get("data") or {}
     sets = [entry for entry in data.get("sets") or [] if isinstance(entry, dict)]
     if not sets:
@@ -85,31 +80,26 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
     made = data.get(MARK)
     leaky = ", ".join(shorten(kind) for kind in (provenance or {}).get("leaky") or [])
     leaks = f" Its splits leak ({leaky}), so threshold and calibration rest on known material." if leaky else ""
+    recordings = None if made is None else made not in {"drawn", "portraits"}
     if made == "drawn":
-        said = f"Trained on drawn faces only (resgat synth), so its verdict on photographs means nothing: {counts}."
+        text = f"Trained on drawn faces only (resgat synth), so its verdict on photographs means nothing: {counts}."
     elif made == "portraits":
-        said = (
+        text = (
             f"Trained on portraits altered by resgat synth only, so its verdict on recordings means nothing: {counts}."
         )
     elif made is None:
-        said = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."
+        text = f"Trained on {counts}; whether these are recordings or made by resgat synth is unknown."
     else:
-        said = f"Trained on {counts}. Of other methods and other recordings nothing follows."
-    return TrainedOn(
-        said + leaks + _people(data.get("people_unknown")), None if made is None else made not in {"drawn", "portraits"}
-    )
-
-
-def _people(unknown: object) -> str:
-    """What follows from data sets of which nothing says who is in which video, see ``data.people``."""
-    if not isinstance(unknown, dict) or not unknown:
-        return ""
-    sets = ", ".join(shorten(name) for name in unknown)
-    return f" Who is in the videos of {sets} is unknown: it may have been trained on the people of this file."
+        text = f"Trained on {counts}. Of other methods and other recordings nothing follows."
+    unknown = data.get("people_unknown")  # see ``data.splits.known_people``
+    if isinstance(unknown, dict) and unknown:
+        names = ", ".join(shorten(name) for name in unknown)
+        leaks += f" Who is in the videos of {names} is unknown: it may have been trained on the people of this file."
+    return TrainedOn(text + leaks, recordings)
 
 
 def faces_known(provenance: Mapping[str, Any] | None) -> dict[str, float]:
-    """``faces_of`` the training crops as a checkpoint, which may be untrusted, says; what it does not say is absent."""
+    """``faces_of`` the training crops, from a provenance that may be untrusted; unknown or wrong limits are absent."""
     found = ((provenance or {}).get("data") or {}).get("faces") or {}
     return {
         name: float(value)
@@ -146,9 +136,3 @@ def _videos(sets: list[dict[str, Any]]) -> str:
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
-
-
-def _matrix(values: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
-    """Lists of a fixed length as ``(n, width)``."""
-    flat = np.concatenate([np.asarray(chunk.flatten(), np.float64) for chunk in values.chunks])
-    return flat.reshape(-1, width)

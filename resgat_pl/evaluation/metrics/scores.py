@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 
@@ -69,7 +70,7 @@ class Scores:
         real: Genuine samples.
         fake: Fakes.
         units: Samples, and independent genuine clips behind them.
-        resamples: By metric ``(1 + R,)``: the value and one value a bootstrap resample (``intervals.bootstrap``).
+        resamples: By metric ``(1 + R,)``: the value and one value per bootstrap resample (``intervals.bootstrap``).
             Thresholded metrics also with the suffix ``AT_VAL`` where there is such a threshold, and what depends on
             calibration with ``CALIBRATED`` where there is one of this level.
     """
@@ -81,7 +82,7 @@ class Scores:
     units: Units
     resamples: dict[str, NDArray[np.float64]] = field(repr=False)
 
-    @property
+    @cached_property
     def values(self) -> dict[str, Interval]:
         """Each metric with its 95 % interval."""
         return {name: self.interval(name, values) for name, values in self.resamples.items()}
@@ -201,7 +202,7 @@ def read_predictions(folder: Path) -> dict[Level, Predictions]:
 
 
 def describe(scores: list[Scores]) -> str:
-    """A Markdown table of the main scores, in percent with 95 % intervals, and what they rest on."""
+    """A Markdown table of the main scores in percent with 95 % intervals, and of the numbers of samples and clips."""
     shown = (
         *("auroc", "ap", "eer", "f1_fake", "f1_real", "balanced_accuracy", f"balanced_accuracy{AT_VAL}"),
         *("ece", f"ece{CALIBRATED}"),
