@@ -113,7 +113,7 @@ def _write_safetensors(detector: Detector, out: Path) -> str:
     expected, found = detector.net.cpu().state_dict(), ResGAT.load(out).state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
         out.unlink()
-        raise ConfigError(f"{out} was not kept: it does not hold what {detector.path} holds. Is the disk all right?")
+        raise ConfigError(f"{out} was removed: it does not hold what {detector.path} holds. Is the disk all right?")
     return f"written: {out} ({out.stat().st_size / 1e6:.1f} MB, all {len(found)} tensors as in the checkpoint)"
 
 
@@ -123,13 +123,13 @@ def _write(out: Path, data: bytes) -> None:
         write_atomic(out, data, durable=True)
     except OSError as error:
         raise ConfigError(
-            f"{out} cannot be written ({error.strerror}). Make room and give the same command again, or choose "
+            f"{out} cannot be written ({error.strerror}). Free some space and give the same command again, or choose "
             "another file."
         ) from None
 
 
 def require_packages() -> None:
-    """Make sure that what ONNX files need is there, before minutes are spent.
+    """Make sure that the packages for ONNX files are installed, before minutes are spent.
 
     Raises:
         ConfigError: Names the package that is missing.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.export.onnx_file import TOLERANCE, additivity, largest_difference, rewrite_properties
 from resgat_pl.export.runtime import OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
+TOLERANCE: Final = 1e-4
+"""Largest difference from the checkpoint, relative to the largest logit or to 1: float32 sums in another order."""
+
 
 class ExportGraph(nn.Module):
-    """What is exported: the prediction with its decomposition over nodes; what nobody reads is left out of the file."""
+    """The exported part of the network: the prediction with its decomposition over nodes."""
 
     def __init__(self, net: ResGAT) -> None:
         super().__init__()
@@ -33,7 +36,7 @@ class ExportGraph(nn.Module):
 
 
 def trace(net: ResGAT) -> ExportedProgram:
-    """The computation on images of the network's size and any number of them."""
+    """Trace the computation for any number of images of the network's size."""
     side = int(net.config["image_size"])
     # Two images: a size of 1 would be taken for a constant. Fitting the grid beforehand keeps its tables constants.
     example = torch.zeros(2, 3, side, side)
@@ -69,7 +72,7 @@ class Agreement:
         )
 
     def require(self, out: Path) -> None:
-        """Refuse a file that says something else than the checkpoint.
+        """Refuse a file whose numbers are not those of the checkpoint.
 
         Raises:
             ConfigError: Gives the differences.
@@ -83,27 +86,25 @@ class Agreement:
 
 
 def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
-    """Run both on the same images: five and then one of them, since the number must not matter."""
+    """Run both on five images, and the file on one of them alone, since their number must not matter."""
     side, random = exported.image_size, torch.Generator().manual_seed(0)
     coarse = torch.rand(5, 3, 8, 8, generator=random)
     smooth = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
     noise = 0.1 * torch.rand(smooth.shape, generator=random)
     images = (0.9 * smooth + noise).clamp(0, 1)
     with torch.inference_mode():
-        expected = ExportedOutput(*(values.numpy() for values in ExportGraph(net)(images)))
-    found = exported(images.numpy())
-    one = exported(images[:1].numpy())
-    logit = float(
-        np.max([largest_difference(found.logit, expected.logit), largest_difference(one.logit, expected.logit[:1])])
-    )
-    pairs = (
-        (found.contribution, expected.contribution),
-        (found.bias, expected.bias),
-        (one.contribution, expected.contribution[:1]),
-    )
-    nodes = float(np.max([largest_difference(mine, theirs) for mine, theirs in pairs]))
+        expected = ExportedOutput(*(values.numpy()[[0, 1, 2, 3, 4, 0]] for values in ExportGraph(net)(images)))
+    runs = exported(images.numpy()), exported(images[:1].numpy())
+    found = ExportedOutput(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
+    logit, _, contribution, bias = (np.abs(one - other).max() for one, other in zip(found, expected, strict=True))
     scale = max(1.0, float(np.abs(expected.logit).max()))
-    return Agreement(logit, nodes, additivity(found), scale, len(images))
+    nodes = float(np.max([contribution, bias]))  # NaN if one is
+    return Agreement(float(logit), nodes, additivity(found), scale, len(images))
+
+
+def additivity(found: ExportedOutput) -> float:
+    """Largest difference between a logit and the sum of its contributions and bias."""
+    return float(np.abs(found.contribution.sum(1) + found.bias - found.logit).max())
 
 
 def write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]) -> None:
@@ -117,3 +118,12 @@ def write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any])
         raise RuntimeError("torch.onnx.export returned nothing")
     exported.save(path)
     rewrite_properties(path, properties)
+
+
+def rewrite_properties(path: Path, properties: dict[str, Any]) -> None:
+    """Write properties into ``metadata_props`` of an ``.onnx`` file, each value as JSON."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
+    onnx.save(model, path)

@@ -1,6 +1,6 @@
 """Static quantisation of an exported detector's encoder to int8, and what it costs in AUROC.
 
-Weights get one scale a channel, activations one a tensor, from the ranges seen on training crops (Jacob et al.,
+Weights get one scale per channel, activations one per tensor, from the ranges seen on training crops (Jacob et al.,
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
 """
 
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -24,12 +25,13 @@ from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.binary import measure
-from resgat_pl.export.onnx_file import TOLERANCE, additivity, rewrite_properties
+from resgat_pl.evaluation.metrics.calibration import calibrated
+from resgat_pl.export.graph import TOLERANCE, additivity, rewrite_properties
 from resgat_pl.export.runtime import ExportedDetector, Floats
 
 QUANTISED: Final = ("Conv", "Relu", "Clip", "Add", "MaxPool")
 CHECKED: Final = 2048
-"""Validation crops at most that AUROC is compared on."""
+"""Most validation crops on which AUROC is compared."""
 _BATCH: Final = 16  # crops at once
 
 
@@ -94,11 +96,12 @@ def to_int8(path: Path, images: Iterator[Floats]) -> None:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    feeds = ({"images": batch} for batch in images)
     with _quiet():
         quantize_static(
             path,
             path,
-            _Reader(images),
+            SimpleNamespace(get_next=lambda: next(feeds, None)),  # a CalibrationDataReader
             quant_format=QuantFormat.QDQ,
             # Unsigned activations are the fast ones on x86. Without VNNI instructions (AVX2) two of their products
             # with 8-bit weights can overflow the 16 bits they are summed in: weights of 7 bits cannot.
@@ -128,7 +131,7 @@ def encoder_nodes(model: Any) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence advice to run what torch's exporter has done already, and a division that comes to nothing.
+    """Silence advice to do what torch's exporter has done already, and a division without effect.
 
     A range is also computed for the attention scores that are masked with −∞, and not used.
     """
@@ -140,18 +143,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         root.setLevel(before)
-
-
-class _Reader:
-    """Batches as ONNX Runtime's calibration reads them."""
-
-    def __init__(self, images: Iterator[Floats]) -> None:
-        self._images = images
-
-    def get_next(self) -> dict[str, Floats] | None:
-        """The next batch, None after the last."""
-        images = next(self._images, None)
-        return None if images is None else {"images": images}
 
 
 def batches(manifest: Manifest, rows: NDArray[np.int64], size: int) -> Iterator[Floats]:
@@ -186,7 +177,7 @@ def _judge(detector: Detector, exported: ExportedDetector, manifest: Manifest, t
         integer.append(found.logit)
         apart = float(np.maximum(apart, additivity(found) / max(1.0, float(np.abs(found.logit).max()))))
     first, second = np.concatenate(eager), np.concatenate(integer)
-    before, after = (measure(_sigmoid(logits), label)["auroc"] for logits in (first, second))
+    before, after = (measure(calibrated(logits, None), label)["auroc"] for logits in (first, second))
     text = (
         f"int8 against the checkpoint, {len(rows):,} validation crops: AUROC {after:.4f} instead of {before:.4f} "
         f"({after - before:+.4f}); largest difference of a logit {np.abs(first - second).max():.2f}"
@@ -197,8 +188,3 @@ def _judge(detector: Detector, exported: ExportedDetector, manifest: Manifest, t
             f"(--tolerance). More training crops for the ranges (--samples) can help, or use float32."
         )
     return text
-
-
-def _sigmoid(logits: Floats) -> NDArray[np.float64]:
-    chance: NDArray[np.float64] = torch.from_numpy(logits).double().sigmoid().numpy()
-    return chance

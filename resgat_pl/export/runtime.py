@@ -1,7 +1,7 @@
 """Running an exported detector: numpy in, numpy out, and for ``.onnx`` files without torch.
 
-What is needed is this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.export.command``
-writes the files.
+It needs this package without its dependencies, ``numpy`` and ``onnxruntime``; ``resgat_pl.export.command`` writes the
+files.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -22,25 +24,25 @@ from resgat_pl.core.formats import WRITER, check_version
 Floats = NDArray[np.float32]
 OUTPUTS: Final = ("logit", "probability", "contribution", "bias")
 EXPORT_VERSION: Final = 1
-"""Format of the properties; files of before it had a number are the same without it."""
+"""Format of the properties; earlier files are the same without the number."""
 EXTRA_FILE: Final = "resgat.json"
-"""Where a ``.pt2`` file keeps the properties that an ``.onnx`` file has in ``metadata_props``."""
+"""Name in a ``.pt2`` file of the properties that an ``.onnx`` file has in ``metadata_props``."""
 Provider = str | tuple[str, Mapping[str, Any]]
 """Name of an execution provider of ONNX Runtime, alone or with its options."""
 _CPU: Final = "CPUExecutionProvider"
 _MOST_THREADS: Final = 1024
-"""ONNX Runtime starts as many as it is asked for: a million keep it busy for good."""
+"""ONNX Runtime starts any number: with a million it would never answer."""
 
 
 class ExportedOutput(NamedTuple):
-    """What an exported detector says of B images; ``contribution.sum(1) + bias`` is ``logit``, to float precision.
+    """Outputs for B images; ``contribution.sum(1) + bias`` is ``logit``, to float precision.
 
     Attributes:
         logit: ``(B,)`` float32; positive means fake.
-        probability: ``(B,)`` float32 in [0, 1], the sigmoid of ``logit``, which the thresholds are meant for.
-        contribution: ``(B, N)`` float32 in logits, what each node brings, positive towards fake; nodes are numbered
-            row by row from the top left, so ``contribution.reshape(B, *detector.grid)`` is a map.
-        bias: ``(B,)`` float32, the logit of no evidence at all.
+        probability: ``(B,)`` float32 in [0, 1], the sigmoid of ``logit``, to which the thresholds apply.
+        contribution: ``(B, N)`` float32 in logits, the contribution of each node, positive towards fake; nodes are
+            numbered row by row from the top left, so ``contribution.reshape(B, *detector.grid)`` is a map.
+        bias: ``(B,)`` float32, the logit without any node.
 
     Example:
         >>> one = np.ones(2, np.float32)
@@ -73,14 +75,14 @@ class ExportedDetector:
 
     Args:
         run: Takes images ``(B, 3, S, S)`` float32 and returns the arrays of ``OUTPUTS``.
-        properties: What the file says of itself.
+        properties: Description of the detector, from the file.
 
     Attributes:
         properties: ``attention``, ``checkpoint_sha256``, ``classes`` (of the labels 0 and 1), ``encoder``, ``grid``,
             ``image_size``, ``precision`` (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it),
             ``schema`` (``EXPORT_VERSION``), ``temperature`` (of single images), ``video_temperature``,
             ``thresholds`` (by level, null where none was chosen), ``validation`` (the videos all were chosen on), of
-            int8 ``calibration``, and ``centres`` since nodes have places.
+            int8 ``calibration``, and ``centres`` except in files of earlier versions.
     """
 
     def __init__(self, run: Callable[[Floats], list[Floats]], properties: Mapping[str, Any]) -> None:
@@ -99,10 +101,10 @@ class ExportedDetector:
 
         Args:
             path: An ``.onnx`` file (runs in ONNX Runtime) or a ``.pt2`` file (runs in torch, on the CPU).
-            threads: Threads of one ONNX session; None takes one a core. torch has ``torch.set_num_threads``.
+            threads: Threads of one ONNX session; None takes one per core. torch has ``torch.set_num_threads``.
             trusted: Also load a ``.pt2`` file, which can run code: give True for your own only.
-            providers: What ONNX Runtime computes with, the preferred first, such as ``CUDAExecutionProvider``, alone or
-                with options; None takes the CPU. What is asked for is used, or refused.
+            providers: Execution providers of ONNX Runtime, the preferred first, such as ``CUDAExecutionProvider``,
+                alone or with options; None takes the CPU. One that cannot be used is an error.
 
         Raises:
             WeightsError: The file is missing, damaged, not of ``resgat export``, or a ``.pt2`` file and not trusted.
@@ -112,7 +114,7 @@ class ExportedDetector:
         path = Path(path).absolute()  # a copy in another process may have another working folder
         if threads is not None and not (type(threads) is int and 1 <= threads <= _MOST_THREADS):
             raise ConfigError(
-                f"threads is {threads!r}; it must be an int of 1 to {_MOST_THREADS}, or None for one a core."
+                f"threads is {threads!r}; it must be an int of 1 to {_MOST_THREADS}, or None for one per core."
             )
         if not path.is_file():
             raise WeightsError(f"There is no exported detector {path}: check the path, or make it with resgat export.")
@@ -128,7 +130,7 @@ class ExportedDetector:
         run = _OnnxFile.of(path, threads, _listed(providers)) if path.suffix == ".onnx" else _TorchFile.of(path)
         properties = run.properties
         if "image_size" not in properties:
-            raise WeightsError(f"{path} was not written by resgat export: it does not say which images it takes.")
+            raise WeightsError(f"{path} was not written by resgat export: it has no image size.")
         again = "Make it again with resgat export."
         number, writer = properties.get("schema", EXPORT_VERSION), properties.get(WRITER)
         check_version(number, EXPORT_VERSION, path, WeightsError, again=again, writer=writer)
@@ -149,8 +151,8 @@ class ExportedDetector:
     def centres(self) -> tuple[list[float], list[float]] | None:
         """Centres of the rows and of the columns of nodes, in px of the images from the upper left corner.
 
-        A node's cell is what lies nearest to its centre; the cells need not be equal. None of files that earlier
-        versions wrote, which do not say it.
+        A node's cell is the area nearest to its centre; the cells need not be equal. None of files that earlier
+        versions wrote.
         """
         stored = self.properties.get("centres")
         return None if stored is None else (list(stored["rows"]), list(stored["columns"]))
@@ -190,7 +192,7 @@ class ExportedDetector:
 
 
 class _File:
-    """An open file that runs. A copy, in this process or another, is the same file opened once more at most."""
+    """An open file that runs. All its copies in a process share one, opened once."""
 
     _open: ClassVar[WeakValueDictionary[tuple[Any, ...], _File]] = WeakValueDictionary()
 
@@ -201,12 +203,12 @@ class _File:
 
     @classmethod
     def of(cls, path: Path, *options: Any, sha256: str | None = None) -> _File:
-        """Open a file, or take it where it is open already.
+        """Open a file, or return the one that is open already.
 
         Raises:
-            WeightsError: It is gone, or holds something else than ``sha256`` says.
+            WeightsError: It is gone, or its hash is not ``sha256``.
         """
-        # The hash decides what is the same: files are replaced, and a copy must not become another detector.
+        # By its hash too: files are replaced, and a copy must not become another detector.
         place = (cls, path, repr(options))
         known = cls._open.get(place)
         if known is not None and known.sha256 == (sha256 or _sha256(path)):
@@ -221,7 +223,7 @@ class _File:
         return opened
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.key, self.sha256)
+        return partial(type(self).of, *self.key, sha256=self.sha256), ()
 
     def __call__(self, images: Floats) -> list[Floats]:
         raise NotImplementedError
@@ -246,15 +248,17 @@ class _OnnxFile(_File):
         options.log_severity_level = 3  # its warnings are about its own optimisations
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # its errors have no base of their own
+        except Exception as error:  # its errors have no common base
             raise WeightsError(f"{path} cannot be read: {error}") from None
-        # Where a provider cannot be started, for want of a library or a device, the CPU is taken without a word.
+        # Without a provider's library or device, ONNX Runtime silently uses the CPU.
         if idle := [name for name in names if name not in self.session.get_providers()]:
             raise ConfigError(
                 f"The execution provider {idle[0]} could not be started: is its device there, and are its libraries? "
                 f"Without providers the detector runs on the CPU."
             )
-        self.properties = read_properties(self.session.get_modelmeta().custom_metadata_map)
+        for name, value in self.session.get_modelmeta().custom_metadata_map.items():
+            with suppress(ValueError):  # others write there too, and not JSON
+                self.properties[name] = json.loads(value)
 
     def __call__(self, images: Floats) -> list[Floats]:
         arrays: list[Floats] = self.session.run(list(OUTPUTS), {"images": images})
@@ -280,10 +284,6 @@ class _TorchFile(_File):
             return [values.numpy() for values in self.module(torch.from_numpy(images))]
 
 
-def _again(kind: type[_File], key: tuple[Any, ...], sha256: str) -> _File:
-    return kind.of(*key, sha256=sha256)
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -305,14 +305,3 @@ def _listed(providers: str | Sequence[Provider] | None) -> tuple[Provider, ...]:
     ):
         raise ConfigError(f"providers is {providers!r}; give names, or pairs of a name and its options.")
     return tuple(entry if isinstance(entry, str) else (entry[0], dict(entry[1])) for entry in listed)
-
-
-def read_properties(stored: Mapping[str, str]) -> dict[str, Any]:
-    """Properties from the JSON values of ``metadata_props``; what others wrote there is left out."""
-    properties = {}
-    for name, value in stored.items():
-        try:
-            properties[name] = json.loads(value)
-        except ValueError:
-            continue
-    return properties
