@@ -1,4 +1,4 @@
-"""Errors, records, files, processes and text that know nothing of faces: what every other room stands on."""
+"""Errors, records, files, processes and text, without anything about faces: the base of every other room."""
 
 from __future__ import annotations
 

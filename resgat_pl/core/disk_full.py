@@ -18,19 +18,19 @@ _SHARED_WORDS: Final = re.compile(
     r"unable to (?:allocate|open|resize|mmap|write to)[^\n]*(?:shared memory|shm|torch_)[^\n]*No space left"
     r"|killed by signal: Bus error|out of shared memory|insufficient shared memory"
 )
-"""Of torch, in this process or in one that loads for it, and of Python."""
+"""Messages of torch, in this process or in one that loads for it, and of Python."""
 _LEAST_SHARED: Final = 1 << 20
-"""Bytes below which what failed for want of space, on a file without a name, failed there."""
+"""Free bytes below which a lack of space, in an error that names no file, is one of shared memory."""
 _REFUSED: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error says that nothing more can be stored: a disk or quota that is full, or a read-only one."""
+    """Recognise an error of a disk or quota that is full, or of a read-only one."""
     return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _REFUSED)
 
 
 def no_shared_memory(error: BaseException) -> str | None:
-    """The remedy where an error says that shared memory is full; None if it says something else.
+    """The remedy for an error of full shared memory; None for other errors.
 
     Batches go from loading processes to the training through ``/dev/shm``, of which a container has 64 MB unless it is
     started with more.
@@ -57,7 +57,7 @@ def reporting_full_disk(out: Path, bar: Any = None) -> Iterator[None]:
 
     Args:
         out: Where results are written.
-        bar: The progress (tqdm) of what is done here, if it has one.
+        bar: The progress (tqdm) of the work, if it has one.
 
     Raises:
         StorageError: In place of an ``OSError``, and of a worker's ``StorageError``.
@@ -77,7 +77,7 @@ def reporting_full_disk(out: Path, bar: Any = None) -> Iterator[None]:
 
 
 def storage_error(error: OSError, out: Path | str = "The result") -> StorageError:
-    """An error that names what could not be written, and why; ``out`` where the error does not know."""
+    """An error that names the file, or else ``out``, and the reason."""
     return StorageError(f"{error.filename or out} cannot be written: {error.strerror or error}.")
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend.
+"""Errors that a user can cause and fix.
 
 Every message names what was wrong, the value received and the remedy. The command line prints these without a
 traceback and exits with ``status``; anything else is a bug and keeps its traceback.
@@ -30,10 +30,7 @@ class DatasetNotFoundError(ResGATError):
 
 
 class SomeRunsError(ResGATError):
-    """Some of many runs failed; the others are in the tables.
-
-    Its own exit status tells this from a run that came to nothing.
-    """
+    """Some of many runs failed; the others are in the tables. The exit status differs from that of no result at all."""
 
     status = 1
 
@@ -47,10 +44,7 @@ class MediaError(ResGATError):
 
 
 class SomeMediaError(MediaError):
-    """Some of many files cannot be decoded; the others were judged.
-
-    Its own exit status tells this from a run that came to nothing.
-    """
+    """Some of many files cannot be decoded; the others were judged. The exit status is as of ``SomeRunsError``."""
 
     status = 1
 
@@ -76,27 +70,24 @@ class WeightsError(ResGATError):
 
 
 class LeakageError(SplitError):
-    """The same video, person or picture stands on both sides of a split.
-
-    Its own exit status tells a finding from a mistake.
-    """
+    """The same video, person or picture is on both sides of a split. The exit status is that of a finding."""
 
     status = 1
 
 
 class NonFiniteError(ResGATError):
-    """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint is kept."""
+    """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint stays."""
 
 
 class Stopped(ResGATError):  # noqa: N818 - no error: the user or the batch system asked for it
-    """Training was told to stop and kept its state: the same command can go on.
+    """Training was stopped by a signal and stored its state: the same command continues.
 
     Its status is that of ``EX_TEMPFAIL`` in ``sysexits.h``, on which scripts try again.
     """
 
     status = 75
     checkpoint: str | None = None
-    """Where the state is."""
+    """Path of the state."""
 
 
 class Interrupted(Stopped):
@@ -113,12 +104,12 @@ class Requeued(Stopped):
 
 @contextmanager
 def values_refused(what: str) -> Iterator[None]:
-    """Turn what classes of other packages say of a value they refuse into a ``ConfigError``.
+    """Turn errors of other packages' classes about a value into a ``ConfigError``.
 
     An error that comes out of this package's own code is a bug and stays as it is.
 
     Args:
-        what: What holds the values, for the message.
+        what: Option that holds the values, for the message.
 
     Raises:
         ConfigError: See above.

@@ -1,10 +1,9 @@
 """Executors for the work on videos: threads of this machine, or the workers of an existing Dask cluster.
 
-Both are a ``concurrent.futures.Executor``, so that ``run_all`` knows no difference. Which one is used is no part of
-what identifies the results.
+Both are a ``concurrent.futures.Executor``, so that ``run_all`` needs no distinction. The results do not depend on it.
 
-Threads are enough on this machine: what can crash or hang is done in an ``IsolatedProcess`` that each thread starts
-and reuses, on a cluster too. joblib has a Dask backend, but a task whose worker dies again and again leaves its
+Threads are enough on this machine: work that can crash or hang is done in an ``IsolatedProcess`` that each thread
+starts and reuses, on a cluster too. joblib has a Dask backend, but a task whose worker dies again and again leaves its
 ``Parallel`` waiting for ever (joblib 1.6, distributed 2026.8); Dask's own tasks are repeated on other workers and fail
 with an error in the end.
 """

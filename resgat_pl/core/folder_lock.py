@@ -1,7 +1,7 @@
 """One command at a time on a folder of results: a second one waits, or is refused.
 
 The locks are the operating system's (``flock``, by filelock), so that they end with the process that holds them,
-however that ends. A file that a killed command leaves locks nothing; the next command takes it over and removes it.
+however that ends. The file of a killed command locks nothing; the next command reuses and removes it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 
 @contextmanager
 def folder_lock(folder: Path, shared: bool = False, wait: bool = False) -> Iterator[None]:
-    """Keep other commands from a folder; one behind a URL cannot be locked, nor one of a disk without locks.
+    """Exclude other commands from a folder, except one behind a URL or on a disk without locks.
 
     Args:
         folder: The folder, made if need be.

@@ -1,4 +1,4 @@
-"""Numbers of file formats: which one this program reads, and what to do about a file of another one.
+"""Numbers of file formats: those that this program reads, and the remedy for a file of another one.
 
 Every file that a later version may have to read carries two things: ``schema`` or ``version``, the number of its
 format, and ``resgat_pl``, the version of the package that wrote it, so that a message can say which one to install.
@@ -30,12 +30,12 @@ def check_version(
     """Make sure that this program reads a file's format.
 
     Args:
-        found: The number in the file, or whatever stands there.
+        found: The number in the file, or whatever is in its place.
         current: The newest format that this program reads, and the one it writes.
         what: The file, for the message.
         error: Class of the error.
-        again: Remedy for a file that is older, or says nothing usable: how to make it anew.
-        writer: What the file says of the package that wrote it.
+        again: Remedy for a file that is older or has no usable number: how to make it again.
+        writer: The file's entry of the package that wrote it.
         oldest: The oldest format that the caller brings up to date; None is ``current``.
 
     Returns:
@@ -56,7 +56,7 @@ def check_version(
 
 
 def stamp(number: int) -> dict[str, object]:
-    """What a JSON document of the format ``number`` begins with."""
+    """First entries of a JSON document of the format ``number``."""
     return {"schema": number, WRITER: __version__}
 
 

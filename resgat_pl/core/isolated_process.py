@@ -59,8 +59,7 @@ class IsolatedProcess(Generic[Task, Output]):
     ``close()`` leads to *dead* from everywhere, and nothing leads on from there.
 
     Args:
-        function: Takes a task and yields outputs. It is unpickled once in each child, so it can hold what is expensive
-            to make.
+        function: Takes a task and yields outputs. It is unpickled once in each child, so it can hold a detector.
         threads: Threads of OpenCV in the child; None leaves its default.
 
     Example:
@@ -185,7 +184,7 @@ class IsolatedProcess(Generic[Task, Output]):
         return link
 
     def _messages(self, link: Connection, limit: float) -> Iterator[tuple[int, Any]]:
-        """What the child sends; ``limit`` counts the waiting, not what is done with the outputs in between."""
+        """Messages of the child; ``limit`` counts the time of waiting, not that of the caller in between."""
         is_first, left = True, limit
         while True:
             began = time.monotonic()
@@ -260,7 +259,7 @@ def pickle_function(function: Callable[..., Any]) -> bytes:
 
 def _serve(descriptor: int, parent: int) -> None:
     """Unpickle the function, then call it for each task that comes."""
-    # Terminals and batch systems signal all processes; the parent decides what becomes of this one, and kills it then.
+    # Terminals and batch systems signal all processes; the parent decides about this one, and kills it then.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The OpenCV that is installed: another one finds other boxes and cuts other pixels, and so gives other scores."""
+"""Check of the installed OpenCV: another version gives other boxes and pixels, and so other scores."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def require() -> None:
 
 
 def _imported() -> str | None:
-    """Version of what ``import cv2`` would import, from its file; empty if it does not say, None if there is none."""
+    """Version that ``import cv2`` would import, from its file; empty if it is not there, None without an OpenCV."""
     try:
         spec = importlib.util.find_spec("cv2")
     except (ImportError, ValueError):

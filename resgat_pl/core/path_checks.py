@@ -31,7 +31,7 @@ def require_folder(folder: str | Path, option: str) -> None:
         raise ConfigError(f"{option} is {folder}, but {present} is no folder: name another place for the results.")
     if not os.access(present, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"{option} is {folder}, which cannot be written: {present} is read-only, or belongs to somebody else. Mend "
+            f"{option} is {folder}, which cannot be written: {present} is read-only, or belongs to somebody else. Fix "
             "that and give the same command again, or name another place."
         )
 

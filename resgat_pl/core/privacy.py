@@ -1,8 +1,8 @@
-"""What leaves the machine through W&B: numbers, and never where files lie or who trains on which computer.
+"""Privacy of W&B runs: numbers leave the machine, and neither paths nor the names of users and hosts.
 
-W&B notes, unasked, the command line, the program's and the interpreter's paths, host, user, git remote, the installed
-packages and everything printed. Its settings are read from environment variables, which also reach the processes of
-DDP and loggers of any class; a variable that the user has set counts, except in private runs.
+By default W&B records the command line, the program's and the interpreter's paths, host, user, git remote, the
+installed packages and everything printed. Its settings are read from environment variables, which also reach the
+processes of DDP and loggers of any class; a variable that the user has set counts, except in private runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _USER: Final = re.compile(r"(?<=://)[^\s/\"']*@")
 
 
 def settings(private: bool, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Tell W&B what to keep to itself, before it is started.
+    """Restrict W&B's records, before it is started.
 
     Args:
         private: Numbers only: neither host, user, machine, packages nor names.

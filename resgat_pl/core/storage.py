@@ -71,7 +71,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
 
 
 def is_remote(path: Path) -> bool:
-    """Whether a path is behind a URL."""
+    """True for a path behind a URL."""
     return not isinstance(path, os.PathLike)
 
 

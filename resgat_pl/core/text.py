@@ -13,7 +13,7 @@ _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 
 
 def printable(text: str) -> str:
-    r"""Write what steers as its number, ``\x1b`` for ESC; all else is left as it is."""
+    r"""Replace control characters by their numbers, ``\x1b`` for ESC."""
     return _STEERING.sub(_number, text)
 
 
@@ -47,9 +47,9 @@ def count_and_name(names: Iterable[object], what: str, plural: str | None = None
 
     Args:
         names: Of the things.
-        what: One of them.
-        plural: Several of them; None appends an s.
-        most: So many are named.
+        what: Singular.
+        plural: Plural; None appends an s.
+        most: Number of names.
 
     Example:
         >>> count_and_name("abcde", "video", most=3)

@@ -19,9 +19,8 @@ REAL = 0
 """Label of a genuine face."""
 
 Split = Literal["train", "val", "test"]
-Stage = Literal["fit", "validate", "test", "predict"]
 Level = Literal["frame", "video"]
-"""What a metric counts: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
+"""Unit of a metric: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
 AttentionVersion = Literal["gatv1", "gatv2"]
 MediaKind = Literal["video", "frames", "crops"]
 """``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""
@@ -45,7 +44,7 @@ class Validation:
 
     @property
     def faces(self) -> str:
-        """How many faces a video had, in words."""
+        """Number of faces per video, in words."""
         if self.fewest_faces != self.most_faces:
             return f"{self.fewest_faces} to {self.most_faces} faces"
         return "1 face" if self.most_faces == 1 else f"{self.most_faces} faces"
@@ -78,7 +77,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One video of a data set as it lies on disk, before any pixel is read.
+    """One video of a data set as it is stored, before any pixel is read.
 
     Attributes:
         dataset: Name of the layout, ``ffpp``, ``dfdc``, ``dfdc_preview``, ``celebdf``, ``folder`` or ``crop_lists``.
@@ -133,7 +132,7 @@ def video_key(dataset: str, method: str, compression: str, video: str) -> str:
 
 
 class ResGATOutput(NamedTuple):
-    """What ``ResGAT.forward`` returns.
+    """Output of ``ResGAT.forward``.
 
     Attributes:
         logit: ``(B,)`` float; positive means fake.
@@ -160,7 +159,7 @@ class FaceBatch(TypedDict):
         track: ``(B,)`` int64, code of (video, track): one face over time.
         untouched: ``(B,)`` bool, true for a face of a fake that is known not to have been altered: it counts for its
             video and not as a crop.
-        mask: ``(B, H, W)`` float32 in [0, 1], what was manipulated; all zero for genuine faces. Only in training with
+        mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
             masks, like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """

@@ -26,11 +26,11 @@ def check_inside(names: pa.ChunkedArray, what: str) -> None:
     """Make sure that names of files are relative and do not climb.
 
     Args:
-        names: Text or null, one a row.
-        what: Where they stand, for the message.
+        names: Text or null, one per row.
+        what: File and column, for the message.
 
     Raises:
-        ManifestError: Names the first row that does otherwise.
+        ManifestError: Names the first other row.
     """
     if not pc.any(pc.match_substring_regex(names, _OUTSIDE)).as_py():
         return
@@ -61,5 +61,5 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether something is the name of a file, without any folder."""
+    """Accept names of files without any folder."""
     return isinstance(name, str) and _PLAIN.fullmatch(name) is not None and name not in {".", ".."}
