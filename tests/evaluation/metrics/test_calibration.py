@@ -114,26 +114,19 @@ def test_without_a_temperature_nothing_changes() -> None:
     assert calibrated(logit, 2.0).dtype == np.float64
 
 
-def test_the_metric_fits_it_on_frames_however_they_were_divided() -> None:
+def test_the_metric_fits_it_at_each_level() -> None:
     logit, label, video = frames(5)
     rows, codes = torch.arange(len(logit)), torch.tensor(video)
     z, y = torch.tensor(logit), torch.tensor(label)
-    one, many = DetectionMetrics("frame"), DetectionMetrics("frame")
-    one.update(z, y, rows, codes, codes)
-    for part in (slice(20, None), slice(0, 25)):  # two ranks, of which one repeats samples
-        many.update(z[part], y[part], rows[part], codes[part], codes[part])
-    assert one.temperature is None
-    one.compute()
-    many.compute()
-    assert one.temperature == pytest.approx(fit_temperature(logit.astype(np.float32), label, video))
-    assert many.temperature == one.temperature
-    by_video = DetectionMetrics("video")
-    by_video.update(z, y, rows, codes, codes)
-    by_video.compute()
+    by_frame, by_video = DetectionMetrics("frame"), DetectionMetrics("video")
+    for metric in (by_frame, by_video):
+        metric.update(z, y, rows, codes, codes)
+        metric.compute()
+    assert by_frame.temperature == pytest.approx(fit_temperature(logit.astype(np.float32), label, video))
     scores, first, *_ = video_scores(z.double().sigmoid().numpy(), video, video)
     wanted = fit_temperature(np.log(scores / (1 - scores)), label[first], np.arange(len(first)))
     assert by_video.temperature == pytest.approx(wanted)
-    assert by_video.temperature != pytest.approx(one.temperature, rel=0.05), "frames and videos are two matters"
+    assert by_video.temperature != pytest.approx(by_frame.temperature, rel=0.05), "frames and videos are two matters"
 
 
 def test_the_metric_counts_the_videos_and_their_faces() -> None:

@@ -61,19 +61,11 @@ def test_a_resample_is_the_score_of_the_drawn_videos() -> None:
     probability, label = sample(1)
     group = np.arange(40) // 2
     found = bootstrap(probability, label, group, threshold=0.4, resamples=5, seed=7)
-    for place, counts in enumerate(draw(20, 5, seed=7), start=1):
+    assert tuple(found) == METRICS
+    for place, counts in enumerate([np.ones(20, np.int64), *draw(20, 5, seed=7)]):  # the value itself comes first
         copies = counts[group]
         wanted = measure(np.repeat(probability, copies), np.repeat(label, copies), 0.4)
         assert {name: values[place] for name, values in found.items()} == pytest.approx(wanted, abs=1e-12)
-
-
-def test_the_value_comes_first() -> None:
-    probability, label = sample(2)
-    found = bootstrap(probability, label, np.arange(40), threshold=0.6, resamples=10)
-    assert tuple(found) == METRICS
-    assert all(values.shape == (11,) for values in found.values())
-    assert {name: values[0] for name, values in found.items()} == pytest.approx(measure(probability, label, 0.6))
-    assert bootstrap(probability, label, np.arange(40), resamples=0)["auroc"].shape == (1,)
 
 
 def test_same_seed_and_groups_are_resampled_in_pairs() -> None:
@@ -85,16 +77,6 @@ def test_same_seed_and_groups_are_resampled_in_pairs() -> None:
     assert np.std((two - one)[1:]) < np.std((other - one)[1:]) / 3
     again = bootstrap(probability, label, np.arange(40), resamples=200, seed=4)["auroc"]
     assert np.array_equal(one, again)
-
-
-def test_order_of_the_samples_does_not_matter() -> None:
-    probability, label = sample(4)
-    group = np.arange(40) // 3
-    order = np.random.default_rng(0).permutation(40)
-    one = bootstrap(probability, label, group, resamples=20)
-    two = bootstrap(probability[order], label[order], group[order], resamples=20)
-    for name in METRICS:
-        np.testing.assert_allclose(one[name], two[name], atol=1e-12, err_msg=name)
 
 
 def test_interval_takes_the_percentiles_of_the_resamples_alone() -> None:
@@ -193,9 +175,10 @@ def test_nothing_to_score_is_undefined_not_a_crash() -> None:
 def test_a_thousand_resamples_of_five_thousand_videos_are_quick() -> None:
     rng = np.random.default_rng(0)
     probability, label = rng.random(5000), rng.integers(0, 2, 5000)
-    seconds = []  # of the processor, and the best counts: others use the machine too
-    for _ in range(3):
+
+    def seconds() -> float:
         start = time.process_time()
         bootstrap(probability, label, np.arange(5000))
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 2, seconds
+        return time.process_time() - start
+
+    assert any(seconds() < 2 for _ in range(3))  # of the processor, which others use too

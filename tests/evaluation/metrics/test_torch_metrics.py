@@ -75,7 +75,10 @@ def test_equals_scikit_learn(seed: int) -> None:
         }
         assert expected.keys() == set(METRICS)
         for name, value in expected.items():
+            assert found[f"{level}_{name}"].dtype == torch.float64
             assert float(found[f"{level}_{name}"]) == pytest.approx(value, abs=1e-6), (level, name)
+        wanted = best_threshold(np.array(probability), np.array(label))
+        assert metrics[level].best_threshold == pytest.approx(wanted, abs=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
@@ -95,6 +98,7 @@ def test_batches_order_and_repetition_do_not_matter(seed: int, batches: int) -> 
         assert torch.equal(value, b[name]), name
     for level in ("frame", "video"):
         assert whole[level].best_threshold == parts[level].best_threshold
+        assert whole[level].temperature == parts[level].temperature
 
 
 def test_one_class_is_undefined_not_a_crash() -> None:
@@ -129,21 +133,6 @@ def test_prefix_and_clones_do_not_share_state() -> None:
     val.update(**random_frames(0))
     assert set(val.compute()) == {f"val/{level}_{name}" for level in ("frame", "video") for name in METRICS}
     assert not test["frame"].row
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_best_threshold_is_that_of_all_samples(seed: int) -> None:
-    frames = random_frames(seed)
-    metrics = detection_metrics()
-    for part in torch.arange(len(frames["row"])).chunk(3):
-        metrics.update(**{name: values[part] for name, values in frames.items()})
-    assert metrics["frame"].best_threshold is None, "nothing was computed yet"
-    metrics.compute()
-    for level in ("frame", "video"):
-        probability, label = by_hand(frames, level)
-        wanted = best_threshold(np.array(probability), np.array(label))
-        assert metrics[level].best_threshold == pytest.approx(wanted, abs=1e-12)
 
 
 def test_the_threshold_decides_what_is_called_fake() -> None:
@@ -182,16 +171,11 @@ def test_certain_predictions_have_a_finite_loss(dtype: torch.dtype) -> None:
     assert float(found["video_log_loss"]) == pytest.approx(-math.log(np.finfo(np.float64).eps) / 2)
 
 
-def test_every_metric_is_float64() -> None:
-    metrics = detection_metrics()
-    metrics.update(**random_frames(0))
-    assert {value.dtype for value in metrics.compute().values()} == {torch.float64}
-
-
 def test_empty_before_the_first_update_and_after_a_reset() -> None:
     metric = DetectionMetrics("frame")
     with pytest.warns(UserWarning, match="before the ``update``"):
         assert metric.compute() == {}
+    assert metric.best_threshold is metric.temperature is None
     metric.update(**random_frames(0))
     assert len(metric.compute()) == len(METRICS)
     metric.reset()
