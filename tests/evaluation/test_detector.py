@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resgat_pl.core.errors import LeakageError, WeightsError
+from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.evaluation.detector import Detector
@@ -15,14 +15,7 @@ from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.checkpoint_keys import PROVENANCE
 
 from ..helpers.tiny_runs import untrained, variant
-
-THRESHOLDS = {"frame": 0.25, "video": 0.75}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "a.ckpt"
-    return untrained(path, ffpp_crops, thresholds=THRESHOLDS)
+from .conftest import THRESHOLDS
 
 
 def test_a_detector_is_tested_under_its_own_protocol(ffpp_crops: Path, tmp_path: Path) -> None:
@@ -44,16 +37,6 @@ def test_a_detector_is_tested_under_its_own_protocol(ffpp_crops: Path, tmp_path:
     (tmp_path / "copy").mkdir()
     Manifest(tmp_path / "copy", content.table, content.info).with_splits(["test"] * len(content)).write()
     assert detector.manifest(tmp_path / "copy").split_fingerprint() == expected
-
-
-def test_seen_videos_are_refused(ffpp_crops: Path, tmp_path: Path) -> None:
-    detector = Detector.load(untrained(tmp_path / "a.ckpt", ffpp_crops))
-    manifest = Manifest.read(ffpp_crops)
-    everything = manifest.with_splits(["test"] * len(manifest))
-    with pytest.raises(LeakageError, match=r"a\.ckpt cannot be tested"):
-        detector.leaks_on(everything, allow_leakage=False)
-    with pytest.warns(UserWarning, match="stamped as leaky"):
-        assert detector.leaks_on(everything, allow_leakage=True) == ["validation", "video"]
 
 
 def test_what_a_detector_knows_of_itself(checkpoint: Path, ffpp_crops: Path, tmp_path: Path) -> None:

@@ -18,15 +18,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.scores import Predictions, read_predictions
 from resgat_pl.evaluation.predict import predictions, score
 
-from ..helpers.tiny_runs import tiny, untrained
-
-THRESHOLDS = {"frame": 0.25, "video": 0.75}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "a.ckpt"
-    return untrained(path, ffpp_crops, thresholds=THRESHOLDS)
+from ..helpers.tiny_runs import tiny
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +48,6 @@ def test_scores_are_those_of_the_command(
         assert (
             np.unique(found.video, return_inverse=True)[1] == np.unique(expected.video, return_inverse=True)[1]
         ).all()
-
-
-def test_one_track_a_video_makes_its_mean(clean: dict[Level, Predictions]) -> None:
-    frame, video = clean["frame"], clean["video"]
-    for code, probability, label in zip(video.video, video.probability, video.label, strict=True):
-        mine = frame.video == code
-        assert probability == pytest.approx(frame.probability[mine].mean())
-        assert set(frame.label[mine]) == {label}
-        assert set(frame.method[mine]) == {video.method[video.video == code][0]}
 
 
 @pytest.mark.parametrize("batch", [1, 5, 18])
@@ -126,10 +109,13 @@ def test_pictures_have_the_size_that_the_network_was_trained_with(
     assert sizes == {(3, 48, 48)}
 
 
-def test_no_test_split(checkpoint: Path, ffpp_crops: Path) -> None:
-    manifest = Manifest.read(ffpp_crops)
+def test_no_test_split_or_one_class_in_it(checkpoint: Path, ffpp_crops: Path) -> None:
+    manifest, detector = Manifest.read(ffpp_crops), Detector.load(checkpoint)
     with pytest.raises(SplitError, match=r"has no test split.*--split"):
-        score(Detector.load(checkpoint), manifest.with_splits(["train"] * len(manifest)))
+        score(detector, manifest.with_splits(["train"] * len(manifest)))
+    splits = ["test" if label else "train" for label in manifest.column("label")]
+    with pytest.raises(SplitError, match="no real"):
+        score(detector, manifest.with_splits(splits))
 
 
 def test_two_faces_make_a_video_as_fake_as_the_worse(ffpp_crops: Path) -> None:
@@ -137,15 +123,9 @@ def test_two_faces_make_a_video_as_fake_as_the_worse(ffpp_crops: Path) -> None:
     rows = np.arange(6)
     found = predictions(manifest, rows, torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0, 2.0]))
     assert found["frame"].probability == pytest.approx([0.5] * 3 + [1 / (1 + np.exp(-2))] * 3)
-    assert len(found["video"].video) == 2
+    assert found["video"].probability == pytest.approx(found["frame"].probability[[0, 3]])
+    assert found["video"].method.tolist() == manifest.column("method")[[0, 3]].tolist()
     manifest.track_codes = np.array([0, 0, 1, 2, 3, 3])  # as if the first two videos had two faces each
     found = predictions(manifest, rows, torch.tensor([0.0, 2.0, -3.0, 1.0, -1.0, -1.0]))
     sigmoid = 1 / (1 + np.exp(-np.array([0.0, 2.0, 1.0])))
     assert found["video"].probability == pytest.approx([sigmoid[:2].mean(), sigmoid[2]])
-
-
-def test_a_test_split_of_one_class(checkpoint: Path, ffpp_crops: Path) -> None:
-    manifest = Manifest.read(ffpp_crops)
-    splits = ["test" if label else "train" for label in manifest.column("label")]
-    with pytest.raises(SplitError, match="no real"):
-        score(Detector.load(checkpoint), manifest.with_splits(splits))

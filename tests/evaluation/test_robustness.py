@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resgat_pl.cli.main import main
-from resgat_pl.core.errors import ConfigError, LeakageError, WeightsError
+from resgat_pl.core.errors import ConfigError, LeakageError
 from resgat_pl.core.types import Level
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation import robustness as module
@@ -22,8 +22,6 @@ from resgat_pl.evaluation.metrics.intervals import interval
 from resgat_pl.evaluation.metrics.scores import Predictions, Scores, evaluate
 from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.robustness import robustness
-from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.nn.checkpoint_keys import PROVENANCE
 
 from ..helpers.tiny_runs import untrained, variant
 
@@ -170,13 +168,3 @@ def test_seen_videos(damages: list[Corruption | None], done: Finished, tmp_path:
     assert "LEAKY" in text
     assert "(validation, video)" in text
     assert json.loads((tmp_path / "out" / "robustness.json").read_text())["leaky"] == ["validation", "video"]
-
-
-def test_a_checkpoint_that_does_not_name_its_crops(done: Finished, tmp_path: Path) -> None:
-    import torch
-
-    content = read_file(done.checkpoint)
-    del content[PROVENANCE]
-    torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(WeightsError, match=r"carries no provenance.*Name the crops"):
-        robustness(tmp_path / "a.ckpt", out=tmp_path / "out")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.core.errors import LeakageError
+from resgat_pl.core.errors import LeakageError, WeightsError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.known_people import unknown_in
@@ -84,10 +84,21 @@ def test_each_kind_is_refused_by_name_or_stamped(tmp_path: Path, name: str, comp
         assert any(words in str(warning.message) for warning in caught)
 
 
+@pytest.mark.parametrize("stored", [None, {}, {"data": {}, "leaky": []}])
+def test_what_is_no_provenance(stored: dict[str, Any] | None, tmp_path: Path) -> None:
+    tested = manifest(tmp_path, *TRAINED)
+    with pytest.raises(WeightsError, match=r"a\.ckpt does not say what it was trained on.*--data\.allow_leakage true"):
+        check_unseen("a.ckpt", stored, tested)
+    with pytest.warns(UserWarning, match="unknown leakage"):
+        assert check_unseen("a.ckpt", stored, tested, allow_leakage=True) == ["unknown"]
+
+
 def test_unseen_people_are_fine(tmp_path: Path) -> None:
     stored = stored_of(manifest(tmp_path, *TRAINED))
     tested = manifest(tmp_path, ("test", "900", "ffpp"), ("test", "901_902", "ffpp"), ("train", "000", "ffpp"))
     assert check_unseen("a.ckpt", stored, tested) == []
+    trained_on = manifest(tmp_path, *TRAINED, ("test", "900", "ffpp"), compression="c40")
+    assert check_unseen("a.ckpt", stored, trained_on) == []
     elsewhere = manifest(tmp_path, ("test", "000", "other"), ("test", "331_332", "other"))
     assert check_unseen("a.ckpt", stored, elsewhere) == [], "names of another data set are other people"
 
