@@ -264,11 +264,7 @@ def test_options_that_do_not_go_together(
 
 def test_an_engine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    for engine, message in (
-        ("dask", r"pip install 'resgat-pl\[dask\]'"),
-        ("ray", "Ray is not supported any more. Use a Dask cluster"),
-        ("dusk", "must be local or dask"),
-    ):
+    for engine, message in (("dask", r"pip install 'resgat-pl\[dask\]'"), ("dusk", "must be local or dask")):
         with pytest.raises(ConfigError, match=message), open_executor(engine, "tcp://h:1"):  # type: ignore[arg-type]
             pass
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def work(order: str) -> Iterator[int]:
-    """Does as it is told, and says in which process."""
+    """Does what the order says, and yields the process that did it."""
     if order == "end":
         os._exit(0)
     mark = Path(order.removeprefix("end once "))
@@ -82,7 +82,7 @@ def test_one_process_is_kept_and_its_messages_come_in_order(isolated: IsolatedPr
         ("exit", r"ended by itself \(exit status 7\)"),
     ],
 )
-def test_a_death_is_told_and_the_next_item_gets_a_new_process(
+def test_a_death_is_reported_and_the_next_item_gets_a_new_process(
     isolated: IsolatedProcess[str, int], order: str, cause: str
 ) -> None:
     (first,) = isolated.run("")
@@ -107,8 +107,8 @@ def test_a_hang_ends_at_the_limit(isolated: IsolatedProcess[str, int]) -> None:
 
 def test_what_is_done_with_the_messages_takes_nothing_of_the_limit(isolated: IsolatedProcess[str, int]) -> None:
     list(isolated.run(""))
-    for _ in isolated.run("", 5):
-        time.sleep(6)
+    for _ in isolated.run("", 2):
+        time.sleep(2.2)
 
 
 def test_errors_come_back_with_their_traceback_and_the_process_stays(isolated: IsolatedProcess[str, int]) -> None:
@@ -149,7 +149,8 @@ def test_a_process_that_ended_for_want_of_work_is_replaced_once(
 
 
 def test_closed_from_another_thread_the_work_fails_at_once(isolated: IsolatedProcess[str, int]) -> None:
-    threading.Timer(1.0, isolated.close).start()
+    list(isolated.run(""))
+    threading.Timer(0.3, isolated.close).start()
     began = time.monotonic()
     with pytest.raises(EngineError, match="given up"):
         list(isolated.run("hang"))

@@ -60,15 +60,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_local_name_is_a_plain_path(tmp_path: Path) -> None:
+def test_a_local_name_or_file_url_is_a_plain_path(tmp_path: Path) -> None:
     assert locate("a/b") == Path("a/b")
     assert type(locate("a/b")) is type(Path())
     assert locate(tmp_path) is tmp_path
     assert not is_remote(tmp_path)
     assert absolute(Path("~/x")) == Path.home() / "x"
-
-
-def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
     assert locate(f"file://{tmp_path}") == tmp_path
     assert not is_remote(locate(f"file://{tmp_path}"))
 

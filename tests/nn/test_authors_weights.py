@@ -63,6 +63,7 @@ def test_published_weights_give_the_authors_numbers(tmp_path: Path, attention: A
     real, attentions = authors(images)
     torch.testing.assert_close(output.logit, -real, atol=1e-4, rtol=0)
     torch.testing.assert_close(output.probability, 1 - real.sigmoid(), atol=1e-4, rtol=0)
+    assert output.attention.shape == (2, 217, 9)
     edges = [tuple(edge) for edge in output.edge_index.T.tolist()]
     for image, expected in enumerate(attentions):
         assert set(edges) == set(expected)
@@ -97,19 +98,16 @@ def test_names_of_older_torch_geometric_are_understood(tmp_path: Path) -> None:
         read_published(tmp_path / "odd.pth")
 
 
-def test_the_other_attention_version_is_refused(tmp_path: Path) -> None:
-    torch.save(small_v1(), tmp_path / "v1.pth")
-    with pytest.raises(WeightsError, match=r"gatv1.*attention=gatv2"):
-        ResGAT.from_published(tmp_path / "v1.pth", attention="gatv2")
-
-
-def test_other_files_are_refused_with_what_they_hold(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"other\.pth.*gat_layer.*conv1\.weight"):
-        ResGAT.from_published(tmp_path / "other.pth")
-
-
-def test_incomplete_files_are_refused(tmp_path: Path) -> None:
-    torch.save(small_v1(), tmp_path / "part.pth")
-    with pytest.raises(WeightsError, match=r"part\.pth.*missing"):
-        ResGAT.from_published(tmp_path / "part.pth")
+@pytest.mark.parametrize(
+    ("state", "attention", "message"),
+    [
+        (small_v1(), "gatv2", r"gatv1.*attention=gatv2"),
+        ({"conv1.weight": torch.zeros(1)}, None, r"a\.pth.*gat_layer.*conv1\.weight"),
+        (small_v1(), None, r"a\.pth.*missing"),
+    ],
+    ids=["another attention", "another network", "incomplete"],
+)
+def test_other_files_are_refused(tmp_path: Path, state: dict[str, Tensor], attention: Any, message: str) -> None:
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=message):
+        ResGAT.from_published(tmp_path / "a.pth", attention=attention)

@@ -28,11 +28,6 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
-        read_file(tmp_path / "nowhere.pth")
-
-
 def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Bomb()}, "bomb.pth")
@@ -41,18 +36,16 @@ def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path, monkeypatch: p
     assert not Path("exploded").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a weights file", b"PK\x03\x04broken zip", bytes(range(256))])
-def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "damaged.pth"
-    file.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"damaged\.pth"):
-        read_file(file)
-
-
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(2), {"epoch": 3}, {}])
-def test_only_a_dictionary_of_tensors_is_a_state_dict(tmp_path: Path, content: object) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], torch.zeros(2), {"epoch": 3}, {}, None, b"", b"not weights", b"PK\x03\x04broken zip", bytes(range(256))],
+)
+def test_only_a_file_of_a_dictionary_of_tensors_is_a_state_dict(tmp_path: Path, content: object) -> None:
     file = tmp_path / "other.pth"
-    torch.save(content, file)
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        torch.save(content, file)
     with pytest.raises(WeightsError, match=r"other\.pth"):
         read_state_dict(file)
 
@@ -93,9 +86,6 @@ def test_what_is_refused_is_named_without_advice_to_load_it(tmp_path: Path) -> N
         read_file(exported)
 
 
-# --- Checkpoint ----------------------------------------------------------------------------------------------------
-
-
 def content(**entry: Any) -> dict[str, Any]:
     """The least that is a checkpoint."""
     return {
@@ -124,12 +114,8 @@ def test_a_checkpoint_is_read_once_until_it_changes(tmp_path: Path, reads: list[
     found = Checkpoint.read(path)
     assert Checkpoint.read(str(path)) is found
     assert len(reads) == 1
-    assert (found.path, found.net_config, found.wandb_run_id, found.provenance) == (
-        path,
-        {"heads": 2},
-        "abc",
-        {"seed": 3},
-    )
+    assert (found.path, found.net_config, found.wandb_run_id) == (path, {"heads": 2}, "abc")
+    assert found.provenance == {"seed": 3}
     assert found.temperatures == {"frame": 1.5, "video": None}
     assert (found.validation, found.can_resume, found.lightning) == (None, False, None)
     assert list(found.net_state) == ["a"]

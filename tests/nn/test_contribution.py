@@ -24,15 +24,9 @@ def test_nodes_and_edges_sum_to_the_logit(
     assert torch.equal(parts.output.logit, logit)
     tolerance = 1e-4 * (1 + logit.abs())
     assert ((parts.node.sum(dim=1) + parts.bias - logit).abs() <= tolerance).all()
-    assert ((parts.edge.sum(dim=1) + parts.bias - logit).abs() <= tolerance).all()
-    assert (parts.node.abs().sum(dim=1) > 100 * tolerance).all()  # the sums are not zeros
-
-
-@both_versions
-def test_edges_of_a_source_sum_to_its_node(make_net: MakeNet, images: Tensor, attention: str) -> None:
-    parts = contributions(make_net(attention=attention), images)
     by_node = torch.zeros_like(parts.node).index_add(1, parts.output.edge_index[0], parts.edge)
     torch.testing.assert_close(by_node, parts.node, atol=1e-5, rtol=1e-5)
+    assert (parts.node.abs().sum(dim=1) > 100 * tolerance).all()  # the sums are not zeros
 
 
 @both_versions
