@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from resgat_pl.core.text import count_and_name, first_few, first_line, joined, printable, shorten
 
 
