@@ -93,7 +93,7 @@ junk = st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.lists(st.i
 @given(st.integers(), st.integers(0, 100), junk)
 def test_a_format_is_read_or_refused_by_name(found: int, current: int, writer: Any) -> None:
     if found == current:
-        assert check_version(found, current, "a.bin", WeightsError, again="Make it again.", writer=writer) == found
+        check_version(found, current, "a.bin", WeightsError, again="Make it again.", writer=writer)
         return
     with pytest.raises(WeightsError, match=r"^a\.bin has format") as refused:
         check_version(found, current, "a.bin", WeightsError, again="Make it again.", writer=writer)
@@ -107,12 +107,6 @@ def test_a_format_is_read_or_refused_by_name(found: int, current: int, writer: A
 def test_what_is_no_number_is_refused(found: Any) -> None:
     with pytest.raises(ManifestError, match=r"a\.bin has [\s\S]*Make it again\."):
         check_version(found, 1, "a.bin", ManifestError, again="Make it again.")
-
-
-def test_older_formats_can_be_read_on() -> None:
-    assert check_version(2, 3, "a", WeightsError, again="", oldest=2) == 2
-    with pytest.raises(WeightsError, match="format 1"):
-        check_version(1, 3, "a", WeightsError, again="", oldest=2)
 
 
 @pytest.mark.parametrize(("writer", "told"), [("3.1.0", "resgat-pl>=3.1.0"), ("3.1+cpu.1", 'resgat-pl>=3.1"')])

@@ -26,9 +26,6 @@ EngineName = Literal["local", "dask"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Probe = Callable[[], str]
-"""Run on each worker of a cluster before the work: what it cannot see, or empty text."""
-
 NO_RAY = (
     "--engine ray: Ray is not supported any more. Use a Dask cluster (--engine dask --address tcp://HOST:8786), or an "
     "array of batch jobs that each do a part (--part 3/50) and a last one with --merge."
@@ -76,8 +73,12 @@ def open_executor(engine: EngineName = "local", address: str | None = None, jobs
         yield executor
 
 
-def check_workers(executor: Executor, probe: Probe) -> None:
-    """Run a check on every worker of a cluster; threads of this machine see what this process sees.
+def check_workers(executor: Executor, probe: Callable[[], str]) -> None:
+    """Run a check on every worker of a cluster, not on threads of this machine.
+
+    Args:
+        executor: Of ``open_executor``.
+        probe: Returns what the worker lacks, or empty text.
 
     Raises:
         EngineError: Names the worker and what it lacks.

@@ -25,21 +25,16 @@ def check_version(
     *,
     again: str,
     writer: object = None,
-    oldest: int | None = None,
-) -> int:
+) -> None:
     """Make sure that this program reads a file's format.
 
     Args:
         found: The number in the file, or whatever is in its place.
-        current: The newest format that this program reads, and the one it writes.
+        current: The format that this program reads and writes.
         what: The file, for the message.
         error: Class of the error.
         again: Remedy for a file that is older or has no usable number: how to make it again.
         writer: The file's entry of the package that wrote it.
-        oldest: The oldest format that the caller brings up to date; None is ``current``.
-
-    Returns:
-        The number.
 
     Raises:
         ResGATError: Of the class ``error``: names the file, its number and the remedy.
@@ -48,11 +43,8 @@ def check_version(
     if isinstance(found, bool) or not isinstance(found, int):
         shown = "no format number" if found is None else f"{str(found)[:40]!r} for a format number"
         raise error(f"{what} has {shown}; {reads}. {again}")
-    if found > current:
-        raise error(f"{what} has format {found}; {reads}. {_install(writer)}")
-    if found < (current if oldest is None else oldest):
-        raise error(f"{what} has format {found}; {reads}. {again}")
-    return found
+    if found != current:
+        raise error(f"{what} has format {found}; {reads}. {_install(writer) if found > current else again}")
 
 
 def stamp(number: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -227,24 +227,18 @@ def write_changed(path: Path, data: bytes) -> bool:
         Whether it was written.
     """
     if not is_remote(path):
-        try:
+        with suppress(OSError):
             if path.stat().st_size == len(data) and path.read_bytes() == data:
                 return False
-        except OSError:
-            pass
     write_atomic(path, data)
     return True
 
 
-def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Write a file so that a reader sees the old one, the new one or none, never half of one.
 
-    A local file is written under a temporary name in the same folder and renamed; an object store does as much itself.
-
-    Args:
-        path: The file's final name.
-        data: Its content.
-        durable: Wait until the disk has it before it gets its name, so that this also holds after a power cut.
+    A local file is written under a temporary name in the same folder and renamed when it is on the disk, so that this
+    also holds after a power cut; an object store does as much itself.
 
     Raises:
         OSError: It cannot be written; it names the file. What was there before is there still.
@@ -257,15 +251,13 @@ def write_atomic(path: Path, data: bytes | memoryview, durable: bool = True) -> 
         try:
             with unfinished.open("xb") as file:
                 file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
             unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        if durable:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno is not None:
             error.filename, error.filename2 = str(path), None  # not the temporary name, or none at all

@@ -120,7 +120,7 @@ def _write_safetensors(detector: Detector, out: Path) -> str:
 def _write(out: Path, data: bytes) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, data, durable=True)
+        write_atomic(out, data)
     except OSError as error:
         raise ConfigError(
             f"{out} cannot be written ({error.strerror}). Free some space and give the same command again, or choose "

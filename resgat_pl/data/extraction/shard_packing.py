@@ -296,7 +296,7 @@ def _commit(path: Path, tar: bytearray, videos: Sequence[_Video]) -> None:
     content = close_tar(tar)
     try:
         make_folder(path.parent)
-        write_atomic(path, content, durable=True)
+        write_atomic(path, content)
         info = {"version": INDEX_VERSION, WRITER: __version__, "size": len(content)}
         table = pa.Table.from_pylist([place for video in videos for place in video.places], _LISTED)
         write_table(table, path.with_suffix(".parquet"), info)

@@ -67,18 +67,17 @@ class Interval(NamedTuple):
         """Value and interval; the number of groups only where it stands for the interval."""
         return self.text(counted=not self.known)
 
-    def text(self, counted: bool = True, sign: str = "", scale: float = 100, digits: int = 2) -> str:
+    def text(self, counted: bool = True, sign: str = "", scale: float = 100) -> str:
         """Value, interval and number of groups; without an interval the first and the last.
 
         Args:
             counted: Whether the number of groups is given.
             sign: ``+`` for differences.
-            scale: What the numbers are multiplied with.
-            digits: Decimal places.
+            scale: Factor of the numbers.
         """
         if math.isnan(self.value):
             return "undefined"
-        value, low, high = (f"{scale * number:{sign}.{digits}f}" for number in self[:3])
+        value, low, high = (f"{scale * number:{sign}.2f}" for number in self[:3])
         count = f" (n = {self.groups:,})" if counted and self.groups else ""
         return f"{value} [{low}, {high}]{count}" if self.known else f"{value}{count or ' (no interval)'}"
 

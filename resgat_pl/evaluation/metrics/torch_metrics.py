@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -177,6 +176,6 @@ def video_scores(probability: Floats, video: Codes, track: Codes) -> VideoScores
     return VideoScores(by_video, track_first[first], np.bincount(of_video), by_track, track_first)
 
 
-def detection_metrics(levels: Sequence[Level] = ("frame", "video")) -> MetricCollection:
+def detection_metrics() -> MetricCollection:
     """The collection that every stage clones with its prefix."""
-    return MetricCollection({level: DetectionMetrics(level) for level in levels}, compute_groups=False)
+    return MetricCollection({level: DetectionMetrics(level) for level in get_args(Level)}, compute_groups=False)
