@@ -26,7 +26,6 @@ from resgat_pl.core.storage import (
 )
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import Extraction
-from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import FrameReader
@@ -120,17 +119,6 @@ def test_many_files_come_in_order(bucket: str) -> None:
     assert list(read_many(paths)) == [path.name.encode() for path in paths]
 
 
-def test_a_data_set_in_a_bucket_is_indexed_like_a_folder(ffpp_root: Path, bucket: str) -> None:
-    upload(ffpp_root, f"{bucket}/set")
-    here, there = detect_layout(ffpp_root).index(ffpp_root), detect_layout(f"{bucket}/set").index(f"{bucket}/set")
-    assert [record.key for record in there.records] == [record.key for record in here.records]
-    assert there.problems == here.problems
-    for one, other in zip(here.records, there.records, strict=True):
-        assert [p.stat().st_size for p in one.files] == [p.stat().st_size for p in other.files]
-        assert one.official_split == other.official_split
-        assert (one.mask is None) == (other.mask is None)
-
-
 def test_from_bucket_to_bucket_gives_the_bytes_of_a_folder(ffpp_root: Path, ffpp_crops: Path, bucket: str) -> None:
     upload(ffpp_root, f"{bucket}/set")
     command = ["extract", f"{bucket}/set", f"{bucket}/crops", "--extraction.frames", "3", "--extraction.size", "64"]
@@ -162,23 +150,18 @@ def test_what_was_cut_is_not_cut_again_and_other_settings_replace_it(
     assert contents(f"{bucket}/crops") == files(tmp_path)
 
 
-def test_shards_in_a_bucket_are_those_of_a_folder(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
-    options = {"extraction": SMALL, "store": "shards", "shard_megabytes": 0.12}
-    extract(ffpp_root, f"{bucket}/crops", **options)
+def test_batch_jobs_leave_the_shards_of_a_folder_in_a_bucket(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
+    options = {"extraction": SMALL, "shard_megabytes": 0.12}
+    for number in (1, 2):
+        extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, store="shards", part=f"{number}/2")
+    extract(ffpp_root, f"{bucket}/crops", **options, merge=True)  # sees that it is shards
     assert contents(f"{bucket}/crops") == files(shard_crops)
     there, here = Manifest.read(f"{bucket}/crops"), Manifest.read(shard_crops)
     rows = np.arange(len(here))
     assert (FaceCrops(there, rows, 64)[100]["image"] == FaceCrops(here, rows, 64)[100]["image"]).all()
     name = next(name for name in contents(f"{bucket}/crops") if name.endswith(".tar"))
     fsspec.filesystem("memory").pipe_file(f"{bucket}/crops/{name}", b"cut off")
-    extract(ffpp_root, f"{bucket}/crops", **options)
-    assert contents(f"{bucket}/crops") == files(shard_crops)
-
-
-def test_batch_jobs_and_a_merge_in_a_bucket(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
-    for number in (1, 2):
-        extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, store="shards", part=f"{number}/2")
-    extract(ffpp_root, f"{bucket}/crops", extraction=SMALL, shard_megabytes=0.12, merge=True)  # sees that it is shards
+    extract(ffpp_root, f"{bucket}/crops", **options, store="shards")
     assert contents(f"{bucket}/crops") == files(shard_crops)
 
 
