@@ -292,16 +292,16 @@ def _sha256(path: Path) -> str:
 def _listed(providers: str | Sequence[Provider] | None) -> tuple[Provider, ...]:
     if providers is None:
         return (_CPU,)
-    listed = (providers,) if isinstance(providers, str) or not isinstance(providers, Sequence) else tuple(providers)
-    if not listed or not all(
-        isinstance(entry, str)
-        or (
-            isinstance(entry, tuple | list)
-            and len(entry) == 2
-            and isinstance(entry[0], str)
-            and isinstance(entry[1], Mapping)
-        )
-        for entry in listed
-    ):
+    listed: list[Provider] = []
+    for entry in [providers] if isinstance(providers, str) or not isinstance(providers, Sequence) else providers:
+        match entry:
+            case str():
+                listed.append(entry)
+            case [str(name), {**options}]:
+                listed.append((name, options))
+            case _:
+                listed = []
+                break
+    if not listed:
         raise ConfigError(f"providers is {providers!r}; give names, or pairs of a name and its options.")
-    return tuple(entry if isinstance(entry, str) else (entry[0], dict(entry[1])) for entry in listed)
+    return tuple(listed)

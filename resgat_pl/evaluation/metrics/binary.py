@@ -75,13 +75,14 @@ def weighted(
     p = np.asarray(probability, np.float64)
     fake = np.asarray(label) == 1
     order = np.argsort(p, kind="stable")
-    by_rank = _Ranked(p[order], fake[order], np.asarray(group)[order]) if ranked else None
+    fake_by_rank, group_by_rank, ends = fake[order], np.asarray(group)[order], _ends(p[order])
     columns = _group_columns(p, fake, np.asarray(group), weight.shape[1], threshold)
     step = max(1, _CHUNK // max(1, len(p)))
     parts = []
     for start in range(0, len(weight), step):
         w = np.asarray(weight[start : start + step], np.float64)
-        parts.append({**(by_rank.scores(w) if by_rank else {}), **_linear(w @ columns)})
+        of_ranks = _ranked(w[:, group_by_rank], fake_by_rank, ends) if ranked else {}
+        parts.append({**of_ranks, **_linear(w @ columns)})
     return {name: np.concatenate([part[name] for part in parts]) for name in METRICS if name in parts[0]}
 
 
@@ -109,35 +110,28 @@ def _ends(p: Array) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(p, append=np.inf) > 0)
 
 
-class _Ranked:
-    """Samples in ascending order of probability: what depends on order alone."""
-
-    def __init__(self, p: Array, fake: NDArray[np.bool_], group: NDArray[np.int64]) -> None:
-        self.fake, self.group = fake, group
-        self.ends = _ends(p)
-
-    def scores(self, weight: Array) -> dict[str, Array]:
-        w = weight[:, self.group]
-        fakes = np.cumsum(w * self.fake, axis=1)[:, self.ends]  # at or below each distinct probability
-        reals = np.cumsum(w * ~self.fake, axis=1)[:, self.ends]
-        if not fakes.shape[1]:
-            return dict.fromkeys(("auroc", "ap", "eer"), np.full(len(w), np.nan))
-        # one column more, for the threshold below all samples, so that [k] is below and [k+1] at or below
-        fakes, reals = (np.pad(total, ((0, 0), (1, 0))) for total in (fakes, reals))
-        some, others = fakes[:, -1:], reals[:, -1:]
-        step = np.diff(fakes, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            auroc = (step * (reals[:, :-1] + reals[:, 1:])).sum(1) / (2 * some * others)[:, 0]
-            hits, alarms = some - fakes[:, :-1], others - reals[:, :-1]  # called fake from this probability on
-            precision = np.where(hits > 0, hits / np.where(hits > 0, hits + alarms, 1), 0.0)
-            ap = (step * precision).sum(1) / some[:, 0]
-            eer = _equal_error_rate(fakes / some, 1 - reals / others)
-        undefined = (some[:, 0] == 0) | (others[:, 0] == 0)
-        return {
-            "auroc": np.where(undefined, np.nan, auroc),
-            "ap": np.where(some[:, 0] == 0, np.nan, ap),
-            "eer": np.where(undefined, np.nan, eer),
-        }
+def _ranked(w: Array, fake: NDArray[np.bool_], ends: NDArray[np.int64]) -> dict[str, Array]:
+    """Scores that depend on order alone, from weights ``(R, N)`` of samples in ascending order of probability."""
+    fakes = np.cumsum(w * fake, axis=1)[:, ends]  # at or below each distinct probability
+    reals = np.cumsum(w * ~fake, axis=1)[:, ends]
+    if not fakes.shape[1]:
+        return dict.fromkeys(("auroc", "ap", "eer"), np.full(len(w), np.nan))
+    # one column more, for the threshold below all samples, so that [k] is below and [k+1] at or below
+    fakes, reals = (np.pad(total, ((0, 0), (1, 0))) for total in (fakes, reals))
+    some, others = fakes[:, -1:], reals[:, -1:]
+    step = np.diff(fakes, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = (step * (reals[:, :-1] + reals[:, 1:])).sum(1) / (2 * some * others)[:, 0]
+        hits, alarms = some - fakes[:, :-1], others - reals[:, :-1]  # called fake from this probability on
+        precision = np.where(hits > 0, hits / np.where(hits > 0, hits + alarms, 1), 0.0)
+        ap = (step * precision).sum(1) / some[:, 0]
+        eer = _equal_error_rate(fakes / some, 1 - reals / others)
+    undefined = (some[:, 0] == 0) | (others[:, 0] == 0)
+    return {
+        "auroc": np.where(undefined, np.nan, auroc),
+        "ap": np.where(some[:, 0] == 0, np.nan, ap),
+        "eer": np.where(undefined, np.nan, eer),
+    }
 
 
 def _equal_error_rate(misses: Array, alarms: Array) -> Array:
