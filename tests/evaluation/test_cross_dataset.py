@@ -129,11 +129,9 @@ def test_leakage_can_be_allowed_and_is_marked(matrix: Setting, tmp_path: Path) -
 
 
 def test_a_split_can_be_asked_for(matrix: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    split = ("--split", "resgat_pl.data.splits.IdentitySplit", "--split.seed", "4")
-    assert (
-        main(["cross", "--ckpt_path", str(matrix.first), "--crops", str(matrix.crops), "--out", str(tmp_path), *split])
-        == 0
-    )
+    words = ("--ckpt_path", matrix.first, "--crops", matrix.crops, "--out", tmp_path)
+    split = ("--split", "resgat_pl.data.splits.IdentitySplit", "--split.seed", 4)
+    assert main(["cross", *map(str, (*words, *split))]) == 0
     (cell,) = json.loads((tmp_path / "cross.json").read_text())["cells"]
     manifest = Detector.load(matrix.first).manifest(matrix.crops, IdentitySplit(seed=4))
     assert cell["splits"] == manifest.split_fingerprint()

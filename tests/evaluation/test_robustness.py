@@ -54,14 +54,10 @@ def pooled(checkpoint: Path, crops: Path, corruption: Corruption | None) -> dict
     return {row.level: row for row in found if row.method == "all"}
 
 
-def test_each_kind_has_five_strengths_after_the_clean_point(done: Finished) -> None:
+def test_points_are_the_scores_of_the_damaged_test_set(done: Finished) -> None:
     points = done.document["points"]
     assert [(p["kind"], p["strength"]) for p in points] == [("", 0), *((k, s) for k in KINDS for s in range(1, 6))]
     assert [p["label"] for p in points[1:]] == [label for kind in KINDS for label in STRENGTHS[kind]]
-
-
-def test_points_are_the_scores_of_the_damaged_test_set(done: Finished) -> None:
-    points = done.document["points"]
     clean = pooled(done.checkpoint, done.crops, None)
     for place, damage in ((0, None), (5, Corruption("jpeg", 5)), (10, Corruption("noise", 5))):
         found = pooled(done.checkpoint, done.crops, damage)
@@ -93,11 +89,7 @@ def test_the_table_and_the_csv_file_hold_the_points(done: Finished) -> None:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(points) == 11
     for line, point in zip(lines, points, strict=True):
-        assert (line["kind"], int(line["strength"]), line["label"]) == (
-            point["kind"],
-            point["strength"],
-            point["label"],
-        )
+        assert [line["kind"], int(line["strength"]), line["label"]] == [*point.values()][:3]
         for column, name in (("frame_auroc", "frame"), ("video_auroc", "video"), ("video_loss", "loss")):
             found = [float(cell) if (cell := line[f"{column}_{part}"]) else None for part in ("value", "low", "high")]
             assert found == pytest.approx(point[name], abs=1e-6)

@@ -23,6 +23,20 @@ def resnet18(tmp_path: Path) -> tuple[models.ResNet, Path]:
     return model.eval(), file
 
 
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """URLs of weights that were asked for without a network; nothing is in torch.hub's folder ``hub``."""
+    urls: list[str] = []
+
+    def no_network(url: str, *args: object, **kwargs: object) -> None:
+        urls.append(url)
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    return urls
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
 @pytest.mark.parametrize("stage", [3, 4])
 def test_feature_map_has_the_stride_and_channels_it_says(name: str, stage: Literal[3, 4]) -> None:
@@ -83,14 +97,10 @@ def test_backbone_entries_must_all_be_there(resnet18: tuple[models.ResNet, Path]
         Encoder("resnet18", file)
 
 
+@pytest.mark.usefixtures("asked")
 def test_without_network_the_error_says_where_to_put_which_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resnet18: tuple[models.ResNet, Path]
+    tmp_path: Path, resnet18: tuple[models.ResNet, Path]
 ) -> None:
-    def no_network(*args: object, **kwargs: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(WeightsError) as caught:
         Encoder("resnet18", "imagenet")
     folder = tmp_path / "hub" / "checkpoints"
@@ -104,15 +114,7 @@ def test_without_network_the_error_says_where_to_put_which_file(
     assert torch.equal(Encoder("resnet18", "imagenet")[0].weight, model.conv1.weight)
 
 
-def test_resnet50_takes_the_weights_of_the_papers_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def no_network(url: str, *args: object, **kwargs: object) -> None:
-        asked.append(url)
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+def test_resnet50_takes_the_weights_of_the_papers_time(asked: list[str]) -> None:
     with pytest.raises(WeightsError):
         Encoder("resnet50", "imagenet")
     assert asked == [models.ResNet50_Weights.IMAGENET1K_V1.url]

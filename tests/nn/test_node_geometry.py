@@ -117,6 +117,10 @@ def test_covers_are_means_over_cells(height: int, width: int, seed: int) -> None
     torch.testing.assert_close(share, masks.mean(dim=(1, 2)))  # the cells cover the picture once
     assert lattice.cover(torch.ones(1, height, width)).allclose(torch.ones(1))
     assert lattice.cover(masks.bool()).equal(covers)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = lattice.cover(masks)
+    assert found.dtype == torch.float32
+    assert found.equal(covers)
 
 
 @settings(max_examples=20, deadline=None)
@@ -132,14 +136,6 @@ def test_heatmaps_have_the_nodes_values_at_their_centres(height: int, width: int
     even = Lattice.even(*lattice.shape).heatmap(maps, (height, width))
     expected = nn.functional.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(even, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_covers_do_not_suffer_from_autocast() -> None:
-    masks = torch.rand(1, 224, 224)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = GEOMETRY.lattice(224, 224).cover(masks)
-    assert found.dtype == torch.float32
-    assert found.equal(GEOMETRY.lattice(224, 224).cover(masks))
 
 
 def centre_of_mass(heat: Tensor) -> Tensor:
