@@ -72,11 +72,10 @@ def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> 
     by_video, first, *_ = video_scores(probability, video, manifest.track_codes[rows])
     table = manifest.take(rows[first], [*VIDEO_KEY, SOURCE]).to_pydict()
     clip = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
-    frames = ~manifest.untouched[rows]
-    clip_of_row = clip[np.searchsorted(video[first], video)]
-    by_frame = (values[frames] for values in (probability, label, method, video, clip_of_row))
+    frames: Any = ~manifest.untouched[rows]
+    whole = Predictions(probability, label, method, video, clip[np.searchsorted(video[first], video)])
     return {
-        "frame": Predictions(*by_frame),
+        "frame": Predictions(*(values[frames] for values in whole)),
         "video": Predictions(by_video, label[first], method[first], video[first], clip),
     }
 

@@ -292,13 +292,15 @@ def _sha256(path: Path) -> str:
 def _listed(providers: str | Sequence[Provider] | None) -> tuple[Provider, ...]:
     if providers is None:
         return (_CPU,)
+    is_one = isinstance(providers, str) or not isinstance(providers, Sequence)
+    entries: Sequence[Any] = [providers] if is_one else providers
     listed: list[Provider] = []
-    for entry in [providers] if isinstance(providers, str) or not isinstance(providers, Sequence) else providers:
+    for entry in entries:
         match entry:
             case str():
                 listed.append(entry)
-            case [str(name), {**options}]:
-                listed.append((name, options))
+            case [str(name), Mapping() as options]:
+                listed.append((name, dict(options)))
             case _:
                 listed = []
                 break
