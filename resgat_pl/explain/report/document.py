@@ -2,7 +2,7 @@
 
 ``report.json`` is ``Document`` as written by ``to_json``: one object with the fields below in this order, every
 dataclass an object, ``None`` as ``null`` (JSON has no NaN), and without the fields marked *not in the JSON*. It carries
-``schema``; a reader must refuse another number, as ``read_report`` does. Positive always means *towards fake*. Scores
+``schema``; a reader must refuse a newer number, as ``read_report`` does. Positive always means *towards fake*. Scores
 are in [0, 1], logits are natural logarithms of odds, times are seconds, boxes are pixels of the upright frame,
 landmarks are fractions of the crop.
 
@@ -16,6 +16,9 @@ its faces, as in the project's metrics per video. ``probability`` of faces and f
 ``probability > decision.limit`` are the same. A single frame of a video is on the scale of its file, so that the file's
 probability lies among those of its frames and all are compared with one limit: ``σ(logit / T)``. Without a temperature
 1 stands for it.
+
+Format 1 had one temperature, of single frames. There a face's ``probability`` is the mean of its frames' and the file's
+the maximum over its faces, so no threshold has its scale: the verdict follows ``score`` and ``threshold`` alone.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ from resgat_pl.core.formats import WRITER, check_version
 
 SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
+_SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
+    "decision": {"limit": None, "chosen": None},
+    "calibration": {"frames": None},
+    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
+}
+"""Fields that parts of earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "no face"]
 
 
@@ -43,8 +52,7 @@ class Checkpoint:
         net: The network's arguments, ``ResGAT.config``.
         extraction: How its training crops were cut out, which is how faces are cut out here.
         assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
-        trained_on: Data sets, methods and number of videos that it was trained on, in words. Absent, like all fields
-            with a default, from reports of earlier versions.
+        trained_on: Data sets, methods and number of videos that it was trained on, in words.
         recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
             verdict on others; None where it is unknown.
     """
@@ -62,7 +70,7 @@ class Checkpoint:
 class Centres:
     """Centres of the nodes in a crop; a node's cell is what lies nearer to it than to any other.
 
-    Not in the documents of earlier versions, which took the crop to be cut evenly.
+    Earlier versions took the crop to be cut evenly.
 
     Attributes:
         rows: Of each row of nodes, as a share of the crop's height.
@@ -301,17 +309,27 @@ def to_json(document: Document) -> str:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read a ``report.json`` into plain values, see ``plain``.
+    """Read a ``report.json`` of this or an earlier format into plain values, see ``plain``.
+
+    Returns:
+        All fields of ``Document``, with the values and the ``schema`` of the file. Those that it does not have, being
+        older, are None, and ``checkpoint.trained_on`` says that it is unknown.
 
     Raises:
-        ConfigError: It cannot be read, or is of another version of the document; the message says what to do.
+        ConfigError: It cannot be read, or is of a newer version of the document; the message says what to do.
     """
+    again = "Explain the file again."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no report of resgat explain ({error}). Explain the file again.") from None
+        raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None
     found = content if isinstance(content, dict) else {}
     versions = found.get("versions")
     writer = versions.get(WRITER) if isinstance(versions, dict) else None
-    check_version(found.get("schema"), SCHEMA, path, ConfigError, again="Explain the file again.", writer=writer)
-    return found
+    check_version(found.get("schema"), SCHEMA, path, ConfigError, again=again, writer=writer, oldest=1)
+    try:
+        parts = {name: {**unknown, **found[name]} for name, unknown in _SINCE_FORMAT_1.items()}
+        whole = {"centres": None, "faces_found": None, **found, **parts}
+        return {entry.name: whole[entry.name] for entry in fields(Document)}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None
