@@ -17,6 +17,7 @@ from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
+from resgat_pl.explain.face_set import in_turn
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -103,11 +104,8 @@ def choose_detected_fakes(faces: FaceCrops, detected: NDArray[np.bool_], count: 
     for name in sorted(set(kind)):
         codes = rng.permutation(np.unique(video[kind == name]))
         by_video = [_middle_out(places[video == code].tolist()) for code in codes]
-        turns = range(max(map(len, by_video)))
-        queues.append([mine[turn] for turn in turns for mine in by_video if turn < len(mine)])
-    longest = max(map(len, queues))
-    taken = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-    return np.array(taken[:count], np.int64)
+        queues.append(in_turn(by_video))
+    return np.array(in_turn(queues)[:count], np.int64)
 
 
 def counterparts(faces: FaceCrops) -> dict[int, int]:
