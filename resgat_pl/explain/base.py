@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
@@ -214,8 +215,7 @@ class Explainer(ABC):
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
         net = unwrap(model, type(self).__name__)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        at_least(1, batch_size=batch_size)
         self.net = net
         self.batch_size = batch_size
 
@@ -321,30 +321,36 @@ def count_passes(net: ResGAT) -> Iterator[Passes]:
         handle.remove()
 
 
-def at_least(least: int, **arguments: int) -> None:
-    """Make sure that each argument, given by name, is ``least`` or more.
-
-    Raises:
-        ConfigError: One is less.
-    """
+def at_least(least: int, **arguments: float) -> None:
+    """Refuse an argument, given by name, below ``least``, with a ``ConfigError``."""
     for name, value in arguments.items():
         if value < least:
             raise ConfigError(f"{name} is {value}; it must be at least {least}.")
 
 
-def one_of(choices: Sequence[str], **arguments: str) -> None:
-    """Make sure that each argument, given by name, is one of ``choices``.
+def positive(**arguments: float) -> None:
+    """Refuse an argument, given by name, that is not above 0, with a ``ConfigError``."""
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ConfigError(f"{name} is {value}; it must be positive.")
 
-    Raises:
-        ConfigError: One is not.
-    """
+
+def one_of(choices: Sequence[str], **arguments: str) -> None:
+    """Refuse an argument, given by name, that is none of ``choices``, with a ``ConfigError``."""
     for name, value in arguments.items():
         if value not in choices:
             raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
 
 
-def missing(method: str, package: str, error: ImportError) -> ConfigError:
-    """What to raise where a method's package cannot be imported."""
-    return ConfigError(
-        f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
-    )
+def optional(module: str, name: str, method: str, package: str = "captum") -> Any:
+    """An object of a package that is not installed everywhere, for a method.
+
+    Raises:
+        ConfigError: It cannot be imported; says what to install.
+    """
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
+        ) from error

@@ -111,8 +111,12 @@ def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch
     nodes = math.prod(lattice.shape)
     _check(images, filler, torch.zeros(len(images), nodes), lattice.shape)
     chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
-    before = torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
-    return before[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
+    return in_batches(judge, images, batch_size)[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
+
+
+def in_batches(judge: Judge, images: Tensor, batch_size: int) -> Tensor:
+    """Logits ``(B,)`` float32 on the CPU of ``images (B, 3, H, W)``, so many at once."""
+    return torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
 
 
 def area(values: Tensor, counts: Sequence[int], nodes: int) -> Tensor:
@@ -141,11 +145,6 @@ def blurred(images: Tensor, share: float = 0.05) -> Tensor:
     padded = F.pad(images, (radius, radius, radius, radius), mode="reflect")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
     return F.conv2d(across, kernel[:, :, :, None], groups=images.shape[1])
-
-
-def mean_colour(images: Tensor) -> Tensor:
-    """Each picture's mean colour, ``(B, 3, H, W)`` → the same."""
-    return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
 
 
 def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice, batch_size: int) -> Tensor:

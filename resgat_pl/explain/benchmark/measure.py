@@ -20,6 +20,7 @@ from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
 from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.explain.methods.pixels import baseline_of
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.nn.resgat import ResGAT
 
@@ -161,8 +162,8 @@ def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int,
     counts, order = faith.steps(nodes), faith.order_of(maps)
     images = faces.images[:count]
     found: dict[str, Array] = {}
-    for name, filler in (("blur", faith.blurred(images)), ("mean", faith.mean_colour(images))):
-        empty = _batched(judge, filler, batch_size)
+    for name, filler in (("blur", faith.blurred(images)), ("mean", baseline_of(images, "mean"))):
+        empty = faith.in_batches(judge, filler, batch_size)
         ways = {
             "deletion": (images, filler, faces.logit[:count], empty),
             "insertion": (filler, images, empty, faces.logit[:count]),
@@ -210,7 +211,3 @@ def _spread(values: Tensor, places: Tensor, count: int) -> Array:
 def _parts(places: Tensor) -> tuple[Tensor, ...]:
     """As ``torch.split``, which makes one empty part of nothing."""
     return torch.split(places, CHUNK) if len(places) else ()
-
-
-def _batched(judge: faith.Judge, images: Tensor, batch_size: int) -> Tensor:
-    return torch.cat([judge(part) for part in torch.split(images, batch_size)])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.methods.graph import uniform_map
 from resgat_pl.explain.registry import explainer
 
@@ -54,8 +54,7 @@ class Random(Baseline):
 
     def __init__(self, model: nn.Module, batch_size: int = 32, seed: int = 0) -> None:
         super().__init__(model, batch_size)
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; it must be at least 0.")
+        at_least(0, seed=seed)
         self.seed = seed
 
     def draw(self, images: Tensor) -> Tensor:
@@ -91,8 +90,7 @@ class CentrePrior(Baseline):
 
     def __init__(self, model: nn.Module, batch_size: int = 32, width: float = 0.25) -> None:
         super().__init__(model, batch_size)
-        if not width > 0:
-            raise ConfigError(f"width is {width}; it must be positive.")
+        positive(width=width)
         self.width = width
 
     def draw(self, images: Tensor) -> Tensor:

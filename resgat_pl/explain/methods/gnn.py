@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.resgat import ResGAT
@@ -54,11 +53,9 @@ class GNNExplainer(Explainer):
         self, model: nn.Module, batch_size: int = 32, epochs: int = 100, lr: float = 0.01, seed: int = 0
     ) -> None:
         super().__init__(model, batch_size)
-        for name, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-        if not lr > 0:
-            raise ConfigError(f"lr is {lr}; it must be positive.")
+        at_least(1, epochs=epochs)
+        at_least(0, seed=seed)
+        positive(lr=lr)
         self.epochs = epochs
         self.lr = lr
         self.seed = seed

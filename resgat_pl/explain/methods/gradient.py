@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import (
     Attribution,
     Explainer,
@@ -21,9 +20,16 @@ from resgat_pl.explain.base import (
     at_least,
     completeness_gap,
     count_passes,
-    missing,
+    optional,
 )
-from resgat_pl.explain.methods.pixels import Baseline, baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
+from resgat_pl.explain.methods.pixels import (
+    Baseline,
+    baseline_of,
+    check_reference,
+    mean_by_cell,
+    node_of_pixel,
+    sum_by_cell,
+)
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import Contributions, decompose
 
@@ -66,10 +72,7 @@ class GradCAM(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``."""
-        try:
-            from captum.attr import LayerGradCam
-        except ImportError as error:
-            raise missing("Grad-CAM", "captum", error) from error
+        grad_cam = optional("captum.attr", "LayerGradCam", "Grad-CAM")
         parts: list[Contributions] = []
 
         def logit(batch: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class GradCAM(Explainer):
             return parts[-1].output.logit  # one number an image, and so no target for captum to choose
 
         with _differentiable(self, images) as (pixels, passes):
-            maps = LayerGradCam(logit, self.net.backbone).attribute(pixels)
+            maps = grad_cam(logit, self.net.backbone).attribute(pixels)
         return passes.attribution(maps.flatten(1), parts[0].output.logit, parts[0].bias)
 
 
@@ -115,13 +118,10 @@ class IntegratedGradients(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if captum is not installed, or the baseline does not fit."""
-        try:
-            from captum.attr import IntegratedGradients as Captum
-        except ImportError as error:
-            raise missing("IntegratedGradients", "captum", error) from error
+        captums = optional("captum.attr", "IntegratedGradients", "IntegratedGradients")
         with _differentiable(self, images) as (pixels, passes):
             baseline = baseline_of(pixels, self.baseline)
-            found = Captum(lambda batch: self.net(batch).logit).attribute(
+            found = captums(lambda batch: self.net(batch).logit).attribute(
                 pixels, baseline, n_steps=self.steps, internal_batch_size=self.batch_size
             )
             with torch.no_grad():
@@ -171,9 +171,7 @@ class GradientSHAP(Explainer):
     ) -> None:
         super().__init__(model, batch_size)
         at_least(1, samples=samples)
-        at_least(0, seed=seed)
-        if noise < 0:
-            raise ConfigError(f"noise is {noise}; it must be at least 0.")
+        at_least(0, seed=seed, noise=noise)
         self.reference = reference
         self.baseline = baseline
         self.noise = noise
@@ -208,11 +206,7 @@ class GradientSHAP(Explainer):
         """``(samples, 3, H, W)``, baselines or the noise of them."""
         if self.reference is None:
             return torch.randn(self.samples, *images.shape[1:], generator=random).to(images) * self.noise
-        if self.reference.ndim != 4 or self.reference.shape[1:] != images.shape[1:] or not len(self.reference):
-            raise ConfigError(
-                f"The reference is {tuple(self.reference.shape)}, the images are {tuple(images.shape[1:])}: give at "
-                "least one face of their size, (R, 3, H, W)."
-            )
+        check_reference(self.reference, images)
         rows = torch.randint(len(self.reference), (self.samples,), generator=random)
         return self.reference[rows.to(self.reference.device)].to(images)
 
@@ -237,10 +231,7 @@ class Saliency(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if captum is not installed."""
-        try:
-            from captum.attr import Saliency as Captum
-        except ImportError as error:
-            raise missing("Saliency", "captum", error) from error
+        captums = optional("captum.attr", "Saliency", "Saliency")
         logits: list[Tensor] = []
 
         def logit(batch: Tensor) -> Tensor:
@@ -248,7 +239,7 @@ class Saliency(Explainer):
             return logits[-1]
 
         with _differentiable(self, images) as (pixels, passes):
-            gradient = Captum(logit).attribute(pixels.requires_grad_(), abs=False).detach()
+            gradient = captums(logit).attribute(pixels.requires_grad_(), abs=False).detach()
         nodes = mean_by_cell(gradient.abs().amax(dim=1), node_of_pixel(self.net, *images.shape[2:]))
         bias = logits[0].detach() - (gradient * images).sum(dim=(1, 2, 3))
         return passes.attribution(nodes, logits[0], bias)

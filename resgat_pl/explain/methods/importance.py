@@ -7,9 +7,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, at_least, count_passes, evaluation_mode
-from resgat_pl.explain.methods.pixels import Baseline, baseline_of, node_of_pixel, sum_by_cell
+from resgat_pl.explain.methods.pixels import Baseline, baseline_of, check_reference, node_of_pixel, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.node_geometry import Lattice
@@ -102,11 +101,7 @@ class RegionExplainer(Explainer):
 
     def _draw(self, reference: Tensor, images: Tensor) -> Tensor:
         """The same ``(B, K, 3, H, W)`` for each image, so that values compare between faces."""
-        if reference.ndim != 4 or reference.shape[1:] != images.shape[1:] or not len(reference):
-            raise ConfigError(
-                f"The reference is {tuple(reference.shape)}, the images are {tuple(images.shape[1:])}: give at least "
-                "one face of their size, (R, 3, H, W)."
-            )
+        check_reference(reference, images)
         order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(self.seed))[: self.draws]
         drawn = reference[order.to(reference.device)].to(images)
         return drawn.expand(len(images), *drawn.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,17 +12,8 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE
-from resgat_pl.explain.base import (
-    Attribution,
-    Explainer,
-    Unit,
-    at_least,
-    count_passes,
-    evaluation_mode,
-    missing,
-    one_of,
-)
-from resgat_pl.explain.methods.pixels import Segments, mean_by_cell, node_of_pixel, segment
+from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, count_passes, evaluation_mode, optional
+from resgat_pl.explain.methods.pixels import Segments, check_perturbing, mean_by_cell, node_of_pixel, segment
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
@@ -68,7 +59,7 @@ class LIME(Explainer):
         batch_size: int = 32,
     ) -> None:
         super().__init__(model, batch_size)
-        _check(samples, segments, seed)
+        check_perturbing(samples, segments, seed)
         self.samples = samples
         self.segments = segments
         self.seed = seed
@@ -125,24 +116,15 @@ def lime_map(
         raise ConfigError(
             f"The image is {tuple(image.shape)} {image.dtype}; give one image (3, H, W) of floats in [0, 1]."
         )
-    _check(samples, segments, seed)
+    check_perturbing(samples, segments, seed)
     at_least(1, batch_size=batch_size)
     with evaluation_mode(net):
         return _lime(net, image, segment(net, image, segments, seed), samples, seed, batch_size).cpu()
 
 
-def _check(samples: int, segments: str, seed: int) -> None:
-    at_least(2, samples=samples)
-    at_least(0, seed=seed)
-    one_of(get_args(Segments), segments=segments)
-
-
 def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, batch_size: int) -> Tensor:
     """Weight ``(H, W)`` float32 for *fake* of each pixel's segment, on the network's device."""
-    try:
-        from lime.lime_image import LimeImageExplainer
-    except ImportError as error:
-        raise missing("LIME", "lime", error) from error
+    explainer_of_lime = optional("lime.lime_image", "LimeImageExplainer", "LIME", "lime")
     parameter = next(net.parameters())
 
     def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -152,7 +134,7 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
         fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
         return torch.stack([1 - fake, fake], dim=1).numpy()
 
-    class Quiet(LimeImageExplainer):  # type: ignore[misc]  # lime has no types, so its classes are Any
+    class Quiet(explainer_of_lime):  # type: ignore[misc]  # lime has no types, so its classes are Any
         """lime's own, without the progress bar that it cannot switch off and without its loop over pixels."""
 
         def data_labels(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.base import Attribution, Explainer, at_least, positive
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid
@@ -146,9 +146,8 @@ class _Sampled(_ByCoalitions):
 
     def __init__(self, model: nn.Module, batch_size: int = 32, samples: int = 2000, seed: int = 0) -> None:
         super().__init__(model, batch_size)
-        for name, value, least in (("samples", samples, 2), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+        at_least(2, samples=samples)
+        at_least(0, seed=seed)
         self.samples = samples
         self.seed = seed
 
@@ -234,8 +233,7 @@ class NodeLIME(_Sampled):
         self, model: nn.Module, batch_size: int = 32, samples: int = 1000, seed: int = 0, kernel_width: float = 0.25
     ) -> None:
         super().__init__(model, batch_size, samples, seed)
-        if not kernel_width > 0:
-            raise ConfigError(f"kernel_width is {kernel_width}; it must be positive.")
+        positive(kernel_width=kernel_width)
         self.kernel_width = kernel_width
 
     def coalitions(self, nodes: int) -> Tensor:

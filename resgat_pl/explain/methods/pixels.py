@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import missing, one_of
+from resgat_pl.explain.base import at_least, one_of, optional
 from resgat_pl.nn.resgat import ResGAT
 
 Segments = Literal["squares", "quickshift"]
@@ -63,17 +63,29 @@ def segment(net: ResGAT, image: Tensor, segments: Segments, seed: int) -> Tensor
     return torch.from_numpy(table).to(next(net.parameters()).device)
 
 
+def check_perturbing(samples: int, segments: str, seed: int) -> None:
+    """Refuse arguments of methods that hide segments at random, with a ``ConfigError``."""
+    at_least(2, samples=samples)
+    at_least(0, seed=seed)
+    one_of(get_args(Segments), segments=segments)
+
+
+def check_reference(reference: Tensor, images: Tensor) -> None:
+    """Refuse other faces ``(R, 3, H, W)`` that have not the size of ``images (B, 3, H, W)``, with a ``ConfigError``."""
+    if reference.ndim != 4 or reference.shape[1:] != images.shape[1:] or not len(reference):
+        raise ConfigError(
+            f"The reference is {tuple(reference.shape)}, the images are {tuple(images.shape[1:])}: give at least one "
+            "face of their size, (R, 3, H, W)."
+        )
+
+
 def _superpixels(pixels: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
     """Segment ``(H, W)`` of each pixel, numbered from 0, with the parameters of lime's default.
 
     lime passes its seed under a name that scikit-image has dropped, and silently draws the same superpixels always.
     """
-    try:
-        from skimage.segmentation import quickshift
-    except ImportError as error:
-        raise missing("quickshift", "scikit-image", error) from error
-    segments = quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)  # type: ignore[no-untyped-call]
-    return np.asarray(segments, np.int64)
+    quickshift = optional("skimage.segmentation", "quickshift", "quickshift", "scikit-image")
+    return np.asarray(quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed), np.int64)
 
 
 def baseline_of(images: Tensor, baseline: Baseline | Tensor) -> Tensor:
