@@ -18,7 +18,7 @@ from resgat_pl.explain.regions import REGIONS, or_average
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
-weight of .31 and four of .17: the strongest source is heard 1.8 times as much as each other one."""
+weight of .31 and four of .17: the strongest source gets 1.8 times as much as each other one."""
 DISAGREEMENT: Final = 0.3
 """Two explainers disagree below this rank correlation of their node maps: less than a tenth of the ranks' variance is
 then common to both."""
@@ -88,33 +88,17 @@ class Finding:
         Regions, rest and bias add up to the logit; a number that is left out is rounded to 0, or it is a minor bias.
         """
         other: Target = "real" if self.verdict == "fake" else "fake"
-        told = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
+        said = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
         supporters, opponents = self.named(self.verdict), self.named(other)
         parts = [self._side(supporters, self.verdict) or f"no region speaks noticeably for {self.verdict}"]
         parts += [against] if (against := self._side(opponents, other)) else []
         rest = math.fsum(v for name, v in self.regions.items() if name not in supporters and name not in opponents)
         if self._shows(rest):
             parts.append(f"all other regions together give {self._number(rest)}")
-        if self.bias_matters and self._shows(self.bias):
+        moved = abs(self.bias) + sum(map(abs, self.regions.values()))
+        if abs(self.bias) >= BIAS_SHARE * moved and self._shows(self.bias):
             parts.append(f"the model's bias, which no region gives, is {self._number(self.bias)}")
-        return f"{told}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
-
-    @property
-    def brief(self) -> str:
-        """For captions: the verdict and the names in order of weight, without numbers, signs or warnings."""
-        sign = 1 if self.verdict == "fake" else -1
-        causes = dict(self.named(self.verdict))
-        if self.bias_matters and sign * self.bias > 0:
-            causes["model's bias"] = self.bias
-        against = self.named("real" if self.verdict == "fake" else "fake")
-        because = f" because of the {joined(sorted(causes, key=lambda name: -sign * causes[name]))}" if causes else ""
-        return f"{self.verdict}{because}" + (f", in spite of the {joined(list(against))}" if against else "")
-
-    @property
-    def bias_matters(self) -> bool:
-        """Whether the bias is a share of at least ``BIAS_SHARE`` of all that moves the logit."""
-        moved = abs(self.bias) + sum(abs(value) for value in self.regions.values())
-        return moved > 0 and abs(self.bias) >= BIAS_SHARE * moved
+        return f"{said}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -220,21 +204,10 @@ def findings(
     ]
 
 
-def describe(
-    explanation: Explanation,
-    landmarks: Tensor | None = None,
-    attention: Tensor | None = None,
-    other: Explanation | None = None,
-    temperature: float | None = None,
-) -> list[str]:
-    """A sentence for each face, see ``findings`` for arguments and errors, and ``Finding.sentence``."""
-    return [found.sentence for found in findings(explanation, landmarks, attention, other, temperature)]
-
-
 def attention_entropy(attention: Tensor, edge_index: Tensor) -> Tensor:
-    """How evenly each node listens to its sources: 0 if to one only, 1 if to all alike.
+    """Normalised entropy of the attention over the sources of each node: 0 is one source, 1 is uniform.
 
-    The entropy over the sources of a target, divided by the logarithm of their number; the mean over targets and heads.
+    It is divided by the logarithm of the number of sources, and averaged over targets and heads.
 
     Args:
         attention: ``(B, E, heads)`` float in [0, 1], summing to 1 over the sources of a target.

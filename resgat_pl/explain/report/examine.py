@@ -6,8 +6,8 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
@@ -38,10 +38,11 @@ from resgat_pl.nn.node_geometry import Lattice
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
 
+@dataclass
 class Examiner:
     """Judges and explains files with one detector.
 
-    Args:
+    Attributes:
         detector: The detector.
         extraction: How faces are cut out.
         assumed: What of that is not known from the checkpoint, in words.
@@ -50,41 +51,27 @@ class Examiner:
         seed: Of the bootstrap.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        extraction: Extraction,
-        assumed: Sequence[str],
-        methods: Sequence[type[Explainer]],
-        batch_size: int = 32,
-        seed: int = 0,
-    ) -> None:
-        self.detector = detector
-        self.extraction = extraction
-        self.assumed = list(assumed)
-        self.methods = list(methods)
-        self.batch_size = batch_size
-        self.seed = seed
+    detector: Detector
+    extraction: Extraction
+    assumed: list[str]
+    methods: list[type[Explainer]]
+    batch_size: int = 32
+    seed: int = 0
 
     @cached_property
     def trained_on(self) -> TrainedOn:
-        """What is known of the detector's training."""
+        """The detector's training data in words."""
         return trained_on(self.detector.provenance)
 
     @cached_property
     def checkpoint(self) -> doc.Checkpoint:
         """The detector as documents name it."""
-        spec = self.extraction.spec
-        kept = {name: value for name, value in spec.items() if name not in {"frames", "every", "max_faces", "version"}}
-        return doc.Checkpoint(
-            self.detector.path.name,
-            fingerprint(self.detector.path),
-            self.detector.net.config,
-            kept,
-            self.assumed,
-            trained_on=self.trained_on.statement,
-            recordings=self.trained_on.recordings,
-        )
+        path, spec = self.detector.path, self.extraction.spec
+        for name in {"frames", "every", "max_faces", "version"} & spec.keys():
+            del spec[name]
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return doc.Checkpoint(path.name, sha256, self.detector.net.config, spec, self.assumed, *self.trained_on)
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
@@ -107,7 +94,7 @@ class Examiner:
         grid = self.detector.net.grid
         return doc.Document(
             schema=doc.SCHEMA,
-            file=_printable(medium.path.name),
+            file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
             kind=medium.kind,
             size=found.size,
             frames_total=found.total,
@@ -116,7 +103,12 @@ class Examiner:
             probability=judgement.probability,
             interval=judgement.interval,
             decision=judgement.decision,
-            calibration=self._calibration(medium),
+            calibration=calibration_of(
+                self._temperature(medium),
+                level_of(medium.kind),
+                self.detector.validation,
+                self.detector.temperatures["frame"],
+            ),
             checkpoint=self.checkpoint,
             versions=self._versions,
             seed=self.seed,
@@ -141,7 +133,7 @@ class Examiner:
             *self.assumed,
             *found.notes,
             *limits(medium, found, self.extraction.margin, known, size),
-            *self._notes(found, judgement),
+            *_doubts(found, judgement),
             *judgement.notes,
         ]
 
@@ -163,37 +155,17 @@ class Examiner:
     def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
         ends = np.cumsum([len(track) for track in found.tracks])[:-1]
         faces = np.split(scored, ends) if found.tracks else []
-        frame, video = self.detector.temperatures["frame"], self.detector.temperatures["video"]
         known = self.detector
+        frame, video = known.temperatures["frame"], known.temperatures["video"]
         return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
 
     def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
-        """Whether the probability of a file is."""
+        """``yes`` if the probability of a file is calibrated."""
         return "no" if self._temperature(medium) is None else "yes"
 
     def _temperature(self, medium: Medium) -> float | None:
         """Of scores at the level of the file."""
         return self.detector.temperatures[level_of(medium.kind)]
-
-    def _calibration(self, medium: Medium) -> doc.Calibration:
-        level, known = level_of(medium.kind), self.detector
-        return calibration_of(known.temperatures[level], level, known.validation, known.temperatures["frame"])
-
-    def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
-        score = judgement.decision.score
-        if score is None:
-            frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
-            return [
-                f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
-                "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
-            ]
-        notes = []
-        fakes = [n for n, face in enumerate(judgement.faces) if face.score > judgement.decision.threshold]
-        notes += rests_on(fakes, found)
-        if ((judgement.probability or 0.0) > 0.5) != (judgement.verdict == "fake"):
-            limit = apart(judgement.probability or 0.0, judgement.decision.limit)[1]
-            notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
-        return notes
 
     def _method(self, method: type[Explainer], explained: Explained | None) -> doc.Method:
         found = None if explained is None else explained.methods[method.__name__]
@@ -262,10 +234,20 @@ class Examiner:
         return tracks
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
+    """Notes on a file without a verdict, or on one that rests on little or follows an unusual threshold."""
+    decision, probability = judgement.decision, judgement.probability
+    if decision.score is None or probability is None:
+        frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
+        return [
+            f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
+            "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
+        ]
+    notes = rests_on([n for n, face in enumerate(judgement.faces) if face.verdict == "fake"], found)
+    if (probability > 0.5) != (judgement.verdict == "fake"):
+        limit = apart(probability, decision.limit)[1]
+        notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
+    return notes
 
 
 def _second_opinion(explained: Explained) -> Explanation | None:
@@ -344,8 +326,3 @@ def _short(value: float) -> float:
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
-
-
-def _printable(name: str) -> str:
-    """A file name need not be Unicode; a document is."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -59,11 +59,6 @@ class Search(NamedTuple):
     left_out: list[LeftOut]
 
 
-def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
-    """The media of ``search_media``."""
-    return search_media(arguments).media
-
-
 def search_media(arguments: Sequence[str | Path]) -> Search:
     """The files that a user named: images and videos, and those in folders, also in folders below them.
 
