@@ -1,4 +1,4 @@
-"""A fixed set of faces, explained: what ``Heatmaps`` draws, says and logs."""
+"""A fixed set of faces, explained: what ``Heatmaps`` draws, describes and logs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ExplainedFaces:
         ]
 
     def sheet(self) -> list[SheetFace]:
-        """What to draw."""
+        """The faces to draw, with their maps."""
         probability = self.logit.sigmoid()
         return [
             SheetFace(

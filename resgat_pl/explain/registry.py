@@ -16,7 +16,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Explainer
 
 Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "baseline"]
-"""Kinds of methods, in the order in which they are listed; a ``baseline`` knows nothing of the network."""
+"""Kinds of methods, in the order in which they are listed; a ``baseline`` does not depend on the network."""
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""

@@ -83,7 +83,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """For people: verdict, what speaks for it, what against it, what else there is, and warnings.
+        """The whole explanation: verdict, evidence for it, evidence against it, the rest, and warnings.
 
         Regions, rest and bias add up to the logit; a number that is left out is rounded to 0, or it is a minor bias.
         """

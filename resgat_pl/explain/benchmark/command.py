@@ -1,4 +1,4 @@
-"""All explanation methods on the same faces: do they find the forgery, does the model use it, what do they cost?"""
+"""``resgat benchmark-explainers``: all explanation methods on the same faces, scored by what they find and cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def benchmark_explainers(
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
     Every method explains the same evaluation-mode checkpoint and the same correctly detected fakes of the test split,
-    on the same grid, for the class fake; genuine counterparts are controls. What was measured is kept in OUT/cache, by
+    on the same grid, for the class fake; genuine counterparts are controls. Measurements are stored in OUT/cache, by
     checkpoint and method: the same command continues where it was stopped, and measures only what is new.
 
     Args:

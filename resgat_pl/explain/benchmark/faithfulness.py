@@ -1,11 +1,11 @@
-"""Does the model use what an explanation points at? Scores that change the picture and ask the model again.
+"""Faithfulness: scores that change what an explanation points at, and look at the logit again.
 
 ``fill`` puts other pixels into the nodes of a picture, most important node first, and ``curves`` does so step by step:
 
 - *restoration*: the real counterpart's pixels go into a fake. What is put in is a genuine face, so the verdict can only
   fall for the right reason. Needs the same frame of the original video.
 - *deletion* and *insertion* (Petsiuk et al., "RISE", BMVC 2018): blurred or mean pixels go in, or the picture's own
-  pixels go into a blurred or mean one. A detector of forgeries reads blur itself as a trace, so deletion by blur can
+  pixels go into a blurred or mean one. To a detector of forgeries blur itself is a trace, so deletion by blur can
   *add* evidence, and insertion starts from a picture that is called fake already: read them beside restoration.
 """
 
@@ -101,7 +101,7 @@ def curves(
 
 
 def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch_size: int = 64) -> Tensor:
-    """How far the logit falls when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
+    """Fall of the logit when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
 
     With the real counterpart as filler this is the causal effect of each node's pixels.
 

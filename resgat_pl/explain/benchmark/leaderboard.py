@@ -1,4 +1,4 @@
-"""What the explanation methods are worth: means with intervals over genuine clips and seeds."""
+"""Scores of explanation methods: means with intervals over genuine clips and seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval
 from resgat_pl.evaluation.metrics.scores import POOLED
 
 BASELINES: Final = ("Random", "Uniform", "CentrePrior", "MeanMask")
-"""What every method has to beat."""
+"""Methods without a network, which every other has to beat."""
 ORACLE: Final = "Restoration"
 """The effect of restoring each node alone, as a map: needs the real counterpart, which nobody has of a fake. Nodes act
 together, so the nodes with the largest effects are not the best set of nodes."""
@@ -84,8 +84,8 @@ class FaceScores:
         kind: ``(F,)`` str, manipulation methods.
         weight: ``(F,)`` float64, logit of the fake minus that of its counterpart, in which ``restoration`` is measured.
         scores: By name ``(F,)`` float64, NaN where not measured.
-        cost: See ``trial.Trial``.
-        traits: See ``trial.Trial``.
+        cost: See ``measure.MethodScores``.
+        traits: See ``measure.MethodScores``.
     """
 
     label: str
@@ -127,8 +127,8 @@ def summarise(entries: Sequence[FaceScores], resamples: int = 1000, seed: int = 
     Genuine clips are resampled with all fakes made from them, since these share a face, and all methods and labels
     alike. Of several checkpoints with one label the mean is taken over the seeds, which are resampled as well; since
     resamples of k seeds vary by (k − 1) / k of what seeds do, their deviations are scaled up (Rao & Wu, JASA 1988).
-    ``restoration`` is that of the mean logit: a face counts by how far its logit can fall, for a ratio with next to
-    nothing below the line would drown all others.
+    ``restoration`` is that of the mean logit: a face counts by how far its logit can fall, since a ratio with a
+    denominator near 0 would outweigh all others.
     """
     lines: list[LeaderboardRow] = []
     groups, weight = _resamples(entries, resamples, seed)
@@ -217,7 +217,7 @@ def _lines(
 
 
 def _outcomes(score: str, faces: int) -> int | None:
-    """What ``interval`` wants to know of a score that is a share of faces."""
+    """Number of outcomes for ``interval``, of a score that is a share of faces."""
     return faces if score in {"pointing", "flips", "control"} else None
 
 

@@ -34,7 +34,7 @@ SPARED: Final = 8
 
 @dataclass
 class MethodScores:
-    """What was measured of one method.
+    """The measurements of one method.
 
     Attributes:
         maps: ``(F', h, w)`` float32, the maps of the first F' faces.
@@ -176,7 +176,7 @@ def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int,
 
 
 def _control(explainer: Explainer, maps: Tensor, faces: BenchmarkFaces, count: int) -> Array:
-    """Whether the map's top on the fake is above that on its real counterpart; ties count half."""
+    """Score 1 if the map's maximum is higher on the fake than on its real counterpart; ties count half."""
     who = faces.paired[:count].nonzero().flatten()
     tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in _parts(who)]
     if not tops:

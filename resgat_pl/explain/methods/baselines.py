@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what does not beat them explains nothing.
+"""Maps that do not depend on the model: a method that does not beat them explains nothing.
 
 Position alone goes a long way, since forgeries are in the middle of a face crop and never in its corners.
 """
@@ -21,7 +21,7 @@ from resgat_pl.explain.registry import explainer
 class Baseline(Explainer):
     """A map that is drawn without a look at the network's answer.
 
-    The one forward pass is for the logit that stands beside every map; none of it is explained, so it is all bias.
+    The one forward pass is for the logit that is reported beside every map; none of it is explained, so it is all bias.
     The numbers are in [0, 1] and unsigned.
     """
 
@@ -47,8 +47,6 @@ class Random(Baseline):
     They depend on the seed and on the image alone, so a picture gets the same map in any batch.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``.
         seed: Of the numbers, 0 or more.
     """
 
@@ -83,8 +81,6 @@ class CentrePrior(Baseline):
     """A Gaussian bump in the middle of the crop.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``.
         width: Its standard deviation as a share of the crop's side.
     """
 
@@ -102,12 +98,10 @@ class CentrePrior(Baseline):
 
 @explainer("baseline")
 class MeanMask(Baseline):
-    """How often each place was manipulated in the training data: the best map that does not look at the picture.
+    """Share of training fakes manipulated at each place: the best map that does not look at the picture.
 
     Args:
-        model: See ``Explainer``.
         mean: ``(H, W)`` float in [0, 1], the mean over the masks of *training* fakes, at any resolution.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: ``mean`` is no such table.

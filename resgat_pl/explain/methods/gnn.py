@@ -23,14 +23,13 @@ class GNNExplainer(Explainer):
     It learns a factor in [0, 1] for the features of each node and for the message of each edge, such that the network
     still decides as it did (binary cross-entropy with its own decision), and small or undecided factors are rewarded
     or penalised with PyTorch Geometric's weights. The map is unsigned: a high factor means needed for the decision,
-    whichever it was, so it is the same for either target. Attention runs anew on the scaled features, but the factors
+    whichever it was, so it is the same for either target. Attention is computed on the scaled features, but the factors
     of edges act after the softmax and the remaining ones are not normalised again.
 
     Once the logit is so large that the cross-entropy is exactly 0 in float32 with all factors near ½ (beyond about
     17), there is nothing to learn from, and all factors are 0.
 
     Args:
-        model: See ``Explainer``.
         batch_size: Images encoded at once; does not matter to the result, each image is explained alone.
         epochs: Steps of Adam for each image.
         lr: Its learning rate.
@@ -40,7 +39,6 @@ class GNNExplainer(Explainer):
         ConfigError: See ``Explainer``; ``epochs``, ``lr`` or ``seed`` is out of range.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> GNNExplainer(net, epochs=2).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])

@@ -40,14 +40,12 @@ class GradCAM(Explainer):
 
     m_j = Σ_f a_f x_jf with a_f = (1/N) Σ_i ∂z/∂x_if (their Eqs. 1 and 2), x_j being the features of node j. Under
     uniform attention m_j is exactly ``NodeEvidence``: averaging the gradient over the nodes takes the attention out,
-    and what is left is what each node would say. The bias is b' of ``nn.contribution``, with which the map then adds
-    up to the logit; the gap says how far from uniform attention is.
+    and the evidence of each node is left. The bias is b' of ``nn.contribution``, with which the map then adds
+    up to the logit; the gap measures how far from uniform attention is.
 
     Args:
-        model: See ``Explainer``.
-        relu: True keeps only what speaks for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
+        relu: True keeps only evidence for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
             map is then unsigned. False keeps the sign.
-        batch_size: See ``Explainer``.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -93,10 +91,8 @@ class IntegratedGradients(Explainer):
     of the baseline, so the gap is the error of the integration: more steps make it smaller.
 
     Args:
-        model: See ``Explainer``.
         steps: Gradients an image.
         baseline: See ``pixels.baseline_of``.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or ``steps`` is not positive.
@@ -137,17 +133,15 @@ class GradientSHAP(Explainer):
     Integrated gradients averaged over a distribution of baselines, by one random point on each line:
     mean over s of (x − b_s) · ∇z(b_s + u_s (x − b_s)), u_s uniform in [0, 1]. Summed like ``IntegratedGradients``; the
     bias is the mean logit of the b_s. captum's ``GradientShap`` is the same estimate, but draws from global random
-    states, anew for each batch, and puts all samples into one batch; here every image has the same draws.
+    states, again for each batch, and puts all samples into one batch; here every image has the same draws.
 
     Args:
-        model: See ``Explainer``.
         reference: ``(R, 3, H, W)`` float in [0, 1], RGB, faces to draw baselines from, with replacement; None draws
             Gaussian noise around ``baseline``.
         baseline: See ``pixels.baseline_of``; without ``reference``.
         noise: Standard deviation of that noise, of values in [0, 1].
         samples: Gradients an image.
         seed: Of the draws.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
@@ -216,8 +210,8 @@ class Saliency(Explainer):
     """Saliency (Simonyan et al., ICLR workshop 2014), by captum: how much the logit reacts to each pixel.
 
     The greatest absolute gradient of a pixel's channels, averaged over each node's cell. It has no sign and no scale of
-    evidence: a pixel to which the logit reacts need not be why it is what it is. The bias is what the tangent at the
-    image says of a black one.
+    evidence: a pixel to which the logit reacts need not be why it is what it is. The bias is the value of the
+    tangent at the image for a black one.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT

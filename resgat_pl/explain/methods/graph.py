@@ -89,7 +89,6 @@ class Attention(ReadOut):
     """The paper's explanation, see ``attention_map``. Unsigned, and biased towards a ring.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> Attention(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -110,7 +109,6 @@ class AttentionExcess(ReadOut):
     """``Attention`` without its ring: what is above (or below) perfectly uniform attention. Its sign is not a class.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> AttentionExcess(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -133,7 +131,6 @@ class Contribution(ReadOut):
     One forward pass. With an ``mlp`` head the shares are those of its local linear form, and still add up.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> Contribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -152,7 +149,6 @@ class NodeEvidence(ReadOut):
     """The value factor of ``Contribution``: the evidence of a node, whatever attention it gets.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> NodeEvidence(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -171,7 +167,6 @@ class EdgeContribution(ReadOut):
     Where ``Contribution`` adds an edge to its source node, this adds it to its target node: both add up.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> EdgeContribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])

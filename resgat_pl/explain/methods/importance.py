@@ -15,19 +15,17 @@ from resgat_pl.nn.node_geometry import Lattice
 
 
 class RegionExplainer(Explainer):
-    """What the methods by region share: other content, blended into one region of ``regions.REGIONS`` at a time.
+    """Base of the methods by region: other content is blended into one region of ``regions.REGIONS`` at a time.
 
     Crops are aligned well enough that a region has nearly the same place in every face. The value of a region is spread
     over the nodes by area, so the nodes add up to what the regions add up to. Regions act together, so neither need add
-    up to the logit; the bias is the mean logit of the content itself, and the gap says how far they are from doing so.
+    up to the logit; the bias is the mean logit of the content itself, and the gap measures how far they are from it.
 
     Args:
-        model: See ``Explainer``.
         landmarks: ``(5, 2)`` float, where the landmarks lie in the faces, see ``regions.LANDMARKS``; None is where they
             lie on average.
         draws: Reference faces an image, fewer if there are fewer.
         seed: Of the choice of reference faces.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
@@ -43,7 +41,7 @@ class RegionExplainer(Explainer):
 
     @abstractmethod
     def content(self, images: Tensor) -> Tensor:
-        """What regions are replaced by: ``(B, K, 3, H, W)``, K pictures for each of ``images (B, 3, H, W)``."""
+        """Replacements for regions: ``(B, K, 3, H, W)``, K pictures for each of ``images (B, 3, H, W)``."""
 
     @abstractmethod
     def strengths(self) -> Tensor:
@@ -119,12 +117,7 @@ class PermutationImportance(RegionExplainer):
     faces should be genuine, of the crops' kind and not among the explained.
 
     Args:
-        model: See ``Explainer``.
         reference: ``(R, 3, H, W)`` float in [0, 1], RGB, other faces.
-        landmarks: See ``RegionExplainer``.
-        draws: See ``RegionExplainer``.
-        seed: See ``RegionExplainer``.
-        batch_size: See ``Explainer``.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -170,14 +163,9 @@ class PartialDependence(RegionExplainer):
     et al. 2018) has not, and a curve that rises and falls again has little of it: ``curves`` gives the curve itself.
 
     Args:
-        model: See ``Explainer``.
         content: What regions are blended with: a baseline, see ``pixels.baseline_of``, or faces ``(R, 3, H, W)``, over
             ``draws`` of which the curve is averaged.
         steps: Points of the curve beside the image itself.
-        landmarks: See ``RegionExplainer``.
-        draws: See ``RegionExplainer``.
-        seed: See ``RegionExplainer``.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``RegionExplainer``, or ``steps`` is not positive.

@@ -32,17 +32,14 @@ class LIME(Explainer):
     segment, which is how much probability the segment brings. The bias is the logit with every segment hidden.
 
     Args:
-        model: See ``Explainer``.
         samples: Perturbed images to classify, the unperturbed one included.
         segments: What is perturbed, see ``pixels.Segments``.
         seed: Of the perturbations and of the superpixels: the same seed gives the same map.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> LIME(net, samples=10, segments="squares").attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -100,7 +97,7 @@ def lime_map(
 
     Returns:
         ``(H, W)`` float32 on the CPU, for each pixel the weight of its segment: the change of the probability of
-        *fake* that the segment brings, negative if it speaks for *real*.
+        *fake* that the segment brings, negative if it is evidence for *real*.
 
     Raises:
         ConfigError: The network is in training mode; the image has another shape or is too small for a grid of 2×2

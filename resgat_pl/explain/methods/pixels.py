@@ -15,23 +15,23 @@ from resgat_pl.explain.base import at_least, one_of, optional
 from resgat_pl.nn.resgat import ResGAT
 
 Segments = Literal["squares", "quickshift"]
-"""What is switched on and off: ``squares`` are the cells of the network's grid, ``quickshift`` superpixels."""
+"""Parts that are switched on and off: ``squares`` are the cells of the network's grid, ``quickshift`` superpixels."""
 Baseline = Literal["mean", "blur", "black"]
 """An image without information: of the image's mean colour, the image blurred, or black.
 
-None is neutral. ``black`` says nothing about dark pixels, which it does not change. ``blur`` keeps the face, but
+None is neutral. ``black`` does not change dark pixels, and so finds nothing about them. ``blur`` keeps the face, but
 blending and resampling blur as well, so for a detector of fakes it can add evidence where it should remove it.
 ``mean``, the default of all methods that hide pixels, has no detail that could look real or fake.
 """
 Fill = Literal["mean", "blur", "black", "inpaint"]
-"""What hidden pixels show: a ``Baseline``, or what inpainting (Telea 2004) draws from the pixels that are left."""
+"""Content of hidden pixels: a ``Baseline``, or what inpainting (Telea 2004) draws from the pixels that are left."""
 
 _BLUR: Final = 1 / 14
 """Standard deviation of the blur as a share of the shorter side: half a cell of a 7×7 grid."""
 
 
 def node_of_pixel(net: ResGAT, height: int, width: int) -> Tensor:
-    """Node ``(H, W)`` int64 of each pixel, the one that it lies nearest to, on the net's device: see ``nn.lattice``.
+    """Node ``(H, W)`` int64 of each pixel, the nearest one, on the net's device: see ``nn.lattice``.
 
     Raises:
         ConfigError: An image of that size is too small for a grid of 2×2 nodes.

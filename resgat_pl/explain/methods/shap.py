@@ -26,12 +26,10 @@ class KernelSHAP(Explainer):
     evenly over its pixels and summed over each node's cell.
 
     Args:
-        model: See ``Explainer``.
         samples: Coalitions per image, at least two for each segment; the first two are all segments and none.
         segments: See ``pixels.Segments``.
         fill: What hidden segments show: see ``pixels.Fill``, or a picture ``(3, H, W)`` or a colour ``(3, 1, 1)``.
         seed: Of the coalitions and of the superpixels.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.

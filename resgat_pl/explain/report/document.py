@@ -68,7 +68,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Centres:
-    """Centres of the nodes in a crop; a node's cell is what lies nearer to it than to any other.
+    """Centres of the nodes in a crop; a node's cell is all that is nearer to it than to any other.
 
     Earlier versions took the crop to be cut evenly.
 
@@ -83,7 +83,7 @@ class Centres:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How probabilities come from scores: σ(log-odds(score) / temperature).
+    """The calibration of probabilities: σ(log-odds(score) / temperature).
 
     Attributes:
         temperature: Fitted on the scores of the checkpoint's validation data at the level of the file (videos, or
@@ -99,14 +99,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Decision:
-    """How the verdict came about: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
+    """The decision: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
 
     Attributes:
         score: As in the project's metrics per video: like ``Document.probability`` but without calibration. None
             without a face.
         threshold: What it is compared with.
         source: Where the threshold comes from, in words.
-        borderline: Whether the threshold lies among 95 % of the scores of frames drawn again, so that other frames of
+        borderline: Whether the threshold is among 95 % of the scores of frames drawn again, so that other frames of
             the same video could have turned the verdict; from two frames on, while the interval is shown from ten on.
             False for a single frame, of which nothing is known.
         limit: The threshold on the scale of ``Document.probability``.
@@ -160,7 +160,7 @@ class NodeMap:
     Attributes:
         nodes: h rows of w values, from the top left.
         regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
-        bias: What the method says the logit is without any node; None unless the unit is ``logit``.
+        bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
     """
@@ -229,7 +229,7 @@ class FaceTrack:
 
 @dataclass(frozen=True)
 class Document:
-    """What ``resgat explain`` finds out about one file.
+    """The results of ``resgat explain`` for one file.
 
     Attributes:
         schema: ``SCHEMA``.
@@ -242,10 +242,10 @@ class Document:
         probability: Of *fake*, calibrated if ``calibration`` has a temperature; None without a face.
         interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None without a face, or with
             fewer than ten frames of the one that decides.
-        decision: How the verdict came about.
-        calibration: How probabilities come from logits.
+        decision: How the verdict follows from the score.
+        calibration: How probabilities follow from scores.
         checkpoint: The detector.
-        versions: Of this package and of what it stands on.
+        versions: Of this package and of those that it uses.
         seed: Of the bootstrap and of methods that draw at random.
         grid: Rows and columns of nodes.
         centres: Where they are.
@@ -254,10 +254,10 @@ class Document:
         edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
         methods: In the order asked for; the first is shown first.
         tracks: The largest face first; empty without a face.
-        notes: What was unusual about this file, in words.
-        caveats: What must be said wherever these maps are shown.
+        notes: Sentences on what is unusual about this file.
+        caveats: Limits of these maps, to be shown wherever they are.
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
-        faces_found: Different faces seen, with those that were not judged, whom ``notes`` name; None where unknown.
+        faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
     """
 
     schema: int

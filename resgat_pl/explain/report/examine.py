@@ -126,7 +126,7 @@ class Examiner:
         )
 
     def notes(self, medium: Medium, found: FoundFaces, judgement: Judgement) -> list[str]:
-        """What was unusual about a file and what limits its verdict, in words."""
+        """Sentences on what is unusual about a file and limits its verdict."""
         size = medium.path.stat().st_size if medium.path.is_file() else 0
         known = faces_known(self.detector.provenance)
         return [

@@ -26,7 +26,7 @@ from resgat_pl.data.media.timeline import DECODER_ERRORS
 from resgat_pl.explain.report.media_search import Medium
 
 _RANGES: Final = {
-    "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
+    "size": (16, 2048),  # px; an untrusted checkpoint must not make crops that no memory holds
     "margin": (0.5, 10.0),
     "min_face": (0.0, 1.0),
     "max_side": (1, 2**16),
@@ -81,8 +81,8 @@ class FoundFaces:
         total: Frames in the file.
         sampled: Frames that were searched.
         tracks: One person over time each, the largest first; empty where there is none.
-        notes: What was unusual.
-        unjudged: Everybody else who was seen, the largest first.
+        notes: Sentences on what is unusual.
+        unjudged: All other faces that were seen, the largest first.
         step: Seconds between two searched frames, the most; None where unknown.
     """
 
@@ -96,7 +96,7 @@ class FoundFaces:
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
-    """How the crops that a checkpoint was trained on were cut out, so that new faces are cut alike.
+    """The settings with which a checkpoint's training crops were cut out, so that new faces are cut alike.
 
     Args:
         provenance: The checkpoint's; None where it has none.
@@ -151,15 +151,15 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
 def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     """Decode a file, find the faces in its sampled frames, follow them, and cut them out as ``extract`` does.
 
-    Whoever is found in two frames is kept, however short that is of the file; who is found in one is left out as a
-    likely false alarm if there are others (and 8 frames or more).
+    A face that is found in two frames is judged, however short that is of the file; one of a single frame is left out
+    as a likely false alarm if there are others (and 8 frames or more).
 
-    Only the crops are kept, not the frames, so memory grows by 150 kB a face and frame (224 px).
+    Only the crops are stored, not the frames, so memory grows by 150 kB a face and frame (224 px).
 
     Args:
         medium: The file.
         extraction: Which frames to take, and how to cut.
-        most: Faces (tracks) to keep, the largest.
+        most: Faces (tracks) to judge, the largest.
 
     Raises:
         MediaError: The file cannot be read.
@@ -217,11 +217,11 @@ def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
 
 
 class FaceFinder:
-    """``find_faces`` in a process that may die of a file, kept for the next one.
+    """``find_faces`` in a separate process, since a damaged file may kill it; it serves all files.
 
     Args:
         extraction: Which frames to take, and how to cut.
-        most: Faces (tracks) to keep, the largest.
+        most: Faces (tracks) to judge, the largest.
         timeout: Seconds that a file may take.
     """
 
@@ -255,7 +255,7 @@ def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFa
 def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
 
-    Alike also means alike but for upper and lower case, which some file systems do not tell apart. ``taken`` are names
+    Alike also means alike but for upper and lower case, which some file systems do not distinguish. ``taken`` are names
     that are in use already.
     """
     used = {name.casefold() for name in taken}
@@ -275,8 +275,8 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     data = (provenance or {}).get("data") or {}
     if data.get("extraction"):
         return dict(data["extraction"])
-    # Checkpoints from before the settings were kept still name their crops, which may be here; a stranger's must not
-    # make this machine call a server.
+    # Checkpoints from before the settings were stored still name their crops, which may be here; an untrusted one must
+    # not make this machine call a server.
     if "://" in str(data.get("crops", "")):
         return {}
     try:

@@ -40,7 +40,7 @@ def is_shared(method: type[Explainer]) -> TypeGuard[type[ReadOut]]:
 
 
 class Explained(NamedTuple):
-    """What all methods find for some faces.
+    """The results of all methods for some faces.
 
     Attributes:
         contribution: Always there, for the logits and the sentences.

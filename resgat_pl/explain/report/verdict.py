@@ -51,7 +51,7 @@ class Judgement:
         interval: See there.
         decision: See there.
         faces: In the order given.
-        notes: What limits the verdict, in words.
+        notes: Sentences on what limits the verdict.
     """
 
     verdict: Verdict
@@ -134,7 +134,7 @@ def calibration_of(
     validation: Validation | None = None,
     frames: float | None = None,
 ) -> Calibration:
-    """What to say about the probabilities.
+    """The calibration, with a sentence on it.
 
     Args:
         temperature: Of the level of the file.
