@@ -178,11 +178,18 @@ def findings(
         limit: See ``Finding``.
 
     Raises:
-        ConfigError: The explanation does not add up to the logit, the arguments are not of the same faces, ``other`` is
-            unsigned, or the temperature is not positive.
+        ConfigError: The explanation does not add up to the logit, the maps or landmarks are not of the same faces, or
+            the temperature is not positive.
     """
     count = len(explanation.node_map)
-    _check(explanation, landmarks, attention, other, temperature)
+    gap = float(explanation.completeness_gap.max())
+    if explanation.unit != "logit" or not gap <= _GAP:
+        raise ConfigError(
+            f"Words need contributions that add up to the logit, but those of {explanation.method} are in the unit "
+            f"{explanation.unit} with a gap of {gap:.2g}. Use Contribution."
+        )
+    if temperature is not None and not temperature > 0:
+        raise ConfigError(f"The temperature is {temperature}; it must be positive, or None if there is none.")
     known, missing = or_average(torch.full((count, 5, 2), torch.nan) if landmarks is None else landmarks)
     sign = 1 if explanation.target == "fake" else -1
     tables = (explanation.regions(known) * sign).tolist()
@@ -239,29 +246,3 @@ def _agreement(explanation: Explanation, other: Explanation) -> list[float]:
 
 def _minus(number: str) -> str:
     return number.replace("-", "−")  # the sign for numbers, as long as the plus
-
-
-def _check(
-    explanation: Explanation,
-    landmarks: Tensor | None,
-    attention: Tensor | None,
-    other: Explanation | None,
-    temperature: float | None,
-) -> None:
-    gap = float(explanation.completeness_gap.max())
-    if explanation.unit != "logit" or not gap <= _GAP:
-        raise ConfigError(
-            f"Words need contributions that add up to the logit, but those of {explanation.method} are in the unit "
-            f"{explanation.unit} with a gap of {gap:.2g}. Use Contribution."
-        )
-    counts = {"landmarks": landmarks, "attention": attention, "other": None if other is None else other.node_map}
-    for name, given in counts.items():
-        if given is not None and len(given) != len(explanation.node_map):
-            raise ConfigError(f"{len(explanation.node_map)} faces were explained, but {name} has {len(given)}.")
-    if other is not None and (not other.signed or other.node_map.shape != explanation.node_map.shape):
-        raise ConfigError(
-            f"{other.method} (signed: {other.signed}, {tuple(other.node_map.shape)}) cannot be compared with "
-            f"{explanation.method} {tuple(explanation.node_map.shape)}; give a signed explanation on the same grid."
-        )
-    if temperature is not None and not temperature > 0:
-        raise ConfigError(f"The temperature is {temperature}; it must be positive, or None if there is none.")

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.node_geometry import Lattice
 
 Judge = Callable[[Tensor], Tensor]
@@ -89,11 +88,7 @@ def curves(
 
     Returns:
         ``(B, K)`` float32 on the CPU.
-
-    Raises:
-        ConfigError: The shapes do not belong together.
     """
-    _check(images, filler, order, lattice.shape)
     rank = order.argsort(dim=1)
     numbers = torch.tensor(counts, device=order.device)
     chosen = rank[:, None, :] < numbers[None, :, None]
@@ -104,12 +99,8 @@ def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch
     """Fall of the logit when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
 
     With the real counterpart as filler this is the causal effect of each node's pixels.
-
-    Raises:
-        ConfigError: The shapes do not belong together.
     """
     nodes = math.prod(lattice.shape)
-    _check(images, filler, torch.zeros(len(images), nodes), lattice.shape)
     chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
     return in_batches(judge, images, batch_size)[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
 
@@ -155,12 +146,3 @@ def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattic
         image, variant = places // variants, places % variants
         found.append(judge(fill(images[image], filler[image], chosen[image, variant], lattice)).float().cpu())
     return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
-
-
-def _check(images: Tensor, filler: Tensor, order: Tensor, grid: tuple[int, int]) -> None:
-    if images.shape != filler.shape or images.ndim != 4:
-        raise ConfigError(f"Images {tuple(images.shape)} cannot be filled from {tuple(filler.shape)}: shapes differ.")
-    if order.shape != (len(images), grid[0] * grid[1]):
-        raise ConfigError(
-            f"{tuple(order.shape)} is no order of the {grid[0]}×{grid[1]} nodes of {len(images)} images each."
-        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, Final, Literal
@@ -258,20 +258,22 @@ def _second_opinion(explained: Explained) -> Explanation | None:
 
 
 def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
-    entropies = [finding.entropy for finding in said if finding.entropy is not None]
-    agreements = [finding.agreement for finding in said if finding.agreement is not None]
-    return Finding(
+    return replace(
+        said[0],
         logit=fmean(finding.logit for finding in said),
         bias=fmean(finding.bias for finding in said),
         regions={name: fmean(finding.regions[name] for finding in said) for name in REGIONS},
-        temperature=said[0].temperature,
         average_face=any(finding.average_face for finding in said),
-        entropy=fmean(entropies) if entropies else None,
-        agreement=fmean(agreements) if agreements else None,
-        methods=said[0].methods,
+        entropy=_mean_of_known(finding.entropy for finding in said),
+        agreement=_mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
     )
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
@@ -302,10 +304,9 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
 
 def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:
     edges = explanation.edge_scores
-    biases = [node_map.bias for node_map in parts if node_map.bias is not None]
     nodes = explanation.node_map[part].double().mean(dim=0)
     logit = float(explanation.logit[part].double().mean())
-    bias = fmean(biases) if biases else None
+    bias = _mean_of_known(node_map.bias for node_map in parts)
     return doc.NodeMap(
         nodes=_rows(nodes),
         regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
