@@ -1,9 +1,8 @@
+"""Methods by gradient against their definitions."""
+
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from copy import deepcopy
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,36 +17,7 @@ from resgat_pl.explain.methods.pixels import baseline_of, mean_by_cell, node_of_
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
-both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
-both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
-IMAGES = torch.rand(3, 3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine several wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_net(**arguments: Any) -> ResGAT:
-    return deepcopy(_made(**arguments))
-
-
-@cache
-def _made(**arguments: Any) -> ResGAT:
-    """With attention that is not uniform and biases that are not zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = ResGAT(**{"encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 8, **arguments})
-        with torch.no_grad():
-            net.backbone(IMAGES)  # in training mode: a first set of batch statistics
-            for name, parameter in net.gat.named_parameters():
-                parameter.mul_(5) if name.startswith("att") else parameter
-                parameter.normal_() if name.endswith("bias") else parameter
-    return net.eval()
+from ...helpers.nets import IMAGES, both_heads, both_versions, make_net, make_uniform
 
 
 def by_definition(net: ResGAT, images: Tensor) -> Tensor:
@@ -97,10 +67,7 @@ def test_is_the_evidence_where_attention_is_uniform(attention: str, head: str) -
     frozen = contributions(net, IMAGES).evidence
     assert (signed(net, IMAGES) - frozen).abs().max() > 1e-3  # not where attention depends on the nodes
     assert GradCAM(net).attribute(IMAGES).completeness_gap.max() > 1e-3
-    for name, parameter in net.gat.named_parameters():
-        if name.startswith("att"):
-            torch.nn.init.zeros_(parameter)
-    parts = contributions(net, IMAGES)
+    parts = contributions(make_uniform(net), IMAGES)
     assert (parts.node - parts.evidence).abs().max() > 1e-3  # the contribution does have the ring
     found = GradCAM(net).attribute(IMAGES)
     torch.testing.assert_close(found.node_map.flatten(1), parts.evidence.detach(), atol=1e-5, rtol=1e-4)

@@ -1,12 +1,10 @@
-"""What all methods have in common that change the image and look at the logit."""
+"""The common ground of all methods that change the image and look at the logit."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.gradient import IntegratedGradients
 from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
@@ -23,7 +20,8 @@ from resgat_pl.explain.methods.lime import LIME
 from resgat_pl.explain.methods.occlusion import HiddenParts, Occlusion
 from resgat_pl.explain.methods.pixels import baseline_of, inpaint, node_of_pixel, sum_by_cell
 from resgat_pl.explain.methods.shap import KernelSHAP
-from resgat_pl.nn.resgat import ResGAT
+
+from ...helpers.nets import ContrastOfOneSquare, Stub, make_net
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(3, 3, 64, 80, generator=RANDOM)  # 4×5 nodes
@@ -40,39 +38,6 @@ METHODS: dict[str, Callable[..., Explainer]] = {
 }
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 SQUARES = ("occlusion", "inpainting", "lime", "kernel")
-
-
-def make_net(kind: type[ResGAT] = ResGAT) -> Any:
-    return deepcopy(_made(kind))
-
-
-@cache
-def _made(kind: type[ResGAT]) -> ResGAT:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return kind(encoder="resnet18", encoder_stage=3, heads=2, hidden=8).eval()
-
-
-class Stub(ResGAT):
-    """Answers by a function of the pixels instead of the network, but through its head, where passes are counted."""
-
-    def answer(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, images: Tensor) -> ResGATOutput:
-        self.grid.fit(*self.backbone.grid_shape(*images.shape[2:]))
-        self.head(images.new_zeros(len(images), 16))
-        logit = self.answer(images)
-        return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
-
-
-class ContrastOfOneSquare(Stub):
-    """Depends on the contrast within the square of node 7, row 1 and column 2, and on nothing else."""
-
-    sign = 1.0
-
-    def answer(self, images: Tensor) -> Tensor:
-        return self.sign * (images[:, :, 8:24, 24:40].flatten(1).std(dim=1) * 10 - 1)
 
 
 class Additive(Stub):
