@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any, TypeVar
@@ -12,34 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.types import ResGATOutput
-from resgat_pl.explain.base import Explainer
-from resgat_pl.explain.methods.gnn import GNNExplainer
-from resgat_pl.explain.methods.graph import Attention, AttentionExcess, Contribution, EdgeContribution, NodeEvidence
-from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, NodeShapley
 from resgat_pl.nn.resgat import ResGAT
 
 Net = TypeVar("Net", bound=ResGAT)
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
 IMAGES = torch.rand(3, 3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes at stage 3
-
-GRAPH_FAMILY: Sequence[Callable[..., Explainer]] = (
-    Attention,
-    AttentionExcess,
-    Contribution,
-    NodeEvidence,
-    EdgeContribution,
-    NodeAblation,
-    NodeShapley,
-    NodeLIME,
-    NodeRISE,
-    GNNExplainer,
-)
-
-
-def make_explainer(kind: Callable[..., Explainer], model: nn.Module, **arguments: Any) -> Explainer:
-    """As the user would, but GNNExplainer for five steps only."""
-    return kind(model, **({"epochs": 5} if kind is GNNExplainer else {}) | arguments)
 
 
 class Stub(ResGAT):

@@ -141,55 +141,6 @@ def test_saliency_is_the_greatest_gradient_of_a_pixel() -> None:
     torch.testing.assert_close(found.bias, tangent, atol=1e-4, rtol=1e-4)
 
 
-def every(net: ResGAT, batch_size: int = 32) -> list[Explainer]:
-    return [
-        GradCAM(net, batch_size=batch_size),
-        IntegratedGradients(net, steps=5, batch_size=batch_size),
-        GradientSHAP(net, samples=5, batch_size=batch_size),
-        Saliency(net, batch_size=batch_size),
-    ]
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_an_image_has_one_map_whatever_its_batch(number: int) -> None:
-    net = make_net()
-    sizes: list[int] = []
-    net.head.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    together = every(net)[number].attribute(IMAGES)
-    sizes.clear()
-    alone = every(net, batch_size=2)[number].attribute(IMAGES)
-    assert max(sizes) == 2
-    torch.testing.assert_close(together.node_map, alone.node_map, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(together.bias, alone.bias, atol=1e-5, rtol=1e-4)
-    assert (together.n_forward, together.n_backward) == pytest.approx((alone.n_forward, alone.n_backward))
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-@pytest.mark.parametrize("trainable", [True, False])
-@pytest.mark.parametrize("number", range(4))
-def test_the_network_and_the_random_states_stay_as_they_are(mode: Any, trainable: bool, number: int) -> None:
-    net = make_net(normalize="none").requires_grad_(trainable)  # so that the images themselves reach the encoder
-    expected = every(net)[number].attribute(IMAGES).node_map
-    for parameter in net.parameters():
-        parameter.grad = torch.full_like(parameter, 7.0)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    states = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
-    with mode():
-        images = IMAGES.clone()
-        found = every(net)[number].attribute(images).node_map
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert not found.requires_grad
-    assert not images.requires_grad
-    for parameter in net.parameters():
-        assert parameter.grad is not None
-        assert (parameter.grad == 7).all()
-        assert parameter.requires_grad == trainable
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not any(module.training or module._forward_hooks for module in net.modules())
-    assert np.random.get_state()[1].tolist() == states[0]  # type: ignore[index]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), states[1])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

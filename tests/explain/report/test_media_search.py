@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_opened_is_lost(folder: Path, monkeypatch: pytes
 
 def test_what_is_named_is_taken(folder: Path) -> None:
     (folder / "notes.txt").write_text("hello")
-    assert [medium.kind for medium in find_media([folder / "notes.txt", folder / "f", folder / "k.gif"])] == [
+    assert [medium.kind for medium in search_media([folder / "notes.txt", folder / "f", folder / "k.gif"]).media] == [
         "video",
         "image",
         "video",
