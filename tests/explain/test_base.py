@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -23,13 +25,15 @@ from resgat_pl.nn.resgat import ResGAT
 from ..helpers.nets import IMAGES, make_net
 
 FACES = IMAGES[:, :, :32, :48]  # 2×3 nodes
+OTHERS = torch.rand(5, 3, 32, 48, generator=torch.Generator().manual_seed(1))
 FEW: dict[str, dict[str, Any]] = {
     "GNNExplainer": {"epochs": 5},
     "IntegratedGradients": {"steps": 5},
     "GradientSHAP": {"samples": 5},
     "LIME": {"samples": 30, "segments": "squares"},
     "KernelSHAP": {"samples": 30},
-    "PermutationImportance": {"reference": torch.rand(5, 3, 32, 48, generator=torch.Generator().manual_seed(1))},
+    "PermutationImportance": {"reference": OTHERS, "draws": 2},
+    "PartialDependence": {"content": OTHERS, "draws": 2, "steps": 2},
 }
 KINDS: dict[str, Callable[..., Explainer]] = {
     **{name: partial(method, **FEW.get(name, {})) for name, method in registry.methods().items()},
@@ -226,10 +230,60 @@ def test_the_caller_may_have_switched_gradients_off(name: str, mode: Any) -> Non
     assert not found.node_map.requires_grad
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_an_impossible_batch_size_is_refused(size: int) -> None:
-    with pytest.raises(ConfigError, match=f"batch_size is {size}"):
-        Contribution(make_net(), batch_size=size)
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if "seed" in signature(kind).parameters])
+def test_the_seed_alone_decides(name: str) -> None:
+    net = make_net()
+    maps = []
+    for seed in (1, 1, 2):
+        maps.append(KINDS[name](net, seed=seed).attribute(FACES).node_map)
+        torch.rand(1)  # the global generator moves on
+    assert torch.equal(maps[0], maps[1])
+    assert (maps[0] - maps[2]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "values"),
+    [
+        ("Contribution", "batch_size", (0, -1)),
+        ("NodeShapley", "samples", (1,)),
+        ("NodeLIME", "samples", (0,)),
+        ("NodeLIME", "kernel_width", (0.0, float("nan"))),
+        ("NodeRISE", "seed", (-1,)),
+        ("GNNExplainer", "epochs", (0,)),
+        ("GNNExplainer", "seed", (-1,)),
+        ("GNNExplainer", "lr", (0.0, float("nan"))),
+        ("IntegratedGradients", "steps", (0,)),
+        ("GradientSHAP", "samples", (0,)),
+        ("GradientSHAP", "seed", (-1,)),
+        ("GradientSHAP", "noise", (-0.1,)),
+        ("KernelSHAP", "segments", ("slic",)),
+        ("KernelSHAP", "seed", (-1,)),
+        ("LIME", "samples", (1,)),
+        ("PermutationImportance", "draws", (0,)),
+        ("PermutationImportance", "seed", (-1,)),
+        ("PartialDependence", "steps", (0,)),
+    ],
+)
+def test_arguments_out_of_range_are_refused(name: str, argument: str, values: tuple[Any, ...]) -> None:
+    for value in values:
+        with pytest.raises(ConfigError, match=f"{argument} is {value!r}; it must be "):
+            KINDS[name](make_net(), **{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "names"),
+    [
+        ("captum.attr", "captum", ("GradCAM", "IntegratedGradients", "Saliency", "KernelSHAP")),
+        ("lime.lime_image", "lime", ("LIME",)),
+    ],
+)
+def test_says_how_to_get_a_package(
+    module: str, package: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in names:
+        with pytest.raises(ConfigError, match=rf'needs {package},.*pip install "resgat-pl\[figures\]"'):
+            KINDS[name](make_net()).attribute(FACES)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -100,15 +99,6 @@ def test_superpixels_share_their_shapley_value_by_area() -> None:
     assert len(few) < 20  # squares within one superpixel have the same share of it
 
 
-def test_the_seed_decides_which_coalitions_are_drawn() -> None:
-    net = make_net(ContrastOfOneSquare)
-    net.answer = lambda images: images.flatten(1).std(dim=1) * images[:, :, :40].mean(dim=(1, 2, 3)) * 100
-    for kind in (LIME, KernelSHAP):
-        maps = [kind(net, 60, "squares", seed=seed).attribute(IMAGES[:1]).node_map for seed in (1, 1, 2)]
-        assert torch.equal(maps[0], maps[1])
-        assert not torch.allclose(maps[0], maps[2], atol=1e-6)
-
-
 def test_inpainting_draws_from_what_is_left() -> None:
     image = torch.rand(3, 32, 32, generator=RANDOM)
     hidden = torch.zeros(32, 32, dtype=torch.bool)
@@ -129,17 +119,8 @@ def test_inpainting_draws_from_what_is_left() -> None:
         (lambda net: Occlusion(net, "white"), "fill is 'white'; it must be mean or blur or black or inpaint"),
         (lambda net: Occlusion(net, torch.zeros(3, 5, 5)), r"baseline is \(3, 5, 5\), the images are \(3, 64, 80\)"),
         (lambda net: KernelSHAP(net, samples=39), "samples is 39, but the image has 20 segments: give at least 40"),
-        (lambda net: KernelSHAP(net, segments="slic"), "segments is 'slic'; it must be squares or quickshift"),
-        (lambda net: KernelSHAP(net, seed=-1), "seed is -1"),
-        (lambda net: LIME(net, samples=1), "samples is 1; it must be at least 2"),
     ],
 )
 def test_refuses(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(make_net(Additive)).attribute(IMAGES)
-
-
-def test_says_how_to_get_captum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(ConfigError, match=r'KernelSHAP needs captum,.*pip install "resgat-pl\[figures\]"'):
-        KernelSHAP(make_net()).attribute(IMAGES)
