@@ -20,6 +20,7 @@ Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""
+_ANY_NUMBER: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _Method = TypeVar("_Method", bound=type[Explainer])
 
 
@@ -82,6 +83,12 @@ def find(name: str) -> type[Explainer]:
 def describe(method: type[Explainer]) -> str:
     """One sentence on what the map of a method shows."""
     return _all()[method.__name__].about
+
+
+def needs(method: type[Explainer]) -> list[str]:
+    """Names of the arguments of a method, beside the model, that have no default."""
+    extra = list(inspect.signature(method).parameters.values())[1:]
+    return [each.name for each in extra if each.default is each.empty and each.kind not in _ANY_NUMBER]
 
 
 def _all() -> dict[str, _Entry]:

@@ -102,7 +102,7 @@ class Finding:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about what makes the explanation doubtful."""
+        """Sentences on what makes the explanation doubtful."""
         return tuple(self._warnings())
 
     def named(self, target: Target) -> dict[str, float]:
@@ -194,7 +194,10 @@ def findings(
     sign = 1 if explanation.target == "fake" else -1
     tables = (explanation.regions(known) * sign).tolist()
     entropy = None if attention is None else attention_entropy(attention, explanation.edge_index).tolist()
-    agreement = None if other is None else _agreement(explanation, other)
+    agreement = None
+    if other is not None:
+        same = 1 if explanation.target == other.target else -1
+        agreement = spearman(explanation.node_map.flatten(1), same * other.node_map.flatten(1)).tolist()
     return [
         Finding(
             logit=sign * float(explanation.logit[i]),
@@ -236,12 +239,6 @@ def apart(value: float, limit: float) -> tuple[str, str]:
         if texts[0] != texts[1] or value == limit:
             break
     return texts
-
-
-def _agreement(explanation: Explanation, other: Explanation) -> list[float]:
-    sign = 1 if explanation.target == other.target else -1
-    values: list[float] = spearman(explanation.node_map.flatten(1), sign * other.node_map.flatten(1)).tolist()
-    return values
 
 
 def _minus(number: str) -> str:

@@ -250,17 +250,12 @@ def _with_gain(entries: list[FaceScores]) -> list[FaceScores]:
 def ranked(lines: Iterable[LeaderboardRow], label: str) -> list[str]:
     """The methods of a label, the best first by the first of ``SCORES`` that there is: AUROC in face, with masks."""
     mine = [line for line in lines if (line.label, line.checkpoint, line.kind) == (label, POOLED, POOLED)]
-    leading = leading_score(mine)
+    there = {line.score for line in mine if not math.isnan(line.value.value)}
+    leading = next((score for score in SCORES if score in there), "")
     sign = -1 if leading and SCORES[leading].better == "low" else 1
     value = {line.method: sign * line.value.value for line in mine if line.score == leading}
     methods = list(dict.fromkeys(line.method for line in mine))
     return sorted(methods, key=lambda name: -value.get(name, -math.inf))
-
-
-def leading_score(lines: Iterable[LeaderboardRow]) -> str | None:
-    """The first of ``SCORES`` of which there are values; None without any."""
-    there = {line.score for line in lines if not math.isnan(line.value.value)}
-    return next((score for score in SCORES if score in there), None)
 
 
 def as_csv(lines: Sequence[LeaderboardRow]) -> str:

@@ -26,6 +26,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
 from resgat_pl.evaluation.predict import predictions, score
+from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces, pixels
 from resgat_pl.explain.benchmark.leaderboard import ORACLE, FaceScores
@@ -211,9 +212,9 @@ class DetectorBenchmark:
             ConfigError: An argument without a default is none of these, or cannot be had.
         """
         had = {"seed": self.seed, "reference": self.reference, "mean": self.mean_mask, "batch_size": self.batch_size}
-        asked = list(inspect.signature(method).parameters.values())[1:]
-        given = {entry.name: had[entry.name] for entry in asked if had.get(entry.name) is not None}
-        if lacking := [entry.name for entry in asked if entry.default is entry.empty and entry.name not in given]:
+        asked = inspect.signature(method).parameters
+        given = {name: value for name, value in had.items() if name in asked and value is not None}
+        if lacking := [name for name in registry.needs(method) if name not in given]:
             raise ConfigError(f"{method.__name__} needs {lacking[0]}, which the training split does not give.")
         return partial(method, **given)
 

@@ -6,7 +6,6 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -59,7 +58,10 @@ def segment(net: ResGAT, image: Tensor, segments: Segments, seed: int) -> Tensor
     one_of(get_args(Segments), segments=segments)
     if segments == "squares":
         return node_of_pixel(net, *image.shape[1:])
-    table = _superpixels(image.detach().float().permute(1, 2, 0).cpu().numpy(), seed)
+    pixels = image.detach().float().permute(1, 2, 0).cpu().numpy()
+    # Lime's defaults. It passes its seed under a name that scikit-image has dropped, and so draws the same ones always.
+    quickshift = optional("skimage.segmentation", "quickshift", "quickshift", "scikit-image")
+    table = np.asarray(quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed), np.int64)
     return torch.from_numpy(table).to(next(net.parameters()).device)
 
 
@@ -77,15 +79,6 @@ def check_reference(reference: Tensor, images: Tensor) -> None:
             f"The reference is {tuple(reference.shape)}, the images are {tuple(images.shape[1:])}: give at least one "
             "face of their size, (R, 3, H, W)."
         )
-
-
-def _superpixels(pixels: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
-    """Segment ``(H, W)`` of each pixel, numbered from 0, with the parameters of lime's default.
-
-    lime passes its seed under a name that scikit-image has dropped, and silently draws the same superpixels always.
-    """
-    quickshift = optional("skimage.segmentation", "quickshift", "quickshift", "scikit-image")
-    return np.asarray(quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed), np.int64)
 
 
 def baseline_of(images: Tensor, baseline: Baseline | Tensor) -> Tensor:

@@ -25,13 +25,12 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.html import write_html
-from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
-from resgat_pl.explain.report.verdict import Judgement, compared
+from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 
 _LISTED: Final = 10
 """Files listed one by one; the rest is in scores.csv."""
@@ -118,7 +117,8 @@ class _Run:
         media = search.media
         table = ScoreTable(self.out, self._settings())
         todo = [medium for medium in media if not table.is_done(medium.name, _size(medium))]
-        table.forget([medium.name for medium in todo])
+        for medium in todo:
+            table.done.pop(medium.name, None)
         folders = safe_names([medium.name for medium in todo], [row["report"] for row in table.done.values()])
         rows: list[Row] = []
         bar = tqdm(total=len(media), initial=len(media) - len(todo), unit="file", desc="explain", smoothing=0.05)

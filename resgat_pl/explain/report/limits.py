@@ -46,7 +46,9 @@ def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str,
     for number, track in enumerate(found.tracks, 1):
         name = f"Face {number}" if several else "The face"
         if is_brief(track, found):
-            notes.append(f"{name} was found in {len(track)} of {found.sampled} frames{_when(_span(track))}.")
+            notes.append(
+                f"{name} was found in {len(track)} of {found.sampled} frames{_when(track[0].time, track[-1].time)}."
+            )
         if unlike := _unlike(track, margin, known):
             notes.append(f"{name} is judged less well: {'; '.join(unlike)}.")
     blind = [number for number, track in enumerate(found.tracks, 1) if np.isnan([s.landmarks for s in track]).all()]
@@ -76,11 +78,6 @@ def rests_on(fakes: Sequence[int], found: FoundFaces) -> list[str]:
     longer = min(others) > max(len(found.tracks[place]) for place in fakes)
     rest = "the faces that are seen for longer" if longer else "the others"
     return [f"Fake rests on {which} alone; {rest} are judged real."]
-
-
-def faces_judged(judged: int, seen: int) -> str:
-    """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
-    return f"{judged} of {seen} faces judged" if judged < seen else f"{judged} face{'s' * (judged != 1)} judged"
 
 
 def _unseen(medium: Medium, found: FoundFaces) -> list[str]:
@@ -125,18 +122,13 @@ def _described(faces: Sequence[Unjudged], sampled: int) -> str:
     parts = []
     for face in faces[:_NAMED]:
         often = f" in {face.frames} of {sampled} frames" if sampled > 1 else ""
-        parts.append(f"one of {face.side:.0f} px{often}{_when((face.first, face.last))}")
+        parts.append(f"one of {face.side:.0f} px{often}{_when(face.first, face.last)}")
     if len(faces) > _NAMED:
         parts.append(f"{len(faces) - _NAMED} more")
     return ", ".join(parts)
 
 
-def _span(track: Sequence[Shot]) -> tuple[float | None, float | None]:
-    return track[0].time, track[-1].time
-
-
-def _when(span: tuple[float | None, float | None]) -> str:
-    first, last = span
+def _when(first: float | None, last: float | None) -> str:
     if first is None or last is None:
         return ""
     return f" at {first:.1f} s" if last - first < 0.05 else f" from {first:.1f} to {last:.1f} s"

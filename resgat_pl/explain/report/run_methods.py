@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeGuard
 
@@ -29,7 +28,7 @@ def choose_methods(names: str) -> list[type[Explainer]]:
     if not wanted:
         raise ConfigError(f"--methods names nothing. There are: {', '.join(registry.methods())}.")
     chosen = [registry.find(name) for name in wanted]
-    if needy := [method.__name__ for method in chosen if not _is_plain(method)]:
+    if needy := [method.__name__ for method in chosen if registry.needs(method)]:
         raise ConfigError(f"--methods: {needy[0]} needs more than a network and a picture, and cannot be used here.")
     return chosen
 
@@ -68,11 +67,3 @@ def logits(net: ResGAT, images: Tensor, batch_size: int) -> Tensor:
     """Logits ``(B,)`` float32 on the CPU of ``images (B, 3, H, W)`` float in [0, 1], RGB, on the CPU."""
     device = next(net.parameters()).device
     return torch.cat([net(batch.to(device)).logit.float().cpu() for batch in torch.split(images, batch_size)])
-
-
-def _is_plain(method: type[Explainer]) -> bool:
-    extra = list(inspect.signature(method).parameters.values())[1:]
-    return all(
-        parameter.default is not parameter.empty or parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
-        for parameter in extra
-    )

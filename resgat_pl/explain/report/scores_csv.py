@@ -83,7 +83,8 @@ class ScoreTable:
         settings: Everything that changes the results, as plain values.
 
     Attributes:
-        done: Rows of an earlier run by file, without those that failed, which are tried again.
+        done: Rows of an earlier run by file, without those that failed, which are tried again. Those that are removed
+            before the table is opened are dropped.
 
     Raises:
         ConfigError: The folder cannot be used, holds something else, or the results of other settings.
@@ -116,11 +117,6 @@ class ScoreTable:
         if row is None or row["bytes"] != str(size):
             return False
         return not row["report"] or (self.folder / row["report"] / "report.json").is_file()
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop rows that are to be made again; before the table is opened."""
-        for name in names:
-            self.done.pop(name, None)
 
     def add(self, row: Row) -> None:
         """Write one row, at once."""

@@ -185,13 +185,19 @@ def compared(
     return f"{verdict}, probability of fake {shown}{between}, {side} the threshold {at}{whose}{known}"
 
 
+def faces_judged(judged: int, seen: int) -> str:
+    """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
+    return f"{judged} of {seen} faces judged" if judged < seen else f"{judged} face{'s' * (judged != 1)} judged"
+
+
 def headline(document: Document) -> str:
-    """Verdict, probability and threshold of a document with a face, see ``compared``."""
+    """Verdict, probability, threshold and number of faces of a document, see ``compared``."""
     decision, probability = document.decision, document.probability
-    calibrated = document.calibration.temperature is not None
     if probability is None:
         return document.verdict
-    return compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+    calibrated, judged = document.calibration.temperature is not None, len(document.tracks)
+    verdict = compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+    return f"{verdict}, {faces_judged(judged, document.faces_found or judged)}"
 
 
 def _source(level: Level, thresholds: Mapping[Level, float] | None, validation: Validation | None) -> str:
