@@ -155,8 +155,9 @@ def test_the_batch_size_bounds_the_batches_and_changes_nothing(name: str) -> Non
         torch.testing.assert_close(found.node_map, whole.node_map, **tolerance)
         torch.testing.assert_close(found.bias, whole.bias, **tolerance)
         torch.testing.assert_close(found.edge_scores, whole.edge_scores, **tolerance)
-        passes = [(each.n_forward, each.n_backward, each.n_graph) for each in (found, whole)]
-        assert passes[0] == pytest.approx(passes[1])
+        if name not in {"PartialDependence", "PermutationImportance"}:  # their content is classified once per batch
+            passes = [(each.n_forward, each.n_backward, each.n_graph) for each in (found, whole)]
+            assert passes[0] == pytest.approx(passes[1])
     alone = KINDS[name](net).attribute(FACES[1:2])
     torch.testing.assert_close(alone.node_map[0], whole.node_map[1], **tolerance)
 
