@@ -89,8 +89,8 @@ def test_every_number_is_that_of_the_table(face: Finding) -> None:
     bias = only(rf"bias, which no region gives, is {NUMBER}", sentence)
     if bias is not None:
         assert bias == pytest.approx(face.bias, abs=half)
-        told = math.fsum(number for number, _ in claimed.values()) + rest + bias
-        assert told == pytest.approx(face.logit, abs=(len(claimed) + 2) * half)
+        stated_sum = math.fsum(number for number, _ in claimed.values()) + rest + bias
+        assert stated_sum == pytest.approx(face.logit, abs=(len(claimed) + 2) * half)
     else:
         moved = abs(face.bias) + sum(map(abs, face.regions.values()))
         assert abs(face.bias) < max(BIAS_SHARE * moved, half)
@@ -173,7 +173,7 @@ def test_a_single_face_is_fake_above_the_limit_on_the_scale_of_its_probability(
         assert (face.verdict == "fake") == (face.probability > limit)
 
 
-def test_doubts_are_told_from_their_thresholds_on() -> None:
+def test_doubts_are_reported_from_their_thresholds_on() -> None:
     sure = replace(finding(mouth=2.0), temperature=1.5, entropy=UNIFORM - 1e-6, agreement=DISAGREEMENT)
     assert sure.warnings == ()
     assert "entropy 0.98" in replace(sure, entropy=UNIFORM).sentence

@@ -22,7 +22,7 @@ def randomised(net: ResGAT, parts: Sequence[str], seed: int = 0) -> ResGAT:
     """A copy of a network with the values of each parameter of some parts shuffled.
 
     Nothing that was learnt is left in these parts, but every layer keeps the spread of its weights, so that features
-    neither vanish nor explode; drawing anew would do that behind batch statistics that stay as they were.
+    neither vanish nor explode; drawing new values would do that, since batch statistics stay as they are.
 
     Args:
         net: The network; it stays as it is.

@@ -45,15 +45,15 @@ def test_nodes_and_edges_add_up_to_the_logit(attention: str, head: str, make: ty
 @both_versions
 def test_an_edge_goes_to_its_source_or_to_its_target(attention: str) -> None:
     net = make_net(attention=attention)
-    sent, heard = Contribution(net).attribute(IMAGES), EdgeContribution(net).attribute(IMAGES)
-    assert sent.edge_scores is not None
-    assert heard.edge_scores is not None
-    assert torch.equal(sent.edge_scores, heard.edge_scores)
-    for found, ends in ((sent, sent.edge_index[0]), (heard, heard.edge_index[1])):
+    by_source, by_target = Contribution(net).attribute(IMAGES), EdgeContribution(net).attribute(IMAGES)
+    assert by_source.edge_scores is not None
+    assert by_target.edge_scores is not None
+    assert torch.equal(by_source.edge_scores, by_target.edge_scores)
+    for found, ends in ((by_source, by_source.edge_index[0]), (by_target, by_target.edge_index[1])):
         assert found.edge_scores is not None
         by_end = received(found.edge_scores, ends, 20)
         torch.testing.assert_close(by_end, found.node_map.flatten(1), atol=1e-5, rtol=1e-5)
-    assert (sent.node_map - heard.node_map).abs().max() > 1e-3
+    assert (by_source.node_map - by_target.node_map).abs().max() > 1e-3
 
 
 @both_versions
@@ -68,8 +68,8 @@ def test_contribution_is_attention_times_gradient(attention: str, head: str) -> 
         constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
     alpha = net.grid.to_edges(state.attention).clone().requires_grad_()
     values = sent_by_each_node(net.gat, state.nodes)
-    heard = torch.zeros_like(values).index_add(1, target, alpha.unsqueeze(-1) * values[:, source])
-    logit = net.head(heard.flatten(2).mean(dim=1) + constant)
+    outputs = torch.zeros_like(values).index_add(1, target, alpha.unsqueeze(-1) * values[:, source])
+    logit = net.head(outputs.flatten(2).mean(dim=1) + constant)
     torch.testing.assert_close(logit.detach(), found.logit, atol=1e-5, rtol=1e-5)
     (gradient,) = torch.autograd.grad(logit.sum(), alpha)
     by_edge = (alpha * gradient).sum(dim=-1).detach()
@@ -120,13 +120,13 @@ def test_attention_is_the_mean_over_heads(attention: str) -> None:
     torch.testing.assert_close(found.edge_scores, output.attention.mean(dim=-1).detach())
     sent = received(found.edge_scores, found.edge_index[0], 20)
     torch.testing.assert_close(found.node_map.flatten(1), sent)
-    heard = received(found.edge_scores, found.edge_index[1], 20)
-    torch.testing.assert_close(heard, torch.ones_like(heard))  # for every target the attention sums to 1
+    by_target = received(found.edge_scores, found.edge_index[1], 20)
+    torch.testing.assert_close(by_target, torch.ones_like(by_target))  # for every target the attention sums to 1
 
 
 @both_versions
 def test_attention_does_not_know_the_head(attention: str) -> None:
-    """What is wrong with it as an explanation: another head, another decision, the same map."""
+    """Its fault as an explanation: another head, another decision, the same map."""
     net = make_net(attention=attention)
     before = Attention(net).attribute(IMAGES), Contribution(net).attribute(IMAGES)
     torch.nn.init.normal_(net.head.get_parameter("weight"), generator=torch.Generator().manual_seed(1))
@@ -137,8 +137,8 @@ def test_attention_does_not_know_the_head(attention: str) -> None:
 
 @both_versions
 @both_heads
-def test_evidence_is_the_contribution_of_nodes_heard_once_by_each_head(attention: str, head: str) -> None:
-    """Where every node attends to itself alone, attention damps nothing."""
+def test_evidence_is_the_contribution_of_nodes_attended_to_once_by_each_head(attention: str, head: str) -> None:
+    """With every node attending to itself alone, attention damps nothing."""
     net: ResGAT = make_net(attention=attention, head=head)
     evidence = NodeEvidence(net).attribute(IMAGES)
     assert not NodeEvidence.exact

@@ -23,7 +23,7 @@ from ...helpers.judged_media import ODD, ask, table
 from ...helpers.tiny_runs import tiny
 
 
-def test_mistakes_are_told(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = media / ODD
     (tmp_path / "hollow").mkdir()
     for given, said in (

@@ -41,7 +41,7 @@ def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
         (SCHEMA + 1, r'has format 3; .* pip install "resgat-pl>=7\.1\.0"'),
         (0, "has format 0; .* Explain the file again"),
@@ -51,11 +51,11 @@ def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path
     ],
 )
 def test_a_report_of_another_version_is_refused(
-    schema: Any, told: str, document: Callable[..., Document], tmp_path: Path
+    schema: Any, message: str, document: Callable[..., Document], tmp_path: Path
 ) -> None:
     content = {**plain(document()), "schema": schema, "versions": {"resgat_pl": "7.1.0"}}
     (tmp_path / "report.json").write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=rf"report\.json {told}"):
+    with pytest.raises(ConfigError, match=rf"report\.json {message}"):
         read_report(tmp_path / "report.json")
 
 

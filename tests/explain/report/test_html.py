@@ -132,7 +132,7 @@ def test_the_title_does_not_contradict_the_probability(
     assert f"{side} the threshold of {100 * limit:.0f} %, a default" in text(page, "#verdict-text")
 
 
-def test_borderline_is_told(document: Make, visit: Open) -> None:
+def test_borderline_is_shown(document: Make, visit: Open) -> None:
     made = document(frames=2)
     page = visit(replace(made, decision=replace(made.decision, borderline=True)))
     assert text(page, "#verdict-title").startswith("Borderline, leaning")
