@@ -255,18 +255,12 @@ def test_without_reports_a_killed_run_continues(
     ],
 )
 def test_a_folder_of_another_version_is_not_continued(
-    schema: Any,
-    message: str,
-    checkpoint: Path,
-    media: Path,
-    done: Run,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    schema: Any, said: str, checkpoint: Path, media: Path, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = json.loads((done.out / "settings.json").read_text())
     (tmp_path / "settings.json").write_text(json.dumps({**settings, "schema": schema, "resgat_pl": "8.0"}))
     assert ask(checkpoint, media, "--out", tmp_path) == 2
-    assert re.search(rf"settings\.json {message}", capsys.readouterr().err) or schema == "x"
+    assert re.search(rf"settings\.json {said}", capsys.readouterr().err) or schema == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 
