@@ -131,7 +131,7 @@ class DetectorBenchmark:
         scores = evaluate(found, self.detector.thresholds, seed=self.seed)
         pooled: dict[str, Interval] = {row.level: row.values["auroc"] for row in scores if row.method == POOLED}
         turned = (self.faces.real_logit <= self.faces.cut)[self.faces.paired].double().mean()
-        fakes = (self.crops.labels == FAKE) & ~self.crops.untouched
+        fakes = self.crops.labels == FAKE
         return {
             "label": label,
             "checkpoint": str(self.detector.path),

@@ -43,13 +43,9 @@ class FaceScore:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A file; the attributes but the last two are those of ``report.document.Document``.
+    """A file; ``verdict``, ``probability``, ``interval`` and ``decision`` are those of ``report.document.Document``.
 
     Attributes:
-        verdict: See there.
-        probability: See there.
-        interval: See there.
-        decision: See there.
         faces: In the order given.
         notes: Sentences on what limits the verdict.
     """
@@ -63,7 +59,7 @@ class Judgement:
 
 
 def level_of(kind: Kind) -> Level:
-    """An image is a matter of frames, a video of videos: where a file's threshold and temperature come from."""
+    """The level whose threshold and temperature a file has: an image that of frames, a video that of videos."""
     return "frame" if kind == "image" else "video"
 
 
