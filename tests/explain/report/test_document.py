@@ -13,6 +13,7 @@ import pytest
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.report import document as module
 from resgat_pl.explain.report.document import SCHEMA, Document, plain, read_report, to_json
+from resgat_pl.explain.report.html import to_html
 
 RECORDS = [value for value in vars(module).values() if isinstance(value, type) and is_dataclass(value)]
 
@@ -29,9 +30,12 @@ def test_the_json_is_the_document_without_pictures(document: Callable[..., Docum
     assert read["tracks"][0]["frames"][0]["maps"]["Contribution"]["nodes"] == frame.maps["Contribution"].nodes
 
 
-def test_a_number_that_json_cannot_hold_is_refused(document: Callable[..., Document]) -> None:
+@pytest.mark.parametrize("write", [to_json, to_html])
+def test_a_number_that_json_cannot_hold_is_refused(
+    write: Callable[[Document], str], document: Callable[..., Document]
+) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        to_json(replace(document(), seconds=float("nan")))
+        write(replace(document(), seconds=float("nan")))
 
 
 def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path) -> None:
