@@ -121,7 +121,6 @@ def lime_map(
 
 def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, batch_size: int) -> Tensor:
     """Weight ``(H, W)`` float32 for *fake* of each pixel's segment, on the network's device."""
-    explainer_of_lime = optional("lime.lime_image", "LimeImageExplainer", "LIME", "lime")
     parameter = next(net.parameters())
 
     def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -131,7 +130,7 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
         fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
         return torch.stack([1 - fake, fake], dim=1).numpy()
 
-    class Quiet(explainer_of_lime):  # type: ignore[misc]  # lime has no types, so its classes are Any
+    class Quiet(optional("lime.lime_image", "LimeImageExplainer", "LIME", "lime")):  # type: ignore[misc]  # Any
         """lime's own, without the progress bar that it cannot switch off and without its loop over pixels."""
 
         def data_labels(
