@@ -62,11 +62,6 @@ def methods() -> dict[str, type[Explainer]]:
     return {name: entry.method for name, entry in _all().items() if entry.family != "baseline"}
 
 
-def baselines() -> dict[str, type[Explainer]]:
-    """The baselines, by name: maps that do not depend on the network."""
-    return {name: entry.method for name, entry in _all().items() if entry.family == "baseline"}
-
-
 def find(name: str) -> type[Explainer]:
     """The method or baseline of this name.
 

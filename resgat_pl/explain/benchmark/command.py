@@ -15,7 +15,7 @@ from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.base import Explainer, at_least
 from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, FaceScores, differences, summarise
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
 from resgat_pl.explain.benchmark.prepare import DetectorBenchmark, ResultCache
@@ -65,9 +65,7 @@ def benchmark_explainers(
         The leaderboard as Markdown.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
-    for name, value in {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces}.items():
-        if value < 1:
-            raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    at_least(1, **{"--faces": faces, "--slow_faces": slow_faces, "--sanity_faces": sanity_faces})
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")

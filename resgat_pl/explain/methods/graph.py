@@ -105,7 +105,7 @@ class Attention(ReadOut):
 
 
 @explainer("graph", "Attention above or below what perfectly uniform attention would show.")
-class AttentionExcess(ReadOut):
+class AttentionExcess(Attention):
     """``Attention`` without its ring: what is above (or below) perfectly uniform attention. Its sign is not a class.
 
     Example:
@@ -113,9 +113,6 @@ class AttentionExcess(ReadOut):
         >>> AttentionExcess(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
     """
-
-    unit: ClassVar[Unit] = "attention"
-    signed: ClassVar[bool] = False
 
     @staticmethod
     def read(found: Contributions) -> Attribution:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor, nn
 
@@ -14,14 +12,25 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.node_geometry import Lattice
 
 
-class RegionExplainer(Explainer):
-    """Base of the methods by region: other content is blended into one region of ``regions.REGIONS`` at a time.
+@explainer("importance")
+class PartialDependence(Explainer):
+    """Partial dependence (Friedman, Annals of Statistics 2001) of the logit on a face region's own content.
+
+    The feature is the share of a region's own content, from all to none, while the rest of the face stays: other
+    content is blended into one region of ``regions.REGIONS`` at a time. The curve of one face is what Goldstein et al.
+    (JCGS 2015) call its individual conditional expectation, and the mean over many faces the partial dependence. A
+    region's value is the slope of the least-squares line through the curve: how much the logit rises, from none to all,
+    for its own content. A slope has a sign, which the range of the curve (Greenwell et al. 2018) has not, and a curve
+    that rises and falls again has little of it: ``curves`` gives the curve itself.
 
     Crops are aligned well enough that a region has nearly the same place in every face. The value of a region is spread
     over the nodes by area, so the nodes add up to what the regions add up to. Regions act together, so neither need add
     up to the logit; the bias is the mean logit of the content itself, and the gap measures how far they are from it.
 
     Args:
+        content: What regions are blended with: a baseline, see ``pixels.baseline_of``, or faces ``(R, 3, H, W)``, over
+            ``draws`` of which the curve is averaged.
+        steps: Points of the curve beside the image itself.
         landmarks: ``(5, 2)`` float, where the landmarks lie in the faces, see ``regions.LANDMARKS``; None is where they
             lie on average.
         draws: Reference faces an image, fewer if there are fewer.
@@ -29,39 +38,58 @@ class RegionExplainer(Explainer):
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
+
+    Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
+        >>> PartialDependence(net, draws=1, steps=1).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 2, 2])
     """
 
-    def __init__(self, model: nn.Module, landmarks: Tensor | None, draws: int, seed: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        content: Baseline | Tensor = "blur",
+        steps: int = 4,
+        landmarks: Tensor | None = None,
+        draws: int = 4,
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> None:
         super().__init__(model, batch_size)
-        at_least(1, draws=draws)
+        at_least(1, steps=steps, draws=draws)
         at_least(0, seed=seed)
+        self.source = content
+        self.steps = steps
         self.landmarks = AVERAGE_LANDMARKS if landmarks is None else landmarks
         self.draws = draws
         self.seed = seed
 
-    @abstractmethod
-    def content(self, images: Tensor) -> Tensor:
-        """Replacements for regions: ``(B, K, 3, H, W)``, K pictures for each of ``images (B, 3, H, W)``."""
+    @torch.no_grad()
+    def curves(self, images: Tensor) -> Tensor:
+        """Curve of each region of ``images (B, 3, H, W)`` float in [0, 1], RGB, for the class *fake*.
 
-    @abstractmethod
-    def strengths(self) -> Tensor:
-        """``(T,)`` in (0, 1], ascending: shares of the content in the blends."""
+        Returns:
+            ``(B, 9, steps + 1)`` float32, logits; the first point is the image itself, at the last the region shows
+            nothing of its own.
 
-    @abstractmethod
-    def values(self, logit: Tensor, blended: Tensor) -> Tensor:
-        """Value ``(B, 9)`` of each region.
-
-        Args:
-            logit: ``(B,)`` of the images themselves.
-            blended: ``(B, 9, T)`` of the blends, the mean over the K pictures.
+        Raises:
+            ConfigError: Landmarks or content do not fit.
         """
+        device = next(self.net.parameters()).device
+        with evaluation_mode(self.net):
+            found = [self._logits(batch.to(device)) for batch in torch.split(images, self.batch_size)]
+        return torch.cat([_curve(logit, blended) for logit, blended, _ in found])
 
     @torch.no_grad()
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if landmarks or content do not fit."""
         with count_passes(self.net) as passes:
             logit, blended, bias = self._logits(images)
-        return passes.attribution(self.values(logit, blended) @ self._area(images), logit, bias)
+        lost = torch.arange(self.steps + 1).to(blended) / self.steps
+        lost = lost - lost.mean()
+        slopes = -(_curve(logit, blended) @ lost) / (lost @ lost)
+        return passes.attribution(slopes @ self._area(images), logit, bias)
 
     def _regions(self, images: Tensor) -> Tensor:
         """Share ``(9, H, W)`` of each pixel in each region."""
@@ -75,13 +103,13 @@ class RegionExplainer(Explainer):
 
     def _logits(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``(B,)``, those ``(B, 9, T)`` of the blends, and those ``(B,)`` of the content; the last two means."""
-        regions, content = self._regions(images), self.content(images)
+        regions, content = self._regions(images), self._content(images)
         blended = [self._blend(image, pictures, regions) for image, pictures in zip(images, content, strict=True)]
         return self.net(images).logit, torch.stack(blended), self._replaced(content)
 
     def _blend(self, image: Tensor, content: Tensor, regions: Tensor) -> Tensor:
         """Mean logit ``(9, T)`` of one image ``(3, H, W)`` blended with ``content (K, 3, H, W)``."""
-        strengths = self.strengths().to(image)
+        strengths = torch.arange(1, self.steps + 1).to(image) / self.steps
         shape = len(regions), len(strengths), len(content)
         logits = []
         for part in torch.split(torch.arange(shape[0] * shape[1] * shape[2], device=image.device), self.batch_size):
@@ -97,6 +125,12 @@ class RegionExplainer(Explainer):
         logit = torch.cat([self.net(part).logit for part in torch.split(pictures, self.batch_size)])
         return logit.reshape(-1, content.shape[1]).mean(dim=1).expand(len(content))
 
+    def _content(self, images: Tensor) -> Tensor:
+        """Replacements for regions: ``(B, K, 3, H, W)``, K pictures for each of ``images (B, 3, H, W)``."""
+        if isinstance(self.source, Tensor) and self.source.ndim == 4:
+            return self._draw(self.source, images)
+        return baseline_of(images, self.source)[:, None]
+
     def _draw(self, reference: Tensor, images: Tensor) -> Tensor:
         """The same ``(B, K, 3, H, W)`` for each image, so that values compare between faces."""
         check_reference(reference, images)
@@ -106,7 +140,7 @@ class RegionExplainer(Explainer):
 
 
 @explainer("importance")
-class PermutationImportance(RegionExplainer):
+class PermutationImportance(PartialDependence):
     """Permutation importance (Breiman, Machine Learning 2001; Fisher et al., JMLR 2019) of face regions, for each face.
 
     A feature's values are exchanged between samples, and it matters if the prediction then changes. Here the feature is
@@ -114,7 +148,8 @@ class PermutationImportance(RegionExplainer):
     logit falls, on average over the draws. Breiman averages over a data set; this is the term of one face, and the mean
     over many faces is his importance, of the logit instead of the error. Unlike a grey square, a region of a real face
     keeps the image plausible, but pasting leaves a seam, which a detector of fakes may take for a trace. Reference
-    faces should be genuine, of the crops' kind and not among the explained.
+    faces should be genuine, of the crops' kind and not among the explained. It is the partial dependence on their
+    content with a single step.
 
     Args:
         reference: ``(R, 3, H, W)`` float in [0, 1], RGB, other faces.
@@ -136,93 +171,11 @@ class PermutationImportance(RegionExplainer):
         seed: int = 0,
         batch_size: int = 32,
     ) -> None:
-        super().__init__(model, landmarks, draws, seed, batch_size)
+        super().__init__(model, reference, 1, landmarks, draws, seed, batch_size)
         self.reference = reference
 
-    def content(self, images: Tensor) -> Tensor:
-        """See ``RegionExplainer``."""
+    def _content(self, images: Tensor) -> Tensor:
         return self._draw(self.reference, images)
-
-    def strengths(self) -> Tensor:
-        """See ``RegionExplainer``."""
-        return torch.ones(1)
-
-    def values(self, logit: Tensor, blended: Tensor) -> Tensor:
-        """See ``RegionExplainer``."""
-        return logit[:, None] - blended[:, :, 0]
-
-
-@explainer("importance")
-class PartialDependence(RegionExplainer):
-    """Partial dependence (Friedman, Annals of Statistics 2001) of the logit on a face region's own content.
-
-    The feature is the share of a region's own content, from all to none, while the rest of the face stays: the curve of
-    one face is what Goldstein et al. (JCGS 2015) call its individual conditional expectation, and the mean over many
-    faces the partial dependence. A region's value is the slope of the least-squares line through the curve: how much
-    the logit rises, from none to all, for its own content. A slope has a sign, which the range of the curve (Greenwell
-    et al. 2018) has not, and a curve that rises and falls again has little of it: ``curves`` gives the curve itself.
-
-    Args:
-        content: What regions are blended with: a baseline, see ``pixels.baseline_of``, or faces ``(R, 3, H, W)``, over
-            ``draws`` of which the curve is averaged.
-        steps: Points of the curve beside the image itself.
-
-    Raises:
-        ConfigError: See ``RegionExplainer``, or ``steps`` is not positive.
-
-    Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
-        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
-        >>> PartialDependence(net, draws=1, steps=1).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
-        torch.Size([1, 2, 2])
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        content: Baseline | Tensor = "blur",
-        steps: int = 4,
-        landmarks: Tensor | None = None,
-        draws: int = 4,
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> None:
-        super().__init__(model, landmarks, draws, seed, batch_size)
-        at_least(1, steps=steps)
-        self.source = content
-        self.steps = steps
-
-    @torch.no_grad()
-    def curves(self, images: Tensor) -> Tensor:
-        """Curve of each region of ``images (B, 3, H, W)`` float in [0, 1], RGB, for the class *fake*.
-
-        Returns:
-            ``(B, 9, steps + 1)`` float32, logits; the first point is the image itself, at the last the region shows
-            nothing of its own.
-
-        Raises:
-            ConfigError: Landmarks or content do not fit.
-        """
-        device = next(self.net.parameters()).device
-        with evaluation_mode(self.net):
-            found = [self._logits(batch.to(device)) for batch in torch.split(images, self.batch_size)]
-        return torch.cat([_curve(logit, blended) for logit, blended, _ in found])
-
-    def content(self, images: Tensor) -> Tensor:
-        """See ``RegionExplainer``."""
-        if isinstance(self.source, Tensor) and self.source.ndim == 4:
-            return self._draw(self.source, images)
-        return baseline_of(images, self.source)[:, None]
-
-    def strengths(self) -> Tensor:
-        """See ``RegionExplainer``."""
-        return torch.arange(1, self.steps + 1) / self.steps
-
-    def values(self, logit: Tensor, blended: Tensor) -> Tensor:
-        """See ``RegionExplainer``."""
-        lost = torch.arange(self.steps + 1).to(blended) / self.steps
-        lost = lost - lost.mean()
-        return -(_curve(logit, blended) @ lost) / (lost @ lost)
 
 
 def _curve(logit: Tensor, blended: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance, RegionExplainer
+from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
 from resgat_pl.explain.methods.pixels import baseline_of, node_of_pixel, sum_by_cell
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS, region_weights
 from resgat_pl.nn.node_geometry import Lattice
@@ -42,7 +42,7 @@ def make_sum(**attributes: Any) -> Sum:
     return net
 
 
-def both(net: ResGAT) -> list[RegionExplainer]:
+def both(net: ResGAT) -> list[PartialDependence]:
     return [PermutationImportance(net, REFERENCE, draws=9), PartialDependence(net, REFERENCE, draws=5)]
 
 

@@ -151,11 +151,6 @@ def test_refuses(arguments: dict[str, Any], message: str) -> None:
         lime_map(make_net(), **{"image": IMAGE, **arguments})
 
 
-def test_training_mode_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"net\.eval\(\)"):
-        lime_map(make_net().train(), IMAGE)
-
-
 def test_says_how_to_get_superpixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ConfigError, match=r'needs scikit-image,.*pip install "resgat-pl\[figures\]"'):
