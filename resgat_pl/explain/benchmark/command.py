@@ -69,11 +69,13 @@ def benchmark_explainers(
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
+    # Read everything before the long work, so that a refusal comes at once.
     tests = []
-    for label, path in checkpoints:  # before the long work, so that a refusal comes at once
+    for label, path in checkpoints:
         detector = Detector.load(path)
         divided = detector.manifest(crops, split)
         tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage)))
+    # Score all test splits before any face is chosen: all checkpoints explain the same ones.
     out.mkdir(parents=True, exist_ok=True)
     entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
@@ -83,6 +85,7 @@ def benchmark_explainers(
         for _, detector, divided, _ in tests
     ]
     common = _common(benches) if common_faces and len(benches) > 1 else None
+    # Measure; a method that cannot be had becomes a note and not the end.
     with tqdm(total=len(tests) * len(classes), unit="method", desc="benchmark") as bar:
         for (label, _, _, leaky), bench in zip(tests, benches, strict=True):
             bench.choose(faces, common)

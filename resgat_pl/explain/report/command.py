@@ -218,6 +218,7 @@ class _Run:
             MediaError: Not one file could be judged.
             SomeMediaError: Some could not be read.
         """
+        # The files one by one, and their number by status.
         lines = [line for row in rows[:_LISTED] for line in self._lines(row)]
         if len(rows) > _LISTED:
             lines.append(f"… and {len(rows) - _LISTED} more")
@@ -232,6 +233,7 @@ class _Run:
         total += "".join(f", {count} {what}" for what, count in counts.items() if count)
         if search.left_out:
             total += f", {describe(search.left_out)} (all in {self.out / LEFT_OUT})"
+        # Files that failed or were out of reach end in an error, after the report on the others.
         table = self.out / SCORES
         failed = [row.error for row in rows if row.status == "failed"]
         if not scored:

@@ -188,6 +188,7 @@ class Examiner:
     ) -> list[doc.FaceTrack]:
         shots = [shot for track in found.tracks for shot in track]
         landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
+        # The words are those of the contributions, whatever methods are shown.
         said = findings(
             explained.contribution,
             torch.where(replaced[:, None, None], torch.nan, landmarks),
@@ -196,6 +197,7 @@ class Examiner:
             self._temperature(medium),  # the file's for its frames too: their mean is then among them
             judgement.decision.limit,
         )
+        # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         frames = [
@@ -213,6 +215,7 @@ class Examiner:
             )
             for place, shot in enumerate(shots)
         ]
+        # Their means over each face.
         tracks, start = [], 0
         for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
             part = slice(start, start + len(track))

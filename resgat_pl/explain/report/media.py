@@ -116,6 +116,7 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
             f"The checkpoint does not say how its training crops were cut out: {default.size} px, margin "
             f"{default.margin} and the face detector MTCNN are assumed."
         ]
+    # A checkpoint may be untrusted: its numbers must be such as an extraction can have.
     for key, (least, most) in _RANGES.items():
         if key not in {"size", "margin"} and spec.get("detector") != "MTCNN":
             continue  # what another detector calls so is not used here
@@ -125,6 +126,7 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
                 f"The checkpoint says that its crops were cut out with extraction.{key} = {str(value)[:40]!r}; it must "
                 f"be {least:g} to {most:g}. Take the checkpoint as resgat fit wrote it."
             )
+    # Only these detectors can be made from their names.
     assumed = []
     detector: FaceDetector | None = None
     name = str(spec.get("detector"))[:100]

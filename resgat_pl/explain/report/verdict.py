@@ -100,6 +100,7 @@ def judge(
         limit=calibrated_score(threshold, temperature),
         chosen=thresholds is not None,
     )
+    # Score every face, with the spread over resampled frames.
     scored = [calibrated(face, None) for face in logits]
     if not scored:
         return Judgement("no face", None, None, decision, [])
@@ -110,6 +111,7 @@ def judge(
         spread = _spread([values], [weight]) if len(values) >= FEWEST else None
         verdict: Literal["fake", "real"] = "fake" if score > threshold else "real"
         faces.append(FaceScore(score, calibrated_score(score, temperature), _at(spread, temperature), verdict))
+    # The highest face decides; its spread counts those of the others, which may come out higher.
     best = max(faces, key=lambda face: face.score)
     spread = _spread(scored, weights)
     known = len(scored[faces.index(best)]) >= FEWEST  # the maximum rests on this face's frames
