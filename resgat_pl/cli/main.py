@@ -7,7 +7,6 @@ tools start without importing torch.
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -23,7 +22,7 @@ from resgat_pl.cli.old_names import read_old_names
 from resgat_pl.cli.options import arrange_tool, arrange_trainer
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
-from resgat_pl.core.text import printable
+from resgat_pl.core.text import nearest, printable
 
 SWEEP = "WANDB_SWEEP_ID"
 """Set by ``wandb agent`` in the environment of the runs that it starts."""
@@ -111,9 +110,7 @@ def _dispatch(argv: list[str]) -> int:
         with _terminable():  # fit handles signals itself, since it finishes its step
             _run_trainer(argv)
         return 0
-    near = difflib.get_close_matches(name, [*TRAINER, *TOOLS], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"there is no command {name!r}.{hint} See resgat --help.")
+    raise ConfigError(f"there is no command {name!r}.{nearest(name, [*TRAINER, *TOOLS])} See resgat --help.")
 
 
 def _overview() -> str:
@@ -153,12 +150,8 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
         result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
     except ArgumentError as error:
         known = [*signature(function).parameters, "config"]
-        mistake = explain_mistake(str(error), known, words)
-        groups = (
-            word[2:].partition(".")[0] for word in words if word.startswith("--") and "." in word.partition("=")[0]
-        )
-        group = next((f"{group}." for group in groups if group in known and group in mistake), "")
-        raise ConfigError(f"{mistake} (resgat {name} --{group}help lists all options)") from None
+        mistake = explain_mistake(str(error), known, words, name)
+        raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
     if result is not None:
         print(printable(str(result)))
     return 0

@@ -23,12 +23,19 @@ def _number(found: re.Match[str]) -> str:
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
-    """A sentence that names the nearest of some words; empty if none is near."""
-    words = list(among)
-    near = difflib.get_close_matches(word, words, n=1) or difflib.get_close_matches(
-        word.lower(), [other for other in words if other.lower() == word.lower()], n=1, cutoff=0.0
-    )
-    return f" Did you mean {near[0]}?" if near else ""
+    """A sentence that names the nearest of some words, or of dotted keys by their last part too; empty if none is near.
+
+    Example:
+        >>> nearest("batch_sise", ["data.batch_size", "data.seed"])
+        ' Did you mean data.batch_size?'
+    """
+
+    def likeness(other: str) -> float:
+        pairs = ((word, other), (word.rpartition(".")[2], other.rpartition(".")[2]))
+        return sum(difflib.SequenceMatcher(None, one.lower(), two.lower()).ratio() for one, two in pairs) / 2
+
+    near, best = max(((likeness(other), other) for other in among), default=(0.0, ""))
+    return f" Did you mean {best}?" if near >= 0.6 else ""
 
 
 def first_few(names: Iterable[object], most: int = 4) -> str:

@@ -211,7 +211,7 @@ def _main_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]]]
     body = []
     for row, preset, by_protocol in _grouped(cells):
         for level, metric in SHOWN:
-            paper = {("frame", "f1_real"): row.paper["f1"], ("frame", "auroc"): row.paper["auc"]}.get((level, metric))
+            paper = {("frame", "f1_real"): row.paper.f1, ("frame", "auroc"): row.paper.auc}.get((level, metric))
             found = [summarise(by_protocol[name], level, metric) for name in protocols]
             line = [row.name, preset, level, _NAMES[metric], "" if paper is None else f"{paper:.2f}"]
             line += [
@@ -236,8 +236,8 @@ def _counts_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]
         body.append(
             [
                 *(cell.row.name, cell.protocol, cell.preset),
-                *(_pair(ours["train"]), _pair(paper["train"]), _pair(ours["val"])),
-                *(_pair(ours["test"]), _pair(paper["test"])),
+                *(_pair(ours["train"]), _pair(vars(paper.train)), _pair(ours["val"])),
+                *(_pair(ours["test"]), _pair(vars(paper.test))),
                 cell.runs[0].scored,
             ]
         )
