@@ -52,7 +52,8 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     elif owners:
         among = _parameters(message)
     else:
-        among = (f"--{name}" if wrong.startswith("--") else name for name in known)
+        dashes = "--" if kind.startswith("unrecognized") else ""
+        among = (f"{dashes}{name}" for name in known if wrong.startswith(dashes))  # else it is a word too many
     told = re.sub(r"<class '([\w.]+)'>|typing\.(?=Literal)", r"\1", _NOISE.sub("", message))
     return f"{_file_of(key, arguments)}{shorten(told, _LONGEST).rstrip('.')}.{nearest(wrong, among) if wrong else ''}"
 

@@ -84,7 +84,7 @@ class Preset:
 
 @dataclass
 class Synthetic:
-    """What is different on synthetic data: configuration, options, the set's settings, seeds."""
+    """Changes for synthetic data: configuration, options, the set's settings, seeds."""
 
     config: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Choice:
-    """What of an experiment is to be run."""
+    """The part of an experiment to run."""
 
     rows: list[Row]
     presets: list[str]
@@ -109,7 +109,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Condition:
-    """What one run is: a row under a protocol, preset and seed, on real or synthetic data."""
+    """One run: a row under a protocol, preset and seed, on real or synthetic data."""
 
     row: Row
     protocol: str
@@ -131,7 +131,7 @@ class Experiment:
         rows: The rows.
         protocols: Class path of each split protocol by name.
         presets: By name.
-        synthetic: What ``--data synthetic`` changes.
+        synthetic: Changes for ``--data synthetic``.
         protocol: Protocols that are run unless the command line says otherwise.
         preset: The same of presets.
         seeds: The same of seeds, on real data.

@@ -20,7 +20,7 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
-from resgat_pl.explain.drawing.sheet import PanelRow, draw_sheet, outlined
+from resgat_pl.explain.drawing.sheet import Strip, draw_sheet, outlined
 from resgat_pl.explain.face_set import choose_faces
 from resgat_pl.explain.methods.gradient import GradCAM
 from resgat_pl.explain.methods.graph import attention_map
@@ -128,7 +128,7 @@ def figures(
         private: W&B gets the metrics only of what is trained here.
 
     Returns:
-        What was drawn.
+        The files that were drawn.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     settings = read_settings(plan, Plan, "experiments/figures.yaml")
@@ -160,7 +160,7 @@ def figures(
 
 
 def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title: str, lime: Lime) -> tuple[Path, Path]:
-    """Write a figure as PNG and PDF: a row for each column of the plan, all of the same faces."""
+    """Write a figure as PNG and PDF: a column for each of the plan's, all of the same faces."""
     # The faces.
     last = figure.maps[-1][1]
     judge = detectors[last]
@@ -179,7 +179,7 @@ def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title:
         for label, method, p in zip(faces.labels[chosen], methods, probability, strict=True)
     ]
     shown = [outlined(face, faces.mask(place)) for face, place in zip(pixels, chosen.tolist(), strict=True)]
-    panels = [PanelRow("face, outline: manipulated", shown, titles)]
+    strips = [Strip("face\noutline: manipulated", shown, titles)]
 
     # Their maps.
     for method, name in tqdm(figure.maps, unit="column", desc=figure.name, leave=False):
@@ -191,11 +191,11 @@ def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title:
         lattice = net.backbone.lattice(*images.shape[2:])
         heats = maps if method == "lime" else [spread(nodes, lattice, images.shape[2:]) for nodes in maps]
         overlays = [overlay(face, heat, scale) for face, heat in zip(pixels, heats, strict=True)]
-        panels.append(PanelRow(f"{_TITLES[method]}, {name}", overlays, scale=scale, unit=_UNITS[method]))
+        strips.append(Strip(f"{_TITLES[method]}\n{name}", overlays, scale=scale, unit=_UNITS[method]))
 
-    # A page of two columns of text is 7 inches wide.
-    side = min(1.4, 5.6 / len(chosen))
-    files = draw_sheet(panels, f"{title}; p by {last}", ("png", "pdf"), side, dpi=300)
+    # The width of a page of two columns and, as far as the text stays legible, its height.
+    side = min(1.6, max(0.7, min(6.5 / len(strips), 9.0 / len(chosen))))
+    files = draw_sheet(strips, f"{title}; p by {last}", ("png", "pdf"), side, dpi=300, upright=True)
     targets = path.with_suffix(".png"), path.with_suffix(".pdf")
     for target, content in zip(targets, files, strict=True):
         write_atomic(target, content)
@@ -260,10 +260,10 @@ def explain(
 
 
 def _check(path: Path, plan: Plan, experiment: Experiment) -> None:
-    """Make sure that the table has all that is asked for, before anything is trained.
+    """Check that the table has the plan's protocol, preset and rows, before anything is trained.
 
     Raises:
-        ConfigError: It has not.
+        ConfigError: It lacks one.
     """
     named = {
         "protocol": ([plan.protocol], experiment.protocols),

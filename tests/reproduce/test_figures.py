@@ -16,7 +16,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.explain.drawing.sheet import PanelRow, outlined
+from resgat_pl.explain.drawing.sheet import Strip, outlined
 from resgat_pl.explain.face_set import choose_faces
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.reproduce import figures as module
@@ -71,12 +71,12 @@ def asked(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> list
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[PanelRow], str]]:
-    """What is handed over to be drawn: rows and heading."""
-    seen: list[tuple[list[PanelRow], str]] = []
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Strip], str]]:
+    """What is handed over to be drawn: strips and heading."""
+    seen: list[tuple[list[Strip], str]] = []
 
-    def pretend(rows: list[PanelRow], title: str, *_: Any, **__: Any) -> list[bytes]:
-        seen.append((rows, title))
+    def pretend(strips: list[Strip], title: str, *_: Any, **__: Any) -> list[bytes]:
+        seen.append((strips, title))
         return [b"png", b"pdf"]
 
     monkeypatch.setattr(module, "draw_sheet", pretend)
@@ -105,12 +105,12 @@ def test_each_figure_is_a_png_and_a_pdf(
         "absent: not drawn, DFDC_ROOT is not set",
     ]
     assert sorted(path.name for path in out.iterdir()) == ["one.pdf", "one.png", "two.pdf", "two.png"]
-    for name, faces, rows in (("one", 4, 5), ("two", 2, 3)):
+    for name, rows, columns in (("one", 4, 5), ("two", 2, 3)):
         picture = cv2.imread(str(out / f"{name}.png"))
         assert picture is not None
         assert picture.std() > 20
         assert picture.shape[0] > rows * 300  # pixels
-        assert picture.shape[1] > faces * 300
+        assert picture.shape[1] > columns * 300
         assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     # each checkpoint is asked for once, however many columns and figures show it
     assert [(c.row.name, c.protocol, c.preset, c.seed, c.data) for c in asked] == [
@@ -124,33 +124,33 @@ def test_all_maps_are_of_the_same_faces(
 ) -> None:
     plan = planned(tmp_path / "plan.yaml", {"columns": ALL})
     assert figures(plan, data="synthetic", out=tmp_path).startswith("one: ")
-    (((faces_row, *maps), heading),) = drawn
+    (((shown_faces, *maps), heading),) = drawn
     assert heading == "Faces (SYNTHETIC data); p by ffpp_gatv2"
     faces = faces_of(ffpp_crops)
     chosen = choose_faces(faces, 4).tolist()
     images = [faces[place]["image"].permute(1, 2, 0).numpy() for place in chosen]
     expected = [outlined(image, faces.mask(place)) for image, place in zip(images, chosen, strict=True)]
-    assert all((one == other).all() for one, other in zip(faces_row.panels, expected, strict=True))
-    assert [title.split("\n")[0] for title in faces_row.titles] == [
+    assert all((one == other).all() for one, other in zip(shown_faces.panels, expected, strict=True))
+    assert [title.split("\n")[0] for title in shown_faces.titles] == [
         "real",
         "real",
         "fake, Deepfakes",
         "fake, Face2Face",
     ]
-    assert [row.name.split(", ")[1] for row in maps] == [name.split()[1] for name in ALL]
-    assert [row.scale.colormap for row in maps] == ["magma", "RdBu_r", "magma", "RdBu_r"]
+    assert [strip.name.split("\n")[1] for strip in maps] == [name.split()[1] for name in ALL]
+    assert [strip.scale.colormap for strip in maps] == ["magma", "RdBu_r", "magma", "RdBu_r"]
     # the contributions of the second row's checkpoint on one scale for all faces, and the last column's probability
     net = Detector.load(checkpoints["gatv2"]).net
     pixels = torch.stack([faces[place]["image"] for place in chosen]).float() / 255
     explained = contributions(net, pixels)
     assert maps[1].scale.high == pytest.approx(float(explained.node.abs().max()), abs=1e-5)
-    shown = [float(title.rpartition("= ")[2]) for title in faces_row.titles]
+    shown = [float(title.rpartition("= ")[2]) for title in shown_faces.titles]
     assert shown == pytest.approx(explained.output.probability.tolist(), abs=0.0051)
     drawn.clear()
     figures(plan, data="synthetic", out=tmp_path)
     (((again, *_), _),) = drawn
-    assert again.titles == faces_row.titles
-    assert all((one == other).all() for one, other in zip(again.panels, faces_row.panels, strict=True))
+    assert again.titles == shown_faces.titles
+    assert all((one == other).all() for one, other in zip(again.panels, shown_faces.panels, strict=True))
 
 
 def test_maps_are_those_of_their_method(checkpoints: dict[str, Path], ffpp_crops: Path) -> None:

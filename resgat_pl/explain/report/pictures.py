@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
-from resgat_pl.explain.drawing.sheet import PanelRow, draw_sheet
+from resgat_pl.explain.drawing.sheet import Strip, draw_sheet
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.verdict import headline
@@ -21,7 +21,7 @@ from resgat_pl.nn.node_geometry import Lattice
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
-_PANEL, _LEAST = 1.6, 3.6  # inches: side of a panel, and what the texts need
+_PANEL, _LEAST = 1.6, 2.8  # inches: side of a panel, and what the texts need
 
 
 def write_sheet(document: Document, path: Path) -> None:
@@ -34,11 +34,11 @@ def write_sheet(document: Document, path: Path) -> None:
         document: With at least one face, and the crops in it.
         path: PNG file; its folder must exist.
     """
-    rows = [row for track in document.tracks for row in _rows(document, track)]
+    strips = [strip for track in document.tracks for strip in _strips(document, track)]
     limits = "\n".join([*document.notes, document.checkpoint.trained_on])
-    rows[0] = replace(rows[0], heading=f"{limits}\n\n{rows[0].heading}")
-    panel = max(_PANEL, _LEAST / max(len(row.panels) for row in rows))
-    write_atomic(path, draw_sheet(rows, _headline(document), panel=panel)[0])
+    strips[0] = replace(strips[0], heading=f"{limits}\n\n{strips[0].heading}")
+    panel = max(_PANEL, _LEAST / max(len(strip.panels) for strip in strips))
+    write_atomic(path, draw_sheet(strips, _headline(document), panel=panel)[0])
 
 
 def write_overlays(document: Document, folder: Path) -> list[Path]:
@@ -62,18 +62,18 @@ def scale_of(method: Method, lowest: float = 0.0) -> Scale:
     return Scale(0.0, method.scale, "magma")
 
 
-def _rows(document: Document, track: FaceTrack) -> list[PanelRow]:
-    """A row with frames of a face, and one for each method."""
+def _strips(document: Document, track: FaceTrack) -> list[Strip]:
+    """A strip with frames of a face, and one for each method."""
     chosen = np.linspace(0, len(track.frames) - 1, min(_SHOWN, len(track.frames))).round().astype(int)
     frames = [track.frames[index] for index in chosen]
     places = [f"frame {frame.index}" if frame.time is None else f"{frame.time:.2f} s" for frame in frames]
     titles = [f"{place}, {frame.probability:.2f}" for place, frame in zip(places, frames, strict=True)]
-    rows = [PanelRow("face", [_face(frame) for frame in frames], titles, f"Face {track.number}. {track.sentence}")]
+    strips = [Strip("face", [_face(frame) for frame in frames], titles, f"Face {track.number}. {track.sentence}")]
     for method in document.methods:
         scale = scale_of(method, min(float(_nodes(frame, method).min()) for frame in frames))
         panels = [_overlay(document, frame, method, scale) for frame in frames]
-        rows.append(PanelRow(method.name, panels, scale=scale, unit=method.unit))
-    return rows
+        strips.append(Strip(method.name, panels, scale=scale, unit=method.unit))
+    return strips
 
 
 def _overlay(document: Document, frame: FaceFrame, method: Method, scale: Scale) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resgat_pl.explain.drawing.overlay import Scale, SheetFace
-from resgat_pl.explain.drawing.sheet import PanelRow, draw_sheet, outlined, save_sheet
+from resgat_pl.explain.drawing.sheet import Strip, draw_sheet, outlined, save_sheet
 from resgat_pl.nn.node_geometry import Lattice
 
 RNG = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def test_the_outline_is_where_the_mask_is() -> None:
 
 
 def test_the_same_bytes_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [PanelRow("face", FACES, "ab"), PanelRow("map", FACES, scale=Scale(-1, 1, "RdBu_r"), unit="logits")]
+    rows = [Strip("face", FACES, "ab"), Strip("map", FACES, scale=Scale(-1, 1, "RdBu_r"), unit="logits")]
     written = []
     style = dict(mpl.rcParams)
     for year, changed in enumerate(({}, {"font.family": "serif", "savefig.dpi": 50, "pdf.fonttype": 3})):
@@ -56,19 +56,21 @@ def test_the_same_bytes_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_many_of_everything_stays_on_the_page() -> None:
+@pytest.mark.parametrize("upright", [False, True])
+def test_many_of_everything_stays_on_the_page(upright: bool) -> None:
     """Long words, long numbers, formula signs and characters without a glyph neither warn nor are cut off."""
     faces = [FACES[0]] * 13
     titles = ["", "a\nb\nc", "$\\no$", *["fake, NeuralTextures\np = 0.97"] * 10]
-    rows = [PanelRow("face", faces, titles, heading="A face. " * 60)]
+    rows = [Strip("face", faces, titles, heading="A face. " * 60)]
     rows += [
-        PanelRow(f"Unbelievably-long-$word$ {low}", faces[:2], scale=Scale(low, 2 * high, "magma"), unit="logits " * 9)
+        Strip(f"Unbelievably-long-$word$ {low}", faces[:2], scale=Scale(low, 2 * high, "magma"), unit="logits " * 9)
         for low, high in ((1e-9, 2e-9), (-0.3, 0.2), (0, 3e7))
     ]
-    picture = decoded(draw_sheet(rows, "顔 A title " * 40, panel=0.7, dpi=100)[0])
+    picture = decoded(draw_sheet(rows, "顔 A title " * 40, panel=0.7, dpi=100, upright=upright)[0])
     height, width = picture.shape[:2]
-    assert height / 100 < 9  # inches
-    assert width / 100 < 13 * 0.75 + 2
+    inches = (13 * 0.75, 4 * 0.75) if upright else (4 * 0.75, 13 * 0.75)
+    assert height / 100 < inches[0] + 4.5
+    assert width / 100 < inches[1] + 2.5
     border = np.concatenate([picture[:2].reshape(-1, 3), picture[:, :2].reshape(-1, 3), picture[-2:].reshape(-1, 3)])
     assert (border == 255).all()
 
