@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -212,14 +212,21 @@ def read_settings(path: Path, kind: type[Settings], shipped: str) -> Settings:
     """
     if not path.is_file():
         raise ConfigError(f"There is no file {path}. The one of the paper is {shipped}.")
+    key = ""
     try:
-        settings = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.load(path))
+        settings, loaded = OmegaConf.structured(kind), OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise TypeError("it holds a list, expected keys and values")
+        for key in map(str, loaded):  # one by one: not every error names it
+            settings.merge_with({key: loaded[key]})
+        key = ""
         if missing := OmegaConf.missing_keys(settings):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         return cast("Settings", OmegaConf.to_object(settings))
     # what is neither a mapping nor a list is an OSError to OmegaConf
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be used: {shorten(error, 300)}. Compare {shipped}.") from None
+        place = f"{path}, {key}" if key else path
+        raise ConfigError(f"{place} cannot be used: {shorten(error, 300)}. Compare {shipped}.") from None
 
 
 def require_plain_name(name: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_options_hold_any_plain_value(value: object) -> None:
     [
         ({"protocols": None, "seeds": None}, "lacks protocols, seeds"),
         ({"rows": [], "seeds": []}, "rows, seeds must not be empty"),
-        ({"rows": [{"name": "a", "config": "c.yaml"}]}, r"lacks rows\[0\]\.attention.*rows\[0\]\.paper\.f1"),
+        ({"rows": [{"name": "a", "config": "c.yaml"}]}, r"lacks rows\[0\]\.attention.*rows\[0\]\.paper"),
         ({"rows": ["a"]}, "rows"),
         ({"rows": [ROW, ROW]}, "two rows are called ffpp_gatv1"),
         ({"rows": [{**ROW, "name": "../a"}]}, "the name '../a'"),
@@ -147,9 +148,9 @@ def test_options_hold_any_plain_value(value: object) -> None:
            rf"lacks rows\[0\]\.paper\.{lacking}") for lacking in ROW["paper"]),
         ({"presets": {"a": {"val": 0.1}}}, r"lacks presets\.a\.config"),
         ({"presets": {"a": {"config": "x", "val": "much"}}}, r"much.*presets\.a\.val"),
-        ({"presets": {"a": {"config": "x", "options": ["net.heads=1"]}}}, "options"),
+        ({"presets": {"a": {"config": "x", "options": ["net.heads=1"]}}}, "presets"),
         ({"presets": {"a b/": {"config": "x"}}}, "the name 'a b/'"),
-        ({"presets": "fast"}, "fast"),
+        ({"presets": "fast"}, "presets"),
         ({"protocols": ["paper"]}, "protocols"),
         ({"synthetic": {"options": {}}}, r"lacks synthetic\.config"),
         ({"synthetic": {"config": "x", "sets": {}}}, "sets"),
@@ -159,8 +160,9 @@ def test_options_hold_any_plain_value(value: object) -> None:
     ids=str,
 )  # fmt: skip
 def test_entries_that_cannot_be_used(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"t\.yaml cannot be used: .*{named}.*experiments/table1\.yaml"):
+    with pytest.raises(ConfigError, match=r"t\.yaml.* cannot be used: .*experiments/table1\.yaml") as refused:
         Experiment.read(changed(tmp_path / "t.yaml", **changes))
+    assert re.search(named, str(refused.value))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_entries_that_cannot_be_used(changes: dict[str, Any], named: str, tmp_pa
 )
 def test_what_is_no_mapping_in_yaml(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"t\.yaml cannot be used: .*experiments/table1\.yaml"):
+    with pytest.raises(ConfigError, match=r"t\.yaml.* cannot be used: .*experiments/table1\.yaml"):
         Experiment.read(tmp_path / "t.yaml")
 
 

@@ -25,7 +25,7 @@ SIDE: Final = 256
 """Pixels of a panel's side in the file, whatever its picture has."""
 _TITLE, _TEXT = 9.0, 7.5  # points
 _STYLE: Final[dict[str, Any]] = {"fontsize": _TEXT, "parse_math": False}  # a dollar sign in a name is no formula
-_LETTERS: Final = 72 / (0.55 * _TEXT)  # of text in an inch
+_LETTERS: Final = 72 / (0.52 * _TEXT)  # of text in an inch
 _BESIDE: Final = 1.8  # inches for the names on the left and the colour bars on the right
 # Nothing in a file may depend on the day or on the release of matplotlib that wrote it.
 _ANONYMOUS: Final[dict[Format, dict[str, None]]] = {
