@@ -23,18 +23,19 @@ def _number(found: re.Match[str]) -> str:
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
-    """A sentence that names the nearest of some words, or of dotted keys by their last part too; empty if none is near.
+    """A sentence that names the nearest of some words, of dotted keys by their last part; empty if none is near.
 
     Example:
         >>> nearest("batch_sise", ["data.batch_size", "data.seed"])
         ' Did you mean data.batch_size?'
     """
 
-    def likeness(other: str) -> float:
-        pairs = ((word, other), (word.rpartition(".")[2], other.rpartition(".")[2]))
-        return sum(difflib.SequenceMatcher(None, one.lower(), two.lower()).ratio() for one, two in pairs) / 2
+    def likeness(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
-    near, best = max(((likeness(other), other) for other in among), default=(0.0, ""))
+    last = word.rpartition(".")[2]
+    likely = [(likeness(last, other.rpartition(".")[2]), likeness(word, other), other) for other in among]
+    near, _, best = max(likely, default=(0.0, 0.0, ""))
     return f" Did you mean {best}?" if near >= 0.6 else ""
 
 
