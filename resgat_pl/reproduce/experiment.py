@@ -162,7 +162,8 @@ class Experiment:
             ConfigError: See ``read_settings``.
         """
         experiment = read_settings(path, cls, "experiments/table1.yaml")
-        for entry in (*experiment.rows, *experiment.presets.values(), experiment.synthetic):
+        entries: list[Row | Preset | Synthetic] = [*experiment.rows, *experiment.presets.values(), experiment.synthetic]
+        for entry in entries:
             entry.config = str(path.parent / entry.config)
         return experiment
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -188,8 +189,8 @@ def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title:
         if not np.isfinite(maps).all():
             raise ConfigError(f"{path.name}: {method} of {name} has values that are not finite; its training diverged.")
         scale = Scale.of(maps, signed=method in {"contribution", "lime"})
-        lattice = net.backbone.lattice(*images.shape[2:])
-        heats = maps if method == "lime" else [spread(nodes, lattice, images.shape[2:]) for nodes in maps]
+        size = images.shape[2], images.shape[3]
+        heats = maps if method == "lime" else [spread(nodes, net.backbone.lattice(*size), size) for nodes in maps]
         overlays = [overlay(face, heat, scale) for face, heat in zip(pixels, heats, strict=True)]
         strips.append(Strip(f"{_TITLES[method]}\n{name}", overlays, scale=scale, unit=_UNITS[method]))
 
@@ -265,7 +266,7 @@ def _check(path: Path, plan: Plan, experiment: Experiment) -> None:
     Raises:
         ConfigError: It lacks one.
     """
-    named = {
+    named: dict[str, tuple[list[str], Collection[str]]] = {
         "protocol": ([plan.protocol], experiment.protocols),
         "preset": ([plan.preset], experiment.presets),
         "row": ([name for figure in plan.figures for _, name in figure.maps], [row.name for row in experiment.rows]),
