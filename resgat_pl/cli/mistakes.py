@@ -54,8 +54,8 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     else:
         dashes = "--" if kind.startswith("unrecognized") else ""
         among = (f"{dashes}{name}" for name in known if wrong.startswith(dashes))  # else it is a word too many
-    told = re.sub(r"<class '([\w.]+)'>|typing\.(?=Literal)", r"\1", _NOISE.sub("", message))
-    return f"{_file_of(key, arguments)}{shorten(told, _LONGEST).rstrip('.')}.{nearest(wrong, among) if wrong else ''}"
+    text = re.sub(r"<class '([\w.]+)'>|typing\.(?=Literal)", r"\1", _NOISE.sub("", message))
+    return f"{_file_of(key, arguments)}{shorten(text, _LONGEST).rstrip('.')}.{nearest(wrong, among) if wrong else ''}"
 
 
 def _class_paths(message: str) -> list[str]:

@@ -36,7 +36,7 @@ def test_nothing_near_and_a_word_that_is_no_option(message: str) -> None:
     assert explain_mistake(message, KEYS) == f"{message}."
 
 
-def test_a_value_is_told_with_its_key_and_type() -> None:
+def test_a_value_is_reported_with_its_key_and_type() -> None:
     union = (
         'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n'
         "  Subtypes: [<class 'int'>, <class 'NoneType'>]\n  Errors:\n    - Expected a <class 'int'>\n"
