@@ -1,13 +1,12 @@
 """The ``resgat`` command.
 
 Tools that need no Trainer are plain typed functions behind ``jsonargparse.auto_cli``; ``fit``, ``validate``, ``test``
-and ``predict`` are LightningCLI. Which one is meant is seen from the first argument, so that ``resgat --help`` and the
-tools start without importing torch.
+and ``predict`` are LightningCLI. The first argument decides, so that ``resgat --help`` and the tools start without
+importing torch.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -23,7 +22,7 @@ from resgat_pl.cli.old_names import read_old_names
 from resgat_pl.cli.options import arrange_tool, arrange_trainer
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
-from resgat_pl.core.text import printable
+from resgat_pl.core.text import nearest, printable
 
 SWEEP = "WANDB_SWEEP_ID"
 """Set by ``wandb agent`` in the environment of the runs that it starts."""
@@ -36,8 +35,8 @@ def main(argv: Sequence[str]) -> int:
         argv: The arguments after the program's name.
 
     Returns:
-        Exit status: 0 done, 1 a leak was found or some of many files cannot be read, 2 the user's mistake (told in one
-        message), 75 stopped by a signal with its state kept (try again), 130 interrupted.
+        Exit status: 0 done, 1 a leak was found or some of many files cannot be read, 2 the user's mistake (reported in
+        one message), 75 stopped by a signal with its state saved (try again), 130 interrupted.
     """
     try:
         return _dispatch(list(argv))
@@ -51,21 +50,21 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, RuntimeError) as error:
         from resgat_pl.core.disk_full import is_disk_full, no_shared_memory, storage_error
 
-        if (full := no_shared_memory(error)) is not None:
-            print(f"resgat: error: {full}", file=sys.stderr)
-            return StorageError.status
-        if not isinstance(error, OSError) or not is_disk_full(error):
+        message = no_shared_memory(error)
+        if message is None and isinstance(error, OSError) and is_disk_full(error):
+            intact = "What was written before is intact: free some space, and give the same command again."
+            message = f"{storage_error(error)} {intact}"
+        if message is None:
             raise
-        message = (
-            f"{storage_error(error)} What was written before is intact: make room, and give the same command again."
-        )
         print(f"resgat: error: {message}", file=sys.stderr)
         return StorageError.status
     except KeyboardInterrupt as stop:
-        told = f"stopped by {stop}" if isinstance(stop, _Terminated) else "interrupted"
+        cause, status = (
+            (f"stopped by {stop}", Stopped.status) if isinstance(stop, _Terminated) else ("interrupted", 130)
+        )
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"resgat: {told}; what is finished is kept: give the same command again", file=sys.stderr)
-        return Stopped.status if isinstance(stop, _Terminated) else 130
+            print(f"resgat: {cause}; what is finished is kept: give the same command again", file=sys.stderr)
+        return status
 
 
 class _Terminated(KeyboardInterrupt):
@@ -75,7 +74,7 @@ class _Terminated(KeyboardInterrupt):
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let batch systems stop a command as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():  # no other may listen
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
         return
 
@@ -83,7 +82,7 @@ def _terminable() -> Iterator[None]:
         raise _Terminated(signal.Signals(number).name)
 
     before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)  # which Lightning, having heard one, ignores
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)  # which Lightning ignores after the first
     try:
         yield
     finally:
@@ -111,9 +110,7 @@ def _dispatch(argv: list[str]) -> int:
         with _terminable():  # fit handles signals itself, since it finishes its step
             _run_trainer(argv)
         return 0
-    near = difflib.get_close_matches(name, [*TRAINER, *TOOLS], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"there is no command {name!r}.{hint} See resgat --help.")
+    raise ConfigError(f"there is no command {name!r}.{nearest(name, [*TRAINER, *TOOLS])} See resgat --help.")
 
 
 def _overview() -> str:
@@ -153,19 +150,15 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
         result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
     except ArgumentError as error:
         known = [*signature(function).parameters, "config"]
-        mistake = explain_mistake(str(error), known, words)
-        groups = (
-            word[2:].partition(".")[0] for word in words if word.startswith("--") and "." in word.partition("=")[0]
-        )
-        group = next((f"{group}." for group in groups if group in known and group in mistake), "")
-        raise ConfigError(f"{mistake} (resgat {name} --{group}help lists all options)") from None
+        mistake = explain_mistake(str(error), known, words, name)
+        raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
     if result is not None:
         print(printable(str(result)))
     return 0
 
 
 def _run_trainer(argv: list[str]) -> None:
-    if not os.environ.get(SWEEP):  # an agent's runs are asked for: a sweep goes by their numbers
+    if not os.environ.get(SWEEP):  # a sweep's agent reads the numbers of its runs
         os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     from resgat_pl.cli.train import run
 

@@ -52,7 +52,7 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
         switches: Options that are true or false; ``--x`` alone means true, ``--no-x`` false.
 
     Raises:
-        ConfigError: There are more words than places, or a value is gone; the message says what replaces it.
+        ConfigError: There are more words than places.
 
     Example:
         >>> arrange_tool("export", ["--checkpoint", "a.ckpt", "--int8", "--out", "a.onnx"], (), {"int8"}).words
@@ -60,18 +60,12 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
     """
     renamed, notes, words, alone = RENAMED.get(name, {}), [], [], []
     for option, value in _pairs(given, switches):
-        if name == "extract" and (option == "--engine=ray" or (option, value) == ("--engine", "ray")):
-            from resgat_pl.core.executors import NO_RAY
-
-            raise ConfigError(NO_RAY)
         if option is None:
             alone.append(value or "")
             continue
         key, sign, rest = option[2:].partition("=")
         if new := renamed.get(key):
             notes.append(f"--{key} is now --{new}.")
-        if name == "extract" and key == "engine" and (rest or value) == "ray":
-            raise ConfigError(NO_RAY)
         full = f"--{new or key}{sign}{rest}"
         if value is not None and key in switches:
             words.append(f"{full}={value}")
@@ -79,6 +73,21 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
             words += [full] if value is None else [full, value]
     placed, more = _placed(name, alone, places, words)
     return Arranged([*placed, *words], notes + more)
+
+
+def replacement(name: str, key: str, value: str) -> str | None:
+    """What replaces an option of an earlier version, or a value of it; None if nothing does.
+
+    Example:
+        >>> replacement("extract", "shard", "3/50")
+        'shard is now part.'
+    """
+    if (name, key, value) == ("extract", "engine", "ray"):
+        from resgat_pl.core.executors import NO_RAY
+
+        return NO_RAY
+    new = RENAMED.get(name, {}).get(key)
+    return new and f"{key} is now {new}."
 
 
 def arrange_trainer(given: Sequence[str]) -> Arranged:

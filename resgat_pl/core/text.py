@@ -23,12 +23,20 @@ def _number(found: re.Match[str]) -> str:
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
-    """A sentence that names the nearest of some words; empty if none is near."""
-    words = list(among)
-    near = difflib.get_close_matches(word, words, n=1) or difflib.get_close_matches(
-        word.lower(), [other for other in words if other.lower() == word.lower()], n=1, cutoff=0.0
-    )
-    return f" Did you mean {near[0]}?" if near else ""
+    """A sentence that names the nearest of some words, of dotted keys by their last part; empty if none is near.
+
+    Example:
+        >>> nearest("batch_sise", ["data.batch_size", "data.seed"])
+        ' Did you mean data.batch_size?'
+    """
+
+    def likeness(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
+
+    last = word.rpartition(".")[2]
+    likely = [(likeness(last, other.rpartition(".")[2]), likeness(word, other), other) for other in among]
+    near, _, best = max(likely, default=(0.0, 0.0, ""))
+    return f" Did you mean {best}?" if near >= 0.6 else ""
 
 
 def first_few(names: Iterable[object], most: int = 4) -> str:

@@ -3,56 +3,88 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.text import shorten
 from resgat_pl.core.untrusted_paths import is_plain_name
 
+Settings = TypeVar("Settings")
 
-@dataclass(frozen=True)
+
+@dataclass
+class Counts:
+    """Crops by class."""
+
+    real: int
+    fake: int
+
+
+@dataclass
+class Paper:
+    """The paper's numbers: F1 and AUC in %, and its counts of crops."""
+
+    f1: float
+    auc: float
+    train: Counts
+    test: Counts
+
+
+@dataclass
 class Row:
     """One row of a table.
 
     Attributes:
         name: Name.
-        dataset: Layout of its data set, ``ffpp`` or ``dfdc``.
+        dataset: Layout of its data set.
         attention: ``gatv1`` or ``gatv2``.
         config: Path of its configuration.
         root: Environment variable that points at its data set.
-        paper: The paper's numbers: ``f1`` and ``auc`` in %, ``train`` and ``test`` counts of ``real`` and ``fake``.
+        paper: The paper's numbers.
     """
 
     name: str
-    dataset: Any
+    dataset: Literal["ffpp", "dfdc", "celebdf"]
     attention: str
     config: str
     root: str
-    paper: dict[str, Any]
+    paper: Paper
 
 
-@dataclass(frozen=True)
+@dataclass
 class Preset:
     """A way to train.
 
     Attributes:
-        arguments: Options of ``resgat fit``, over the row's configuration.
+        config: Path of a configuration that is read after the row's.
+        options: Further options of ``resgat fit``.
         val: Share of the training crops that the protocol ``paper`` sets aside for validation.
     """
 
-    arguments: list[str]
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
     val: float = 0.0
 
+    @property
+    def arguments(self) -> list[str]:
+        """Options of ``resgat fit``, after the row's configuration."""
+        return [
+            "--config",
+            self.config,
+            *(part for name, value in self.options.items() for part in option(name, value)),
+        ]
 
-@dataclass(frozen=True)
+
+@dataclass
 class Synthetic:
-    """What is different on synthetic data: configuration, options, the set's settings, seeds."""
+    """Changes for synthetic data: configuration, options, the set's settings, seeds."""
 
     config: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +94,7 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Choice:
-    """What of an experiment is to be run."""
+    """The part of an experiment to run."""
 
     rows: list[Row]
     presets: list[str]
@@ -77,7 +109,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Condition:
-    """What one run is: a row under a protocol, preset and seed, on real or synthetic data."""
+    """One run: a row under a protocol, preset and seed, on real or synthetic data."""
 
     row: Row
     protocol: str
@@ -91,7 +123,7 @@ class Condition:
         return Path(self.data, self.row.name, self.protocol, self.preset, f"seed_{self.seed}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Experiment:
     """An experiment, see experiments/table1.yaml.
 
@@ -99,43 +131,41 @@ class Experiment:
         rows: The rows.
         protocols: Class path of each split protocol by name.
         presets: By name.
-        synthetic: What ``--data synthetic`` changes.
-        defaults: What is run unless the command line says otherwise: ``protocol``, ``preset``, ``seeds``.
+        synthetic: Changes for ``--data synthetic``.
+        protocol: Protocols that are run unless the command line says otherwise.
+        preset: The same of presets.
+        seeds: The same of seeds, on real data.
     """
 
     rows: list[Row]
     protocols: dict[str, str]
     presets: dict[str, Preset]
     synthetic: Synthetic
-    defaults: dict[str, list[Any]]
+    protocol: list[str]
+    preset: list[str]
+    seeds: list[int]
+
+    def __post_init__(self) -> None:
+        if empty := [name for name, value in vars(self).items() if not value]:
+            raise ValueError(f"{', '.join(empty)} must not be empty")
+        names = [row.name for row in self.rows]
+        for name in (*names, *self.protocols, *self.presets):
+            require_plain_name(name)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two rows are called {twice[0]}")
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
         """Read the YAML file; configurations are relative to it.
 
         Raises:
-            ConfigError: It is missing, not YAML, or lacks something.
+            ConfigError: See ``read_settings``.
         """
-        if not path.is_file():
-            raise ConfigError(f"There is no table at {path}. The one of the paper is experiments/table1.yaml.")
-        table = read_yaml(path)
-        keys = ("rows", "protocols", "presets", "synthetic", "protocol", "preset", "seeds")
-        if missing := [key for key in keys if not table.get(key)]:
-            raise ConfigError(f"{path} lacks {', '.join(missing)}: see experiments/table1.yaml.")
-        base = path.parent
-        try:
-            _check_names([*table["protocols"], *table["presets"]])
-            return cls(
-                rows=_rows(base, table["rows"]),
-                protocols=dict(table["protocols"]),
-                presets={name: _preset(base, entry) for name, entry in table["presets"].items()},
-                synthetic=Synthetic(**{**table["synthetic"], "config": str(base / table["synthetic"]["config"])}),
-                defaults={key: _list(key, table[key]) for key in ("protocol", "preset", "seeds")},
-            )
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{path} has an entry that cannot be used ({error}): see experiments/table1.yaml."
-            ) from None
+        experiment = read_settings(path, cls, "experiments/table1.yaml")
+        entries: list[Row | Preset | Synthetic] = [*experiment.rows, *experiment.presets.values(), experiment.synthetic]
+        for entry in entries:
+            entry.config = str(path.parent / entry.config)
+        return experiment
 
     def choose(
         self,
@@ -150,17 +180,17 @@ class Experiment:
         Raises:
             ConfigError: A name is unknown, or a seed no number.
         """
-        by_name = {row.name: row for row in self.rows}
-        default = [str(seed) for seed in (self.defaults["seeds"] if data == "real" else self.synthetic.seeds)]
-        numbers = _names(seeds, default)
+        default = self.seeds if data == "real" else self.synthetic.seeds
+        numbers = [str(seed) for seed in default] if seeds is None else _split(seeds)
         if wrong := [number for number in numbers if not number.isdecimal()]:
             raise ConfigError(f"--seeds {seeds}: {wrong[0]!r} is no number from 0. Give for example 0,1,2.")
         if not numbers:
             raise ConfigError("--seeds names nothing. Give for example 0,1,2.")
+        by_name = {row.name: row for row in self.rows}
         return Choice(
-            rows=[by_name[name] for name in _known("rows", _names(rows, list(by_name)), by_name)],
-            presets=_known("preset", _names(preset, self.defaults["preset"]), self.presets),
-            protocols=_known("protocol", _names(protocol, self.defaults["protocol"]), self.protocols),
+            rows=[by_name[name] for name in choose_names("rows", rows, by_name)],
+            presets=choose_names("preset", preset, self.presets, self.preset),
+            protocols=choose_names("protocol", protocol, self.protocols, self.protocol),
             seeds=list(dict.fromkeys(int(number) for number in numbers)),
         )
 
@@ -170,63 +200,60 @@ def option(name: str, value: Any) -> list[str]:
     return [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file, its interpolations resolved.
+def read_settings(path: Path, kind: type[Settings], shipped: str) -> Settings:
+    """Read a YAML file, its interpolations resolved, into a dataclass whose fields are the keys.
+
+    Args:
+        path: The file.
+        kind: The dataclass; its ``__post_init__`` raises ValueError for values that cannot be used.
+        shipped: The file of that kind that comes with the project.
 
     Raises:
-        ConfigError: It is not YAML, or no mapping of names to values.
+        ConfigError: The file is missing, is not YAML, lacks a key, or has a key or value that ``kind`` does not take.
     """
+    if not path.is_file():
+        raise ConfigError(f"There is no file {path}. The one of the paper is {shipped}.")
+    key = ""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        settings, loaded = OmegaConf.structured(kind), OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise TypeError("it holds a list, expected keys and values")
+        for key in map(str, loaded):  # one by one: not every error names it
+            settings.merge_with({key: loaded[key]})
+        key = ""
+        if missing := OmegaConf.missing_keys(settings):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        return cast("Settings", OmegaConf.to_object(settings))
     # what is neither a mapping nor a list is an OSError to OmegaConf
-    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a list, expected names and values.")
-    return {str(name): value for name, value in content.items()}
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError) as error:
+        place = f"{path}, {key}" if key else path
+        raise ConfigError(f"{place} cannot be used: {shorten(error, 300)}. Compare {shipped}.") from None
 
 
-def _rows(base: Path, entries: Sequence[Mapping[str, Any]]) -> list[Row]:
-    rows = [Row(**{**entry, "config": str(base / entry["config"])}) for entry in entries]
-    names = [row.name for row in rows]
-    _check_names(names)
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"two rows are called {twice[0]}")
-    for row in rows:
-        counts = [f"{split} {label}" for split in ("train", "test") for label in ("real", "fake")]
-        wrong = [name for name in ("f1", "auc") if not isinstance(row.paper.get(name), int | float)]
-        for name in counts:
-            split, label = name.split()
-            wrong += [] if isinstance((row.paper.get(split) or {}).get(label), int) else [name]
-        if wrong:
-            raise ValueError(f"row {row.name}: the paper's {wrong[0]} is missing or no number")
-    return rows
+def require_plain_name(name: object) -> None:
+    """Check the name of a row, protocol, preset or figure, which becomes one of a folder or file.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not is_plain_name(name):
+        raise ValueError(f"the name {name!r} is no name for a file or folder")
 
 
-def _check_names(names: Sequence[object]) -> None:
-    """Names become folders, see ``Condition.place``."""
-    if wrong := [name for name in names if not is_plain_name(name)]:
-        raise ValueError(f"the name {wrong[0]!r} is no name for a folder")
+def choose_names(what: str, text: str | None, known: Iterable[str], default: Iterable[str] | None = None) -> list[str]:
+    """Read an option that names entries of a file, separated by commas; None takes the default, which is all of them.
 
-
-def _list(name: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name}: {value!r} is no list")
-    return value
-
-
-def _preset(base: Path, entry: Mapping[str, Any]) -> Preset:
-    options = [part for name, value in entry.get("options", {}).items() for part in option(name, value)]
-    return Preset(["--config", str(base / entry["config"]), *options], float(entry.get("val", 0.0)))
-
-
-def _names(text: str | None, default: Sequence[str]) -> list[str]:
-    return list(default) if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _known(what: str, names: Sequence[str], known: Mapping[str, Any]) -> list[str]:
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"--{what}: {', '.join(unknown)} is not in the table. There are: {', '.join(known)}.")
+    Raises:
+        ConfigError: It names nothing, or what is not there.
+    """
+    there = list(known)
+    names = list(there if default is None else default) if text is None else _split(text)
     if not names:
-        raise ConfigError(f"--{what} names nothing. There are: {', '.join(known)}.")
+        raise ConfigError(f"--{what} names nothing. There are: {', '.join(there)}.")
+    if unknown := [name for name in names if name not in there]:
+        raise ConfigError(f"--{what}: {', '.join(unknown)} is not in the file. There are: {', '.join(there)}.")
     return list(dict.fromkeys(names))
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

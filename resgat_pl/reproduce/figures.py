@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from tqdm import tqdm
 from resgat_pl.core.disk_full import reporting_full_disk
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.path_checks import require_folder
-from resgat_pl.core.untrusted_paths import is_plain_name
+from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.explain.drawing.comparison import Column, draw_comparison
+from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
+from resgat_pl.explain.drawing.sheet import Strip, draw_sheet, outlined
 from resgat_pl.explain.face_set import choose_faces, in_turn
 from resgat_pl.explain.methods.gradient import GradCAM
 from resgat_pl.explain.methods.graph import attention_map
@@ -28,7 +30,13 @@ from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.reproduce.command import run
-from resgat_pl.reproduce.experiment import Condition, Experiment, read_yaml
+from resgat_pl.reproduce.experiment import (
+    Condition,
+    Experiment,
+    choose_names,
+    read_settings,
+    require_plain_name,
+)
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
 _TITLES: dict[Method, str] = {
@@ -45,15 +53,55 @@ _UNITS: dict[Method, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One figure, see experiments/figures.yaml; ``columns`` are pairs of method and row of the table."""
+@dataclass
+class Lime:
+    """Settings of LIME: pictures per face, and what is switched on and off in them."""
+
+    samples: int
+    segments: Segments
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"lime.samples is {self.samples}, must be at least 1")
+
+
+@dataclass
+class FigurePlan:
+    """One figure; each of ``columns`` is METHOD ROW, what is drawn and the row of the table whose checkpoint it is."""
 
     name: str
     title: str
     faces: Literal["balanced", "pairs"]
     count: int
-    columns: list[tuple[Method, str]]
+    columns: list[str]
+
+    def __post_init__(self) -> None:
+        require_plain_name(self.name)
+        if not self.columns or any(len(column) != 2 or column[0] not in _TITLES for column in self.maps):
+            raise ValueError(f"{self.name}: a column is METHOD ROW, METHOD one of {', '.join(_TITLES)}")
+        if self.count < (least := {"balanced": 1, "pairs": 2}[self.faces]):
+            raise ValueError(f"{self.name}: count is {self.count}, must be at least {least}")
+
+    @property
+    def maps(self) -> list[tuple[Method, str]]:
+        """Method and row of each column."""
+        return [cast("tuple[Method, str]", tuple(column.split())) for column in self.columns]
+
+
+@dataclass
+class Plan:
+    """The figures to draw, and the runs of a table whose checkpoints they show, see experiments/figures.yaml."""
+
+    table: str
+    protocol: str
+    preset: str
+    seed: int
+    lime: Lime
+    figures: list[FigurePlan]
+
+    def __post_init__(self) -> None:
+        if not self.figures:
+            raise ValueError("figures must not be empty")
 
 
 def figures(
@@ -81,69 +129,78 @@ def figures(
         private: W&B gets the metrics only of what is trained here.
 
     Returns:
-        What was drawn.
+        The files that were drawn.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
-    settings, plans = _read(plan)
-    experiment = Experiment.read(plan.parent / settings["table"])
+    settings = read_settings(plan, Plan, "experiments/figures.yaml")
+    experiment = Experiment.read(plan.parent / settings.table)
     rows = {row.name: row for row in experiment.rows}
-    chosen = _chosen(plans, only)
-    _check(plan, settings, plans, experiment)
+    _check(plan, settings, experiment)
+    by_name = {figure.name: figure for figure in settings.figures}
+    chosen = [by_name[name] for name in choose_names("only", only, by_name)]
     require_folder(out, "--out")
     require_folder(table_out, "--table_out")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     detectors: dict[str, Detector] = {}
     for figure in tqdm(chosen, unit="figure", desc=f"figures ({data})"):
-        needed = dict.fromkeys(name for _, name in figure.columns)
+        needed = dict.fromkeys(name for _, name in figure.maps)
         absent = [rows[name].root for name in needed if data == "real" and not os.environ.get(rows[name].root)]
         if absent:
             lines.append(f"{figure.name}: not drawn, {absent[0]} is not set")
             continue
         for name in needed:
             if name not in detectors:
-                condition = Condition(rows[name], settings["protocol"], settings["preset"], settings["seed"], data)
+                condition = Condition(rows[name], settings.protocol, settings.preset, settings.seed, data)
                 detectors[name] = Detector.load(run(experiment, condition, table_out, overrides, private).checkpoint)
         title = figure.title + (" (SYNTHETIC data)" if data == "synthetic" else "")
         with reporting_full_disk(out):
-            png, pdf = _draw(figure, detectors, out / figure.name, title, settings["lime"])
+            png, pdf = _draw(figure, detectors, out / figure.name, title, settings.lime)
         lines.append(f"{figure.name}: {png} and {pdf.name}")
     return "\n".join(lines)
 
 
-def _draw(
-    figure: Plan, detectors: dict[str, Detector], path: Path, title: str, lime: dict[str, Any]
-) -> tuple[Path, Path]:
-    first = detectors[figure.columns[-1][1]]
-    manifest = first.manifest(first.data["crops"])
+def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title: str, lime: Lime) -> tuple[Path, Path]:
+    """Write a figure as PNG and PDF: a column for each of the plan's, all of the same faces."""
+    # The faces.
+    last = figure.maps[-1][1]
+    judge = detectors[last]
+    manifest = judge.manifest(judge.data["crops"])
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
-    faces = FaceCrops(manifest, rows, int(first.net.config["image_size"]))
+    faces = FaceCrops(manifest, rows, int(judge.net.config["image_size"]))
     chosen = choose_pairs(faces, figure.count // 2) if figure.faces == "pairs" else choose_faces(faces, figure.count)
-    pixels = torch.stack([faces[place]["image"] for place in chosen.tolist()])
-    images = pixels.float() / 255
-    columns = []
-    for method, name in tqdm(figure.columns, unit="column", desc=figure.name, leave=False):
-        net = detectors[name].net
-        columns.append(
-            Column(
-                title=f"{_TITLES[method]}\n{name}",
-                maps=explain(method, net, images, **lime),
-                signed=method in {"contribution", "lime"},
-                unit=_UNITS[method],
-                lattice=None if method == "lime" else net.backbone.lattice(*images.shape[2:]),
-            )
-        )
+    stacked = torch.stack([faces[place]["image"] for place in chosen.tolist()])
+    pixels, images = stacked.permute(0, 2, 3, 1).numpy(), stacked.float() / 255
     with torch.inference_mode():
-        device = next(first.net.parameters()).device
-        probability = first.net(images.to(device)).probability.cpu()
+        device = next(judge.net.parameters()).device
+        probability = judge.net(images.to(device)).probability.tolist()
     methods = manifest.column("method")[rows[chosen]]
     titles = [
-        f"{'fake, ' + str(method) if label else 'real'}\np = {p:.2f}"
-        for label, method, p in zip(faces.labels[chosen], methods, probability.tolist(), strict=True)
+        f"{f'fake, {method}' if label else 'real'}\np = {p:.2f}"
+        for label, method, p in zip(faces.labels[chosen], methods, probability, strict=True)
     ]
-    title += f"; p by {figure.columns[-1][1]}"
-    masks = [faces.mask(place) for place in chosen.tolist()]
-    return draw_comparison(pixels.permute(0, 2, 3, 1).numpy(), titles, columns, path, title, masks)
+    shown = [outlined(face, faces.mask(place)) for face, place in zip(pixels, chosen.tolist(), strict=True)]
+    strips = [Strip("face\noutline: manipulated", shown, titles)]
+
+    # Their maps.
+    for method, name in tqdm(figure.maps, unit="column", desc=figure.name, leave=False):
+        net = detectors[name].net
+        maps = explain(method, net, images, lime.samples, lime.segments)
+        if not np.isfinite(maps).all():
+            raise ConfigError(f"{path.name}: {method} of {name} has values that are not finite; its training diverged.")
+        scale = Scale.of(maps, signed=method in {"contribution", "lime"})
+        size = images.shape[2], images.shape[3]
+        heats = maps if method == "lime" else [spread(nodes, net.backbone.lattice(*size), size) for nodes in maps]
+        overlays = [overlay(face, heat, scale) for face, heat in zip(pixels, heats, strict=True)]
+        strips.append(Strip(f"{_TITLES[method]}\n{name}", overlays, scale=scale, unit=_UNITS[method]))
+
+    # The width of a page of two columns and, as far as the text stays legible, its height.
+    side = min(1.6, max(0.7, min(6.5 / len(strips), 9.0 / len(chosen))))
+    files = draw_sheet(strips, f"{title}; p by {last}", ("png", "pdf"), side, dpi=300, upright=True)
+    targets = path.with_suffix(".png"), path.with_suffix(".pdf")
+    for target, content in zip(targets, files, strict=True):
+        write_atomic(target, content)
+    return targets
 
 
 def choose_pairs(faces: FaceCrops, count: int) -> NDArray[np.int64]:
@@ -201,59 +258,17 @@ def explain(
     return maps
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[Plan]]:
-    if not path.is_file():
-        raise ConfigError(f"There are no figures at {path}. Those of the paper are experiments/figures.yaml.")
-    content = read_yaml(path)
-    try:
-        settings = {key: content[key] for key in ("table", "protocol", "preset", "seed", "lime")}
-        plans = [_plan(entry) for entry in content["figures"]]
-        if not plans or not isinstance(settings["table"], str) or not isinstance(settings["seed"], int):
-            raise ValueError("expected at least one figure, a table's path and a seed")
-        samples, segments = (settings["lime"].get(name) for name in ("samples", "segments"))
-        if settings["lime"].keys() - {"samples", "segments"} or not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"lime: {settings['lime']}, expected samples from 1 and segments")
-        if segments not in get_args(Segments):
-            raise ValueError(f"lime: segments {segments!r}, expected {' or '.join(get_args(Segments))}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} cannot be used ({error}): compare experiments/figures.yaml.") from None
-    return settings, plans
-
-
-def _plan(entry: dict[str, Any]) -> Plan:
-    columns = [tuple(column.split()) for column in entry["columns"]]
-    if not columns or any(len(column) != 2 or column[0] not in get_args(Method) for column in columns):
-        raise ValueError(f"a column is METHOD ROW, METHOD one of {', '.join(get_args(Method))}")
-    least = {"balanced": 1, "pairs": 2}.get(entry["faces"])
-    if least is None:
-        raise ValueError(f"faces: {entry['faces']}, expected balanced or pairs")
-    if not isinstance(entry["count"], int) or entry["count"] < least:
-        raise ValueError(f"count: {entry['count']!r}, expected a number from {least}")
-    if not is_plain_name(entry["name"]):
-        raise ValueError(f"name: {entry['name']!r}, expected a name for a file")
-    return Plan(**{**entry, "columns": columns})
-
-
-def _check(path: Path, settings: dict[str, Any], plans: list[Plan], experiment: Experiment) -> None:
-    """Make sure that the table has all that is asked for, before anything is trained.
+def _check(path: Path, plan: Plan, experiment: Experiment) -> None:
+    """Check that the table has the plan's protocol, preset and rows, before anything is trained.
 
     Raises:
-        ConfigError: It has not.
+        ConfigError: It lacks one.
     """
-    rows = {row.name for row in experiment.rows}
-    for plan in plans:
-        if unknown := [name for _, name in plan.columns if name not in rows]:
-            raise ConfigError(f"{path}, {plan.name}: no row {unknown[0]!r} in {settings['table']}.")
-    for what, known in (("protocol", experiment.protocols), ("preset", experiment.presets)):
-        if settings[what] not in known:
-            raise ConfigError(f"{path}: no {what} {settings[what]!r} in {settings['table']}: {', '.join(known)}.")
-
-
-def _chosen(plans: list[Plan], only: str | None) -> list[Plan]:
-    by_name = {plan.name: plan for plan in plans}
-    names = list(by_name) if only is None else [name.strip() for name in only.split(",") if name.strip()]
-    if not names:
-        raise ConfigError(f"--only names nothing. There are: {', '.join(by_name)}.")
-    if unknown := [name for name in names if name not in by_name]:
-        raise ConfigError(f"--only: there is no figure {unknown[0]!r}. There are: {', '.join(by_name)}.")
-    return [by_name[name] for name in dict.fromkeys(names)]
+    named: dict[str, tuple[list[str], Collection[str]]] = {
+        "protocol": ([plan.protocol], experiment.protocols),
+        "preset": ([plan.preset], experiment.presets),
+        "row": ([name for figure in plan.figures for _, name in figure.maps], [row.name for row in experiment.rows]),
+    }
+    for what, (names, known) in named.items():
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"{path}: no {what} {unknown[0]!r} in {plan.table}. There are: {', '.join(known)}.")

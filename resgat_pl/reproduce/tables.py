@@ -90,17 +90,17 @@ class Run:
 
     @property
     def leaky(self) -> list[str]:
-        """Kinds of leak the scores suffer from."""
+        """Kinds of leak between training and test."""
         return list(self.results.get("leaky") or [])
 
     @property
     def people_unknown(self) -> list[str]:
-        """What is not known of the people in the test, one line a data set."""
+        """Notes on people of the test whose identity is unknown, one line per data set."""
         return list(self.results.get("people_unknown") or [])
 
     @property
     def scored(self) -> str:
-        """Test videos with a score, of all that there are: from some no face could be cut. ``?`` where not known."""
+        """Test videos with a score, of all of them: in some no face was found. ``?`` where not known."""
         found = self.results.get("videos") or {}
         scored, of = found.get("scored", len(self.videos)), found.get("of")
         return f"{scored:,} of {'?' if of is None else f'{of:,}'}"
@@ -211,7 +211,7 @@ def _main_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]]]
     body = []
     for row, preset, by_protocol in _grouped(cells):
         for level, metric in SHOWN:
-            paper = {("frame", "f1_real"): row.paper["f1"], ("frame", "auroc"): row.paper["auc"]}.get((level, metric))
+            paper = {("frame", "f1_real"): row.paper.f1, ("frame", "auroc"): row.paper.auc}.get((level, metric))
             found = [summarise(by_protocol[name], level, metric) for name in protocols]
             line = [row.name, preset, level, _NAMES[metric], "" if paper is None else f"{paper:.2f}"]
             line += [
@@ -236,8 +236,8 @@ def _counts_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]
         body.append(
             [
                 *(cell.row.name, cell.protocol, cell.preset),
-                *(_pair(ours["train"]), _pair(paper["train"]), _pair(ours["val"])),
-                *(_pair(ours["test"]), _pair(paper["test"])),
+                *(_pair(ours["train"]), _pair(vars(paper.train)), _pair(ours["val"])),
+                *(_pair(ours["test"]), _pair(vars(paper.test))),
                 cell.runs[0].scored,
             ]
         )
@@ -245,7 +245,7 @@ def _counts_table(cells: Sequence[TableCell]) -> tuple[list[str], list[list[str]
 
 
 def _choices(cells: Sequence[TableCell]) -> list[str]:
-    """What each preset is worth against the first, in video AUC."""
+    """Gains of the other presets over the first, in video AUC."""
     presets = list(dict.fromkeys(cell.preset for cell in cells))
     if len(presets) < 2:
         return []
@@ -269,7 +269,7 @@ def _choices(cells: Sequence[TableCell]) -> list[str]:
 
 
 def _notes(cells: Sequence[TableCell]) -> list[str]:
-    """Why cells are empty, each reason once."""
+    """Reasons for empty cells, each once."""
     lines: dict[str, list[str]] = {}
     for cell in cells:
         if cell.note:
@@ -289,7 +289,7 @@ def _pair(counts: dict[str, int]) -> str:
 
 
 def _csv(cells: Sequence[TableCell], synthetic: bool) -> str:
-    """Every metric of every run, one a line."""
+    """Every metric of every run, one per line."""
     header = [*("data", "row", "preset", "protocol", "seed", "level", "metric"), *Interval._fields, "leaky", "folder"]
     rows: list[list[object]] = []
     for cell in cells:

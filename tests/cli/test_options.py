@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from resgat_pl.cli.commands import TOOLS
-from resgat_pl.cli.main import main
 from resgat_pl.cli.options import RENAMED, arrange_tool, arrange_trainer
 from resgat_pl.core.errors import ConfigError
 
@@ -128,10 +126,3 @@ def test_what_is_arranged_is_not_arranged_again(media: list[str], words: list[st
     once = arrange_tool("explain", ["--ckpt_path=a", *words, *media], ("media...",), SWITCHES).words
     assert json.loads(once[once.index("--media") + 1]) == media
     assert arrange_tool("explain", once, ("media...",), SWITCHES) == (once, [])
-
-
-def test_ray_is_named_with_what_replaces_it(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["extract", str(tmp_path), str(tmp_path / "out"), "--engine", "ray"]) == 2
-    told = capfd.readouterr().err
-    assert "Ray is not supported any more" in told
-    assert "--engine dask" in told

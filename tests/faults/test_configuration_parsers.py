@@ -24,8 +24,8 @@ from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.encoder import Encoder
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.reproduce.experiment import Experiment
-from resgat_pl.reproduce.figures import _read as read_figures
+from resgat_pl.reproduce.experiment import Experiment, read_settings
+from resgat_pl.reproduce.figures import Plan
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.module import ResGATModule
@@ -196,7 +196,7 @@ def test_tables_and_figures(fuzz: Fuzz, tmp_path: Path) -> None:
     def check(text: str) -> None:
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         with contextlib.suppress(ResGATError):
-            read_figures(file)
+            read_settings(file, Plan, "experiments/figures.yaml")
         Experiment.read(file)
 
     files = [REPOSITORY / "experiments" / name for name in ("table1.yaml", "figures.yaml")]

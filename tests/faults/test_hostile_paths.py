@@ -219,10 +219,10 @@ def test_names_in_plans_become_no_folders_elsewhere(tmp_path: Path, ledger: Ledg
         changed.append({**table, "protocols": {**table["protocols"], name: "x"}})
     for content in changed:
         path.write_text(yaml.safe_dump(content))
-        with pytest.raises(ConfigError, match="is no name for a folder"):
+        with pytest.raises(ConfigError, match="is no name for a file or folder"):
             Experiment.read(path)
     for name in ("../evil", "/evil", "a/b", "..", ""):
-        with pytest.raises(ConfigError, match="expected a name for a file"):
+        with pytest.raises(ConfigError, match="is no name for a file or folder"):
             figures(planned(tmp_path / "plan.yaml", {"name": name}), out=tmp_path / "figures")
     ledger("path that leaves its folder, in a plan", tries=len(changed) + 5, lost=0, recovered=len(changed) + 5)
 

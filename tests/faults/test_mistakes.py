@@ -40,19 +40,23 @@ def refused(*arguments: object) -> str:
     return errors.getvalue()
 
 
-OPTIONS = [
-    (("fit", "--config", TINY, "--modle.pos_weight", 2), "Did you mean --model.pos_weight?"),
-    (("fit", "--config", TINY, "--data.bath_size", 2), "Did you mean --data.batch_size?"),
-    (("fit", "--config", TINY, "--model.optimizer.init_args.lrr", 2), "Did you mean lr?"),
-    (("fit", "--config", TINY, "--net.attention", "gatv3"), "Did you mean gatv2?"),
-    (("fit", "--config", TINY, "--data.split", "resgat_pl.data.splits.StrictSplt"), "splits.StrictSplit?"),
-    (("fit", "--config", TINY, "--data.split", "StrictSplt"), "splits.StrictSplit?"),
-    (("fit", "--config", TINY, "--data.layout", "resgat_pl.data.layouts.FFP"), "layouts.FFPP?"),
-    (("fit", "--config", TINY, "--data.batch_size", "many"), "It must be a whole number."),
-    (("fit", "--config", TINY, "--trainer.max_epochs", "soon"), "It must be a whole number or null."),
+FIT = ("fit", "--config", TINY)
+MISSPELT = [
+    ((*FIT, "--modle.pos_weight", 2), "Did you mean --model.pos_weight?"),
+    ((*FIT, "--data.bath_size", 2), "Did you mean --data.batch_size?"),
+    ((*FIT, "--model.optimizer.init_args.lrr", 2), "Did you mean lr?"),
+    ((*FIT, "--net.attention", "gatv3"), "Did you mean gatv2?"),
+    ((*FIT, "--data.split", "resgat_pl.data.splits.StrictSplt"), "splits.StrictSplit?"),
+    ((*FIT, "--data.split", "StrictSplt"), "splits.StrictSplit?"),
+    ((*FIT, "--data.layout", "resgat_pl.data.layouts.FFP"), "layouts.FFPP?"),
+    ((*FIT, "--model.optimizer", "torch.optim.Adm"), "Did you mean torch.optim.Adam?"),
+    ((*FIT, "--data.batch_size", "many"), "Expected a int. Got value: many"),
+    ((*FIT, "--trainer.max_epochs", "soon"), "Expected a int - Expected a NoneType Given value: soon"),
+    (("fit", "--config", "absent.yaml"), "absent.yaml"),
     (("extract", "a", "b", "--engne", "dask"), "Did you mean --engine?"),
     (("extract", "a", "b", "--engine", "dusk"), "Did you mean dask?"),
     (("extract", "a", "b", "--extraction.frmes", "3"), "Did you mean frames?"),
+    (("extract", "a", "b", "--extraction.frames", "eight"), "eight"),
     (("synth", "a", "--layout", "ffp"), "Did you mean ffpp?"),
     (("cross", "--ckpt_path", "a", "--crops", "b", "--split", "StrictSplt"), "splits.StrictSplit?"),
     (("explain", "b", "--ckpt_path", "a", "--frmes", "3"), "Did you mean --frames?"),
@@ -60,19 +64,8 @@ OPTIONS = [
     (("robustness", "--ckpt_path", "a", "--kindz", "jpeg"), "Did you mean --kinds?"),
     (("extract",), "required: root, out"),
 ]
-
-
-def test_misspelt_options(ledger: Any, tries: Tries) -> None:
-    chosen = OPTIONS[:: tries(2, 1)]
-    for arguments, hint in chosen:
-        told = refused(*arguments)
-        assert hint in told, told
-        assert len(told) < 500
-    ledger("misspelt option or value", tries=len(chosen), lost=0, recovered=len(chosen))
-
-
-FILES = {
-    "data: {bath_size: 4}": "data.bath_size: there is no such option. Did you mean data.batch_size?",
+IN_FILES = {
+    "data: {bath_size: 4}": "'data.bath_size'. Did you mean data.batch_size?",
     "modle: {pos_weight: 4}": "Did you mean model.pos_weight?",
     "data: {split: {class_path: resgat_pl.data.splits.StrictSplt}}": "StrictSplit?",
     "data: {split: {class_path: resgat_pl.data.splits.StrictSplit, init_args: {vl: 0.1}}}": "Did you mean val?",
@@ -83,15 +76,21 @@ FILES = {
 }
 
 
-def test_misspelt_keys_of_files(tmp_path: Path, ledger: Any, tries: Tries) -> None:
-    chosen = dict(list(FILES.items())[:: tries(2, 1)])
-    file = tmp_path / "run.yaml"
-    for text, hint in chosen.items():
-        file.write_text(text)
-        told = refused("fit", "--config", TINY, "--config", file)
-        assert hint in told, told
-        assert str(file) in told
-    ledger("misspelt key or value in a file", tries=len(chosen), lost=0, recovered=len(chosen))
+@pytest.mark.parametrize("kind", ["misspelt option or value", "misspelt key or value in a file"])
+def test_what_is_misspelt(kind: str, tmp_path: Path, ledger: Any, tries: Tries) -> None:
+    chosen: list[tuple[tuple[object, ...], tuple[str, ...]]] = [(given, (hint,)) for given, hint in MISSPELT]
+    if kind.endswith("file"):
+        chosen = []
+        for number, (text, hint) in enumerate(IN_FILES.items()):
+            file = tmp_path / f"{number}.yaml"
+            file.write_text(text)
+            chosen.append(((*FIT, "--config", file), (hint, str(file))))
+    chosen = chosen[:: tries(2, 1)]
+    for arguments, hints in chosen:
+        told = refused(*arguments)
+        assert all(hint in told for hint in hints), told
+        assert len(told) < 600
+    ledger(kind, tries=len(chosen), lost=0, recovered=len(chosen))
 
 
 NUMBERS = {

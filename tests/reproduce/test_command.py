@@ -76,7 +76,7 @@ def test_rows_without_data_are_named_and_not_run(
     text = (tmp_path / "table1_real.md").read_text()
     for row in EXPERIMENT.rows:
         assert any(f"{row.root} is not set" in line and row.name in line for line in text.splitlines())
-        assert all(f"{value:.2f}" in text for value in (row.paper["f1"], row.paper["auc"]))
+        assert all(f"{value:.2f}" in text for value in (row.paper.f1, row.paper.auc))
     monkeypatch.setenv("FFPP_ROOT", str(tmp_path))
     text = reproduce(TABLE, seeds="0", out=tmp_path)
     assert (tmp_path / "table1_real.md").read_text() == text + "\n"
@@ -147,7 +147,7 @@ def test_the_command_reads_lists(seen: list[Condition], tmp_path: Path, capsys: 
     ]
     assert capsys.readouterr().out.strip() == (tmp_path / "table1_real.md").read_text().strip()
     assert main(["reproduce", str(TABLE), "--rows", "ffpp"]) == 2
-    assert "--rows: ffpp is not in the table" in capsys.readouterr().err
+    assert "--rows: ffpp is not in the file" in capsys.readouterr().err
 
 
 def test_what_a_real_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
-from numpy.typing import NDArray
 
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.explain.drawing.comparison import Column
+from resgat_pl.explain.drawing.sheet import Strip, outlined
 from resgat_pl.explain.face_set import choose_faces
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.reproduce import figures as module
-from resgat_pl.reproduce.experiment import Condition, Experiment
-from resgat_pl.reproduce.figures import choose_pairs, figures
+from resgat_pl.reproduce.experiment import Condition, Experiment, read_settings
+from resgat_pl.reproduce.figures import Lime, Plan, choose_pairs, explain, figures
 
 from ..helpers.tiny_runs import untrained
 
@@ -71,16 +71,15 @@ def asked(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> list
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NDArray[np.uint8], list[str], list[Column], str]]:
-    """What is handed over to be drawn: images, titles, columns, heading."""
-    seen: list[tuple[NDArray[np.uint8], list[str], list[Column], str]] = []
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Strip], str]]:
+    """What is handed over to be drawn: strips and heading."""
+    seen: list[tuple[list[Strip], str]] = []
 
-    def pretend(images: Any, titles: Any, columns: Any, path: Path, title: str, masks: Any) -> tuple[Path, Path]:
-        assert len(masks) == len(images)
-        seen.append((images, titles, columns, title))
-        return path.with_suffix(".png"), path.with_suffix(".pdf")
+    def pretend(strips: list[Strip], title: str, *_: Any, **__: Any) -> list[bytes]:
+        seen.append((strips, title))
+        return [b"png", b"pdf"]
 
-    monkeypatch.setattr(module, "draw_comparison", pretend)
+    monkeypatch.setattr(module, "draw_sheet", pretend)
     return seen
 
 
@@ -106,11 +105,12 @@ def test_each_figure_is_a_png_and_a_pdf(
         "absent: not drawn, DFDC_ROOT is not set",
     ]
     assert sorted(path.name for path in out.iterdir()) == ["one.pdf", "one.png", "two.pdf", "two.png"]
-    for name, panels in (("one", 5), ("two", 3)):
+    for name, rows, columns in (("one", 4, 5), ("two", 2, 3)):
         picture = cv2.imread(str(out / f"{name}.png"))
         assert picture is not None
         assert picture.std() > 20
-        assert picture.shape[1] > panels * 200  # pixels
+        assert picture.shape[0] > rows * 300  # pixels
+        assert picture.shape[1] > columns * 300
         assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     # each checkpoint is asked for once, however many columns and figures show it
     assert [(c.row.name, c.protocol, c.preset, c.seed, c.data) for c in asked] == [
@@ -119,46 +119,59 @@ def test_each_figure_is_a_png_and_a_pdf(
     ]
 
 
-def test_all_columns_are_of_the_same_faces(
+def test_all_maps_are_of_the_same_faces(
     asked: list[Condition], drawn: list[Any], checkpoints: dict[str, Path], ffpp_crops: Path, tmp_path: Path
 ) -> None:
-    text = figures(planned(tmp_path / "plan.yaml", {"columns": ALL}), data="synthetic", out=tmp_path)
-    assert text.startswith("one: ")
-    ((images, titles, columns, heading),) = drawn
+    plan = planned(tmp_path / "plan.yaml", {"columns": ALL})
+    assert figures(plan, data="synthetic", out=tmp_path).startswith("one: ")
+    (((shown_faces, *maps), heading),) = drawn
     assert heading == "Faces (SYNTHETIC data); p by ffpp_gatv2"
     faces = faces_of(ffpp_crops)
     chosen = choose_faces(faces, 4).tolist()
-    expected = np.stack([faces[place]["image"].permute(1, 2, 0).numpy() for place in chosen])
-    assert (images == expected).all()
-    assert [title.split("\n")[0] for title in titles] == ["real", "real", "fake, Deepfakes", "fake, Face2Face"]
-    assert [column.title.split("\n")[1] for column in columns] == [name.split()[1] for name in ALL]
-    assert [column.signed for column in columns] == [False, True, False, True]
-    assert [column.maps.shape for column in columns] == [(4, 4, 4)] * 3 + [(4, 64, 64)]
-    # the contributions of the second row's checkpoint, and the last column's probability
-    import torch
-
+    images = [faces[place]["image"].permute(1, 2, 0).numpy() for place in chosen]
+    expected = [outlined(image, faces.mask(place)) for image, place in zip(images, chosen, strict=True)]
+    assert all((one == other).all() for one, other in zip(shown_faces.panels, expected, strict=True))
+    kinds = [title.split("\n")[0] for title in shown_faces.titles]
+    assert kinds == ["real", "real", "fake, Deepfakes", "fake, Face2Face"]
+    assert [strip.name.split("\n")[1] for strip in maps] == [name.split()[1] for name in ALL]
+    assert [strip.scale.colormap for strip in maps] == ["magma", "RdBu_r", "magma", "RdBu_r"]
+    # the contributions of the second row's checkpoint on one scale for all faces, and the last column's probability
     net = Detector.load(checkpoints["gatv2"]).net
     pixels = torch.stack([faces[place]["image"] for place in chosen]).float() / 255
     explained = contributions(net, pixels)
-    assert columns[1].maps.reshape(4, -1) == pytest.approx(explained.node.detach().numpy(), abs=1e-5)
-    shown = [float(title.rpartition("= ")[2]) for title in titles]
+    assert maps[1].scale.high == pytest.approx(float(explained.node.detach().abs().max()), abs=1e-5)
+    shown = [float(title.rpartition("= ")[2]) for title in shown_faces.titles]
     assert shown == pytest.approx(explained.output.probability.tolist(), abs=0.0051)
+    drawn.clear()
+    figures(plan, data="synthetic", out=tmp_path)
+    (((again, *_), _),) = drawn
+    assert again.titles == shown_faces.titles
+    assert all((one == other).all() for one, other in zip(again.panels, shown_faces.panels, strict=True))
+
+
+def test_maps_are_those_of_their_method(checkpoints: dict[str, Path], ffpp_crops: Path) -> None:
+    net = Detector.load(checkpoints["gatv2"]).net
+    pixels = torch.stack([faces_of(ffpp_crops)[place]["image"] for place in range(2)]).float() / 255
+    maps = {method: explain(method, net, pixels, 20, "squares") for method in get_args(module.Method)}
+    assert {method: found.shape for method, found in maps.items()} == {
+        "attention": (2, 4, 4), "contribution": (2, 4, 4), "grad_cam": (2, 4, 4), "lime": (2, 64, 64)
+    }  # fmt: skip
+    assert maps["contribution"].reshape(2, -1) == pytest.approx(
+        contributions(net, pixels).node.detach().numpy(), abs=1e-5
+    )
     # attention's nodes have the mean 1, as the unit says; LIME is constant on each square
-    assert columns[0].maps.reshape(4, -1).mean(axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+    assert maps["attention"].reshape(2, -1).mean(axis=1) == pytest.approx(np.ones(2), abs=1e-5)
     table = net.backbone.lattice(64, 64).cells(64, 64).numpy()
-    assert all((np.ptp(columns[3].maps[:, table == node], axis=1) == 0).all() for node in range(16))
-    assert [None if column.lattice is None else column.lattice.shape for column in columns] == [(4, 4)] * 3 + [None]
+    assert all((np.ptp(maps["lime"][:, table == node], axis=1) == 0).all() for node in range(16))
 
 
-def test_the_same_faces_every_time(asked: list[Condition], drawn: list[Any], ffpp_crops: Path, tmp_path: Path) -> None:
-    for kind in ("balanced", "pairs"):
-        plan = planned(tmp_path / "plan.yaml", {"faces": kind, "columns": ALL[:1]})
-        for _ in range(2):
-            figures(plan, data="synthetic", out=tmp_path)
-        (first, second) = drawn
-        assert (first[0] == second[0]).all()
-        assert first[1] == second[1]
-        drawn.clear()
+def test_maps_that_are_not_finite_are_refused(
+    asked: list[Condition], ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "explain", lambda *_: np.full((4, 4, 4), np.nan, np.float32))
+    with pytest.raises(ConfigError, match="attention of ffpp_gatv1 has values that are not finite"):
+        figures(planned(tmp_path / "plan.yaml"), data="synthetic", out=tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_faces_are_balanced(ffpp_crops: Path) -> None:
@@ -205,10 +218,11 @@ def test_figures_can_be_chosen(
     plan = planned(tmp_path / "plan.yaml", *({"name": name, "title": name} for name in ("a", "b", "c")))
     options = ("--data", "synthetic", "--only", "c, a", "--out", str(tmp_path / "out"))
     assert main(["figures", str(plan), *options]) == 0
-    assert [title.partition(" ")[0] for *_, title in drawn] == ["c", "a"]
+    assert [title.partition(" ")[0] for _, title in drawn] == ["c", "a"]
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["c", "a"]
-    with pytest.raises(ConfigError, match=r"--only: there is no figure 'd'.*a, b, c"):
-        figures(plan, only="d", out=tmp_path)
+    for only, message in (("d", "--only: d is not in the file.*a, b, c"), (" , ", "--only names nothing.*a, b, c")):
+        with pytest.raises(ConfigError, match=message):
+            figures(plan, only=only, out=tmp_path)
 
 
 def test_without_data_nothing_is_trained(asked: list[Condition], tmp_path: Path) -> None:
@@ -222,17 +236,14 @@ def test_without_data_nothing_is_trained(asked: list[Condition], tmp_path: Path)
 
 
 def test_the_shipped_plan_fits_its_table() -> None:
-    settings, plans = module._read(SHIPPED)
-    experiment = Experiment.read(SHIPPED.parent / settings["table"])
-    rows = {row.name for row in experiment.rows}
-    assert {name for plan in plans for _, name in plan.columns} <= rows
-    assert settings["protocol"] in experiment.protocols
-    assert settings["preset"] in experiment.presets
-    assert settings["seed"] in experiment.defaults["seeds"]
-    assert settings["lime"] == {"samples": 1000, "segments": "quickshift"}
+    plan = read_settings(SHIPPED, Plan, "")
+    experiment = Experiment.read(SHIPPED.parent / plan.table)
+    assert {name for figure in plan.figures for _, name in figure.maps} <= {row.name for row in experiment.rows}
+    assert plan.lime == Lime(samples=1000, segments="quickshift")
     # the runs of `resgat reproduce` as it comes: nothing is trained again for a figure
-    assert settings["protocol"] in experiment.defaults["protocol"]
-    assert settings["preset"] in experiment.defaults["preset"]
+    assert plan.protocol in experiment.protocol
+    assert plan.preset in experiment.preset
+    assert plan.seed in experiment.seeds
 
 
 @pytest.mark.parametrize(
@@ -240,83 +251,55 @@ def test_the_shipped_plan_fits_its_table() -> None:
     [
         ({"columns": ["attention"]}, r"METHOD ROW, METHOD one of attention, contribution, grad_cam, lime"),
         ({"columns": ["shap ffpp_gatv1"]}, "METHOD ROW"),
-        ({"columns": "lime ffpp_gatv1"}, "METHOD ROW"),
-        ({"faces": "random"}, "faces: random, expected balanced or pairs"),
+        ({"columns": []}, "METHOD ROW"),
+        ({"columns": "lime ffpp_gatv1"}, "columns"),
+        ({"columns": ["lime ffpp_gatv3"]}, "no row 'ffpp_gatv3' in .*table1.yaml.*ffpp_gatv1"),
+        ({"faces": "random"}, "random.*balanced"),
         ({"colour": "red"}, "colour"),
+        ({"name": "a/b"}, "a/b"),
+        ({"count": 0}, "count is 0"),
+        ({"count": "six"}, "six.*count"),
+        ({"count": 1, "faces": "pairs"}, "count is 1, must be at least 2"),
     ],
+    ids=str,
 )
-def test_figures_that_cannot_be_drawn(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"plan\.yaml cannot be used.*{message}.*experiments/figures\.yaml"):
-        figures(planned(tmp_path / "plan.yaml", changes), out=tmp_path / "out")
+def test_figures_that_cannot_be_drawn(
+    changes: dict[str, Any], message: str, asked: list[Condition], tmp_path: Path
+) -> None:
+    """All are found before anything is trained, also where the first figure is right."""
+    with pytest.raises(ConfigError, match=rf"plan\.yaml.*{message}"):
+        figures(planned(tmp_path / "plan.yaml", {}, {"name": "two", **changes}), data="synthetic", out=tmp_path / "out")
+    assert not asked
     assert not (tmp_path / "out").exists()
 
 
-def test_plans_that_cannot_be_used(asked: list[Condition], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no figures at .*absent\.yaml.*experiments/figures\.yaml"):
-        figures(tmp_path / "absent.yaml")
-    for lacking in ("table", "protocol", "preset", "seed", "lime", "figures"):
-        with pytest.raises(ConfigError, match=rf"plan\.yaml cannot be used \('{lacking}'\)"):
-            figures(planned(tmp_path / "plan.yaml", **{lacking: None}))
-    with pytest.raises(ConfigError, match=r"no table at .*other\.yaml"):
-        figures(planned(tmp_path / "plan.yaml", table="other.yaml"))
-    with pytest.raises(ConfigError, match=r"plan\.yaml, one: no row 'ffpp_gatv3' in .*table1\.yaml"):
-        figures(planned(tmp_path / "plan.yaml", {"columns": ["lime ffpp_gatv3"]}), out=tmp_path / "out")
-    assert not asked
-
-
 @pytest.mark.parametrize(
-    "plan",
-    [{"count": 0}, {"count": "six"}, {"count": -2}, {"count": 1, "faces": "pairs"}, {"columns": []}],
-    ids=str,
-)
-def test_counts_and_columns_that_are_none(
-    plan: dict[str, Any], asked: list[Condition], drawn: list[Any], tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=r"plan\.yaml"):
-        figures(planned(tmp_path / "plan.yaml", plan), data="synthetic", out=tmp_path)
-    assert not asked
-
-
-@pytest.mark.parametrize(
-    "settings",
+    ("settings", "message"),
     [
-        {"lime": {"sample": 20}},
-        {"lime": {"samples": "many"}},
-        {"lime": 20},
-        {"protocol": "papr"},
-        {"preset": "fast"},
-        {"seed": "zero"},
-        {"table": 3},
-        {"figures": []},
+        *(({name: None}, f"lacks {name}.*experiments/figures.yaml") for name in ("table", "preset", "lime", "figures")),
+        ({"lime": {"samples": 20}}, "lacks lime.segments"),
+        ({"lime": {"samples": "many", "segments": "squares"}}, "many.*lime.samples"),
+        ({"lime": {"samples": 0, "segments": "squares"}}, "lime.samples is 0"),
+        ({"lime": {"samples": 20, "segments": "triangles"}}, "triangles.*squares"),
+        ({"lime": 20}, "20"),
+        ({"protocol": "papr"}, "no protocol 'papr' in .*table1.yaml.*strict"),
+        ({"preset": "fast"}, "no preset 'fast' in .*table1.yaml.*corrected"),
+        ({"seed": "zero"}, "zero.*seed"),
+        ({"figures": []}, "figures must not be empty"),
+        ({"size": 3}, "size"),
     ],
     ids=str,
 )
-def test_settings_that_are_none(
-    settings: dict[str, Any], asked: list[Condition], drawn: list[Any], tmp_path: Path
+def test_settings_that_cannot_be_used(
+    settings: dict[str, Any], message: str, asked: list[Condition], tmp_path: Path
 ) -> None:
-    plan = planned(tmp_path / "plan.yaml", {"columns": ["lime ffpp_gatv1"]})
-    plan.write_text(yaml.safe_dump({**yaml.safe_load(plan.read_text()), **settings}))
-    with pytest.raises(ConfigError, match=r"plan\.yaml"):
-        figures(plan, data="synthetic", out=tmp_path)
+    with pytest.raises(ConfigError, match=rf"plan\.yaml.*{message}"):
+        figures(planned(tmp_path / "plan.yaml", **settings), data="synthetic", out=tmp_path)
     assert not asked
 
 
-def test_an_unknown_row_is_found_before_anything_is_trained(
-    asked: list[Condition], drawn: list[Any], tmp_path: Path
-) -> None:
-    plan = planned(tmp_path / "plan.yaml", {}, {"name": "two", "columns": ["lime ffpp_gatv3"]})
-    with pytest.raises(ConfigError, match="two: no row 'ffpp_gatv3'"):
-        figures(plan, data="synthetic", out=tmp_path)
-    assert not asked
-
-
-@pytest.mark.parametrize("text", ["figures: [", "a: b: c", "3"])
-def test_what_is_no_yaml(text: str, tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"plan\.yaml"):
-        figures(tmp_path / "plan.yaml", out=tmp_path)
-
-
-def test_only_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--only names nothing.*one"):
-        figures(planned(tmp_path / "plan.yaml"), only=" , ", data="synthetic", out=tmp_path)
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no file .*absent\.yaml.*experiments/figures\.yaml"):
+        figures(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match=r"no file .*other\.yaml.*experiments/table1\.yaml"):
+        figures(planned(tmp_path / "plan.yaml", table="other.yaml"))

@@ -15,14 +15,13 @@ from sklearn.metrics import f1_score, roc_auc_score
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate, read_predictions
-from resgat_pl.reproduce.experiment import Row
+from resgat_pl.reproduce.experiment import Counts, Paper, Row
 from resgat_pl.reproduce.tables import Run, TableCell, difference, summarise, write_tables
 
 from ..helpers.command import wandb_history
 from ..helpers.tiny_runs import pretend_test
 
-COUNTS = {"train": {"real": 220_496, "fake": 300_252}, "test": {"real": 1, "fake": 2}}
-PAPER = {"f1": 99.68, "auc": 99.9, **COUNTS}
+PAPER = Paper(f1=99.68, auc=99.9, train=Counts(real=220_496, fake=300_252), test=Counts(real=1, fake=2))
 ROW = Row("ffpp_gatv1", "ffpp", "gatv1", "ffpp_gatv1.yaml", "FFPP_ROOT", PAPER)
 THRESHOLDS = {"frame": 0.4, "video": 0.6}
 

@@ -1,4 +1,4 @@
-"""Pictures of explanations: overlays on faces, and figures that compare methods."""
+"""Pictures of explanations: overlays on faces, and sheets of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from resgat_pl.explain.drawing.comparison import draw_comparison as draw_comparison
+    from resgat_pl.explain.drawing.sheet import draw_sheet as draw_sheet
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "draw_comparison": "comparison",
+        "draw_sheet": "sheet",
     },
 )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resgat_pl.nn.node_geometry import Lattice
@@ -35,9 +31,9 @@ class Scale:
     colormap: str
 
     @classmethod
-    def of(cls, maps: NDArray[np.float32]) -> Scale:
-        """Scale for a set of maps ``(B, h, w)``: symmetric and diverging if any value is negative."""
-        if maps.min() < 0:
+    def of(cls, maps: NDArray[np.float32], signed: bool | None = None) -> Scale:
+        """Scale for a set of maps ``(B, h, w)``: symmetric and diverging if signed, by default if any is negative."""
+        if maps.min() < 0 if signed is None else signed:
             most = float(np.abs(maps).max()) or 1.0
             return cls(-most, most, "RdBu_r")
         low, high = float(maps.min()), float(maps.max())
@@ -100,62 +96,3 @@ class SheetFace:
 def scales_of(faces: Sequence[SheetFace]) -> dict[str, Scale]:
     """One scale a map name, common to all faces."""
     return {name: Scale.of(np.stack([face.maps[name] for face in faces])) for name in faces[0].maps}
-
-
-def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int = 8) -> None:
-    """Write a PNG sheet: faces side by side; below each its mask and every map, with a colour bar a map.
-
-    Args:
-        faces: What to draw, at least one.
-        path: PNG file; its folder must exist.
-        title: Text on top.
-        columns: Faces in a band.
-    """
-    scales = scales_of(faces)
-    columns = min(columns, len(faces))
-    rows = [
-        (band, name)
-        for band in (faces[start : start + columns] for start in range(0, len(faces), columns))
-        for name in ("face", "mask", *scales)
-        if name != "mask" or any(face.mask is not None for face in band)
-    ]
-    figure = Figure(figsize=(1.35 * columns + 1.6, 1.5 * len(rows) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (band, name) in zip(axes, rows, strict=True):
-        for axis in line:
-            axis.axis("off")
-        for axis, face in zip(line, band, strict=False):
-            axis.imshow(_panel(face, name, scales), interpolation="nearest")
-            if name == "face":
-                axis.set_title(face.title, fontsize=8, parse_math=False)
-        line[0].text(-0.08, 0.5, name, rotation=90, va="center", ha="right", fontsize=8, transform=line[0].transAxes)
-        if name in scales:
-            bar = figure.colorbar(scales[name].mappable, ax=line, pad=0.01, aspect=12)
-            bar.ax.tick_params(labelsize=7)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            figure.savefig(file, dpi=110, format=path.suffix[1:])
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave an empty file of the final name
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _panel(face: SheetFace, name: str, scales: dict[str, Scale]) -> NDArray[np.uint8]:
-    if name == "face":
-        return face.image
-    if name == "mask":
-        return _with_outline(face) if face.mask is not None else np.full_like(face.image, 255)
-    return face.overlay(name, scales[name])
-
-
-def _with_outline(face: SheetFace) -> NDArray[np.uint8]:
-    drawn = np.ascontiguousarray(face.image)
-    if face.mask is None:
-        return drawn
-    contours = cv2.findContours((face.mask > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-    return cv2.drawContours(drawn.copy(), contours, -1, (0, 255, 0), max(1, drawn.shape[0] // 100)).astype(np.uint8)

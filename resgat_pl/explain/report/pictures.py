@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
-import warnings
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
+from resgat_pl.explain.drawing.sheet import Strip, draw_sheet
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.explain.report.verdict import headline
 from resgat_pl.nn.node_geometry import Lattice
 
 _SHOWN: Final = 8
 """Frames of a face on a sheet."""
-# Lengths on a sheet in px
-_PANEL: Final = 176
-_GAP: Final = 6
-_LEFT: Final = 34
-_RIGHT: Final = 100
-_LINE: Final = 17
-_DPI: Final = 110
+_PANEL, _LEAST = 1.6, 2.8  # inches: side of a panel, and what the texts need
 
 
 def write_sheet(document: Document, path: Path) -> None:
@@ -42,25 +33,12 @@ def write_sheet(document: Document, path: Path) -> None:
         document: With at least one face, and the crops in it.
         path: PNG file; its folder must exist.
     """
-    columns = min(_SHOWN, max(len(track.frames) for track in document.tracks))
-    width = _LEFT + max(columns, 4) * (_PANEL + _GAP) + _RIGHT
-    sentences = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
-    rows = 1 + len(document.methods)
-    heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in sentences]
-    limits = [*document.notes, document.checkpoint.trained_on]
-    noted = [line for text in limits for line in textwrap.wrap(text, width // 7)]
-    sheet = _Sheet(width, (2 + len(noted)) * _LINE + sum(heights))
+    strips = [strip for track in document.tracks for strip in _strips(document, track)]
+    limits = "\n".join([*document.notes, document.checkpoint.trained_on])
+    strips[0] = replace(strips[0], heading=f"{limits}\n\n{strips[0].heading}")
+    panel = max(_PANEL, _LEAST / max(len(strip.panels) for strip in strips))
     name = textwrap.shorten(document.file, 60, placeholder="…")
-    sheet.write(width / 2, 1.2 * _LINE, f"{name}: {headline(document)}", size=11, ha="center")
-    for number, line in enumerate(noted, 2):
-        sheet.write(_GAP, (0.3 + number) * _LINE, line)
-    top = (2 + len(noted)) * _LINE
-    for track, lines, height in zip(document.tracks, sentences, heights, strict=True):
-        for number, line in enumerate(lines, 1):
-            sheet.write(_GAP, top + number * _LINE, line)
-        _draw(sheet, document, track, columns, top + (len(lines) + 2) * _LINE)
-        top += height
-    sheet.save(path)
+    write_atomic(path, draw_sheet(strips, f"{name}: {headline(document)}", panel=panel)[0])
 
 
 def write_overlays(document: Document, folder: Path) -> list[Path]:
@@ -84,69 +62,18 @@ def scale_of(method: Method, lowest: float = 0.0) -> Scale:
     return Scale(0.0, method.scale, "magma")
 
 
-class _Sheet:
-    """A picture to put pictures and words on, in px from the top left.
-
-    Without axes: forty of them take matplotlib seconds, longer than everything else.
-    """
-
-    def __init__(self, width: int, height: int) -> None:
-        self.height = height
-        self.figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
-        FigureCanvasAgg(self.figure)
-
-    def put(self, left: int, top: int, picture: NDArray[np.uint8]) -> None:
-        self.figure.figimage(picture, left, self.height - top - len(picture))
-
-    def write(self, left: float, bottom: float, words: str, size: float = 8, ha: str = "left", turn: float = 0) -> None:
-        width = self.figure.get_figwidth() * _DPI
-        self.figure.text(
-            left / width, 1 - bottom / self.height, words, fontsize=size, ha=ha, va="center" if turn else "baseline",
-            rotation=turn, parse_math=False,
-        )  # fmt: skip
-
-    def save(self, path: Path) -> None:
-        with warnings.catch_warnings():
-            # A file may be named in a script that matplotlib's font does not have; boxes stand for it then.
-            warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-            file = io.BytesIO()
-            self.figure.savefig(file, format=path.suffix[1:])
-        write_atomic(path, file.getvalue())
-
-
-def _draw(sheet: _Sheet, document: Document, track: FaceTrack, columns: int, top: int) -> None:
-    """Draw a face, the upper edge of its first row being at ``top``."""
-    chosen = np.linspace(0, len(track.frames) - 1, min(columns, len(track.frames))).round().astype(int)
+def _strips(document: Document, track: FaceTrack) -> list[Strip]:
+    """A strip with frames of a face, and one for each method."""
+    chosen = np.linspace(0, len(track.frames) - 1, min(_SHOWN, len(track.frames))).round().astype(int)
     frames = [track.frames[index] for index in chosen]
-    lefts = [_LEFT + column * (_PANEL + _GAP) for column in range(len(frames))]
-    for left, frame in zip(lefts, frames, strict=True):
-        place = f"frame {frame.index}" if frame.time is None else f"{frame.time:.2f} s"
-        sheet.write(left + _PANEL / 2, top - _GAP, f"{place}, {frame.probability:.2f}", ha="center")
-        sheet.put(left, top, _sized(_face(frame)))
-    for row, method in enumerate(document.methods, 1):
-        upper = top + row * (_PANEL + _GAP)
+    places = [f"frame {frame.index}" if frame.time is None else f"{frame.time:.2f} s" for frame in frames]
+    titles = [f"{place}, {frame.probability:.2f}" for place, frame in zip(places, frames, strict=True)]
+    strips = [Strip("face", [_face(frame) for frame in frames], titles, f"Face {track.number}. {track.sentence}")]
+    for method in document.methods:
         scale = scale_of(method, min(float(_nodes(frame, method).min()) for frame in frames))
-        for left, frame in zip(lefts, frames, strict=True):
-            sheet.put(left, upper, _sized(_overlay(document, frame, method, scale)))
-        sheet.write(_LEFT / 2, upper + _PANEL / 2, method.name, size=7, ha="center", turn=90)
-        _bar(sheet, lefts[-1] + _PANEL + 2 * _GAP, upper, scale, method.unit)
-
-
-def _bar(sheet: _Sheet, left: int, top: int, scale: Scale, unit: str) -> None:
-    values = np.linspace(scale.high, scale.low, _PANEL)[:, None].repeat(12, axis=1)
-    sheet.put(left, top, np.asarray(scale.mappable.to_rgba(values, bytes=True)[..., :3], np.uint8))
-    middle = (scale.low + scale.high) / 2
-    ends: Sequence[tuple[int, float]] = ((9, scale.high), (_PANEL // 2 + 4, middle), (_PANEL, scale.low))
-    for bottom, value in ends:
-        sheet.write(left + 16, top + bottom, f"{value:+.2g}" if scale.low < 0 and value else f"{value:.2g}", size=7)
-    sheet.write(left + 16, top + _PANEL * 3 // 4, unit, size=7)
-
-
-def _sized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    shrinks = picture.shape[0] > _PANEL
-    return cv2.resize(picture, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC).astype(
-        np.uint8, copy=False
-    )
+        panels = [_overlay(document, frame, method, scale) for frame in frames]
+        strips.append(Strip(method.name, panels, scale=scale, unit=method.unit))
+    return strips
 
 
 def _overlay(document: Document, frame: FaceFrame, method: Method, scale: Scale) -> NDArray[np.uint8]:

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, Split
-from resgat_pl.explain.drawing.overlay import save_sheet, scales_of
+from resgat_pl.explain.drawing.overlay import scales_of
+from resgat_pl.explain.drawing.sheet import save_sheet
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.training.callbacks.weight_averaging import validated_weights
 from resgat_pl.training.lightning_internals import data_module
