@@ -114,11 +114,8 @@ def _on_disk(root: Path) -> set[str]:
 
 
 def _read_list(path: Path) -> dict[str, _Truth]:
-    expected = f'an object of {{"method_A/…/<video>.mp4": {_ENTRY}}}'
-    entries_ = read_json(path, expected)
-    if not isinstance(entries_, dict):
-        raise LayoutError(f"{path} holds a {type(entries_).__name__}: expected {expected}.")
-    return {_inside(path, name): _read_entry(path, name, entry) for name, entry in entries_.items()}
+    listed = read_json(path, dict, f'an object of {{"method_A/…/<video>.mp4": {_ENTRY}}}')
+    return {_inside(path, name): _read_entry(path, name, entry) for name, entry in listed.items()}
 
 
 def _inside(path: Path, name: str) -> str:

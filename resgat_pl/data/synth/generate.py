@@ -157,8 +157,7 @@ def _is_there(out: Path, request: dict[str, object]) -> bool:
         ConfigError: Something else is there.
     """
     if out.exists() and not out.is_dir():
-        msg = f"out: {out} is a file. Name a folder that is new or empty."
-        raise ConfigError(msg)
+        raise ConfigError(f"out: {out} is a file. Name a folder that is new or empty.")
     record = out / RECORD
     if record.is_file():
         try:
@@ -167,12 +166,12 @@ def _is_there(out: Path, request: dict[str, object]) -> bool:
         except (ValueError, KeyError, TypeError):
             same = False
         if not same:
-            msg = f"out: {out} holds another set (see {record}). Name another folder, or delete that one."
-            raise ConfigError(msg)
+            raise ConfigError(f"out: {out} holds another set (see {record}). Name another folder, or delete that one.")
         return True
     if out.is_dir() and not (out / UNFINISHED).is_file() and any(out.iterdir()):
-        msg = f"out: {out} is not empty and was not written by this command. Name a folder that is new or empty."
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"out: {out} is not empty and was not written by this command. Name a folder that is new or empty."
+        )
     return False
 
 
@@ -235,11 +234,10 @@ def _cast(people: list[str], images: list[Path], seed: int, spread: _Map) -> dic
                     found.append(portrait)
                     progress.update()
     if len(found) < len(people):
-        msg = (
+        raise ConfigError(
             f"faces: {len(found)} of the {len(images)} images in {images[0].parent} show a face that can be used, but "
             f"{len(people)} people are needed. Lower videos, or add portraits."
         )
-        raise ConfigError(msg)
     return dict(zip(people, found, strict=True))
 
 

@@ -129,8 +129,9 @@ def _plan_ffpp(videos: int, fakes: int, rng: np.random.Generator, regions: _Rota
     actors = 2 * max(1, round(videos / 12))
     youtube = videos - actors
     if videos % 2 or videos < 8 or youtube > _MOST_YOUTUBE:
-        msg = f"videos: {videos} with the layout ffpp, whose clips come in pairs. Give an even number from 8 to 1200."
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"videos: {videos} with the layout ffpp, whose clips come in pairs. Give an even number from 8 to 1200."
+        )
     names = [f"{number:03d}" for number in rng.permutation(youtube)]
     pairs = list(zip(names[::2], names[1::2], strict=True))
     shots = []
@@ -166,8 +167,7 @@ def _code(rng: np.random.Generator) -> str:
 
 def _plan_dfdc(videos: int, fakes: int, rng: np.random.Generator, regions: _Rotation) -> Plan:
     if videos < 8:
-        msg = f"videos: {videos} with the layout dfdc, which has at least four parts. Give 8 or more."
-        raise ConfigError(msg)
+        raise ConfigError(f"videos: {videos} with the layout dfdc, which has at least four parts. Give 8 or more.")
     kinds = list(METHOD_KINDS.values())
     parts = min(50, max(4, videos // 10))
     names = _names(rng, videos * (1 + fakes))
@@ -209,11 +209,10 @@ def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _R
     youtube = max(2, round(videos / 10))
     clips = videos - youtube
     if clips < 3 * size:
-        msg = (
+        raise ConfigError(
             f"videos: {videos} with the layout celebdf and {fakes} fakes per clip, which needs three groups of {size} "
             f"people and two more. Give {3 * size + 2} or more."
         )
-        raise ConfigError(msg)
     groups = max(3, clips // (3 * size))  # about three clips a person
     people = [f"id{number}" for number in rng.permutation(groups * size)]
     kinds = _dealt(list(METHOD_KINDS.values()), rng)
