@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, get_args
 
 import cv2
 from tqdm import tqdm
@@ -31,8 +31,6 @@ from resgat_pl.data.synth.record import RECORD, UNFINISHED
 SCHEMA: Final = 1
 """Version of ``synth.json`` and of the pictures; it goes up whenever the same request gives other bytes."""
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -127,10 +125,9 @@ def synthesize(
         _clear(out)
         with _workers(jobs) as spread:
             cast = {} if images is None else _cast(people_of(plan.shots), images, seed, spread)
-            _begin(out, request)
+            _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
             make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, extent=extent, seed=seed)
-            progress = tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip")
-            with progress:
+            with tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip") as progress:
                 for count in spread(make, plan.shots):
                     progress.update(count)
         _finish(out, request, plan)
@@ -151,13 +148,11 @@ def _check(layout: str, fakes_per_real: int, frames: int, size: int, jobs: int) 
 
 
 def _is_there(out: Path, request: dict[str, object]) -> bool:
-    """Return whether the set is there, complete.
+    """Return true if the set is there, complete.
 
     Raises:
         ConfigError: Something else is there.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"out: {out} is a file. Name a folder that is new or empty.")
     record = out / RECORD
     if record.is_file():
         try:
@@ -185,11 +180,6 @@ def _clear(out: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def _begin(out: Path, request: dict[str, object]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
 
 
 def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
@@ -220,7 +210,7 @@ def _write_json(path: Path, document: object) -> None:
 
 
 def _cast(people: list[str], images: list[Path], seed: int, spread: _Map) -> dict[str, Portrait]:
-    """Give every person a portrait of their own.
+    """Give every person a different portrait.
 
     Raises:
         ConfigError: There are too few portraits with a face.

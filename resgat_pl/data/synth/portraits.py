@@ -22,8 +22,6 @@ _log = logging.getLogger(__name__)
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _LEAST_FACE = 64
 """A face lower than this (px) would be enlarged, and enlarging is one of the traces that fakes must have alone."""
-
-
 _LETTERBOX = 0.1
 """Height of the black bars over and under two portraits side by side, as a share of the frame's."""
 
