@@ -50,7 +50,7 @@ class AlteredFaces:
         self.plan = plan
         self.margin = margin
         self._recent = recent
-        # Crops made elsewhere were cut by boxes of their own, so their pixels do not correspond.
+        # Crops made elsewhere were cut by other boxes, so their pixels do not correspond.
         self._original = None if original is None or record.kind == "crops" else original
         self._difference = Difference(margin)
         self._covered = Covered(margin)

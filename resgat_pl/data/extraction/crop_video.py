@@ -148,7 +148,7 @@ def _aligned(
 
 
 def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreement, report: dict[str, Any]) -> str:
-    """Why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
+    """Reason why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
     if record.pairing == "name":
         report["relation"] = found.relation
         if found.relation != "pair":

@@ -46,7 +46,7 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
 
 
 def is_of_disk(error: BaseException) -> bool:
-    """Whether the disk could not be read; Arrow's errors of damage are plain ``OSError`` without a number."""
+    """Recognise a disk that could not be read; Arrow's errors of damage are plain ``OSError`` without a number."""
     return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
 
 
@@ -106,7 +106,7 @@ def _count_files(metadata: pq.FileMetaData) -> int:
 
 
 def has_files(folder: Path, report: dict[str, Any]) -> bool:
-    """Whether all crop files listed in the fragment exist; always true for URLs.
+    """True if all crop files listed in the fragment exist; always for URLs.
 
     Args:
         folder: The folder of the video's crops.
@@ -115,13 +115,8 @@ def has_files(folder: Path, report: dict[str, Any]) -> bool:
     return is_remote(folder) or len(names_in(folder)) >= report["files"]
 
 
-def is_done(report: dict[str, Any], request: str) -> bool:
-    """Whether a fragment with this report is what was asked for."""
-    return report.get("request") == request and "skipped" not in report
-
-
 def is_to_be_cut(report: dict[str, Any], request: str, timeout: float) -> bool:
-    """Whether another run should try the video, unless its crops are lost.
+    """True if another run should try the video, unless its crops are lost.
 
     What could not be read is tried again: the disk may be back, the memory free. What took too long is not, unless it
     is given more time: it would cost the whole of that time in every run.

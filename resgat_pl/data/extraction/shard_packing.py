@@ -112,7 +112,7 @@ class Stored:
             (self.out / FOLDER / name).unlink(missing_ok=True)
 
     def holds(self, key: str, report: dict[str, Any], folder: str) -> bool:
-        """Whether all crops that a video's fragment lists are there.
+        """True if all crops that a video's fragment lists are there.
 
         Args:
             key: The video's key.
@@ -241,11 +241,11 @@ class _Video:
 
     @property
     def files(self) -> list[Path]:
-        """The crops and masks as files of their own."""
+        """The crops and masks where they are single files."""
         return [inside(self.out, name) for name in self.names]
 
     def are_files(self) -> bool:
-        """Whether all crops and masks are there as files."""
+        """True if all crops and masks are there as files."""
         return all(path.is_file() for path in self.files)
 
     def append(self, tar: bytearray, old: PackedShard | None) -> None:

@@ -232,7 +232,7 @@ def sharpness(image: RGBImage) -> float:
 
 
 def turn_of(landmarks: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How faces are turned, from their landmarks.
+    """Compute how faces are turned, from their landmarks.
 
     Args:
         landmarks: ``(n, 5, 2)`` in any unit.

@@ -69,7 +69,7 @@ def track_faces(
 
 
 def is_lasting(track: Sequence[Face | None]) -> bool:
-    """Whether a track is no false alarm of a single frame; of few frames nothing can be said, and one is enough."""
+    """True if a track is no false alarm of a single frame; of few frames nothing can be said, and one is enough."""
     return presence(track) >= (1 if len(track) < _FEW else 2)
 
 
@@ -135,7 +135,7 @@ class _Person:
     def cost(
         self, face: Face, now: int, alone: bool, clock: Sequence[float], scenes: Sequence[Scene] | None
     ) -> float | None:
-        """How unlikely it is that a face is this person's; None if it is not."""
+        """Unlikelihood that a face is this person's; None if it is not."""
         last = max(self.seen)
         before, elapsed = self.seen[last], _elapsed(clock, last, now)
         widths = _width(before), _width(face)
@@ -171,9 +171,9 @@ def _rejoin(people: list[_Person]) -> None:
         people.remove(rest[b])
         for c in range(len(rest)):
             gone = differ.pop((min(b, c), max(b, c)), least)
-            kept = (min(a, c), max(a, c))
-            if kept in differ:
-                differ[kept] = min(differ[kept], gone)
+            stays = (min(a, c), max(a, c))
+            if stays in differ:
+                differ[stays] = min(differ[stays], gone)
 
 
 def _parts(person: _Person) -> list[_Person]:

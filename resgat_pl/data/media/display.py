@@ -27,7 +27,7 @@ _LEAST_STRETCH: Final = 0.01
 """Pixels that are square but for 1 % are left as they are: nobody sees it, and resampling would blur traces."""
 
 _MOST_STRETCH: Final = 8
-"""What claims more is no pixel shape but a fault."""
+"""A larger claim is no pixel shape but a fault."""
 
 
 class Display:

@@ -27,10 +27,10 @@ MOST_PIXELS: Final = 2**27
 NO_FILE: Final = "is no file but a folder, a pipe or a device"  # a pipe would be read for ever
 
 _FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
-"""What Pillow may open: others start programs (EPS), or have no pixels of their own."""
+"""Formats that Pillow may open: others start programs (EPS), or have no pixels."""
 
 _BY_OPENCV: Final = frozenset({"JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM"})
-"""What OpenCV decodes, as it did before there were others: the same bytes."""
+"""Formats that OpenCV decodes, as it did before there were others: the same bytes."""
 
 _TAGS_OF_PNG: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Without one of these a PNG has no orientation; Pillow would decode all of it to look behind the pixels."""
@@ -212,7 +212,7 @@ class Animation:
 
 
 def count_gif(data: bytes) -> int:
-    """How many pictures a GIF holds, from its blocks, without decoding; as far as they go if it breaks off."""
+    """Count the pictures of a GIF by its blocks, without decoding; as far as they go if it breaks off."""
 
     def table(flags: int) -> int:
         return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
@@ -344,7 +344,7 @@ def _may_be_clear(image: Image.Image) -> bool:
 
 
 def _is_clear(data: bytes) -> bool:
-    """Whether some pixels of a picture are not opaque."""
+    """True if some pixels of a picture are not opaque."""
     try:
         with _opened(data) as image:
             return _has_clear(image)

@@ -26,7 +26,7 @@ DECODER_ERRORS: Final = (
     ArithmeticError,  # a frame rate of 1/0
     NotImplementedError,
 )
-"""What decoders raise on damaged files."""
+"""Errors that decoders raise on damaged files."""
 
 _JUMP: Final = 10.0
 """Seconds by which the clock of a broadcast jumps where recordings were joined, as FFmpeg holds; less is a gap."""
@@ -84,7 +84,7 @@ def _is_hidden(packet: Packet[VideoStream]) -> bool:
 
 
 def is_cut(packets: list[PacketFacts]) -> bool:
-    """Whether frames at the start may refer to what is not there, as where a recording was cut."""
+    """True if frames at the start may refer to what is not there, as where a recording was cut."""
     first = packets[0].pts if packets else None
     return first is not None and (
         not packets[0].is_key or any(packet.pts is not None and packet.pts < first for packet in packets)
