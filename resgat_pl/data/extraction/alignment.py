@@ -27,7 +27,6 @@ _STILL: Final = 0.5
 _FAR: Final = 60
 """Frames that two sampled ones may lie apart for that."""
 
-
 Track = dict[int, CropBox]
 """One face over time: frame number → where to cut."""
 

@@ -37,8 +37,6 @@ _TAGS_OF_PNG: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 _SHORTEST: Final = 0.011
 """Browsers show a picture of an animation that claims 10 ms or less for 100 ms."""
-
-
 _FILM: Final = b"ftyp(?:mp4|iso|qt|avc|M4V|hvc)"
 """Beginning of a video, which phones append to a picture."""
 

@@ -93,7 +93,7 @@ def is_cut(packets: list[PacketFacts]) -> bool:
 
 def timeline_of(packets: list[PacketFacts], stream: VideoStream, container: InputContainer) -> Timeline:
     """Lay out the frames that packets give, without those that are not shown."""
-    rate = _rate(stream)
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
     base = stream.time_base or Fraction(1, 1000)
     has_pts = all(packet.pts is not None for packet in packets)
     # Where a container gives no times to show, as AVI with B-frames, those to decode are as many and as far apart.
@@ -142,10 +142,6 @@ def _stretches(
     for start, stop in pairwise([0, *cuts, len(packets)]):
         if stop > start:
             yield [(stamps[place], packets[place].duration) for place in range(start, stop)]
-
-
-def _rate(stream: VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def decoder_reason(error: Exception) -> str:
