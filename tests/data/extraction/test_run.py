@@ -12,16 +12,8 @@ from resgat_pl.core.storage import sync_folder, write_atomic
 from resgat_pl.data.crop_store import writer as crop_writer
 from resgat_pl.data.extraction import run
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.settings import Extraction
 
-SMALL = Extraction(frames=3, size=64)
-
-
-OPTIONS = ["--extraction.frames", "3", "--extraction.size", "64"]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+from ...helpers.folders import OPTIONS, SMALL, stamps, tree
 
 
 def test_parts_and_a_merge_give_the_bytes_of_one_run(
@@ -36,18 +28,18 @@ def test_parts_and_a_merge_give_the_bytes_of_one_run(
         assert out.rstrip().endswith("--merge")
         assert not (tmp_path / "manifest.parquet").exists()
         assert not (tmp_path / "summary.json").exists()
-    before = files(tmp_path)
+    before = tree(tmp_path)
     assert main([*command, "--merge"]) == 2
     message = capsys.readouterr().err
     missing = 42 - sum(name.startswith("fragments/") for name in before)
     assert f"{missing} videos (ffpp/" in message
     assert "of 42 not cut yet" in message
-    assert files(tmp_path) == before  # a merge cuts nothing
+    assert tree(tmp_path) == before  # a merge cuts nothing
     (tmp_path / "fragments" / ".half.tmp").write_bytes(b"of a part that still runs")
     assert main([*command, "--part", "2/3"]) == 0
     assert (tmp_path / "fragments" / ".half.tmp").exists()
     assert main([*command, "--merge"]) == 0
-    assert files(tmp_path) == files(ffpp_crops)
+    assert tree(tmp_path) == tree(ffpp_crops)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +50,11 @@ def test_parts_and_a_merge_give_the_bytes_of_one_run(
         (["--part", "x"], "SLURM_ARRAY_TASK_ID"),
         (["--part", "1/0"], "NUMBER/TOTAL"),
         (["--part", "1/4", "--merge"], "when all parts are done"),
+        (["--shard_megabytes", "0"], "shard_megabytes is 0"),
+        (["--video_timeout", "0"], "--video_timeout is 0 seconds"),
     ],
 )
-def test_a_part_that_cannot_be(
+def test_options_that_cannot_be(
     options: list[str], message: str, ffpp_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["extract", str(ffpp_root), str(tmp_path / "out"), *options]) == 2
@@ -68,17 +62,18 @@ def test_a_part_that_cannot_be(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merge_does_not_wait_for_videos_that_cannot_be_read(ffpp_root: Path, tmp_path: Path) -> None:
+def test_a_merge_does_not_wait_for_videos_that_cannot_be_read(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(ffpp_root, tmp_path / "root"))
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "out"))
     next((root / "original_sequences").rglob("*.mp4")).write_bytes(b"")
     for number in (1, 2):
-        summary = extract(root, tmp_path / "out", extraction=SMALL, part=f"{number}/2")
-        assert summary.manifest is None
-    merged = extract(root, tmp_path / "out", extraction=SMALL, merge=True)
-    assert len(merged.skipped) == 1
+        assert extract(root, out, extraction=SMALL, part=f"{number}/2").manifest is None
+    assert len(extract(root, out, extraction=SMALL, merge=True).skipped) == 1
 
 
-def test_a_full_disk_is_told_once_and_the_same_command_continues(
+def test_a_full_disk_is_reported_once_and_the_same_command_continues(
     ffpp_root: Path,
     ffpp_crops: Path,
     tmp_path: Path,
@@ -104,11 +99,11 @@ def test_a_full_disk_is_told_once_and_the_same_command_continues(
     assert "No space left on device" in message
     assert "of 42 videos are done and stored" in message
     assert "the same command continues" in message
-    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "fragments").glob("*.parquet")}
-    assert kept
+    before = stamps(tmp_path / "fragments", "*.parquet")
+    assert before
     assert main(command) == 0
-    assert {p: p.stat().st_mtime_ns for p in kept} == kept
-    assert files(tmp_path) == files(ffpp_crops)
+    assert before.items() <= stamps(tmp_path / "fragments").items()
+    assert tree(tmp_path) == tree(ffpp_crops)
 
 
 @pytest.mark.parametrize("name", ["manifest.parquet", "summary.json"])
