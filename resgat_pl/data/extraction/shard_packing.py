@@ -164,7 +164,7 @@ def pack(out: Path, requests: Mapping[str, str], megabytes: float) -> None:
             _commit(out / FOLDER / _free_name(used), tar, videos)
     for packed in stale:
         packed.remove()
-    _sweep(out, done)
+    _clean_up(out, done)
 
 
 def index_shards(manifest: Manifest) -> None:
@@ -319,7 +319,7 @@ def _free_name(used: set[str]) -> str:
     return name
 
 
-def _sweep(out: Path, done: set[str]) -> None:
+def _clean_up(out: Path, done: set[str]) -> None:
     """Remove what a run left that was killed between a shard's index and what it was made of, or while removing it."""
     known = {packed.shard.path.name for packed in _packed(out)}
     for name in names_in(out / FOLDER, ".tar"):

@@ -109,6 +109,7 @@ class Layout(ABC):
             raise DatasetNotFoundError(
                 f"{root} does not have the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
             )
+        # One record per key: the first one that the layout gives.
         found, problems = self.scan(root)
         unique: dict[str, VideoRecord] = {}
         twice, unreadable = [], []
@@ -120,6 +121,8 @@ class Layout(ABC):
                 unreadable.append(ascii(key))
             elif unique.setdefault(key, record) is not record:
                 twice.append(key)
+
+        # What is left out, and what is missing.
         if unreadable:
             problems.append(f"{tally(unreadable, 'video')} skipped, the name is not UTF-8: rename")
         if twice:

@@ -65,6 +65,7 @@ class DFDCPreview(Layout):
         names = Counter((_method(path), split_name(PurePosixPath(path).name)[0]) for path in truths)
         listed: dict[PurePosixPath, set[str]] = {}
         records, absent = [], []
+        # Each folder is listed once: asking for every file is slow on a network disk.
         for path, truth in truths.items():
             place = PurePosixPath(path)
             if place.parent not in listed:

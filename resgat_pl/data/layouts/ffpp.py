@@ -232,6 +232,8 @@ class FFPP(Layout):
                 f"{where}: {tally(beside, 'folder')} not taken: put them into {source.folder.name}/images/ if they "
                 "hold full frames, or into frames/ if they hold cut out faces"
             )
+
+        # The videos, by what their names say.
         strange, empty, seen = [], [], set()
         for place in places:
             if place.compression not in chosen:

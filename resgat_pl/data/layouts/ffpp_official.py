@@ -44,6 +44,7 @@ def official_split(
     youtube = [record for record in records if all(map(_ID.fullmatch, record.identities))]
     if not youtube:
         return read_official(files) if files else {}
+    # The shipped files are of FaceForensics++ itself: they fit where most fakes are of its pairs.
     pairs = {frozenset(pair) for split in _SPLITS for pair in _read_pairs(_SHIPPED / f"{split}.json")}
     fakes = [record for record in youtube if record.label == FAKE]
     strange = [record.video for record in fakes if frozenset(record.identities) not in pairs]
@@ -57,6 +58,7 @@ def official_split(
             )
             return {}
         return dict(shipped())
+    # The user's files win; where they differ from the official ones, numbers cannot be compared.
     if missing := [f"{split}.json" for split in _SPLITS if split not in files]:
         problems.append(f"{', '.join(missing)} missing beside the other split files: its ids have no official split")
     official = read_official(files)

@@ -119,6 +119,7 @@ class Folder(Layout):
                 video = f"{clip.name}{at}"
                 original = originals.get(place, clip) if place.label == FAKE and self.pairs != "none" else None
                 is_apart = place.label == FAKE and self.pairs == "none" and not self.people
+                # Without an original of its whole name, the beginning of the name may suggest one.
                 after = named_after.get(clip.stem) if original is None else None
                 if after is not None:
                     original = originals.get(place, clip._replace(stem=after))

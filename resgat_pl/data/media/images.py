@@ -82,7 +82,6 @@ def open_picture(path: Path, most_pixels: int | None = None) -> Picture:
         MediaError: The file is missing, no image, too large, or of a format that is not read here.
     """
     data = _read(path, most_pixels is not None)
-    _check_format(data, path)
     header = _header(data)
     if most_pixels is not None:
         check_size(path, *header.size, most_pixels)
@@ -102,17 +101,24 @@ def open_picture(path: Path, most_pixels: int | None = None) -> Picture:
     return Picture(image, notes)
 
 
-def decode_image(data: NDArray[np.uint8], path: object) -> NDArray[np.uint8]:
-    """Decode the bytes ``(n,)`` of an image file in a common format, turned by its EXIF tag.
+def decode_image(data: NDArray[np.uint8], path: object, flags: int = cv2.IMREAD_COLOR_RGB) -> NDArray[np.uint8]:
+    """Decode the bytes ``(n,)`` of an image file in a common format.
 
     Args:
         data: The bytes.
         path: Where they come from, for the message.
+        flags: Of OpenCV; by default the picture is turned by its EXIF tag.
 
     Raises:
         MediaError: They are no image.
     """
-    return _by_opencv(data, path, cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except (cv2.error, MemoryError) as error:  # larger than OpenCV will decode, or than the memory
+        raise MediaError(f"{path}: cannot be decoded ({reason_of(error)})") from None
+    if image is None:
+        raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
+    return image.astype(np.uint8, copy=False)
 
 
 def check_size(path: object, width: int, height: int, most: int = MOST_PIXELS) -> None:
@@ -156,7 +162,6 @@ class Animation:
         self.path = path
         self.notes: list[str] = []
         self._data = _read(path, True)
-        _check_format(self._data, path)
         header = _header(self._data)
         check_size(path, *header.size)
         self._orientation = header.orientation
@@ -234,16 +239,14 @@ def _read(path: Path, is_foreign: bool) -> bytes:
     if is_foreign and not is_remote(path) and path.exists() and not path.is_file():
         raise MediaError(f"{path}: {NO_FILE}")
     try:
-        return read_bytes(path)
+        data = read_bytes(path)
     except (OSError, MemoryError) as error:
         raise MediaError(f"{path}: cannot be read ({reason_of(error)})") from None
-
-
-def _check_format(data: bytes, path: Path) -> None:
     if path.suffix.lower().removeprefix(".") in RAW_SUFFIXES:
         raise MediaError(f"{path}: is a camera's raw picture, which is not read. Develop it to JPEG or TIFF.")
     if is_heif(data[:HEAD]) and not _can_heif():
         raise MediaError(f"{path}: HEIC needs a package to be read: pip install 'resgat-pl[heic]'.")
+    return data
 
 
 def _can_heif() -> bool:
@@ -317,7 +320,7 @@ def _decode(data: bytes, path: Path, header: _Header) -> NDArray[np.uint8]:
     if header.form in _BY_OPENCV or not header.form:
         try:
             flags = cv2.IMREAD_COLOR_RGB | (0 if header.form == "TIFF" else cv2.IMREAD_IGNORE_ORIENTATION)
-            return _by_opencv(np.frombuffer(data, np.uint8), path, flags)
+            return decode_image(np.frombuffer(data, np.uint8), path, flags)
         except MediaError as error:
             known = error
     if not header.form:
@@ -352,16 +355,6 @@ def _is_clear(data: bytes) -> bool:
 
 def _has_clear(image: Image.Image) -> bool:
     return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
-
-
-def _by_opencv(data: NDArray[np.uint8], path: object, flags: int) -> NDArray[np.uint8]:
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except (cv2.error, MemoryError) as error:  # larger than OpenCV will decode, or than the memory
-        raise MediaError(f"{path}: cannot be decoded ({reason_of(error)})") from None
-    if image is None:
-        raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
-    return image.astype(np.uint8, copy=False)
 
 
 def _turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -119,6 +119,8 @@ def synthesize(
         "extent": extent,
         "seed": seed,
     }
+
+    # Only a complete set of the same request is left alone.
     kinds = Counter(fake.kind for shot in plan.shots for fake in shot.fakes)
     made = not _is_there(out, request)
     if made:

@@ -85,6 +85,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     masculine = bool(rng.random() < 0.5)
     style = _HAIR_STYLES[rng.integers(0 if masculine else 2, 5 if masculine else 7)]
     lip_red = rng.uniform(0.82, 0.95) if masculine else rng.uniform(0.6, 0.9)
+    # The order of the draws is part of the set: another one gives other people.
     eye_y = rng.uniform(-0.12, -0.02)
     nose_y = eye_y + rng.uniform(0.46, 0.56)
     mouth_y = nose_y + rng.uniform(0.39, 0.46)
