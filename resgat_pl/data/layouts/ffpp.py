@@ -179,8 +179,8 @@ class FFPP(Layout):
         if self.methods is None:
             wanted = {"actors", "youtube"}
         originals = _originals(tops, wanted, problems)
-        strange = [name for name in flat if not flat[name] and name.lower() not in (*_FLAT_ORIGINALS, *_BESIDE)]
-        strange = [name for name in strange if name.lower() not in (_ORIGINALS, _FAKES)]
+        known = (*_FLAT_ORIGINALS, *_BESIDE, _ORIGINALS, _FAKES)
+        strange = [name for name in flat if not flat[name] and name.lower() not in known]
         if strange and any(flat.values()):
             problems.append(f"{tally(strange, 'folder')} of {root.name}/ unknown and not taken")
         return [*originals, *(source for source in fakes if source.method in methods)]

@@ -16,12 +16,13 @@ from resgat_pl.core.errors import ConfigError, ManifestError, MediaError, Storag
 from resgat_pl.data.check.command import check
 from resgat_pl.data.crop_store import writer as crop_writer
 from resgat_pl.data.crop_store.reader import FOLDER, crop_of, shards_of
-from resgat_pl.data.extraction import run, shard_packing as packing
+from resgat_pl.data.extraction import shard_packing as packing
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.extract_video import FamilyExtractor
-from resgat_pl.data.extraction.jobs import Job
+from resgat_pl.data.extraction.jobs import Job, requests_of
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.extraction.shard_packing import pack
+from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 
 from ...helpers.folders import MEGABYTES, SMALL, stamps, tree
@@ -38,17 +39,9 @@ def crops(shard_crops: Path, tmp_path: Path) -> Path:
 def cut(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A folder where all videos are cut and none is packed, and what was asked of them."""
     out = tmp_path_factory.mktemp("cut")
-    asked: list[dict[str, str]] = []
-
-    def stop(out: Path, requests: dict[str, str], megabytes: float) -> None:
-        asked.append(requests)
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "pack", stop)
-        with pytest.raises(Killed):
-            again(ffpp_root, out)
-    return out, asked[0]
+    extract(ffpp_root, out, extraction=SMALL, store="shards", part="1/1", jobs=2)
+    records = {record.key: record for record in detect_layout(ffpp_root).index(ffpp_root).records}
+    return out, requests_of(records, SMALL.spec)
 
 
 def test_a_shard_is_closed_at_its_size(shard_crops: Path) -> None:
