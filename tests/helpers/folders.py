@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from resgat_pl.data.extraction.settings import Extraction
@@ -23,6 +24,17 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Files below a folder but for the cache of the manifest, which any reader may leave there."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.arrow")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def partly_cut(crops: Path, out: Path, videos: int = 12) -> Path:
+    """A copy of crops, in files or not packed yet, as a killed run leaves it: so many videos are not cut."""
+    shutil.copytree(crops, out)
+    for path in sorted((out / "fragments").glob("*.parquet"))[:videos]:
+        path.unlink()
+        path.with_suffix(".tar").unlink(missing_ok=True)
+    for name in ("manifest.parquet", "summary.json"):
+        (out / name).unlink(missing_ok=True)
+    return out
 
 
 def stamps(folder: Path, pattern: str = "*") -> dict[Path, int]:

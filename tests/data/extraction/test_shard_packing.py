@@ -19,13 +19,14 @@ from resgat_pl.data.crop_store.reader import FOLDER, crop_of, shards_of
 from resgat_pl.data.extraction import shard_packing as packing
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.extract_video import FamilyExtractor
+from resgat_pl.data.extraction.fragment import fragment_path
 from resgat_pl.data.extraction.jobs import Job, requests_of
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.extraction.shard_packing import pack
 from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.manifest.table import Manifest
 
-from ...helpers.folders import MEGABYTES, SMALL, stamps, tree
+from ...helpers.folders import MEGABYTES, SMALL, partly_cut, stamps, tree
 from .shard_folders import Killed, again, content, kill_at, names_in, tars
 
 
@@ -84,14 +85,16 @@ def test_killed_anywhere_while_packing_the_bytes_are_the_same(
     assert tree(tmp_path / str(step) / FOLDER) == expected  # the one that was not killed
 
 
-def test_killed_while_cutting_the_bytes_are_the_same(ffpp_root: Path, shard_crops: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for step in (0, 11, 70):
+def test_killed_while_cutting_the_bytes_are_the_same(
+    cut: tuple[Path, dict[str, str]], ffpp_root: Path, shard_crops: Path, tmp_path: Path
+) -> None:
+    out = partly_cut(cut[0], tmp_path / "out")
+    for step in (0, 5, 12):
         with pytest.MonkeyPatch.context() as patch:
             kill_at(patch, step, (crop_writer, "write_atomic"), (Path, "unlink"))
             with pytest.raises(Killed):
                 again(ffpp_root, out)
-    assert list((out / "fragments").glob("*.tar"))
+    assert 30 < len(list((out / "fragments").glob("*.tar"))) < 42
     again(ffpp_root, out)
     assert tree(out) == tree(shard_crops)
 
@@ -176,11 +179,17 @@ def test_a_conversion_that_was_not_begun_leaves_files(ffpp_root: Path, ffpp_crop
     assert packing.Stored(out, "files", {}).store == packing.Stored(out, None, {}).store == "files"
 
 
-def test_more_videos_leave_the_old_shards_alone(ffpp_root: Path, shard_crops: Path, tmp_path: Path) -> None:
+def test_more_videos_leave_the_old_shards_alone(
+    cut: tuple[Path, dict[str, str]], ffpp_root: Path, shard_crops: Path, tmp_path: Path
+) -> None:
     few = Path(shutil.copytree(ffpp_root, tmp_path / "root"))
     held_back = few / "manipulated_sequences" / "Deepfakes"
     held_back.rename(tmp_path / "Deepfakes")
-    out = tmp_path / "out"
+    out = Path(shutil.copytree(cut[0], tmp_path / "out"))
+    for key in cut[1]:
+        if "/Deepfakes/" in key:
+            crop_writer.loose_path(out, key).unlink()
+            fragment_path(out, key).unlink()
     again(few, out)
     before = tree(out / FOLDER)
     (tmp_path / "Deepfakes").rename(held_back)

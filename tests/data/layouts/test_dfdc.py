@@ -62,7 +62,7 @@ def test_root_can_be_one_part(tmp_path: Path) -> None:
     assert {r.part for r in DFDC().index(root).records} == {"dfdc_train_part_3"}
 
 
-def test_original_is_kept_when_it_is_not_on_disk(tmp_path: Path) -> None:
+def test_original_is_named_when_it_is_not_on_disk(tmp_path: Path) -> None:
     entry = {"label": "FAKE", "split": "train", "original": "gone.mp4"}
     write(tmp_path / "dfdc_train_part_0", {"a.mp4": entry, "b.mp4": entry}, ["a.mp4", "b.mp4"])
     index = DFDC().index(tmp_path)
