@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
 from resgat_pl.core.disk_full import storage_error
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
@@ -24,6 +22,7 @@ from resgat_pl.data.extraction.altered_faces import Picture
 from resgat_pl.data.extraction.crop_video import Outcome, crop_video, crops_folder
 from resgat_pl.data.extraction.fragment import (
     fragment_path,
+    has_crops,
     has_files,
     read_fragment,
     read_report,
@@ -83,7 +82,7 @@ class FamilyExtractor:
         else:
             is_there = loose_path(self.out, job.record.key).is_file()
         is_done = is_there and report.get("request") == job.request and "skipped" not in report
-        if is_done and not (report.get("orphan") and _has_crops(reference)):
+        if is_done and not (report.get("orphan") and reference is not None and has_crops(reference)):
             return int(report["rows"])
 
         try:
@@ -147,10 +146,6 @@ def _original(reference: Path | None, record: VideoRecord | None) -> Original | 
     table = read_fragment(readable(reference), reference)
     report = read_report(table.schema.metadata)
     return Original(table.to_pylist(), report.get("frame_size"), report.get("others", ()), record)
-
-
-def _has_crops(fragment: Path | None) -> bool:
-    return fragment is not None and pq.read_metadata(readable(fragment)).num_rows > 0
 
 
 def problem_on_worker(root: Path, out: Path, version: int) -> str:

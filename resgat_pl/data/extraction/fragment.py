@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.core.storage import is_remote, names_in, read_many
+from resgat_pl.core.storage import is_remote, names_in, read_many, readable
 from resgat_pl.core.untrusted_paths import check_inside
 from resgat_pl.data.crop_store.writer import video_hash
 from resgat_pl.data.manifest.arrow_cache import PATHS
@@ -53,6 +53,11 @@ def is_of_disk(error: BaseException) -> bool:
 def fragment_path(out: Path, key: str) -> Path:
     """The fragment of the video ``key``."""
     return out / "fragments" / f"{video_hash(key)}.parquet"
+
+
+def has_crops(fragment: Path) -> bool:
+    """True if a fragment lists any crop; its rows are not read."""
+    return bool(pq.read_metadata(readable(fragment)).num_rows)
 
 
 def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:

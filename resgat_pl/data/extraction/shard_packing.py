@@ -37,7 +37,7 @@ from resgat_pl.data.crop_store.reader import (
     write_index,
 )
 from resgat_pl.data.crop_store.writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.extraction.fragment import fragment_path, has_files, is_of_disk, read_fragment
+from resgat_pl.data.extraction.fragment import fragment_path, has_crops, has_files, is_of_disk, read_fragment
 from resgat_pl.data.manifest.table import Manifest, write_table
 
 _LISTED = pa.schema(
@@ -147,7 +147,8 @@ def pack(out: Path, requests: Mapping[str, str], megabytes: float) -> None:
         for key, request in packed.videos.items()
         if key not in done and requests.get(key, request) == request
     }
-    cut = [key for key in requests if key not in done and key not in moved and _Video(out, key).rows]
+    waiting = [key for key in requests if key not in done and key not in moved]
+    cut = [key for key in waiting if has_crops(fragment_path(out, key))]
     used = {packed.shard.path.name for packed in shards}
     with tqdm(total=len(cut) + len(moved), unit="video", desc="pack", disable=not (cut or moved)) as bar:
         videos: list[_Video] = []
