@@ -45,7 +45,6 @@ _FEW: Final = 8
 def track_faces(
     frames: Sequence[list[Face]],
     max_tracks: int,
-    min_presence: float = 0.25,
     times: Sequence[float] | None = None,
     scenes: Sequence[Scene] | None = None,
 ) -> list[list[Face | None]]:
@@ -54,17 +53,16 @@ def track_faces(
     Args:
         frames: Detections of each sampled frame, in time order; see ``Face.look``.
         max_tracks: Keep at most so many tracks, those with the largest summed face area.
-        min_presence: A track found in a smaller fraction of the frames *in which any face was found* is dropped if
-            others remain.
         times: Of the frames, in seconds; NaN or None where unknown.
         scenes: Looks of the frames, by which a cut is seen; None where unknown.
 
     Returns:
-        Tracks, largest first; each has one entry a frame, None where the face was not found. Empty if no face was
-        found, or (of 8 frames or more) none in two of them.
+        Tracks, largest first; each has one entry a frame, None where the face was not found. A track in less than a
+        quarter of the frames *in which any face was found* is dropped if others remain. Empty if no face was found, or
+        (of 8 frames or more) none in two of them.
     """
     tracks = [track for track in follow_faces(frames, times, scenes) if is_lasting(track)]
-    least = min_presence * sum(map(bool, frames))
+    least = 0.25 * sum(map(bool, frames))
     return ([track for track in tracks if presence(track) >= least] or tracks)[:max_tracks]
 
 

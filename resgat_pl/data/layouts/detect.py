@@ -56,5 +56,5 @@ def _fitting(root: Path) -> list[Layout]:
     return [layout for layout in (kind() for kind in LAYOUTS) if layout.matches(root)]
 
 
-def _children(root: Path, at_most: int = 20) -> list[Path]:
-    return [root / name for name in entries(root).folders[:at_most]]
+def _children(root: Path) -> list[Path]:
+    return [root / name for name in entries(root).folders[:20]]
