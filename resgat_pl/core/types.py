@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,8 @@ Stage = Literal["fit", "validate", "test", "predict"]
 Level = Literal["frame", "video"]
 """What a metric counts: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
 AttentionVersion = Literal["gatv1", "gatv2"]
+VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
+"""Fields of records and columns of tables that identify a video."""
 MediaKind = Literal["video", "frames", "crops"]
 """``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""
 

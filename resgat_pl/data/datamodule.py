@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader
 
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.storage import locate
@@ -19,11 +18,11 @@ from resgat_pl.data.crop_store.reader import shards_of
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
-from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
-from resgat_pl.data.loading.workers import loading, share_imports
+from resgat_pl.data.loading.workers import share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits.known_people import statements, unknown_in
@@ -68,8 +67,8 @@ class FaceDataModule(LightningDataModule):
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
         shuffle_buffer: Crops that are shuffled among themselves where crops are in shards (``resgat extract --store
-            shards``), in each of the 4 lanes of a process, see ``shard_order``. They are held as they are stored, say
-            0.1 MB each: the loading processes share the lanes out.
+            shards``), per process, see ``shard_order``. The loading processes share them out and hold them as they are
+            stored, say 0.1 MB each.
         order: How training crops are drawn: ``shuffled`` (each once an epoch, as in the paper), ``balanced`` (real
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
@@ -158,8 +157,6 @@ class FaceDataModule(LightningDataModule):
         """Extract when the manifest is missing or stale; called by Lightning on one process, see ``shared_disk``."""
         try:
             self._prepare()
-            if self.trainer is not None and self.trainer.world_size > 1:
-                Manifest.read(self.crops)  # the map of a large one is made here, not by all ranks at once
         except ResGATError as error:
             if self.trainer is None or self.trainer.world_size == 1:
                 raise
@@ -252,15 +249,15 @@ class FaceDataModule(LightningDataModule):
         )
         return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def val_dataloader(self) -> ResumableLoader:
         """Each crop once, in order; what is trained on where that is to be overfitted."""
         return self._same_batches() if self.overfits else self._eval_loader("val", "val")
 
-    def test_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def test_dataloader(self) -> ResumableLoader:
         """Each crop once, in order."""
         return self._eval_loader("test", "test")
 
-    def predict_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def predict_dataloader(self) -> ResumableLoader:
         """The crops of ``predict_split``, each once, in order."""
         return self._eval_loader(self.predict_split, "predict")
 
@@ -276,15 +273,15 @@ class FaceDataModule(LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer is not None else 0
 
-    def _eval_loader(
-        self, split: Literal["train", "val", "test", "all"], stage: str
-    ) -> DataLoader[FaceSample] | ResumableLoader:
+    def _eval_loader(self, split: Literal["train", "val", "test", "all"], stage: str) -> ResumableLoader:
         faces = self.faces(split)
         if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
-        elif (sampler := self._shard_sampler(faces, None)) is not None:
-            return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
-        return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
+            sampler = None
+        else:
+            sampler = self._shard_sampler(faces, None)
+        sampler = sampler or EvalSampler(faces, self.world_size, self._rank)
+        return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
     def _same_batches(self) -> ResumableLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
@@ -298,15 +295,6 @@ class FaceDataModule(LightningDataModule):
             return None
         return ShardSampler(
             faces, shards, self.world_size, self._rank, self.batch_size, self.seed, order, self.shuffle_buffer
-        )
-
-    def _loader(self, faces: FaceCrops, sampler: EvalSampler) -> DataLoader[FaceSample]:
-        return DataLoader(
-            faces,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            **loading(self.num_workers),
-            generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
         )
 
     def _limited(self, stage: str, crops: int) -> bool:

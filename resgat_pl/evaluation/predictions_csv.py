@@ -14,7 +14,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.core.types import Level
+from resgat_pl.core.types import VIDEO_KEY, Level
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.calibration import log_odds
 from resgat_pl.evaluation.metrics.scores import (
@@ -45,12 +45,11 @@ def write_predictions(
     video, track = (torch.from_numpy(codes[index]) for codes in (manifest.video_codes, manifest.track_codes))
     label = torch.from_numpy(manifest.column("label")[index].astype(np.int64))
     by_video, _, videos, by_track, tracks = video_scores(probability, label, video, track)
-    names = ["dataset", "method", "compression", "video"]
 
     def save(
         name: str, level: Level, positions: NDArray[np.int64], columns: list[str], score: Tensor, **more: Tensor
     ) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*names, *columns, SOURCE, "split", "label"])
+        table = manifest.take(index[positions], [*VIDEO_KEY, *columns, SOURCE, "split", "label"])
         temperature = (temperatures or {}).get(level)
         chance = None if temperature is None else expit(log_odds(score.numpy()) / temperature)
         empty = pa.nulls(len(table), pa.float64())

@@ -151,15 +151,13 @@ class Shards:
         self.shard, self.offset, self.size = columns["shard"], columns["offset"], columns["size"]
         self.mask_offset, self.mask_size = columns["mask_offset"], columns["mask_size"]
 
-    def crop(self, row: int, name: str) -> Member:
-        """The crop of a row."""
-        return Member(self.shards[int(self.shard[row])], name, int(self.offset[row]), int(self.size[row]))
-
-    def mask(self, row: int, name: str) -> Member | None:
-        """The mask of a row, or None."""
-        if self.mask_offset[row] < 0:
+    def place(self, row: int, column: str, name: str) -> Member | None:
+        """The crop (column ``crop_path``) or mask (``mask_path``) of a row, or None where it has none."""
+        is_crop = column == "crop_path"
+        offset, size = (self.offset, self.size) if is_crop else (self.mask_offset, self.mask_size)
+        if offset[row] < 0:
             return None
-        return Member(self.shards[int(self.shard[row])], name, int(self.mask_offset[row]), int(self.mask_size[row]))
+        return Member(self.shards[int(self.shard[row])], Path(name).name, int(offset[row]), int(size[row]))
 
     def problems(self) -> dict[str, str]:
         """The problem of each shard that has one, by its path."""
@@ -186,18 +184,23 @@ def holds_shards(out: Path) -> bool:
     return any(names_in(out / FOLDER, suffix) for suffix in (".tar", ".parquet"))
 
 
+def place_of(manifest: Manifest, row: int, column: str = "crop_path") -> str | Member | None:
+    """The name of the crop of a row, or its place in a shard; of its mask if ``column`` is ``mask_path``."""
+    name = manifest.arrow(column)[row].as_py()
+    shards = shards_of(manifest)
+    return name if shards is None or name is None else shards.place(row, column, name)
+
+
 def crop_of(manifest: Manifest, row: int) -> Path | Member:
     """The path of the crop of a row, or its place in a shard."""
-    shards = shards_of(manifest)
-    path = manifest.crop(row)
-    return path if shards is None else shards.crop(row, path.name)
+    place = place_of(manifest, row)
+    return place if isinstance(place, Member) else manifest.crop(row)
 
 
 def mask_of(manifest: Manifest, row: int) -> Path | Member | None:
     """The path of the mask of a row, or its place in a shard; None where there is none."""
-    shards = shards_of(manifest)
-    path = manifest.mask(row)
-    return path if shards is None or path is None else shards.mask(row, path.name)
+    place = place_of(manifest, row, "mask_path")
+    return place if isinstance(place, Member) or place is None else manifest.mask(row)
 
 
 def picture(path: Path | Member) -> NDArray[np.uint8]:

@@ -160,22 +160,29 @@ def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[D
 
 
 class EvalSampler(DistributedSampler[Draw]):
-    """Each crop exactly once over all ranks, in order.
+    """Each crop exactly once over all ranks, in order; its row is its seed, should something be done to it.
 
     ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
-    one. Being a ``DistributedSampler``, it is left alone by Lightning.
-
-    Example:
-        >>> list(EvalSampler(range(5), num_replicas=2, rank=1))
-        [Draw(position=1, seed=None), Draw(position=3, seed=None)]
+    one.
     """
 
-    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.size = len(dataset)
+    order = None
+
+    def __init__(self, faces: FaceCrops, num_replicas: int, rank: int) -> None:
+        super().__init__(faces, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.faces = faces
 
     def __iter__(self) -> Iterator[Draw]:
-        return map(Draw, range(self.rank, self.size, self.num_replicas))
+        return self.draws()
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.size, self.num_replicas))
+        return len(range(self.rank, len(self.faces), self.num_replicas))
+
+    def cuts(self, batch_size: int) -> NDArray[np.int64]:
+        """Where the draws are cut into batches, ``(batches + 1,)`` int64 from 0; the last one need not be full."""
+        return np.append(np.arange(0, len(self), batch_size, dtype=np.int64), len(self))
+
+    def draws(self, first: int = 0) -> Iterator[Draw]:
+        """The draws of this rank without the first ``first``."""
+        places = range(self.rank, len(self.faces), self.num_replicas)[first:]
+        return (Draw(place, int(self.faces.rows[place])) for place in places)

@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 from resgat_pl import __version__
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_changed
-from resgat_pl.core.types import FAKE, Split, VideoRecord, video_key
+from resgat_pl.core.storage import locate, readable, refresh, write_changed
+from resgat_pl.core.types import FAKE, VIDEO_KEY, Split, VideoRecord, video_key
 from resgat_pl.core.untrusted_paths import check_inside, inside
-from resgat_pl.data.manifest import arrow_cache as mapped
-from resgat_pl.data.manifest.arrow_cache import ArrowCache
 from resgat_pl.data.manifest.class_counts import SPLITS, ClassCounts
 from resgat_pl.data.manifest.validation import checked_rows, read_info
 
@@ -58,13 +56,17 @@ SCHEMA = pa.schema(
 )
 OPTIONAL = ("altered",)
 """Columns that older manifests lack: nothing of it is known there."""
+PATHS = ("crop_path", "mask_path")
+"""Columns of names of files."""
+_REPEATED = [*VIDEO_KEY, "source_video", "part", "official_split", "split"]
+"""Columns of few different texts in many rows: ten million rows take half the memory where these are encoded."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 """What Arrow raises on damaged files."""
-_ORDER = [(name, "ascending") for name in (*mapped.VIDEO_KEY, "track", "frame_index")]
+_ORDER = [(name, "ascending") for name in (*VIDEO_KEY, "track", "frame_index")]
 
 
 class Manifest:
-    """A manifest: its rows in memory, or mapped from a file where they are many (see ``mapped``).
+    """A manifest: its rows in memory, some 200 bytes each.
 
     Attributes:
         folder: Where crop and mask paths are relative to.
@@ -79,15 +81,11 @@ class Manifest:
     def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
         self.folder = folder
         self.info = info
-        self._table: pa.Table | None = table
-        self._mapped: ArrowCache | None = None
-        self._split: pa.ChunkedArray | None = None  # instead of the mapped one
+        self._rows = table
 
     @classmethod
     def read(cls, path: str | Path) -> Manifest:
         """Read ``manifest.parquet`` or the folder or URL that holds it.
-
-        From ``mapped.MAP_FROM`` rows on a local one is mapped.
 
         Raises:
             ConfigError: The store behind a URL does not answer.
@@ -99,44 +97,26 @@ class Manifest:
         if not path.is_file():
             raise ManifestError(f"There is no manifest at {path}. Make one: resgat extract ROOT {path.parent}")
         try:
-            # What lies behind a URL has to be fetched as a whole, so there is nothing to map.
-            large = not is_remote(path) and pq.read_metadata(path).num_rows >= mapped.MAP_FROM
-            table = None if large else pq.read_table(readable(path))
-            schema = pq.read_schema(path) if table is None else table.schema
+            with pq.ParquetFile(readable(path), read_dictionary=_REPEATED) as file:
+                table = file.read()
         except _UNREADABLE as error:
             raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        info = read_info(path, schema.metadata, SCHEMA_VERSION)
-        missing = [name for name in SCHEMA.names if name not in (*schema.names, *OPTIONAL)]
+        info = read_info(path, table.schema.metadata, SCHEMA_VERSION)
+        missing = [name for name in SCHEMA.names if name not in (*table.schema.names, *OPTIONAL)]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
-        if table is not None:
-            table = checked_rows(path, completed(table).select(SCHEMA.names), SCHEMA)
-        manifest = cls(path.parent, table, info)
-        if table is None:
-            try:
-                manifest._mapped = ArrowCache(path)
-                checked_rows(path, manifest._mapped.table, SCHEMA)
-            except _UNREADABLE as error:
-                raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        for name in mapped.PATHS:
-            check_inside(manifest.arrow(name), f"{path}, column {name}")
-        return manifest
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Loading processes map the file too, and number the rows again, rather than be sent what belongs to each row.
-        kept = {name: getattr(self, name) for name in ("folder", "info", "_table", "_mapped", "_split")}
-        return kept if self._mapped is None else {**kept, "_table": None}
+        table = checked_rows(path, completed(table).select(SCHEMA.names), SCHEMA)
+        for name in PATHS:
+            check_inside(table.column(name), f"{path}, column {name}")
+        return cls(path.parent, table, info)
 
     def __len__(self) -> int:
-        return len(self.table if self._mapped is None else self._mapped.table)
+        return len(self._rows)
 
-    @property
+    @cached_property
     def table(self) -> pa.Table:
-        """Rows in the order of ``SCHEMA``, in memory: of a mapped manifest all of it is read at the first use."""
-        if self._table is None:
-            table = cast("ArrowCache", self._mapped).read(SCHEMA.names)
-            self._table = table if self._split is None else _replace_split(table, self._split.cast(pa.string()))
-        return self._table
+        """Rows in the types of ``SCHEMA``, no text encoded."""
+        return self._rows.cast(SCHEMA)
 
     @cached_property
     def video_codes(self) -> NDArray[np.int64]:
@@ -150,9 +130,14 @@ class Manifest:
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._mapped is not None:
-            return self.column("video_code"), self.column("track_code")
-        return mapped.number([_coded(self.arrow(name))[1] for name in mapped.VIDEO_KEY], self.column("track"))
+        fresh = np.zeros(len(self), bool)  # rows are sorted: a video begins where any part of its key changes
+        for name in VIDEO_KEY:
+            places = _coded(self.arrow(name))[1]
+            fresh[1:] |= places[1:] != places[:-1]
+        videos = np.cumsum(fresh, dtype=np.int64)
+        tracks = self.column("track")
+        fresh[1:] |= tracks[1:] != tracks[:-1]
+        return videos, np.cumsum(fresh, dtype=np.int64)
 
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
@@ -167,10 +152,6 @@ class Manifest:
         genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False).to_numpy(zero_copy_only=False)
         known: NDArray[np.bool_] = np.asarray(genuine, bool) & (self.column("label") == FAKE)
         return known
-
-    def is_untouched(self, row: int) -> bool:
-        """Whether a row is, without all of a mapped manifest's in memory."""
-        return self.label(row) == FAKE and self.arrow("altered")[row].as_py() is False
 
     def rows_of(self, split: Split) -> NDArray[np.int64]:
         """``(n,)``, the rows of a split, in order."""
@@ -190,27 +171,16 @@ class Manifest:
     def column(self, name: str) -> NDArray[Any]:
         """A column as a numpy array; text columns become object arrays with None for null."""
         values = self.arrow(name)
-        if name in {"crop_path", "mask_path"} or not _is_text(values.type):
+        if name in PATHS or not _is_text(values.type):
             return cast("NDArray[Any]", values.to_numpy(zero_copy_only=False))
         names, places = _coded(values)
         return np.array([*names, None], object)[places]  # each text is made once, not in each row
 
     def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> pa.Table:
-        """Some rows and columns as a table, as ``table.take`` gives it, without reading all of a mapped manifest."""
+        """Some rows and columns as a table, as ``table.take`` gives it; text is not encoded."""
         place = pa.array(rows)
         columns = {name: self.arrow(name).take(place).cast(SCHEMA.field(name).type) for name in names}
         return pa.table(columns, pa.schema([SCHEMA.field(name) for name in names]))
-
-    def label(self, row: int) -> int:
-        """Label of a row, 1 = fake."""
-        return int(self.arrow("label")[row].as_py())
-
-    def codes(self, row: int) -> tuple[int, int]:
-        """A row's element of ``video_codes`` and of ``track_codes``, without all of a mapped manifest's in memory."""
-        if self._mapped is None:
-            return int(self.video_codes[row]), int(self.track_codes[row])
-        video, track = (self._mapped.column(name)[row].as_py() for name in mapped.CODES)
-        return int(video), int(track)
 
     def crop(self, row: int) -> Path:
         """Path of the crop of a row.
@@ -231,7 +201,7 @@ class Manifest:
 
     def videos(self) -> list[VideoRecord]:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
-        names = [*mapped.VIDEO_KEY, "label", "identities", "source_video", "part", "official_split"]
+        names = [*VIDEO_KEY, "label", "identities", "source_video", "part", "official_split"]
         columns = self.take(self._first(), names).to_pydict()
         noted = self.info.get("people")
         people = {name: True for name, known in noted.items() if known is True} if isinstance(noted, dict) else {}
@@ -266,18 +236,16 @@ class Manifest:
         """
         column = pa.chunked_array([pa.array(splits, pa.string())])
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-        table = None if self._table is None else _replace_split(self._table, column)
-        other = Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
-        if self._mapped is not None:
-            other._mapped, other._split = self._mapped, column.dictionary_encode()
-        return other
+        encoded = column.dictionary_encode()
+        table = self._rows.set_column(SCHEMA.get_field_index("split"), pa.field("split", encoded.type), encoded)
+        return Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
 
     def split_videos(self, split: Split) -> list[str]:
         """Keys of the videos with at least one row in a split, in order."""
         first = self._first()
         inside = np.zeros(len(first), bool)
         inside[self.video_codes[self.rows_of(split)]] = True
-        columns = self.take(first[inside], mapped.VIDEO_KEY).to_pydict()
+        columns = self.take(first[inside], VIDEO_KEY).to_pydict()
         return [video_key(*names) for names in zip(*columns.values(), strict=True)]
 
     def fingerprint(self) -> str:
@@ -290,21 +258,17 @@ class Manifest:
 
     def split_fingerprint(self) -> str:
         """SHA-256 of which crop is in which split."""
-        return self._hash([*mapped.VIDEO_KEY, "track", "frame_index", "split"])
+        return self._hash([*VIDEO_KEY, "track", "frame_index", "split"])
 
     def write(self) -> Path:
-        """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone, with its map."""
+        """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone."""
         path = self.folder / MANIFEST_NAME
-        changed = write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
-        if changed and not is_remote(path):
-            mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
+        write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
         return path
 
     def arrow(self, name: str) -> pa.ChunkedArray:
-        """A column as it is kept: text that repeats may be dictionary-encoded."""
-        if self._mapped is None:
-            return self.table.column(name)
-        return self._split if name == "split" and self._split is not None else self._mapped.column(name)
+        """A column as it is stored: text that repeats may be dictionary-encoded."""
+        return self._rows.column(name)
 
     def _first(self) -> NDArray[np.int64]:
         """``(videos,)``, the first row of each video."""
@@ -366,10 +330,6 @@ def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
     return chunks[0].dictionary.to_pylist(), places.to_numpy()
 
 
-def _replace_split(table: pa.Table, column: pa.ChunkedArray) -> pa.Table:
-    return table.set_column(SCHEMA.get_field_index("split"), SCHEMA.field("split"), column)
-
-
 def rows_to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
     """Make a table of ``SCHEMA`` from one dictionary a crop."""
     return pa.Table.from_pylist(list(rows), SCHEMA)
@@ -381,13 +341,12 @@ def merge(folder: Path, tables: Sequence[pa.Table], info: dict[str, Any]) -> Man
     return Manifest(folder, table.sort_by(_ORDER).combine_chunks(), info)
 
 
-def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> bool:
+def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> None:
     """Write a table with ``info`` as its metadata; a reader sees the old file or the new one, never half of one.
 
-    Returns:
-        Whether the file is another one now: one of the same bytes stays, since a training may have begun on it.
+    A file of the same bytes stays, since a training may have begun on it.
     """
     table = table.replace_schema_metadata({"resgat": json.dumps(info, sort_keys=True)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return write_changed(path, sink.getvalue().to_pybytes())
+    write_changed(path, sink.getvalue().to_pybytes())

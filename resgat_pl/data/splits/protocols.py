@@ -68,9 +68,15 @@ class SplitProtocol(ABC):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Name, declared leaks and options as plain values, for the manifest; read after assigning."""
+        """Name, declared leaks and options as plain values, for the manifest; read after assigning.
+
+        A protocol from outside this package has its class path beside its name, by which ``from_spec`` finds it.
+        """
+        kind = type(self)
+        outside = not kind.__module__.startswith("resgat_pl.")
+        path = {"class_path": f"{kind.__module__}.{kind.__name__}"} if outside else {}
         options = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
-        return {"name": self.name, "declares": sorted(self.declares), **options}
+        return {"name": self.name, "declares": sorted(self.declares), **path, **options}
 
 
 class IdentitySplit(SplitProtocol):
