@@ -211,7 +211,7 @@ class ShardSampler(DistributedSampler[Draw]):
                 yield Draw(position, seed if repeats else self._seed_of(position))
 
     def cached(self, workers: int) -> int:
-        """Bytes that each of so many loading processes has to hold: the windows of the lanes that it gets batches of."""
+        """Bytes that each of so many loading processes holds: the windows of the lanes that it gets batches of."""
         lanes = self.lanes.each // gcd(self.lanes.each, max(1, workers))
         return lanes * (int(1.25 * self._window * self.runs.mean) + 4 * self.runs.limit)
 
