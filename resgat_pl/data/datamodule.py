@@ -59,7 +59,7 @@ class FaceDataModule(LightningDataModule):
     Args:
         crops: Folder or URL of the crops and the manifest; made when missing.
         root: Folder or URL of the data set as downloaded. Null uses the crops as they are.
-        layout: How the data set lies on disk; null finds out.
+        layout: Layout of the data set on disk; null detects it.
         extraction: How faces are cut out.
         split: How videos are divided; null takes the manifest's split.
         augmentation: Changes training crops; null for none.
@@ -76,7 +76,7 @@ class FaceDataModule(LightningDataModule):
         video_timeout: Seconds that the extraction of one video may take; it is skipped and named after that.
         masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
         shared_disk: Whether all machines see the same ``crops`` folder, so that one process extracts for all; false if
-            each has a disk of its own, so that one on each machine does.
+            each has a separate disk, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
 
@@ -226,7 +226,7 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def overfits(self) -> bool:
-        """Whether a few batches are trained on, again and again, to see whether the network can learn at all."""
+        """Whether every epoch trains on the same few batches, to see if the network can learn at all."""
         trainer = self.trainer
         return trainer is not None and getattr(trainer, "overfit_batches", 0) > 0 and trainer.state.fn == "fit"
 
@@ -338,7 +338,7 @@ class FaceDataModule(LightningDataModule):
 
 
 def _first_failure(mine: ResGATError | None) -> ResGATError | None:
-    """What went wrong on the first of all processes on which anything did; the same on all.
+    """The error of the first process that has one; the same on all processes.
 
     A process that raised alone would leave the others waiting for it; and a machine may lack what others have.
     """

@@ -17,7 +17,7 @@ from resgat_pl.data.manifest.table import Manifest
 
 
 class Draw(NamedTuple):
-    """What a sampler asks the data set for.
+    """A sampler's request to the data set.
 
     Attributes:
         position: Position in the data set.
@@ -129,7 +129,7 @@ class FaceCrops(Dataset[FaceSample]):
         found = order[np.maximum(after - 1, 0)] if len(order) else np.zeros(len(wanted), np.int64)
         same = (after > 0) & (here[found] == wanted) if len(order) else np.zeros(len(wanted), bool)
         pairs = np.stack([fakes[same], originals[found[same]]], axis=1)
-        # A fake that does not fit its original was cut by boxes of its own.
+        # A fake that does not fit its original was cut by other boxes.
         boxes = [self.manifest.take(self.rows[places], ["box"]).column("box") for places in pairs.T]
         fake, real = (np.asarray(box.combine_chunks().flatten()).reshape(-1, 4) for box in boxes)
         return np.asarray(pairs[(fake == real).all(axis=1)])
@@ -140,8 +140,8 @@ class FaceCrops(Dataset[FaceSample]):
         return None if path is None else resize_crop(picture(path)[:, :, 0], self.image_size)
 
 
-def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
-    """Deal a sequence out so that ranks get equally many of each class: batch norm sees one rank's crops only.
+def assign_ranks(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
+    """Assign a sequence to ranks, each class evenly: batch norm sees one rank's crops only.
 
     Args:
         labels: ``(n,)`` int64, 0 or 1.
@@ -150,10 +150,10 @@ def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
     Returns:
         ``(n,)`` int64, the rank of each. Of each class, and of both together, no rank gets two more than another.
     """
-    dealt = np.zeros(len(labels), np.int64)
+    rank = np.zeros(len(labels), np.int64)
     first = 0  # where one class stops the next goes on, or the same ranks would get one more of each
     for label in (1, 0):
         members = np.flatnonzero(labels == label)
-        dealt[members] = (first + np.arange(len(members))) % ranks
+        rank[members] = (first + np.arange(len(members))) % ranks
         first = (first + len(members)) % ranks
-    return dealt
+    return rank

@@ -1,4 +1,4 @@
-"""The loader of batches that knows where it is, so that a training goes on at the very batch.
+"""The loader of batches that counts them, so that a training resumes at the very batch.
 
 Lightning stores the state of every loader that has ``state_dict``. A batch counts as taken when the loop asks for it,
 not when a loading process has it ready.
@@ -26,7 +26,7 @@ from resgat_pl.data.loading.shard_reads import RunCache
 from resgat_pl.data.loading.workers import loading
 
 DEALT: Final = "classes"
-"""Key of an order in which real and fake are dealt evenly over ranks or lanes."""
+"""Key of an order in which real and fake are shared evenly over ranks or lanes."""
 _WORKERS: Final = "data.num_workers"
 """Key of an order of shards in older versions, which depended on it."""
 

@@ -1,4 +1,4 @@
-"""The order of crops that lie in shards: shuffled, yet they are read once and many at a time.
+"""The order of crops in shards: shuffled, yet read once and many at a time.
 
 Shards are cut into runs, each read at once (``shard_reads``). An epoch lays the runs in a new order and joins their
 crops. This sequence is cut into lanes, ``LANES`` for each rank where there are crops enough; a lane is shuffled in
@@ -50,7 +50,7 @@ _BATCHES: Final = 8
 
 
 class Lanes(NamedTuple):
-    """How an epoch is shared out.
+    """The division of an epoch among ranks and lanes.
 
     Attributes:
         ranks: Number of ranks.
@@ -79,7 +79,7 @@ class Lanes(NamedTuple):
         return np.stack(found).astype(np.int64)
 
     def batches(self, lengths: Ints, lane: int) -> Ints:
-        """Where a lane is cut into batches, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be.
+        """Bounds of the batches of a lane, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be.
 
         Args:
             lengths: ``(lanes,)`` int64, crops of each lane.
@@ -111,7 +111,7 @@ class ShardSampler(DistributedSampler[Draw]):
 
     Args:
         faces: What is drawn from.
-        shards: Where its crops lie.
+        shards: The places of its crops.
         num_replicas: Number of ranks.
         rank: This rank.
         batch_size: Crops a batch at most; two at least if crops come in pairs.
@@ -190,7 +190,7 @@ class ShardSampler(DistributedSampler[Draw]):
         return self.draws()
 
     def cuts(self, batch_size: int) -> Ints:
-        """Where the draws are cut into batches, ``(batches + 1,)`` int64 from 0 to their number."""
+        """Bounds of the batches in the draws, ``(batches + 1,)`` int64 from 0 to their number."""
         sizes = [self._width * (last - first) for _, first, last in self._turns]
         return np.cumsum([0, *sizes], dtype=np.int64)
 

@@ -26,10 +26,10 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """Which neighbouring crops of shards are read together.
+    """Neighbouring crops of shards that are read together.
 
     Args:
-        shards: Where crops lie.
+        shards: The places of crops.
         rows: ``(n,)`` int64, the rows of the manifest that are wanted.
         kinds: ``(n,)`` int64, of the crops that are wanted at the same time; those of others are not read with them.
         masks: Whether their masks are wanted too.
@@ -37,7 +37,7 @@ class Runs:
 
     Attributes:
         number: ``(n,)`` int64, the run of each row.
-        mean: Mean size of a crop with its mask and what lies between, bytes.
+        mean: Mean size of a crop with its mask and what is between them, bytes.
         limit: Bytes of a run at most, but for a larger crop.
     """
 
@@ -60,7 +60,7 @@ class Runs:
 
 
 class RunCache:
-    """What was read of shards, until the space is needed; each loading process fills one.
+    """Runs that were read, until the space is needed; each loading process fills one cache.
 
     Args:
         capacity: Bytes.
@@ -72,7 +72,7 @@ class RunCache:
         self._size = 0
 
     def read(self, member: Member, run: Run) -> bytes:
-        """The content of a crop or mask that lies in a run.
+        """The content of a crop or mask in a run.
 
         Raises:
             MediaError: The shard is missing or cut off.

@@ -1,6 +1,6 @@
-"""The manifest: one Parquet row a face crop, and everything known about it.
+"""The manifest: one Parquet row per face crop, and everything known about it.
 
-Parquet can neither be appended to nor written by several processes, so each video writes a small fragment of its own
+Parquet can neither be appended to nor written by several processes, so each video writes a separate small fragment
 and ``merge`` makes one sorted file of them.
 """
 
@@ -71,7 +71,7 @@ class Manifest:
     Attributes:
         folder: Where crop and mask paths are relative to.
         info: What ``extract`` noted: the request's hash, the extraction's settings, and under ``people`` the data sets
-            whose identities are people because the user says so.
+            whose identities are people because the user set it.
 
     Example:
         >>> Manifest(Path("crops"), SCHEMA.empty_table(), {}).rows_of("test")
@@ -231,8 +231,8 @@ class Manifest:
         """The same manifest with another ``split`` column.
 
         Args:
-            splits: One a row; None or empty text where the row takes no part.
-            protocol: ``SplitProtocol.spec`` of what made them; kept in ``info["protocol"]``.
+            splits: One per row; None or empty text where the row is in no split.
+            protocol: ``SplitProtocol.spec`` of what made them; stored in ``info["protocol"]``.
         """
         column = pa.chunked_array([pa.array(splits, pa.string())])
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
@@ -321,7 +321,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
-    """The different texts of a column, and for each row the place of its own among them, -1 for null."""
+    """The different texts of a column, and for each row the place of its text among them, -1 for null."""
     values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     chunks = values.unify_dictionaries().chunks
     if not chunks:
@@ -331,7 +331,7 @@ def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
 
 
 def rows_to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Make a table of ``SCHEMA`` from one dictionary a crop."""
+    """Make a table of ``SCHEMA`` from one dictionary per crop."""
     return pa.Table.from_pylist(list(rows), SCHEMA)
 
 
