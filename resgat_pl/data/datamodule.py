@@ -303,13 +303,12 @@ class FaceDataModule(LightningDataModule):
         batches = -(-crops // (self.batch_size * self.world_size))
         return limit < 1 if isinstance(limit, float) else limit < batches
 
-    def _has_masks(self) -> bool:
+    def _check_masks(self) -> None:
+        if not self.masks:
+            return
         rows = self.manifest.examples_of("train")
         masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
-        return bool(masks.null_count < len(masks))
-
-    def _check_masks(self) -> None:
-        if self.masks and not self._has_masks():
+        if masks.null_count == len(masks):
             raise ConfigError(
                 f"model.mask_loss_weight is set, but no fake of the training split in {self.crops} has a mask. Only "
                 "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
