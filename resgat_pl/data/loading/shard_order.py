@@ -37,7 +37,7 @@ from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.crop_store.reader import Shards
 from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.loading.samplers import AT_ONCE, Order, original_pairs
-from resgat_pl.data.loading.shard_reads import RUN, Runs
+from resgat_pl.data.loading.shard_reads import Runs
 
 Ints = NDArray[np.int64]
 
@@ -178,10 +178,13 @@ class ShardSampler(DistributedSampler[Draw]):
         self._turns = [(lane, int(cuts[lane][number]), int(cuts[lane][number + 1])) for number, lane in sorted(turns)]
         self._width = width
 
-        # What is read at once, which is also what is laid in a new order in each epoch
+        # What is read at once, which is also what is laid in a new order in each epoch. A run of one video has the
+        # same frames in a fake as in its original, so that all that is read of either is drawn.
         self._window = 0 if order is None else max(width, buffer // lanes)
-        kinds = np.zeros(len(faces), np.int64) if order is None else faces.labels
-        self.runs = Runs(shards, faces.rows, kinds, faces.masks, self._window / RUNS if order else RUN)
+        groups = np.zeros(len(faces), np.int64) if order is None else faces.labels
+        if order == "paired":
+            groups = faces.manifest.video_codes[faces.rows]
+        self.runs = Runs(shards, faces.rows, groups, faces.masks, max(1, self._window // RUNS) if order else len(faces))
 
     def __len__(self) -> int:
         return int(self.cuts(self.batch_size)[-1])
@@ -213,7 +216,7 @@ class ShardSampler(DistributedSampler[Draw]):
     def cached(self, workers: int) -> int:
         """Bytes that each of so many loading processes holds: the windows of the lanes that it gets batches of."""
         lanes = self.lanes.each // gcd(self.lanes.each, max(1, workers))
-        return lanes * (int(1.25 * self._window * self.runs.mean) + 4 * self.runs.limit)
+        return lanes * (int(1.25 * self._window * self.runs.mean) + 4 * self.runs.longest)
 
     @cached_property
     def digest(self) -> str:

@@ -15,7 +15,7 @@ from resgat_pl.data.crop_store.reader import Member, Shard, Shards
 GAP = 1 << 16
 """Bytes between two wanted members that are read rather than skipped: a request costs as much as reading them."""
 RUN = 1 << 22
-"""Bytes to read at once at most."""
+"""Bytes to read at once at most, but for a larger member."""
 
 
 class Run(NamedTuple):
@@ -31,28 +31,28 @@ class Runs:
     Args:
         shards: The places of crops.
         rows: ``(n,)`` int64, the rows of the manifest that are wanted.
-        kinds: ``(n,)`` int64, of the crops that are wanted at the same time; those of others are not read with them.
+        groups: ``(n,)`` int64; crops of different groups are not read together.
         masks: Whether their masks are wanted too.
-        most: Crops of the mean size that a run holds at most.
+        most: Crops of a run at most; ``RUN`` is a limit, too.
 
     Attributes:
         number: ``(n,)`` int64, the run of each row.
-        mean: Mean size of a crop with its mask and what is between them, bytes.
-        limit: Bytes of a run at most, but for a larger crop.
+        mean: Bytes that are read per crop.
+        longest: Bytes of the longest run.
     """
 
     def __init__(
-        self, shards: Shards, rows: NDArray[np.int64], kinds: NDArray[np.int64], masks: bool, most: float
+        self, shards: Shards, rows: NDArray[np.int64], groups: NDArray[np.int64], masks: bool, most: int
     ) -> None:
         begin = shards.offset[rows].astype(np.int64)
         end = begin + shards.size[rows]
         if masks:
             known = shards.mask_offset[rows] >= 0
             end = np.where(known, shards.mask_offset[rows] + shards.mask_size[rows].astype(np.int64), end)
-        self.mean = int((end - begin).mean()) if len(rows) else 0
-        self.limit = int(np.clip(most * self.mean, 1, RUN))
-        group = shards.shard[rows] * (int(kinds.max(initial=0)) + 1) + kinds
-        self.number, self._places = join(group, begin, end, self.limit)
+        group = shards.shard[rows].astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups
+        self.number, self._places = join(group, begin, end, most)
+        sizes = self._places[:, 1]
+        self.mean, self.longest = int(sizes.sum()) // max(1, len(rows)), int(sizes.max(initial=0))
 
     def of(self, index: int) -> Run:
         """The run of the crop at a position of ``rows``."""
@@ -105,7 +105,7 @@ def read_run(shard: Shard, run: Run) -> bytes:
 
 
 def join(
-    group: NDArray[Any], begin: NDArray[np.int64], end: NDArray[np.int64], limit: int
+    group: NDArray[Any], begin: NDArray[np.int64], end: NDArray[np.int64], most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Join members of shards to runs that are read at once.
 
@@ -113,7 +113,7 @@ def join(
         group: ``(n,)`` int, members of other shards or kinds have another one.
         begin: ``(n,)`` int64, its first byte.
         end: ``(n,)`` int64, the byte after its last.
-        limit: Bytes of a run at most, but for a larger member.
+        most: Members of a run at most.
 
     Returns:
         ``(n,)`` int64, the run of each member, and ``(runs, 2)`` int64, the first byte of each and its bytes.
@@ -121,12 +121,12 @@ def join(
     order = np.lexsort((begin, group))
     group, begin, end = group[order], begin[order], end[order]
     # A stretch ends with its group and at a gap; it is divided where it grows longer than a run.
-    apart = np.ones(len(order), bool)
-    apart[1:] = (group[1:] != group[:-1]) | (begin[1:] - end[:-1] > GAP)
-    stretch = np.cumsum(apart) - 1
-    piece = (end - begin[apart][stretch] - 1) // limit
-    first = apart.copy()
+    first = np.ones(len(order), bool)
+    first[1:] = (group[1:] != group[:-1]) | (begin[1:] - end[:-1] > GAP)
+    piece = (end - begin[first][np.cumsum(first) - 1] - 1) // RUN
     first[1:] |= piece[1:] != piece[:-1]
+    place = np.arange(len(order))
+    first |= (place - np.maximum.accumulate(np.where(first, place, 0))) % most == 0
     number = np.cumsum(first) - 1
     run = np.empty(len(order), np.int64)
     run[order] = number

@@ -39,21 +39,22 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 90_000), st.integers(1, 3_000_000)), max_size=40),
-    limit=st.integers(1, 5_000_000),
+    most=st.integers(1, 9),
     seed=st.integers(0, 9),
 )
-def test_runs_cover_their_members(sizes: list[tuple[int, int, int]], limit: int, seed: int) -> None:
-    """In any order of the members; a run is longer than its limit by one member at most."""
+def test_runs_cover_their_members(sizes: list[tuple[int, int, int]], most: int, seed: int) -> None:
+    """In any order of the members; a run is longer than ``RUN`` by one member at most."""
     group = np.sort(np.array([kind for kind, _, _ in sizes], np.int64))
     steps = np.array([[gap, size] for _, gap, size in sizes], np.int64).reshape(-1, 2)
     end = np.cumsum(steps.sum(axis=1))
     begin = end - steps[:, 1]
     order = np.random.default_rng(seed).permutation(len(group))
-    run, places = join(group[order], begin[order], end[order], limit)
+    run, places = join(group[order], begin[order], end[order], most)
     assert (places[run, 0] <= begin[order]).all()
     assert (places[run].sum(axis=1) >= end[order]).all()
     assert all(len(set(group[order][run == number])) == 1 for number in range(len(places)))
-    assert (places[:, 1] <= limit + 3_000_000).all()
+    assert (places[:, 1] <= shard_reads.RUN + 3_000_000).all()
+    assert (np.bincount(run, minlength=1) <= most).all()
     if len(group):
         assert places[:, 1].sum() <= steps.sum()
 
