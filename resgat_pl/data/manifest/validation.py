@@ -76,7 +76,7 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema, again: str = "E
             ) from None
         if column.null_count and not field.nullable:
             raise ManifestError(f"{path}, column {field.name}: {column.null_count:,} values are missing. {again}")
-    labels = pc.unique(table.column("label")).to_pylist()
+    labels = pc.unique(table.column("label")).to_pylist() if "label" in table.column_names else []
     if wrong := sorted(set(labels) - {0, 1}):
         raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. {again}")
     return table

@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Split
+from resgat_pl.data.manifest import table as module
 from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table
 from resgat_pl.data.splits.leakage import find_leaks, manifest_leaks
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
@@ -305,18 +306,33 @@ def assert_same(found: Manifest, expected: Manifest) -> None:
 
 
 @pytest.mark.parametrize("group", [7, 1000])
-def test_what_is_read_is_what_was_written(tmp_path: Path, group: int) -> None:
-    """Text that repeats is encoded, row group by row group; nobody must notice."""
+@pytest.mark.parametrize("large", [1, 10**9])
+def test_what_is_read_is_what_was_written(
+    tmp_path: Path, group: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that repeats is encoded, row group by row group, and some columns of a large one are read later."""
+    monkeypatch.setattr(module, "LARGE", large)
     whole = written(tmp_path, group)
     found = Manifest.read(tmp_path)
     assert pa.types.is_dictionary(found.arrow("video").type)
-    for manifest in (found, pickle.loads(pickle.dumps(found))):  # noqa: S301 - our own
-        assert_same(manifest, whole)
     protocol = IdentitySplit(val=0.3, test=0.3)
-    expected = divide(whole, protocol)
+    expected, divided = divide(whole, protocol), divide(found, protocol)
     assert expected.split_fingerprint() != whole.split_fingerprint()
-    assert_same(divide(found, protocol), expected)
-    assert divide(found, protocol).info["protocol"] == protocol.spec
+    assert divided.info["protocol"] == protocol.spec
+    for manifest in (divided, pickle.loads(pickle.dumps(divided))):  # noqa: S301 - our own
+        assert_same(manifest, expected)
     assert_same(found, whole)
     found.write()
     assert_same(Manifest.read(tmp_path), whole)
+
+
+def test_a_large_manifest_that_is_replaced_while_it_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 1)
+    whole = written(tmp_path, 7)
+    found = Manifest.read(tmp_path)
+    assert str(found.column("box").tolist()) == str(whole.column("box").tolist())
+    written(tmp_path, 7, videos=9)
+    with pytest.raises(ManifestError, match=r"was replaced while it was in use\. Start again"):
+        found.column("box")
+    assert found.crop(0) == whole.crop(0), "what was read stays as it was"
+    assert found.split_fingerprint() == whole.split_fingerprint()
