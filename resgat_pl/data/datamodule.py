@@ -275,13 +275,13 @@ class FaceDataModule(LightningDataModule):
 
     def _eval_loader(self, split: Literal["train", "val", "test", "all"], stage: str) -> ResumableLoader:
         faces = self.faces(split)
+        sampler = None
         if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
-            sampler = None
         else:
             sampler = self._shard_sampler(faces, None)
-        sampler = sampler or EvalSampler(faces, self.world_size, self._rank)
-        return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
+        loaded = sampler or EvalSampler(faces, self.world_size, self._rank)
+        return ResumableLoader(faces, loaded, self.batch_size, self.num_workers)
 
     def _same_batches(self) -> ResumableLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""

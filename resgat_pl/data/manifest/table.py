@@ -329,8 +329,10 @@ def _read(path: Path, names: list[str] | None = None) -> tuple[pa.Table, pa.Sche
         ManifestError: It is damaged or no such file.
     """
     try:
-        with pq.ParquetFile(readable(path), read_dictionary=_REPEATED) as file:
-            schema = file.schema_arrow
+        source = readable(path)
+        schema = pq.read_schema(source)
+        encoded = [field.name for field in schema if field.name in _REPEATED and pa.types.is_string(field.type)]
+        with pq.ParquetFile(source, read_dictionary=encoded) as file:
             if names is None and not is_remote(path) and file.metadata.num_rows >= LARGE:
                 names = [name for name in schema.names if name not in _RARE]
             return file.read(names), schema
