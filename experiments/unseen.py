@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resgat_pl.core.types import video_key
+from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, Units, bootstrap, draw, interval
@@ -89,7 +89,7 @@ def judge(checkpoint: Path, crops: Path) -> Judged:
         pointing.append(pointing_game(found.node_map, covers))
     probability = torch.cat(logits).double().sigmoid().numpy()
     table = manifest.table.take(rows).to_pylist()
-    keys = [video_key(*(row[name] for name in ("dataset", "method", "compression", "video"))) for row in table]
+    keys = [video_key(*(row[name] for name in VIDEO_KEY)) for row in table]
     origins = [row["source_video"] or key for row, key in zip(table, keys, strict=True)]
     return Judged(
         key=np.array(keys),

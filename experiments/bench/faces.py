@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from resgat_pl.core.types import VIDEO_KEY
 from resgat_pl.data.manifest.table import Manifest, rows_to_table
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
@@ -38,7 +39,7 @@ def write_crops(folder: Path, count: int, image_format: Literal["png", "jpg"], s
         }
         for number in range(count)
     ]
-    table = rows_to_table(rows).sort_by([(name, "ascending") for name in ("dataset", "method", "compression", "video")])
+    table = rows_to_table(rows).sort_by([(name, "ascending") for name in VIDEO_KEY])
     manifest = Manifest(folder, table, {"version": 1})
     manifest.write()
     return manifest

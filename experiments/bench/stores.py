@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
+from resgat_pl.data.loading.shard_reads import Run, RunCache
 from resgat_pl.data.manifest.table import Manifest
 
 VIDEOS = 6
@@ -84,10 +86,11 @@ class Epoch:
 
     def stream(self) -> None:
         """Every crop in the order of an epoch, with its neighbours, bytes only."""
-        for draw in self.loader.sampler:
-            member = crop_of(self.faces.manifest, int(self.faces.rows[draw.position]))
-            if self.faces.reads is not None and isinstance(member, Member):
-                self.faces.reads.read(draw.position, member)
+        sampler = self.loader.sampler
+        if isinstance(sampler, ShardSampler):
+            cache = RunCache(sampler.cached(0))
+            for request in map(self.faces.request, sampler):
+                cache.read(cast("Member", request.crop), cast("Run", request.run))
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,8 @@ Split = Literal["train", "val", "test"]
 Level = Literal["frame", "video"]
 """Unit of a metric: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
 AttentionVersion = Literal["gatv1", "gatv2"]
+VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
+"""Fields of records and columns of tables that identify a video."""
 MediaKind = Literal["video", "frames", "crops"]
 """``video``: a file to decode. ``frames``: full frames as image files. ``crops``: faces cut out already."""
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader
 
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.storage import locate
@@ -19,11 +18,11 @@ from resgat_pl.data.crop_store.reader import shards_of
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
-from resgat_pl.data.loading.dataset import FaceCrops, FaceSample
+from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
-from resgat_pl.data.loading.workers import loading, share_imports
+from resgat_pl.data.loading.workers import share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits.known_people import statements, unknown_in
@@ -60,7 +59,7 @@ class FaceDataModule(LightningDataModule):
     Args:
         crops: Folder or URL of the crops and the manifest; made when missing.
         root: Folder or URL of the data set as downloaded. Null uses the crops as they are.
-        layout: How the data set lies on disk; null finds out.
+        layout: Layout of the data set on disk; null detects it.
         extraction: How faces are cut out.
         split: How videos are divided; null takes the manifest's split.
         augmentation: Changes training crops; null for none.
@@ -68,8 +67,8 @@ class FaceDataModule(LightningDataModule):
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
         shuffle_buffer: Crops that are shuffled among themselves where crops are in shards (``resgat extract --store
-            shards``), in each of the 4 lanes of a process, see ``shard_order``. They are held as they are stored, say
-            0.1 MB each: the loading processes share the lanes out.
+            shards``), per process, see ``shard_order``. The loading processes share them out and hold them as they are
+            stored, say 0.1 MB each.
         order: How training crops are drawn: ``shuffled`` (each once an epoch, as in the paper), ``balanced`` (real
             and fake equally often), or ``paired`` (each fake followed by the same frame of its original).
         predict_split: What ``resgat predict`` scores.
@@ -77,7 +76,7 @@ class FaceDataModule(LightningDataModule):
         video_timeout: Seconds that the extraction of one video may take; it is skipped and named after that.
         masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
         shared_disk: Whether all machines see the same ``crops`` folder, so that one process extracts for all; false if
-            each has a disk of its own, so that one on each machine does.
+            each has a separate disk, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
 
@@ -158,8 +157,6 @@ class FaceDataModule(LightningDataModule):
         """Extract when the manifest is missing or stale; called by Lightning on one process, see ``shared_disk``."""
         try:
             self._prepare()
-            if self.trainer is not None and self.trainer.world_size > 1:
-                Manifest.read(self.crops)  # the map of a large one is made here, not by all ranks at once
         except ResGATError as error:
             if self.trainer is None or self.trainer.world_size == 1:
                 raise
@@ -229,7 +226,7 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def overfits(self) -> bool:
-        """Whether a few batches are trained on, again and again, to see whether the network can learn at all."""
+        """Whether every epoch trains on the same few batches, to see if the network can learn at all."""
         trainer = self.trainer
         return trainer is not None and getattr(trainer, "overfit_batches", 0) > 0 and trainer.state.fn == "fit"
 
@@ -252,15 +249,15 @@ class FaceDataModule(LightningDataModule):
         )
         return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def val_dataloader(self) -> ResumableLoader:
         """Each crop once, in order; what is trained on where that is to be overfitted."""
         return self._same_batches() if self.overfits else self._eval_loader("val", "val")
 
-    def test_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def test_dataloader(self) -> ResumableLoader:
         """Each crop once, in order."""
         return self._eval_loader("test", "test")
 
-    def predict_dataloader(self) -> DataLoader[FaceSample] | ResumableLoader:
+    def predict_dataloader(self) -> ResumableLoader:
         """The crops of ``predict_split``, each once, in order."""
         return self._eval_loader(self.predict_split, "predict")
 
@@ -276,15 +273,15 @@ class FaceDataModule(LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer is not None else 0
 
-    def _eval_loader(
-        self, split: Literal["train", "val", "test", "all"], stage: str
-    ) -> DataLoader[FaceSample] | ResumableLoader:
+    def _eval_loader(self, split: Literal["train", "val", "test", "all"], stage: str) -> ResumableLoader:
         faces = self.faces(split)
+        sampler = None
         if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
-        elif (sampler := self._shard_sampler(faces, None)) is not None:
-            return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
-        return self._loader(faces, EvalSampler(faces, self.world_size, self._rank))
+        else:
+            sampler = self._shard_sampler(faces, None)
+        loaded = sampler or EvalSampler(faces, self.world_size, self._rank)
+        return ResumableLoader(faces, loaded, self.batch_size, self.num_workers)
 
     def _same_batches(self) -> ResumableLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
@@ -300,28 +297,18 @@ class FaceDataModule(LightningDataModule):
             faces, shards, self.world_size, self._rank, self.batch_size, self.seed, order, self.shuffle_buffer
         )
 
-    def _loader(self, faces: FaceCrops, sampler: EvalSampler) -> DataLoader[FaceSample]:
-        return DataLoader(
-            faces,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            **loading(self.num_workers),
-            generator=torch.Generator(),  # of its own: making an iterator must not draw from the training's
-        )
-
     def _limited(self, stage: str, crops: int) -> bool:
         """Whether only some batches are looked at in ``val``, ``test`` or ``predict``."""
         limit: float = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{stage}_batches", 1.0)
         batches = -(-crops // (self.batch_size * self.world_size))
         return limit < 1 if isinstance(limit, float) else limit < batches
 
-    def _has_masks(self) -> bool:
+    def _check_masks(self) -> None:
+        if not self.masks:
+            return
         rows = self.manifest.examples_of("train")
         masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
-        return bool(masks.null_count < len(masks))
-
-    def _check_masks(self) -> None:
-        if self.masks and not self._has_masks():
+        if masks.null_count == len(masks):
             raise ConfigError(
                 f"model.mask_loss_weight is set, but no fake of the training split in {self.crops} has a mask. Only "
                 "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
@@ -350,7 +337,7 @@ class FaceDataModule(LightningDataModule):
 
 
 def _first_failure(mine: ResGATError | None) -> ResGATError | None:
-    """What went wrong on the first of all processes on which anything did; the same on all.
+    """The error of the first process that has one; the same on all processes.
 
     A process that raised alone would leave the others waiting for it; and a machine may lack what others have.
     """

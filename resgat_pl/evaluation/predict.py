@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError
-from resgat_pl.core.types import Level
-from resgat_pl.data.loading.dataset import Change, Draw, FaceCrops
-from resgat_pl.data.loading.workers import loading
+from resgat_pl.core.types import VIDEO_KEY, Level
+from resgat_pl.data.loading.crop_loader import Change
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.resumable import ResumableLoader
+from resgat_pl.data.loading.samplers import EvalSampler
 from resgat_pl.data.manifest.class_counts import check_splits
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY, Predictions, clip_codes
+from resgat_pl.evaluation.metrics.scores import SOURCE, Predictions, clip_codes
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 from resgat_pl.nn.resgat import ResGAT
 
@@ -50,12 +51,7 @@ def score(
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
     check_splits(manifest.counts(), ["test"])
     faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
-    loader = DataLoader(
-        faces,
-        batch_size=batch_size,
-        sampler=[Draw(place, int(row)) for place, row in enumerate(rows)],
-        **loading(workers),
-    )
+    loader = ResumableLoader(faces, EvalSampler(faces, 1, 0), batch_size, workers)
     logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
     return predictions(manifest, rows, logits)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.core.types import Level
+from resgat_pl.core.types import VIDEO_KEY, Level
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.calibration import calibrated, log_odds
-from resgat_pl.evaluation.metrics.scores import SOURCE, VIDEO_KEY
+from resgat_pl.evaluation.metrics.scores import SOURCE
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 
 
@@ -44,7 +44,7 @@ def write_predictions(
     def save(
         name: str, level: Level, positions: NDArray[np.int64], columns: list[str], **scores: NDArray[np.floating]
     ) -> None:
-        table = manifest.table.take(pa.array(index[positions])).select([*VIDEO_KEY, *columns, SOURCE, "split", "label"])
+        table = manifest.take(index[positions], [*VIDEO_KEY, *columns, SOURCE, "split", "label"])
         temperature = (temperatures or {}).get(level)
         empty = pa.nulls(len(table), pa.float64())
         chance = empty if temperature is None else pa.array(calibrated(log_odds(scores["probability"]), temperature))

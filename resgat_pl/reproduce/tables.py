@@ -16,13 +16,13 @@ from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.output_tables import csv_table, markdown_table, wandb_table
 from resgat_pl.core.storage import write_atomic
+from resgat_pl.core.types import VIDEO_KEY
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import (
     CLIPS,
     POOLED,
     RESULTS_NAME,
     RESULTS_VERSION,
-    VIDEO_KEY,
     Scores,
     evaluate,
     read_predictions,

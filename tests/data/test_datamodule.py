@@ -11,7 +11,7 @@ import torch
 from resgat_pl import FaceDataModule
 from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.data.extraction.settings import Extraction
-from resgat_pl.data.loading.resumable import ResumableLoader
+from resgat_pl.data.loading.shard_order import ShardSampler
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import IdentitySplit
 
@@ -68,7 +68,7 @@ def test_a_limited_validation_sees_both_classes(store: str, limit: float, ffpp_c
     rows = [row for batch in batches for row in batch["row"].tolist()]
     assert sorted(rows) == data.faces("val").rows.tolist()
     whole = limit in {1.0, 999}
-    assert isinstance(loader, ResumableLoader) == (whole and store == "shards")
+    assert isinstance(loader.sampler, ShardSampler) == (whole and store == "shards")
     if store == "files":
         assert (rows == sorted(rows)) == whole
     if limit == 2:

@@ -11,6 +11,7 @@ import torch
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import Level
+from resgat_pl.data.loading.crop_loader import CropLoader, CropRequest
 from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.corruptions import Corruption
@@ -97,14 +98,14 @@ def test_pictures_have_the_size_that_the_network_was_trained_with(
     detector = Detector.load(checkpoint)
     detector.net.config["image_size"] = 48
     sizes = set()
-    original = FaceCrops.__getitem__
+    original = CropLoader.__getitem__
 
-    def note(self: FaceCrops, draw: object) -> object:
-        sample = original(self, draw)  # type: ignore[arg-type]
+    def note(self: CropLoader, request: CropRequest) -> object:
+        sample = original(self, request)
         sizes.add(tuple(sample["image"].shape))
         return sample
 
-    monkeypatch.setattr(FaceCrops, "__getitem__", note)
+    monkeypatch.setattr(CropLoader, "__getitem__", note)
     score(detector, detector.manifest(ffpp_crops))
     assert sizes == {(3, 48, 48)}
 

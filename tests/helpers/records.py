@@ -1,11 +1,14 @@
-"""Records of videos that share people, originals or parts."""
+"""Records of videos that share people, originals or parts, and manifests of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
+from resgat_pl.core.types import FAKE, REAL, VIDEO_KEY, Split, VideoRecord, video_key
 from resgat_pl.data.manifest.class_counts import SPLITS, class_counts
+from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 
 
 def real(name: str, *people: str, dataset: str = "d", part: str = "", official: Split | None = None) -> VideoRecord:
@@ -57,3 +60,17 @@ def assert_apart(videos: list[VideoRecord], chosen: dict[str, Split]) -> None:
 
 def count(videos: list[VideoRecord], chosen: dict[str, Split]) -> dict[Split, tuple[int, int]]:
     return {**class_counts([v.label for v in videos], [chosen[v.key] for v in videos])}
+
+
+def crops_of(
+    folder: Path, videos: Iterable[VideoRecord] | Mapping[VideoRecord, Split | None], **info: object
+) -> Manifest:
+    """A manifest of two crops of each video, in its split where there is one; no crop is there."""
+    splits = videos if isinstance(videos, Mapping) else {}
+    rows = [
+        {**{name: getattr(v, name) for name in (*VIDEO_KEY, "label", "part", "official_split")}, "split": splits.get(v),
+         "identities": list(v.identities), "source_video": v.original, "track": 0, "frame_index": frame,
+         "box": [0, 0, 9, 9], "sharpness": 1.0, "crop_path": "x.png"}
+        for v in videos for frame in range(2)
+    ]  # fmt: skip
+    return merge(folder, [rows_to_table(rows)], info)

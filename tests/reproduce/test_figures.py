@@ -13,6 +13,7 @@ import yaml
 
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import VIDEO_KEY
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
@@ -195,9 +196,7 @@ def test_pairs_are_the_same_frame_of_an_original_shown_once(ffpp_crops: Path) ->
             assert len(set(chosen[:, 0].tolist())) == len(chosen)
             for real, fake in chosen.tolist():
                 assert (table[real]["label"], table[fake]["label"]) == (0, 1)
-                assert table[fake]["source_video"] == "/".join(
-                    table[real][name] for name in ("dataset", "method", "compression", "video")
-                )
+                assert table[fake]["source_video"] == "/".join(table[real][name] for name in VIDEO_KEY)
                 assert table[real]["frame_index"] == table[fake]["frame_index"]
                 assert table[real]["track"] == table[fake]["track"]
         methods = [table[fake]["method"] for _, fake in choose_pairs(faces, 4).reshape(-1, 2).tolist()]

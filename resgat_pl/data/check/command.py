@@ -51,7 +51,7 @@ def check(
 
     Args:
         target: A manifest (or its folder), or a data set as it was downloaded; a folder or a URL.
-        layout: How the data set lies on disk; null finds out.
+        layout: Layout of the data set on disk; null detects it.
         split: How videos are divided; null takes the manifest's split, and StrictSplit for a data set.
         json: File to write everything to.
         read: Of a manifest, whether two crops a video are decoded and the others only looked for, or all are decoded.

@@ -41,7 +41,7 @@ class PictureSource(NamedTuple):
 
 
 def read_fingerprints(source: PictureSource) -> Fingerprints | str:
-    """Decode the pictures that are compared, and compute their fingerprints; or say why there are none."""
+    """Decode the pictures that are compared, and compute their fingerprints; or return why there are none."""
     try:
         if source.kind == "video":
             return _fingerprint_video(

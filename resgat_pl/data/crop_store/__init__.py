@@ -1,4 +1,4 @@
-"""The bytes of crops: single files or tar shards, written once and read wherever they lie."""
+"""The bytes of crops: single files or tar shards, written once and read from either."""
 
 from __future__ import annotations
 

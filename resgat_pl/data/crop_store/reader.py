@@ -1,8 +1,8 @@
-"""Reading of a crop wherever it lies: in a file of its own, or in a tar shard.
+"""Reading of crops from single files or tar shards.
 
-A shard is a WebDataset tar: ``NAME.png`` (or ``.jpg``), where there is one ``NAME.mask.png``, and ``NAME.json`` lie one
-after the other, and ``NAME.png`` is the manifest's ``crop_path``. Beside the manifest, ``shards.arrow`` says for each
-crop in which shard it is and at which byte; it is mapped, not read, and tied to the rows by the crops' names.
+A shard is a WebDataset tar: ``NAME.png`` (or ``.jpg``), where there is one ``NAME.mask.png``, and ``NAME.json`` follow
+each other, and ``NAME.png`` is the manifest's ``crop_path``. Beside the manifest, ``shards.arrow`` holds the shard and
+the first byte of each crop; it is mapped, not read, and tied to the rows by the crops' names.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside a shard; stands wherever a crop's path does.
+    """A file inside a shard; used wherever a crop's path is.
 
     Attributes:
         shard: The tar file.
@@ -128,7 +128,7 @@ class Shards:
         mask_size: ``(rows,)`` int32, its bytes.
 
     Args:
-        manifest: The manifest beside which the index lies; it may hold some of the index's crops, in any order.
+        manifest: The manifest beside which the index is stored; it may hold some of the index's crops, in any order.
 
     Raises:
         ManifestError: The index is missing or damaged, of another version, or does not know a crop.
@@ -151,15 +151,13 @@ class Shards:
         self.shard, self.offset, self.size = columns["shard"], columns["offset"], columns["size"]
         self.mask_offset, self.mask_size = columns["mask_offset"], columns["mask_size"]
 
-    def crop(self, row: int, name: str) -> Member:
-        """The crop of a row."""
-        return Member(self.shards[int(self.shard[row])], name, int(self.offset[row]), int(self.size[row]))
-
-    def mask(self, row: int, name: str) -> Member | None:
-        """The mask of a row, or None."""
-        if self.mask_offset[row] < 0:
+    def place(self, row: int, column: str, name: str) -> Member | None:
+        """The crop (column ``crop_path``) or mask (``mask_path``) of a row, or None where it has none."""
+        is_crop = column == "crop_path"
+        offset, size = (self.offset, self.size) if is_crop else (self.mask_offset, self.mask_size)
+        if offset[row] < 0:
             return None
-        return Member(self.shards[int(self.shard[row])], name, int(self.mask_offset[row]), int(self.mask_size[row]))
+        return Member(self.shards[int(self.shard[row])], Path(name).name, int(offset[row]), int(size[row]))
 
     def problems(self) -> dict[str, str]:
         """The problem of each shard that has one, by its path."""
@@ -170,7 +168,7 @@ _opened: WeakKeyDictionary[Manifest, Shards | None] = WeakKeyDictionary()
 
 
 def shards_of(manifest: Manifest) -> Shards | None:
-    """The shards in which a manifest's crops lie, opened once a process; None if they are files of their own.
+    """The shards that hold a manifest's crops, opened once per process; None if they are single files.
 
     Raises:
         ManifestError: See ``Shards``.
@@ -186,22 +184,27 @@ def holds_shards(out: Path) -> bool:
     return any(names_in(out / FOLDER, suffix) for suffix in (".tar", ".parquet"))
 
 
+def place_of(manifest: Manifest, row: int, column: str = "crop_path") -> str | Member | None:
+    """The name of the crop of a row, or its place in a shard; of its mask if ``column`` is ``mask_path``."""
+    name = manifest.arrow(column)[row].as_py()
+    shards = shards_of(manifest)
+    return name if shards is None or name is None else shards.place(row, column, name)
+
+
 def crop_of(manifest: Manifest, row: int) -> Path | Member:
     """The path of the crop of a row, or its place in a shard."""
-    shards = shards_of(manifest)
-    path = manifest.crop(row)
-    return path if shards is None else shards.crop(row, path.name)
+    place = place_of(manifest, row)
+    return place if isinstance(place, Member) else manifest.crop(row)
 
 
 def mask_of(manifest: Manifest, row: int) -> Path | Member | None:
     """The path of the mask of a row, or its place in a shard; None where there is none."""
-    shards = shards_of(manifest)
-    path = manifest.mask(row)
-    return path if shards is None or path is None else shards.mask(row, path.name)
+    place = place_of(manifest, row, "mask_path")
+    return place if isinstance(place, Member) or place is None else manifest.mask(row)
 
 
 def picture(path: Path | Member) -> NDArray[np.uint8]:
-    """Read a crop or a mask, ``(H, W, 3)`` uint8 RGB, wherever it lies.
+    """Read a crop or a mask, ``(H, W, 3)`` uint8 RGB, from a file or a shard.
 
     Raises:
         MediaError: It is missing, damaged or no image.
@@ -305,27 +308,27 @@ def _check_index(path: Path, table: pa.Table, info: dict[str, Any], again: str) 
         raise ManifestError(f"{path} points outside its shards (column {outside}). {again}")
 
 
-def misplaced(places: pa.Table, room: NDArray[np.int64]) -> str | None:
-    """The column of ``PLACE`` by which a crop or mask would not lie in its shard, the mask after the crop; or None.
+def misplaced(places: pa.Table, space: NDArray[np.int64]) -> str | None:
+    """The column of ``PLACE`` by which a crop or mask would be outside its shard, or the mask before the crop; or None.
 
     Args:
         places: The columns of ``PLACE``, without nulls.
-        room: ``(rows,)``, bytes of each row's shard.
+        space: ``(rows,)``, bytes of each row's shard.
     """
     offset, size, mask_offset, mask_size = (places.column(name).to_numpy() for name in PLACE.names[1:])
-    # No sum of what the file says before its parts are known to be small: it could overflow.
-    if ((offset < 0) | (offset > room)).any():
+    # No sum of what the file holds before its parts are known to be small: it could overflow.
+    if ((offset < 0) | (offset > space)).any():
         return "offset"
-    if ((size < 0) | (size > room - offset)).any():
+    if ((size < 0) | (size > space - offset)).any():
         return "size"
     masked = mask_offset != -1
-    if (masked & ((mask_offset < offset + size) | (mask_offset > room))).any():
+    if (masked & ((mask_offset < offset + size) | (mask_offset > space))).any():
         return "mask_offset"
-    if ((mask_size < 0) | (masked & (mask_size > room - np.where(masked, mask_offset, 0)))).any():
+    if ((mask_size < 0) | (masked & (mask_size > space - np.where(masked, mask_offset, 0)))).any():
         return "mask_size"
     return None
 
 
 def is_size(number: object) -> bool:
-    """Whether something that a file says can be a number of bytes."""
+    """Whether a value from a file can be a number of bytes."""
     return type(number) is int and 0 <= number < 2**63

@@ -1,32 +1,23 @@
-"""Face crops of a manifest as a PyTorch data set, and the order in which they are drawn."""
+"""Face crops of a manifest as a PyTorch data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, cast
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from resgat_pl.core.types import REAL
 from resgat_pl.data.crop_store.encoding import resize_crop
-from resgat_pl.data.crop_store.reader import Member, crop_of, mask_of, picture, stored_picture
-from resgat_pl.data.loading.shard_reads import ShardReads
+from resgat_pl.data.crop_store.reader import Member, mask_of, picture, place_of
+from resgat_pl.data.loading.crop_loader import Change, CropLoader, CropRequest, FaceSample
+from resgat_pl.data.loading.shard_reads import RunCache, Runs
 from resgat_pl.data.manifest.table import Manifest
-from resgat_pl.data.transforms import Augmentation
-
-Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
-"""(image ``(H, W, 3)`` uint8 RGB, seed) → changed image, the same for the same arguments."""
 
 
 class Draw(NamedTuple):
-    """What a sampler asks the data set for.
+    """A sampler's request to the data set.
 
     Attributes:
         position: Position in the data set.
@@ -35,22 +26,6 @@ class Draw(NamedTuple):
 
     position: int
     seed: int | None = None
-
-
-class FaceSample(TypedDict):
-    """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``.
-
-    With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known.
-    """
-
-    image: Tensor
-    label: float
-    row: int
-    video: int
-    track: int
-    untouched: bool
-    mask: NotRequired[Tensor]
-    mask_known: NotRequired[bool]
 
 
 class FaceCrops(Dataset[FaceSample]):
@@ -64,7 +39,8 @@ class FaceCrops(Dataset[FaceSample]):
         masks: Whether samples carry what was manipulated; masks move along with an ``Augmentation``.
 
     Attributes:
-        reads: Reads crops in shards with their neighbours, for an order that draws these soon; None reads each alone.
+        runs: Which neighbours of a crop in a shard are read with it, for an order that draws these soon; None reads
+            each alone.
 
     Example:
         >>> from pathlib import Path
@@ -86,13 +62,7 @@ class FaceCrops(Dataset[FaceSample]):
         self.rows = rows
         self.image_size = image_size
         self.augmentation = augmentation
-        self.reads: ShardReads | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Loading processes look labels up in the manifest, which they map; rows are all that each has for itself.
-        small = len(self.manifest) <= np.iinfo(np.int32).max
-        kept = {name: value for name, value in vars(self).items() if name not in {"labels", "untouched"}}
-        return {**kept, "rows": self.rows.astype(np.int32) if small else self.rows}
+        self.runs: Runs | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -104,50 +74,27 @@ class FaceCrops(Dataset[FaceSample]):
         return len(self.rows)
 
     def __getitem__(self, draw: Draw | int) -> FaceSample:
+        return self.loader()[self.request(draw)]
+
+    def request(self, draw: Draw | int) -> CropRequest:
+        """All that is needed to load a draw, looked up in the manifest."""
         index, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = int(self.rows[index])
-        path = mask_of(self.manifest, row) if self.masks else None
-        mask = None if path is None else self._picture(index, path)[:, :, 0]
-        return self.sample(index, self._picture(index, crop_of(self.manifest, row)), mask, seed)
+        return CropRequest(
+            row=row,
+            label=int(self.labels[index]),
+            video=int(self.manifest.video_codes[row]),
+            track=int(self.manifest.track_codes[row]),
+            untouched=bool(self.untouched[index]),
+            crop=cast("str | Member", place_of(self.manifest, row)),
+            mask=place_of(self.manifest, row, "mask_path") if self.masks else None,
+            run=None if self.runs is None else self.runs.of(index),
+            seed=seed,
+        )
 
-    def _picture(self, index: int, path: Path | Member) -> NDArray[np.uint8]:
-        if self.reads is None or not isinstance(path, Member):
-            return picture(path)
-        return stored_picture(self.reads.read(index, path), path)
-
-    def sample(
-        self, index: int, image: NDArray[np.uint8], known_mask: NDArray[np.uint8] | None, seed: int | None
-    ) -> FaceSample:
-        """Make the sample of a position out of its decoded crop and, where masks are asked for and known, mask.
-
-        Args:
-            index: Position in the data set.
-            image: ``(H, W, 3)`` uint8 RGB.
-            known_mask: ``(H, W)`` uint8, or None.
-            seed: Seed of the augmentation; None for none.
-        """
-        row = int(self.rows[index])
-        label, (video, track) = self.manifest.label(row), self.manifest.codes(row)
-        mask = np.zeros(image.shape[:2], np.uint8) if known_mask is None else known_mask
-        if self.augmentation is not None and seed is not None:
-            if self.masks and isinstance(self.augmentation, Augmentation):
-                image, mask = self.augmentation.with_mask(image, mask, seed)
-            else:
-                image = self.augmentation(image, seed)
-        sample: FaceSample = {
-            # channel by channel in memory: a batch of turned views is collated twenty times as slowly
-            "image": torch.from_numpy(np.stack(cv2.split(resize_crop(image, self.image_size)))),
-            "label": float(label),
-            "row": row,
-            "video": video,
-            "track": track,
-            "untouched": self.manifest.is_untouched(row),
-        }
-        if self.masks:
-            sample["mask"] = torch.from_numpy(resize_crop(mask, self.image_size))
-            # An empty mask of a fake would call every node clean of a face whose label is fake.
-            sample["mask_known"] = label == REAL or (known_mask is not None and bool(known_mask.any()))
-        return sample
+    def loader(self, cache: RunCache | None = None) -> CropLoader:
+        """Loads requests without the manifest, in whichever process."""
+        return CropLoader(self.manifest.folder, self.image_size, self.augmentation, self.masks, cache)
 
     @cached_property
     def untouched(self) -> NDArray[np.bool_]:
@@ -182,7 +129,7 @@ class FaceCrops(Dataset[FaceSample]):
         found = order[np.maximum(after - 1, 0)] if len(order) else np.zeros(len(wanted), np.int64)
         same = (after > 0) & (here[found] == wanted) if len(order) else np.zeros(len(wanted), bool)
         pairs = np.stack([fakes[same], originals[found[same]]], axis=1)
-        # A fake that does not fit its original was cut by boxes of its own.
+        # A fake that does not fit its original was cut by other boxes.
         boxes = [self.manifest.take(self.rows[places], ["box"]).column("box") for places in pairs.T]
         fake, real = (np.asarray(box.combine_chunks().flatten()).reshape(-1, 4) for box in boxes)
         return np.asarray(pairs[(fake == real).all(axis=1)])
@@ -193,8 +140,8 @@ class FaceCrops(Dataset[FaceSample]):
         return None if path is None else resize_crop(picture(path)[:, :, 0], self.image_size)
 
 
-def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
-    """Deal a sequence out so that ranks get equally many of each class: batch norm sees one rank's crops only.
+def assign_ranks(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
+    """Assign a sequence to ranks, each class evenly: batch norm sees one rank's crops only.
 
     Args:
         labels: ``(n,)`` int64, 0 or 1.
@@ -203,10 +150,10 @@ def deal(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:
     Returns:
         ``(n,)`` int64, the rank of each. Of each class, and of both together, no rank gets two more than another.
     """
-    dealt = np.zeros(len(labels), np.int64)
+    rank = np.zeros(len(labels), np.int64)
     first = 0  # where one class stops the next goes on, or the same ranks would get one more of each
     for label in (1, 0):
         members = np.flatnonzero(labels == label)
-        dealt[members] = (first + np.arange(len(members))) % ranks
+        rank[members] = (first + np.arange(len(members))) % ranks
         first = (first + len(members)) % ranks
-    return dealt
+    return rank

@@ -1,7 +1,6 @@
-"""Imported by the process that loading processes are forked from, and by nothing else: importing it changes signals.
+"""Imported by the fork server and by nothing else, since importing it changes signals; see ``workers``.
 
-A terminal and SLURM send signals to all processes. Were this one to end, loading processes would end after it, and the
-training could not finish its step and validation.
+Were the server to end on a signal to the whole group, its workers would end after it.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-_TOLD = {signal.SIGTERM, signal.SIGUSR1}  # SIGINT it ignores by itself; it ends with the training
+_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}  # SIGINT it ignores by itself; it ends with main
 
-signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
-os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD))
+signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS))

@@ -1,4 +1,4 @@
-"""The loader of batches that knows where it is, so that a training goes on at the very batch.
+"""The loader of batches that counts them, so that a training resumes at the very batch.
 
 Lightning stores the state of every loader that has ``state_dict``. A batch counts as taken when the loop asks for it,
 not when a loading process has it ready.
@@ -18,30 +18,36 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Sampler
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.loading.dataset import Draw, FaceCrops
-from resgat_pl.data.loading.samplers import SameSampler, TrainSampler
+from resgat_pl.data.loading.crop_loader import CropRequest
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.samplers import EvalSampler, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
+from resgat_pl.data.loading.shard_reads import RunCache
 from resgat_pl.data.loading.workers import loading
 
 DEALT: Final = "classes"
-"""Key of an order in which real and fake are dealt evenly over ranks or lanes."""
+"""Key of an order in which real and fake are shared evenly over ranks or lanes."""
 _WORKERS: Final = "data.num_workers"
 """Key of an order of shards in older versions, which depended on it."""
 
 
-class _Batches(Sampler[list[Draw]]):
-    """Batches of a sampler after the first ``skip``."""
+CropSampler = TrainSampler | SameSampler | EvalSampler | ShardSampler
 
-    def __init__(self, sampler: TrainSampler | SameSampler | ShardSampler, batch_size: int) -> None:
+
+class _Batches(Sampler[list[CropRequest]]):
+    """Batches of a sampler after the first ``skip``, looked up in the manifest."""
+
+    def __init__(self, faces: FaceCrops, sampler: CropSampler, batch_size: int) -> None:
+        self.faces = faces
         self.sampler = sampler
         self.cuts = sampler.cuts(batch_size).tolist()
         self.skip = 0
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[CropRequest]]:
         cuts = self.cuts[self.skip :]
         draws = self.sampler.draws(cuts[0]) if cuts else iter(())
         for first, last in pairwise(cuts):
-            yield list(islice(draws, last - first))
+            yield [self.faces.request(draw) for draw in islice(draws, last - first)]
 
     def __len__(self) -> int:
         return max(0, len(self.cuts) - 1 - self.skip)
@@ -62,22 +68,20 @@ class ResumableLoader:
         MediaError: A shard is missing or cut off.
     """
 
-    def __init__(
-        self, faces: FaceCrops, sampler: TrainSampler | SameSampler | ShardSampler, batch_size: int, workers: int
-    ) -> None:
+    def __init__(self, faces: FaceCrops, sampler: CropSampler, batch_size: int, workers: int) -> None:
         self.faces = faces
         self.sampler = sampler  # Lightning sets its epoch
         self.batch_sampler = None  # Lightning asks for it where there is a sampler
         self.batch_size = batch_size
         self.workers = workers
-        self._batches = _Batches(sampler, batch_size)
+        self._batches = _Batches(faces, sampler, batch_size)
         self._taken = 0
         self._running = 0
         self._resume: dict[str, Any] | None = None
         if isinstance(sampler, ShardSampler):
             for shard in sampler.used:
                 shard.check()
-            faces.reads = sampler.reads(workers)
+            faces.runs = sampler.runs
 
     def __len__(self) -> int:
         return len(self._batches.cuts) - 1
@@ -101,8 +105,10 @@ class ResumableLoader:
 
     @cached_property
     def _loader(self) -> DataLoader[Any]:
+        sampler = self.sampler
+        cache = RunCache(sampler.cached(self.workers)) if isinstance(sampler, ShardSampler) else None
         return DataLoader(
-            self.faces,
+            self.faces.loader(cache),
             batch_sampler=self._batches,
             **loading(self.workers),
             generator=torch.Generator(),  # a separate one: making an iterator must not draw from the training's

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 from resgat_pl.core.errors import SplitError
-from resgat_pl.data.loading.dataset import Draw, FaceCrops, deal
+from resgat_pl.data.loading.dataset import Draw, FaceCrops, assign_ranks
 
 AT_ONCE: Final = 65_536
 """Draws made at a time: as objects, all of a large epoch would take gigabytes."""
 
 
 Order = Literal["shuffled", "balanced", "paired"]
-"""How training crops are drawn. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
+"""Orders of training crops. ``shuffled``: each once an epoch, as in the paper. ``balanced``: real and fake equally
 often, repeating the rarer class. ``paired``: each fake followed by the same frame of its original with the same
 augmentation, so that a batch differs in the forgery and in nothing else."""
 
@@ -39,7 +39,7 @@ def original_pairs(faces: FaceCrops) -> NDArray[np.int64]:
 
 
 def full_batches(draws: int, batch_size: int) -> NDArray[np.int64]:
-    """Where so many draws are cut into full batches, or into one that is not where there is no other."""
+    """Bounds of full batches in so many draws, or of a single shorter one where there is no other."""
     if draws < batch_size:
         return np.array([0, draws], np.int64)
     return np.arange(draws // batch_size + 1, dtype=np.int64) * batch_size
@@ -91,7 +91,7 @@ class TrainSampler(DistributedSampler[Draw]):
         return _draws(positions, own)
 
     def cuts(self, batch_size: int) -> NDArray[np.int64]:
-        """Where the draws are cut into batches, ``(batches + 1,)`` int64 from 0.
+        """Bounds of the batches in the draws, ``(batches + 1,)`` int64 from 0.
 
         The last, incomplete one is left out unless there is no other: batch norm cannot train on one sample.
         """
@@ -104,7 +104,7 @@ class TrainSampler(DistributedSampler[Draw]):
     def _shuffled(self, rng: np.random.Generator) -> Iterator[Draw]:
         positions = np.resize(rng.permutation(len(self.faces)), self.total_size)
         seeds = rng.integers(2**31, size=self.total_size)
-        mine = deal(self.faces.labels[positions], self.num_replicas) == self.rank
+        mine = assign_ranks(self.faces.labels[positions], self.num_replicas) == self.rank
         return _draws(positions[mine], seeds[mine])
 
     def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -160,22 +160,29 @@ def _draws(positions: NDArray[np.int64], seeds: NDArray[np.int64]) -> Iterator[D
 
 
 class EvalSampler(DistributedSampler[Draw]):
-    """Each crop exactly once over all ranks, in order.
+    """Each crop exactly once over all ranks, in order; its row is its seed, should something be done to it.
 
     ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
-    one. Being a ``DistributedSampler``, it is left alone by Lightning.
-
-    Example:
-        >>> list(EvalSampler(range(5), num_replicas=2, rank=1))
-        [Draw(position=1, seed=None), Draw(position=3, seed=None)]
+    one.
     """
 
-    def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.size = len(dataset)
+    order = None
+
+    def __init__(self, faces: FaceCrops, num_replicas: int, rank: int) -> None:
+        super().__init__(faces, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.faces = faces
 
     def __iter__(self) -> Iterator[Draw]:
-        return map(Draw, range(self.rank, self.size, self.num_replicas))
+        return self.draws()
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.size, self.num_replicas))
+        return len(range(self.rank, len(self.faces), self.num_replicas))
+
+    def cuts(self, batch_size: int) -> NDArray[np.int64]:
+        """Bounds of the batches in the draws, ``(batches + 1,)`` int64 from 0; the last one need not be full."""
+        return np.append(np.arange(0, len(self), batch_size, dtype=np.int64), len(self))
+
+    def draws(self, first: int = 0) -> Iterator[Draw]:
+        """The draws of this rank without the first ``first``."""
+        places = range(self.rank, len(self.faces), self.num_replicas)[first:]
+        return (Draw(place, int(self.faces.rows[place])) for place in places)

@@ -1,16 +1,20 @@
-"""The order of crops that lie in shards: shuffled, yet each part of a shard is read once and nearly in sequence.
+"""The order of crops in shards: shuffled, yet read once and many at a time.
 
-An epoch lays the shards in a new order and joins their crops. This sequence is cut into lanes, ``LANES`` for each rank
-where there are crops enough; a lane is shuffled in windows of ``buffer`` crops; and batches are taken of the lanes of a
-rank in turn. A loading process takes every n-th batch of its rank, so that each lane, and each byte, is read by one
-process only where their number divides ``LANES``; the order itself does not depend on it.
+Shards are cut into runs, each read at once (``shard_reads``). An epoch lays the runs in a new order and joins their
+crops. This sequence is cut into lanes, ``LANES`` for each rank where there are crops enough; a lane is shuffled in
+windows; and batches are taken of the lanes of a rank in turn. A loading process takes every n-th batch of its rank, so
+that each lane, and each byte, is read by one process only where their number divides ``LANES``; the order itself does
+not depend on it.
+
+All lanes of a rank together have windows of ``buffer`` crops, for a single loading process has to hold all of them.
+Runs are therefore short enough for a window to hold ``RUNS`` of them, from anywhere in the data set.
 
 Shards are written video by video, so that a whole one can be of one class. There is therefore a sequence of the real
 and one of the fake crops: a lane is a stretch of either, in proportion, so that all ranks, lanes and batches get the
 same share of fakes.
 
 ```
-shards in a new order   [ 7 ][ 2 ][ 5 ][ 0 ][ 3 ][ 6 ][ 1 ][ 4 ]
+runs in a new order     [7][2][5][0][3][6][1][4]...
 lanes                   [rank 0: 0 | 1 | 2 | 3 |rank 1: 0 | 1 | 2 | 3]
 windows of a lane       [shuffled][shuffled][shuffled]
 batches of rank 0       lane 0, lane 1, lane 2, lane 3, lane 0, ...
@@ -33,18 +37,20 @@ from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.crop_store.reader import Shards
 from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.loading.samplers import AT_ONCE, Order, original_pairs
-from resgat_pl.data.loading.shard_reads import ShardReads
+from resgat_pl.data.loading.shard_reads import Runs
 
 Ints = NDArray[np.int64]
 
 LANES: Final = 4
 """Lanes of a rank: as many loading processes as the shipped configurations use."""
+RUNS: Final = 24
+"""Runs of a window: as many videos meet in it as in a window four times as long of whole shards."""
 _BATCHES: Final = 8
 """Batches of a lane at least; of fewer, those that are not full would count."""
 
 
 class Lanes(NamedTuple):
-    """How an epoch is shared out.
+    """The division of an epoch among ranks and lanes.
 
     Attributes:
         ranks: Number of ranks.
@@ -73,7 +79,7 @@ class Lanes(NamedTuple):
         return np.stack(found).astype(np.int64)
 
     def batches(self, lengths: Ints, lane: int) -> Ints:
-        """Where a lane is cut into batches, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be.
+        """Bounds of the batches of a lane, ``(batches + 1,)`` int64 from 0 to its length, as evenly as can be.
 
         Args:
             lengths: ``(lanes,)`` int64, crops of each lane.
@@ -105,13 +111,13 @@ class ShardSampler(DistributedSampler[Draw]):
 
     Args:
         faces: What is drawn from.
-        shards: Where its crops lie.
+        shards: The places of its crops.
         num_replicas: Number of ranks.
         rank: This rank.
         batch_size: Crops a batch at most; two at least if crops come in pairs.
         seed: Seed of order and augmentation.
         order: See ``Order``; None evaluates: each crop once, not shuffled, not augmented.
-        buffer: Crops of a window.
+        buffer: Crops of the windows of all lanes of a rank together.
         lanes: Lanes of each rank; None: ``LANES``, fewer where there are few crops.
 
     Raises:
@@ -135,7 +141,6 @@ class ShardSampler(DistributedSampler[Draw]):
         self.order = order
         self.buffer = buffer
         self.batch_size = batch_size
-        self._shards = shards
         self.shard = shards.shard[faces.rows]
         self.offset = shards.offset[faces.rows]
         self.used = [shards.shards[shard] for shard in np.unique(self.shard).tolist()]
@@ -173,6 +178,14 @@ class ShardSampler(DistributedSampler[Draw]):
         self._turns = [(lane, int(cuts[lane][number]), int(cuts[lane][number + 1])) for number, lane in sorted(turns)]
         self._width = width
 
+        # What is read at once, which is also what is laid in a new order in each epoch. A run of one video has the
+        # same frames in a fake as in its original, so that all that is read of either is drawn.
+        self._window = 0 if order is None else max(width, buffer // lanes)
+        groups = np.zeros(len(faces), np.int64) if order is None else faces.labels
+        if order == "paired":
+            groups = faces.manifest.video_codes[faces.rows]
+        self.runs = Runs(shards, faces.rows, groups, faces.masks, max(1, self._window // RUNS) if order else len(faces))
+
     def __len__(self) -> int:
         return int(self.cuts(self.batch_size)[-1])
 
@@ -180,7 +193,7 @@ class ShardSampler(DistributedSampler[Draw]):
         return self.draws()
 
     def cuts(self, batch_size: int) -> Ints:
-        """Where the draws are cut into batches, ``(batches + 1,)`` int64 from 0 to their number."""
+        """Bounds of the batches in the draws, ``(batches + 1,)`` int64 from 0 to their number."""
         sizes = [self._width * (last - first) for _, first, last in self._turns]
         return np.cumsum([0, *sizes], dtype=np.int64)
 
@@ -200,17 +213,15 @@ class ShardSampler(DistributedSampler[Draw]):
             for position, seed in zip(positions[part].tolist(), seeds[part].tolist(), strict=True):
                 yield Draw(position, seed if repeats else self._seed_of(position))
 
-    def reads(self, workers: int) -> ShardReads:
-        """Reads that fit this order, for one of so many loading processes."""
-        lanes = self.lanes.each // gcd(self.lanes.each, max(1, workers))  # of which a process gets batches
-        kinds = np.zeros(len(self.faces), np.int64) if self.order is None else self.faces.labels
-        window = 0 if self.order is None else self.buffer
-        return ShardReads(self._shards, self.faces.rows, kinds, self.faces.masks, lanes * window)
+    def cached(self, workers: int) -> int:
+        """Bytes that each of so many loading processes holds: the windows of the lanes that it gets batches of."""
+        lanes = self.lanes.each // gcd(self.lanes.each, max(1, workers))
+        return lanes * (int(1.25 * self._window * self.runs.mean) + 4 * self.runs.longest)
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the crops and their places."""
-        held = (np.ascontiguousarray(self.faces.rows, np.int64), self.shard, self.offset)
+        """Hash of the crops, their places and their runs."""
+        held = (np.ascontiguousarray(self.faces.rows, np.int64), self.shard, self.offset, self.runs.number)
         return hashlib.sha256(b"".join(values.tobytes() for values in held)).hexdigest()[:16]
 
     def _seed_of(self, position: int) -> int:
@@ -233,9 +244,8 @@ class ShardSampler(DistributedSampler[Draw]):
         ends = np.cumsum(self.lengths, axis=1)[:, lane]
         parts = [slice(int(end - length), int(end)) for end, length in zip(ends, self.lengths[:, lane], strict=True)]
         if self.order == "balanced":  # real and fake are shuffled each for itself, and then alternate
-            window = max(1, self.buffer // 2)
             both = [column[parts[0]] for column in columns]
-            both = [part[shuffle_windows(len(part), window, rng)] for part in both]
+            both = [part[shuffle_windows(len(part), self._window // 2, rng)] for part in both]
             return np.concatenate(both[:: -1 if self.rank % 2 else 1], axis=1)
         kinds = spread(self.lengths[:, lane])
         joined = np.empty((len(kinds), columns[0].shape[1]), np.int64)
@@ -243,12 +253,12 @@ class ShardSampler(DistributedSampler[Draw]):
             joined[kinds == kind] = column[part]
         if self.order is None:
             return joined
-        return joined[shuffle_windows(len(joined), max(1, self.buffer // self._width), rng)]
+        return joined[shuffle_windows(len(joined), self._window // self._width, rng)]
 
     def _laid_out(self, sequence: Ints, kind: int) -> Ints:
-        """A sequence with its shards in the order of this epoch."""
+        """A sequence with its runs in the order of this epoch."""
         if self.order is None:
             return sequence
-        shards = self.shard[sequence[:, 0]]
-        turn = np.random.default_rng([self.seed, self.epoch, kind]).permutation(int(self.shard.max()) + 1)
-        return sequence[np.argsort(turn[shards], kind="stable")]
+        runs = self.runs.number[sequence[:, 0]]
+        turn = np.random.default_rng([self.seed, self.epoch, kind]).permutation(int(self.runs.number.max()) + 1)
+        return sequence[np.argsort(turn[runs], kind="stable")]

@@ -1,4 +1,28 @@
-"""Worker processes that load crops: who starts them, and which signal reaches whom."""
+"""Worker processes that load crops: who starts whom, and which signal reaches whom.
+
+::
+
+    training (main)
+    |-- resource tracker    Python's: cleans up semaphores after a crash
+    `-- fork server         Python's: a small process that has imported ``_shared_imports`` and nothing else
+        |-- worker 0        forked from the server for ``DataLoader``, with these imports and no CUDA, OpenCV or
+        `-- worker 1        wandb threads, which a fork of main would copy half
+
+Ctrl-C, SLURM and ``torchrun`` signal the whole group at once. Main decides what a signal means: it finishes its step,
+validates and saves, and needs batches until then. So all others outlive it:
+
+=================  ===========================  ===========================  =====================================
+process            SIGINT                       SIGUSR1 (SLURM's warning)    SIGTERM
+=================  ===========================  ===========================  =====================================
+main               ends after the step          saves, is queued again       ends after the step
+resource tracker   ignored (by Python)          blocked (``_start_tracker``) ignored (by Python)
+fork server        ignored (by Python)          blocked (``fork_server``)    blocked (``fork_server``)
+worker             ignored (``start_worker``)   ignored (``start_worker``)   ends if main sent it, else ignored
+=================  ===========================  ===========================  =====================================
+
+When main ends in order, ``DataLoader`` sends its workers SIGTERM. When main is killed, each worker sees its end by
+itself (``_end_with_parent``), and fork server and tracker end with the last process that holds their pipe.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +40,17 @@ _shared_imports: Final = ["resgat_pl.data.loading.fork_server", "resgat_pl.data.
 
 
 def share_imports(*more: str) -> None:
-    """Let the process that loading processes are forked from import what they need, once for all of them.
-
-    It has an effect before the first loading process is started.
+    """Let the fork server import what workers need, once for all of them; effective before the first worker starts.
 
     Args:
-        *more: Modules besides those that every loading process needs.
+        *more: Modules besides those that every worker needs.
     """
     _shared_imports.extend(name for name in more if name not in _shared_imports)
     multiprocessing.get_context("forkserver").set_forkserver_preload(_shared_imports)
 
 
 def _start_tracker() -> None:
-    """Start Python's process that keeps count of semaphores so that no SIGUSR1 to the whole group ends it.
+    """Start the resource tracker so that no SIGUSR1 to the whole group ends it.
 
     Its successor would print a traceback for each semaphore that it does not know.
     """
@@ -43,7 +65,7 @@ def loading(workers: int) -> dict[str, Any]:
     """Options of a ``DataLoader`` of crops.
 
     Args:
-        workers: Loading processes; 0 loads in the caller's own.
+        workers: Worker processes; 0 loads in the caller's own.
     """
     if workers:
         share_imports()
@@ -59,10 +81,10 @@ def loading(workers: int) -> dict[str, Any]:
 
 
 def start_worker(number: int) -> None:
-    """Set up a loading process: torch gives each one thread, OpenCV would start one a core in each of them.
+    """Set up a worker: torch gives each one thread, OpenCV would start one per core in each of them.
 
-    It ends when the process that it loads for does. With forkserver torch's own watch does not see that: it looks at
-    the fork server, which in turn lives for as long as a loading process does.
+    It ends when main does. With forkserver torch's own watch does not see that: it looks at the fork server, which in
+    turn lives for as long as a worker does.
     """
     cv2.setNumThreads(0)
     # Signals go to the whole group; the training finishes its step, and needs batches for that.
@@ -75,7 +97,7 @@ def start_worker(number: int) -> None:
 
 
 def _end_on_signal() -> None:
-    """End on the parent's SIGTERM, by which it ends those that it loads with and then waits for them; on no other."""
+    """End on main's SIGTERM, by which it ends its workers before it waits for them; on no other."""
     parent = multiprocessing.parent_process()
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else 0):
         pass

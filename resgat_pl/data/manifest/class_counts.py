@@ -1,4 +1,4 @@
-"""How many videos or crops of each class a split holds, and whether that is enough."""
+"""Numbers of videos or crops of each class in each split, and the check that they suffice."""
 
 from __future__ import annotations
 
@@ -54,11 +54,10 @@ def check_splits(counts: Mapping[Split, ClassCounts], needed: Collection[Split] 
     for split in needed:
         if not all(counts[split]):
             lacks = " and no ".join(name for name, count in counts[split]._asdict().items() if not count)
-            msg = (
+            raise SplitError(
                 f"The split {split!r} has no {lacks}. All counts: {describe_counts(counts)}. Both "
                 "classes are needed to train and to score: use more videos, a larger share, another protocol or seed."
             )
-            raise SplitError(msg)
 
 
 def only_class(counts: ClassCounts) -> str | None:

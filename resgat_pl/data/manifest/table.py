@@ -1,6 +1,6 @@
-"""The manifest: one Parquet row a face crop, and everything known about it.
+"""The manifest: one Parquet row per face crop, and everything known about it.
 
-Parquet can neither be appended to nor written by several processes, so each video writes a small fragment of its own
+Parquet can neither be appended to nor written by several processes, so each video writes a separate small fragment
 and ``merge`` makes one sorted file of them.
 """
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,8 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.storage import is_remote, locate, readable, refresh, write_changed
-from resgat_pl.core.types import FAKE, Split, VideoRecord, video_key
+from resgat_pl.core.types import FAKE, VIDEO_KEY, Split, VideoRecord, video_key
 from resgat_pl.core.untrusted_paths import check_inside, inside
-from resgat_pl.data.manifest import arrow_cache as mapped
-from resgat_pl.data.manifest.arrow_cache import ArrowCache
 from resgat_pl.data.manifest.class_counts import SPLITS, ClassCounts
 from resgat_pl.data.manifest.validation import checked_rows, read_info
 
@@ -58,36 +56,41 @@ SCHEMA = pa.schema(
 )
 OPTIONAL = ("altered",)
 """Columns that older manifests lack: nothing of it is known there."""
+PATHS = ("crop_path", "mask_path")
+"""Columns of names of files."""
+_REPEATED = [*VIDEO_KEY, "source_video", "part", "official_split", "split"]
+"""Columns of few different texts in many rows: ten million rows take half the memory where these are encoded."""
+LARGE = 100_000
+"""Rows from which the columns ``_RARE`` of a local file are read when they are asked for. Measured with ten million:
+together they take six times as long to read as all others, half as much memory, and no training needs them."""
+_RARE = ("time", "box", "landmarks", "sharpness")
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 """What Arrow raises on damaged files."""
-_ORDER = [(name, "ascending") for name in (*mapped.VIDEO_KEY, "track", "frame_index")]
+_ORDER = [(name, "ascending") for name in (*VIDEO_KEY, "track", "frame_index")]
 
 
 class Manifest:
-    """A manifest: its rows in memory, or mapped from a file where they are many (see ``mapped``).
+    """A manifest: its rows in memory, some 120 bytes each, but for the columns ``_RARE`` of a large one.
 
     Attributes:
         folder: Where crop and mask paths are relative to.
         info: What ``extract`` noted: the request's hash, the extraction's settings, and under ``people`` the data sets
-            whose identities are people because the user says so.
+            whose identities are people because the user set it.
 
     Example:
         >>> Manifest(Path("crops"), SCHEMA.empty_table(), {}).rows_of("test")
         array([], dtype=int64)
     """
 
-    def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any], rest: _Rest | None = None) -> None:
         self.folder = folder
         self.info = info
-        self._table: pa.Table | None = table
-        self._mapped: ArrowCache | None = None
-        self._split: pa.ChunkedArray | None = None  # instead of the mapped one
+        self._rows = table
+        self._rest = rest
 
     @classmethod
     def read(cls, path: str | Path) -> Manifest:
         """Read ``manifest.parquet`` or the folder or URL that holds it.
-
-        From ``mapped.MAP_FROM`` rows on a local one is mapped.
 
         Raises:
             ConfigError: The store behind a URL does not answer.
@@ -98,45 +101,27 @@ class Manifest:
         path = path / MANIFEST_NAME if path.is_dir() or path.suffix != ".parquet" else path
         if not path.is_file():
             raise ManifestError(f"There is no manifest at {path}. Make one: resgat extract ROOT {path.parent}")
-        try:
-            # What lies behind a URL has to be fetched as a whole, so there is nothing to map.
-            large = not is_remote(path) and pq.read_metadata(path).num_rows >= mapped.MAP_FROM
-            table = None if large else pq.read_table(readable(path))
-            schema = pq.read_schema(path) if table is None else table.schema
-        except _UNREADABLE as error:
-            raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
+        rest = None if is_remote(path) else _Rest.of(path)
+        table, schema = _read(path)
         info = read_info(path, schema.metadata, SCHEMA_VERSION)
         missing = [name for name in SCHEMA.names if name not in (*schema.names, *OPTIONAL)]
         if missing:
             raise ManifestError(f"{path} lacks the columns {', '.join(missing)}. Extract again.")
-        if table is not None:
-            table = checked_rows(path, completed(table).select(SCHEMA.names), SCHEMA)
-        manifest = cls(path.parent, table, info)
-        if table is None:
-            try:
-                manifest._mapped = ArrowCache(path)
-                checked_rows(path, manifest._mapped.table, SCHEMA)
-            except _UNREADABLE as error:
-                raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
-        for name in mapped.PATHS:
-            check_inside(manifest.arrow(name), f"{path}, column {name}")
-        return manifest
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Loading processes map the file too, and number the rows again, rather than be sent what belongs to each row.
-        kept = {name: getattr(self, name) for name in ("folder", "info", "_table", "_mapped", "_split")}
-        return kept if self._mapped is None else {**kept, "_table": None}
+        table = completed(table)
+        table = checked_rows(path, table.select([name for name in SCHEMA.names if name in table.column_names]), SCHEMA)
+        for name in PATHS:
+            check_inside(table.column(name), f"{path}, column {name}")
+        return cls(path.parent, table, info, rest if len(table.column_names) < len(SCHEMA) else None)
 
     def __len__(self) -> int:
-        return len(self.table if self._mapped is None else self._mapped.table)
+        return len(self._rows)
 
-    @property
+    @cached_property
     def table(self) -> pa.Table:
-        """Rows in the order of ``SCHEMA``, in memory: of a mapped manifest all of it is read at the first use."""
-        if self._table is None:
-            table = cast("ArrowCache", self._mapped).read(SCHEMA.names)
-            self._table = table if self._split is None else _replace_split(table, self._split.cast(pa.string()))
-        return self._table
+        """Rows in the types of ``SCHEMA``, no text encoded."""
+        if self._rest is not None:
+            self._rows, self._rest = pa.table({name: self.arrow(name) for name in SCHEMA.names}), None
+        return self._rows.cast(SCHEMA)
 
     @cached_property
     def video_codes(self) -> NDArray[np.int64]:
@@ -150,9 +135,14 @@ class Manifest:
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._mapped is not None:
-            return self.column("video_code"), self.column("track_code")
-        return mapped.number([_coded(self.arrow(name))[1] for name in mapped.VIDEO_KEY], self.column("track"))
+        fresh = np.zeros(len(self), bool)  # rows are sorted: a video begins where any part of its key changes
+        for name in VIDEO_KEY:
+            places = _coded(self.arrow(name))[1]
+            fresh[1:] |= places[1:] != places[:-1]
+        videos = np.cumsum(fresh, dtype=np.int64)
+        tracks = self.column("track")
+        fresh[1:] |= tracks[1:] != tracks[:-1]
+        return videos, np.cumsum(fresh, dtype=np.int64)
 
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
@@ -167,10 +157,6 @@ class Manifest:
         genuine = pc.equal(self.arrow("altered"), pa.scalar(False)).fill_null(False).to_numpy(zero_copy_only=False)
         known: NDArray[np.bool_] = np.asarray(genuine, bool) & (self.column("label") == FAKE)
         return known
-
-    def is_untouched(self, row: int) -> bool:
-        """Whether a row is, without all of a mapped manifest's in memory."""
-        return self.label(row) == FAKE and self.arrow("altered")[row].as_py() is False
 
     def rows_of(self, split: Split) -> NDArray[np.int64]:
         """``(n,)``, the rows of a split, in order."""
@@ -190,27 +176,16 @@ class Manifest:
     def column(self, name: str) -> NDArray[Any]:
         """A column as a numpy array; text columns become object arrays with None for null."""
         values = self.arrow(name)
-        if name in {"crop_path", "mask_path"} or not _is_text(values.type):
+        if name in PATHS or not _is_text(values.type):
             return cast("NDArray[Any]", values.to_numpy(zero_copy_only=False))
         names, places = _coded(values)
         return np.array([*names, None], object)[places]  # each text is made once, not in each row
 
     def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> pa.Table:
-        """Some rows and columns as a table, as ``table.take`` gives it, without reading all of a mapped manifest."""
+        """Some rows and columns as a table, as ``table.take`` gives it; text is not encoded."""
         place = pa.array(rows)
         columns = {name: self.arrow(name).take(place).cast(SCHEMA.field(name).type) for name in names}
         return pa.table(columns, pa.schema([SCHEMA.field(name) for name in names]))
-
-    def label(self, row: int) -> int:
-        """Label of a row, 1 = fake."""
-        return int(self.arrow("label")[row].as_py())
-
-    def codes(self, row: int) -> tuple[int, int]:
-        """A row's element of ``video_codes`` and of ``track_codes``, without all of a mapped manifest's in memory."""
-        if self._mapped is None:
-            return int(self.video_codes[row]), int(self.track_codes[row])
-        video, track = (self._mapped.column(name)[row].as_py() for name in mapped.CODES)
-        return int(video), int(track)
 
     def crop(self, row: int) -> Path:
         """Path of the crop of a row.
@@ -231,7 +206,7 @@ class Manifest:
 
     def videos(self) -> list[VideoRecord]:
         """The videos of the manifest, without files, in the order of ``video_codes``: what split protocols need."""
-        names = [*mapped.VIDEO_KEY, "label", "identities", "source_video", "part", "official_split"]
+        names = [*VIDEO_KEY, "label", "identities", "source_video", "part", "official_split"]
         columns = self.take(self._first(), names).to_pydict()
         noted = self.info.get("people")
         people = {name: True for name, known in noted.items() if known is True} if isinstance(noted, dict) else {}
@@ -261,23 +236,21 @@ class Manifest:
         """The same manifest with another ``split`` column.
 
         Args:
-            splits: One a row; None or empty text where the row takes no part.
-            protocol: ``SplitProtocol.spec`` of what made them; kept in ``info["protocol"]``.
+            splits: One per row; None or empty text where the row is in no split.
+            protocol: ``SplitProtocol.spec`` of what made them; stored in ``info["protocol"]``.
         """
         column = pa.chunked_array([pa.array(splits, pa.string())])
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-        table = None if self._table is None else _replace_split(self._table, column)
-        other = Manifest(self.folder, table, {**self.info, "protocol": protocol or {}})
-        if self._mapped is not None:
-            other._mapped, other._split = self._mapped, column.dictionary_encode()
-        return other
+        encoded = column.dictionary_encode()
+        table = self._rows.set_column(self._rows.column_names.index("split"), pa.field("split", encoded.type), encoded)
+        return Manifest(self.folder, table, {**self.info, "protocol": protocol or {}}, self._rest)
 
     def split_videos(self, split: Split) -> list[str]:
         """Keys of the videos with at least one row in a split, in order."""
         first = self._first()
         inside = np.zeros(len(first), bool)
         inside[self.video_codes[self.rows_of(split)]] = True
-        columns = self.take(first[inside], mapped.VIDEO_KEY).to_pydict()
+        columns = self.take(first[inside], VIDEO_KEY).to_pydict()
         return [video_key(*names) for names in zip(*columns.values(), strict=True)]
 
     def fingerprint(self) -> str:
@@ -290,21 +263,23 @@ class Manifest:
 
     def split_fingerprint(self) -> str:
         """SHA-256 of which crop is in which split."""
-        return self._hash([*mapped.VIDEO_KEY, "track", "frame_index", "split"])
+        return self._hash([*VIDEO_KEY, "track", "frame_index", "split"])
 
     def write(self) -> Path:
-        """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone, with its map."""
+        """Write ``manifest.parquet`` into ``folder``, all or nothing; the same again is left alone."""
         path = self.folder / MANIFEST_NAME
-        changed = write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
-        if changed and not is_remote(path):
-            mapped.map_path(path).unlink(missing_ok=True)  # it does not count any more; no need to keep it
+        write_table(self.table, path, {**self.info, "version": SCHEMA_VERSION, WRITER: __version__})
         return path
 
     def arrow(self, name: str) -> pa.ChunkedArray:
-        """A column as it is kept: text that repeats may be dictionary-encoded."""
-        if self._mapped is None:
-            return self.table.column(name)
-        return self._split if name == "split" and self._split is not None else self._mapped.column(name)
+        """A column as it is stored: text that repeats may be dictionary-encoded.
+
+        Raises:
+            ManifestError: It has to be read from a large manifest, which has been replaced or cannot be read.
+        """
+        if self._rest is not None and name in _RARE:
+            return self._rest.read(name)
+        return self._rows.column(name)
 
     def _first(self) -> NDArray[np.int64]:
         """``(videos,)``, the first row of each video."""
@@ -326,6 +301,43 @@ class Manifest:
                 stream.write_batch(pa.record_batch([copied], [name]))
             digest.update(sink.getvalue())
         return digest.hexdigest()
+
+
+class _Rest(NamedTuple):
+    """The file of the columns that are not in memory, and by what its replacement is noticed."""
+
+    path: Path
+    inode: int
+    size: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> _Rest:
+        status = path.stat()
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def read(self, name: str) -> pa.ChunkedArray:
+        if _Rest.of(self.path) != self:
+            raise ManifestError(f"{self.path} was replaced while it was in use. Start again.")
+        return checked_rows(self.path, _read(self.path, [name])[0], SCHEMA).column(name)
+
+
+def _read(path: Path, names: list[str] | None = None) -> tuple[pa.Table, pa.Schema]:
+    """Read some columns of a Parquet file, or all but ``_RARE`` of a large local one; and its schema.
+
+    Raises:
+        ManifestError: It is damaged or no such file.
+    """
+    try:
+        source = readable(path)
+        schema = pq.read_schema(source)
+        encoded = [field.name for field in schema if field.name in _REPEATED and pa.types.is_string(field.type)]
+        with pq.ParquetFile(source, read_dictionary=encoded) as file:
+            if names is None and not is_remote(path) and file.metadata.num_rows >= LARGE:
+                names = [name for name in schema.names if name not in _RARE]
+            return file.read(names), schema
+    except _UNREADABLE as error:
+        raise ManifestError(f"{path} is not a readable Parquet file ({error}). Extract again.") from None
 
 
 def completed(table: pa.Table) -> pa.Table:
@@ -357,7 +369,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
-    """The different texts of a column, and for each row the place of its own among them, -1 for null."""
+    """The different texts of a column, and for each row the place of its text among them, -1 for null."""
     values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     chunks = values.unify_dictionaries().chunks
     if not chunks:
@@ -366,12 +378,8 @@ def _coded(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
     return chunks[0].dictionary.to_pylist(), places.to_numpy()
 
 
-def _replace_split(table: pa.Table, column: pa.ChunkedArray) -> pa.Table:
-    return table.set_column(SCHEMA.get_field_index("split"), SCHEMA.field("split"), column)
-
-
 def rows_to_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Make a table of ``SCHEMA`` from one dictionary a crop."""
+    """Make a table of ``SCHEMA`` from one dictionary per crop."""
     return pa.Table.from_pylist(list(rows), SCHEMA)
 
 
@@ -381,13 +389,12 @@ def merge(folder: Path, tables: Sequence[pa.Table], info: dict[str, Any]) -> Man
     return Manifest(folder, table.sort_by(_ORDER).combine_chunks(), info)
 
 
-def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> bool:
+def write_table(table: pa.Table, path: Path, info: dict[str, Any]) -> None:
     """Write a table with ``info`` as its metadata; a reader sees the old file or the new one, never half of one.
 
-    Returns:
-        Whether the file is another one now: one of the same bytes stays, since a training may have begun on it.
+    A file of the same bytes stays, since a training may have begun on it.
     """
     table = table.replace_schema_metadata({"resgat": json.dumps(info, sort_keys=True)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return write_changed(path, sink.getvalue().to_pybytes())
+    write_changed(path, sink.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""Whether the rows and notes of a manifest can be what they should be; any program may have written the file."""
+"""Validation of the rows and notes of a manifest, which any program may have written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resgat_pl.core.text import shorten
 
 
 def read_info(path: Path, metadata: Mapping[bytes, bytes] | None, newest: int) -> dict[str, Any]:
-    """What was noted in a manifest's metadata.
+    """Read and check the notes in a manifest's metadata.
 
     Args:
         path: The manifest, for messages.
@@ -24,7 +24,7 @@ def read_info(path: Path, metadata: Mapping[bytes, bytes] | None, newest: int) -
         newest: The format that this program reads; the notes of another one are not looked at.
 
     Raises:
-        ManifestError: It is no JSON object, says another format, or its notes about protocol or extraction have
+        ManifestError: It is no JSON object, names another format, or its notes about protocol or extraction have
             another form.
     """
     try:
@@ -76,14 +76,14 @@ def checked_rows(path: Path, table: pa.Table, schema: pa.Schema, again: str = "E
             ) from None
         if column.null_count and not field.nullable:
             raise ManifestError(f"{path}, column {field.name}: {column.null_count:,} values are missing. {again}")
-    labels = pc.unique(table.column("label")).to_pylist()
+    labels = pc.unique(table.column("label")).to_pylist() if "label" in table.column_names else []
     if wrong := sorted(set(labels) - {0, 1}):
         raise ManifestError(f"{path} has the label {wrong[0]}; 0 is real, 1 is fake. {again}")
     return table
 
 
 def _holds(kind: pa.DataType) -> str:
-    """What a type holds, whatever its width: other programs that rewrite a manifest choose their own."""
+    """The kind of values of a type, whatever its width: other programs that rewrite a manifest choose other widths."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return f"list of {_holds(kind.value_type)}"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

@@ -1,4 +1,4 @@
-"""Which pictures may be copies of each other, found by equal pieces of their features' codes."""
+"""Candidates for copies among pictures, found by equal pieces of their features' codes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Index:
         self._tables = [self._table(number) for number in range(_PIECES)] if len(self._codes) else []
 
     def _table(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Where the features with each piece begin in the order by piece, and this order, which keeps theirs."""
+        """Start of the features with each piece in the order by piece, and this order, which is stable."""
         pieces = self._piece(self._codes, number)
         starts = np.zeros(2**self._bits + 1, np.int64)
         np.cumsum(np.bincount(pieces, minlength=2**self._bits), out=starts[1:])

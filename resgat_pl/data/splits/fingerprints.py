@@ -1,4 +1,4 @@
-"""What is kept of a picture to find copies of it: two hashes, codes of its local features, and a small grey copy."""
+"""Fingerprints by which copies of a picture are found: two hashes, codes of local features, and a small grey copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEATURES: Final = 96
-"""Local features kept of a picture. With a third of them after retouching, scaling and JPEG, 20 still match."""
+"""Local features stored per picture. With a third of them after retouching, scaling and JPEG, 20 still match."""
 SIDE: Final = 160
 """Pictures are scaled to the area of a square of this side, px: copies of half the size have the same features."""
 THUMB: Final = 48

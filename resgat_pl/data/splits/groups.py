@@ -1,4 +1,4 @@
-"""Videos that hang together through people, originals or parts, and how to share such groups out."""
+"""Groups of videos connected by people, originals or parts, and their assignment to splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resgat_pl.data.layouts.detect import LAYOUTS
 from resgat_pl.data.layouts.same_files import SAME_FILE
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
-"""What stands on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made
+"""What is on both sides of a split. ``video``: frames of one video. ``original``: a genuine video and a fake made
 from it, or two fakes made from it. ``identity``: a person. ``source``: FaceForensics++ clips that come from one YouTube
 video (``Layout.same_source``). ``duplicate``: one file under two names, or crops that look the same."""
 
@@ -25,7 +25,7 @@ _SOURCE_OF: Final = {
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:
     """Name what ties a video to others: ``<kind> <name>`` of its key, its original, its people and their source clip.
 
-    The kinds are ``video`` (its own key and its original's), ``person``, ``source``, ``file`` (the same content under
+    The kinds are ``video`` (its key and its original's), ``person``, ``source``, ``file`` (the same content under
     another name) and, if asked for, ``part``.
     """
     names = [f"video {video.key}"]
@@ -42,7 +42,7 @@ def links(video: VideoRecord, by_part: bool = False) -> list[str]:
 
 
 def components(videos: Iterable[VideoRecord], by_part: bool = False) -> list[list[VideoRecord]]:
-    """Group videos that hang together, directly or through others (union-find); sorted by key inside and outside."""
+    """Group videos connected directly or through others (union-find); sorted by key inside and outside."""
     parent: dict[str, str] = {}
 
     def find(node: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether it is known who is in a video: where it is not, no protocol can keep people apart, and everything says so."""
+"""Videos of unknown people: no protocol can separate people there, and every result carries a note of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from resgat_pl.data.layouts.detect import LAYOUTS
 from resgat_pl.data.manifest.table import Manifest
 
 PEOPLE_UNKNOWN: Final = "people unknown"
-"""What a protocol declares, and results are stamped with, where identities are no people. It is no leak: whether people
-stand on both sides of a split is not known."""
+"""Declared by protocols and stamped on results where identities are no people. It is no leak: it is not known whether
+people are on both sides of a split."""
 
 
 @cache
@@ -24,7 +24,7 @@ def _layouts() -> dict[str, Layout]:
 
 
 def has_known_people(video: VideoRecord) -> bool:
-    """Whether the identities of a video are people; not where nothing says so."""
+    """Whether the identities of a video are known to be people."""
     if video.people is not None:
         return video.people
     layout = _layouts().get(video.dataset)
@@ -38,7 +38,7 @@ def unknown_people(videos: Iterable[VideoRecord]) -> dict[str, str]:
 
 
 def declared_of(videos: Iterable[VideoRecord]) -> frozenset[Literal["people unknown"]]:
-    """What any protocol declares about these videos, whatever it does with them."""
+    """The part of a protocol's ``declares`` that depends on the videos alone."""
     return frozenset({PEOPLE_UNKNOWN} if unknown_people(videos) else ())
 
 
@@ -50,11 +50,11 @@ def unknown_in(manifest: Manifest) -> dict[str, str]:
 
 
 def statements(unknown: dict[str, str]) -> list[str]:
-    """``people unknown for dfdc: …``, one line a data set."""
+    """``people unknown for dfdc: …``, one line per data set."""
     return [f"{PEOPLE_UNKNOWN} for {name}: {note}" for name, note in unknown.items()]
 
 
 def noted(layout: Layout) -> dict[str, Any]:
-    """What a manifest has to note about a layout's people, because its data set's name does not say it."""
+    """Notes for a manifest on a layout's people, where they do not follow from the name of its data set."""
     known = _layouts().get(layout.name)
     return {layout.name: True} if layout.people and not (known is not None and known.people) else {}

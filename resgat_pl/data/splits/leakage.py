@@ -1,4 +1,4 @@
-"""Leaks between splits: what stands on both sides, so that a score says less about unseen faces than it seems to."""
+"""Leaks between splits: what is on both sides, so that scores on unseen faces look better than they are."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _shared(videos: Sequence[VideoRecord], rows: Mapping[Split, NDArray[np.int64
         kind, _, value = name.partition(" ")
         for one, other in combinations(SPLITS, 2):
             left, right = by_split[one], by_split[other]
-            # a video that stands on both sides shares its own names with itself: that is the leak "video"
+            # a video on both sides shares its names with itself: that is the leak "video"
             if left and right and (len(left) > 1 or left != right):
                 if kind == "source" and not _is_between_clips(videos, value, left, right):
                     continue
@@ -96,7 +96,7 @@ def _shared(videos: Sequence[VideoRecord], rows: Mapping[Split, NDArray[np.int64
 
 
 def _is_between_clips(videos: Sequence[VideoRecord], source: str, left: Iterable[int], right: Iterable[int]) -> bool:
-    """Whether different clips of a source, not one of them twice, stand on the two sides."""
+    """Whether different clips of a source, not one of them twice, are on the two sides."""
     clips = set(source.rpartition("/")[2].split("+"))
     sides = [{name for place in side for name in videos[place].identities} & clips for side in (left, right)]
     return all(sides) and len(sides[0] | sides[1]) > 1

@@ -11,7 +11,7 @@ from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit
 
 
 class LeaveOut(SplitProtocol):
-    """StrictSplit with some fakes kept out of training and validation, and left in the test.
+    """StrictSplit with some fakes in the test split only.
 
     The test split is the same whatever is left out, so that scores by method compare: those of a method that was left
     out are of manipulations never seen, on people never seen.

@@ -1,4 +1,4 @@
-"""Pictures that look the same in different splits, whatever their names say."""
+"""Pictures that look the same in different splits, whatever their names."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _MOST: Final = 64  # copies found of one picture in another split by features; t
 
 
 class Match(NamedTuple):
-    """How one picture lies in its copy.
+    """The position of one picture in its copy.
 
     Attributes:
         is_mirrored: Whether it is the mirror image.
-        scale: Size in the copy by its own, relative to the picture's frame.
+        scale: Size in the copy divided by its size, relative to the picture's frame.
         shift: Distance of the frames' centres by the side of the copy (of the square of its area).
         turn: Degrees.
         differs: Share of the blocks with detail, where they overlap, that do not look alike, in [0, 1].
@@ -81,7 +81,7 @@ def find_duplicates(pictures: Mapping[Split, tuple[Sequence[str], Fingerprints]]
             as a video's, make one pair.
 
     Returns:
-        At most one entry a pair of splits; its names are ``a ~ b``, or ``a ~ b (how)`` where the copy is changed.
+        At most one entry per pair of splits; its names are ``a ~ b``, or ``a ~ b (how)`` where the copy is changed.
     """
     leaks = []
     for one, other in combinations(SPLITS, 2):
@@ -160,7 +160,7 @@ def _by_features(
 
 
 def match(one: Any, other: Any, is_mirrored: bool) -> Match | None:
-    """Whether two pictures are one: their features lie alike, and what lies between the features looks alike.
+    """Match two pictures: their features are arranged alike, and what is between the features looks alike.
 
     The features alone would be deceived by a line of text or a logo, which is the same in many pictures.
 
@@ -170,7 +170,7 @@ def match(one: Any, other: Any, is_mirrored: bool) -> Match | None:
         is_mirrored: Whether the mirror image of ``one`` is meant.
 
     Returns:
-        How they lie, or None if they are not one picture.
+        How they are placed, or None if they are not one picture.
     """
     found = _place(one, other, is_mirrored)
     if found is None:
@@ -188,7 +188,7 @@ def match(one: Any, other: Any, is_mirrored: bool) -> Match | None:
 
 
 def _place(one: Any, other: Any, is_mirrored: bool) -> tuple[NDArray[np.float64], int] | None:
-    """Where ``one`` lies in ``other``: a matrix ``(2, 3)`` on px, and how many features say so."""
+    """Place of ``one`` in ``other``: a matrix ``(2, 3)`` on px, and how many features agree."""
     codes = [record["codes"][: record["count"]] for record in (one, other)]
     if min(map(len, codes)) < _FEATURES[0]:
         return None

@@ -13,7 +13,7 @@ from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
 from resgat_pl.data.manifest.class_counts import ClassCounts
 from resgat_pl.data.splits.known_people import declared_of
-from resgat_pl.data.splits.protocols import SplitProtocol, _shares
+from resgat_pl.data.splits.protocols import SplitProtocol
 
 PAPER_COUNTS: Final[dict[str, dict[Split, ClassCounts]]] = {
     "dfdc": {"train": ClassCounts(real=47_700, fake=32_300), "test": ClassCounts(real=4_639, fake=4_027)},
@@ -26,7 +26,7 @@ class PaperSplit(SplitProtocol):
 
     On FaceForensics++ the paper's counts are an exact 80/20 cut of each class, which only a cut by frame gives. On
     DFDC they are the paper's own numbers of crops (all reduced alike if there are fewer); that these were drawn by
-    frame as well is an *assumption*, since the paper does not say. Frames of one video stand on both sides: every kind
+    frame as well is an *assumption*, since the paper does not say. Frames of one video are on both sides: every kind
     of leak is declared. It is offered to show what the leak is worth.
 
     Args:
@@ -43,19 +43,15 @@ class PaperSplit(SplitProtocol):
     declares = frozenset({"video", "original", "identity", "source", "duplicate"})
 
     def __init__(self, val: float = 0.0, test: float = 0.2, seed: int = 0) -> None:
-        _shares(val, test, seed)
-        self.val = val
-        self.test = test
-        self.seed = seed
+        self._set_shares(val, test, seed)
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
-        """Refuse: one video stands in several splits.
+        """Refuse: one video is in several splits.
 
         Raises:
             SplitError: Always.
         """
-        msg = "PaperSplit divides crops, not videos: extract first, or choose another protocol."
-        raise SplitError(msg)
+        raise SplitError("PaperSplit divides crops, not videos: extract first, or choose another protocol.")
 
     def assign_rows(self, videos: Sequence[VideoRecord], row_video: NDArray[np.int64]) -> NDArray[np.str_]:
         """See base class; a crop is known by its video's key and its place among the rows of that video."""

@@ -66,18 +66,38 @@ class SplitProtocol(ABC):
         chosen = self.assign(videos)
         return np.array([chosen.get(video.key, "") for video in videos], dtype="U5")[row_video]
 
+    def _set_shares(self, val: float, test: float, seed: int) -> None:
+        """Check and store a protocol's options.
+
+        Raises:
+            ConfigError: A share or the seed is negative, or nothing is left for training.
+        """
+        if not (val >= 0 and test >= 0 and val + test < 1 and seed >= 0):
+            raise ConfigError(
+                f"val={val}, test={test}, seed={seed}: need shares from 0 that leave some for training, and a seed "
+                "from 0."
+            )
+        self.val, self.test, self.seed = val, test, seed
+        self.shares: dict[Split, float] = {"train": 1 - val - test, "val": val, "test": test}
+
     @property
     def spec(self) -> dict[str, Any]:
-        """Name, declared leaks and options as plain values, for the manifest; read after assigning."""
+        """Name, declared leaks and options as plain values, for the manifest; read after assigning.
+
+        A protocol from outside this package has its class path beside its name, by which ``from_spec`` finds it.
+        """
+        kind = type(self)
+        outside = not kind.__module__.startswith("resgat_pl.")
+        path = {"class_path": f"{kind.__module__}.{kind.__name__}"} if outside else {}
         options = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
-        return {"name": self.name, "declares": sorted(self.declares), **options}
+        return {"name": self.name, "declares": sorted(self.declares), **path, **options}
 
 
 class IdentitySplit(SplitProtocol):
-    """Keeps together all videos that share a person or an original, also through other videos.
+    """Divides groups of videos that share a person or an original, directly or through other videos.
 
     Groups go to the split that is furthest behind its share, each class counted for itself, so that the classes are
-    balanced as far as the groups allow. When all hangs together (the actors of DeepFakeDetection all swap faces with
+    balanced as far as the groups allow. When all are one group (the actors of DeepFakeDetection all swap faces with
     each other) no such split exists. Then, that is if one group leaves less than half of the ``val`` and ``test``
     share to all others, it is broken up by original, and a ``UserWarning`` says so: people then stand on both sides,
     and the leak ``identity`` is declared.
@@ -97,10 +117,7 @@ class IdentitySplit(SplitProtocol):
     name = "identity"
 
     def __init__(self, val: float = 0.14, test: float = 0.14, seed: int = 0) -> None:
-        self.shares = _shares(val, test, seed)
-        self.val = val
-        self.test = test
-        self.seed = seed
+        self._set_shares(val, test, seed)
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
@@ -149,10 +166,7 @@ class PartSplit(SplitProtocol):
     name = "parts"
 
     def __init__(self, val: float = 0.1, test: float = 0.1, seed: int = 0) -> None:
-        self.shares = _shares(val, test, seed)
-        self.val = val
-        self.test = test
-        self.seed = seed
+        self._set_shares(val, test, seed)
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
@@ -161,16 +175,14 @@ class PartSplit(SplitProtocol):
         groups = components(videos, by_part=True)
         wanted = [split for split, share in self.shares.items() if share]
         if lost := [video.key for video in videos if not video.part]:
-            msg = (
+            raise SplitError(
                 f"{len(lost):,} videos are in no part, such as {min(lost)}: split by identity instead (IdentitySplit)."
             )
-            raise SplitError(msg)
         if len(groups) < len(wanted):
-            msg = (
+            raise SplitError(
                 f"{len(parts)} parts make {len(groups)} groups without common originals, too few for "
                 f"{', '.join(wanted)}: download more parts, or split by identity instead (IdentitySplit)."
             )
-            raise SplitError(msg)
         return share_out(groups, self.shares, self.seed)
 
 
@@ -202,22 +214,20 @@ class OfficialSplit(SplitProtocol):
         """See base class."""
         chosen = {video.key: video.official_split for video in videos if video.official_split}
         if not chosen:
-            msg = (
+            raise SplitError(
                 "No video has an official split. That of FaceForensics++ comes with this program, but is not taken for "
                 "clips and fakes that it does not fit (the summary of the extraction says why): put train.json, "
                 "val.json and test.json that fit into ROOT/splits, or name their folder with `splits` of the FFPP "
                 "layout, and extract again, as crops of an older version need too. Otherwise choose IdentitySplit."
             )
-            raise SplitError(msg)
         lost = [video.key for video in videos if not video.official_split]
         if set(chosen.values()) == {"test"}:
             chosen |= dict.fromkeys(lost, "train")
         elif lost:
-            msg = (
+            raise SplitError(
                 f"{len(lost):,} of {len(videos):,} videos have no official split, such as {min(lost)}: leave them out "
                 "with the options of the layout, or choose StrictSplit, which splits them by identity."
             )
-            raise SplitError(msg)
         if "val" not in chosen.values():
             chosen |= self._hold_out.assign([video for video in videos if chosen[video.key] == "train"])
         self.declares = OfficialSplit.declares | self._hold_out.declares | declared_of(videos)
@@ -225,7 +235,7 @@ class OfficialSplit(SplitProtocol):
 
 
 class StrictSplit(SplitProtocol):
-    """What the data set prescribes, without its leaks, and without leaks where it prescribes nothing.
+    """The prescribed split without its leaks, and one without leaks where nothing is prescribed.
 
     Each data set is divided for itself. Videos with an official split keep it (``OfficialSplit``), but the test set
     comes first: a training or validation video that shares a person, an original or a source clip with the test set
@@ -249,10 +259,7 @@ class StrictSplit(SplitProtocol):
     name = "strict"
 
     def __init__(self, val: float = 0.14, test: float = 0.14, seed: int = 0) -> None:
-        _shares(val, test, seed)
-        self.val = val
-        self.test = test
-        self.seed = seed
+        self._set_shares(val, test, seed)
 
     def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
         """See base class."""
@@ -279,11 +286,10 @@ class StrictSplit(SplitProtocol):
         for group in components(rest):
             ties = {split for video in group for name in links(video) for split in known.get(name, ())}
             if len(ties) > 1:
-                msg = (
+                raise SplitError(
                     f"{group[0].key} and what hangs together with it shares people with the official splits "
                     f"{', '.join(sorted(ties))}: remove these videos, or choose IdentitySplit."
                 )
-                raise SplitError(msg)
             if ties:
                 chosen |= dict.fromkeys((video.key for video in group), ties.pop())
             else:
@@ -318,17 +324,3 @@ def divide(manifest: Manifest, protocol: SplitProtocol) -> Manifest:
     """
     rows = protocol.assign_rows(manifest.videos(), manifest.video_codes)
     return manifest.with_splits(rows, protocol.spec)
-
-
-def _shares(val: float, test: float, seed: int) -> dict[Split, float]:
-    """Check a protocol's options and return the share of each split.
-
-    Raises:
-        ConfigError: A share or the seed is negative, or nothing is left for training.
-    """
-    if not (val >= 0 and test >= 0 and val + test < 1 and seed >= 0):
-        msg = (
-            f"val={val}, test={test}, seed={seed}: need shares from 0 that leave some for training, and a seed from 0."
-        )
-        raise ConfigError(msg)
-    return {"train": 1 - val - test, "val": val, "test": test}

@@ -1,4 +1,4 @@
-"""Videos that gave no crop: they have no row, but a test that leaves them out must say so."""
+"""Videos that gave no crop: they have no row, but a test that leaves them out must report it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS: Final = ("dataset", "method", "compression", "video", "label", "origina
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a split was scored.
+    """The share of a split that was scored.
 
     Attributes:
         scored: Videos with a score.
@@ -75,7 +75,7 @@ def note(records: Mapping[str, VideoRecord], keys: Sequence[str]) -> list[dict[s
 
 
 def coverage(manifest: Manifest, scored: int, split: Split = "test") -> Coverage:
-    """How much of a split was scored, of a manifest with the splits in force.
+    """Count how much of a split was scored, of a manifest with the splits in force.
 
     A video that gave no crop belongs to the split of the videos it shares a person, an original or a source clip with,
     if that is one; or to its official split, if the manifest's videos are in theirs.
@@ -133,7 +133,7 @@ def _skipped(manifest: Manifest) -> list[VideoRecord] | None:
 
 
 def _record(key: str) -> VideoRecord:
-    """What the key of a video says of it; its people are not known."""
+    """The record of a video as far as its key goes; its people are not known."""
     dataset, method, compression, video = ("" if part == "-" else part for part in key.split("/", 3))
     label = int(method != "original")
     return VideoRecord(dataset, method, compression, video, label, "crops", (), (video,))

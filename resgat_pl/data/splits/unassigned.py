@@ -19,13 +19,13 @@ _SHARED: Final = {
     "source": "are from one YouTube video with a clip of another split",
     "person": "show a person of another split",
 }
-"""How a link to a video of a split is put, the plainest reason first."""
+"""The reason in words for each kind of link to a video of a split, the plainest first."""
 
 
 def why_unassigned(
     videos: Sequence[VideoRecord], row_video: NDArray[np.int64], taken: NDArray[np.bool_], noun: str = "crop"
 ) -> str:
-    """Say how much is in no split, and why.
+    """Describe how much is in no split, and why.
 
     Args:
         videos: The videos.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.output_tables import markdown_table
-from resgat_pl.core.types import Level, video_key
+from resgat_pl.core.types import VIDEO_KEY, Level, video_key
 from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
 from resgat_pl.evaluation.metrics.calibration import calibrated, log_odds
 from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap
@@ -36,8 +36,6 @@ CLIPS: Final = (
 """Units of the intervals, for the text below tables."""
 CALIBRATED: Final = "_calibrated"
 """Suffix of the scores of the calibrated probability, which is that of ``resgat explain``; without it, of the score."""
-VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
-"""The columns that name a video."""
 SOURCE: Final = "source_video"
 """The column with the key of the genuine video that a fake was made from."""
 

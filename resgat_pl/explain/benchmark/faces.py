@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError
-from resgat_pl.core.types import video_key
+from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
 from resgat_pl.explain.face_set import in_turn
@@ -25,7 +25,6 @@ Array = NDArray[np.float64]
 
 CHUNK: Final = 8
 """Faces explained at once at most: the median time over the chunks is the time per face."""
-_KEY: Final = ("dataset", "method", "compression", "video")
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def judge_of(net: ResGAT) -> faith.Judge:
 
 def _clip(row: dict[str, Any]) -> str:
     """The genuine clip behind a fake, of which all that was made of it, in any compression, is a part."""
-    source = row["source_video"] or video_key(*(row[name] for name in _KEY))
+    source = row["source_video"] or video_key(*(row[name] for name in VIDEO_KEY))
     dataset, method, _, video = (source.split("/", 3) + [""] * 3)[:4]
     return video_key(dataset, method, "", video)
 

@@ -141,7 +141,7 @@ def test_order_depends_on_seed_and_epoch_only(faces: FaceCrops, order: Order) ->
 def test_evaluation_sees_each_crop_once(faces: FaceCrops, ranks: int) -> None:
     drawn = [draw for rank in range(ranks) for draw in EvalSampler(faces, ranks, rank)]
     assert sorted(draw.position for draw in drawn) == list(range(len(faces)))
-    assert {draw.seed for draw in drawn} == {None}
+    assert all(draw.seed == faces.rows[draw.position] for draw in drawn)
     assert sum(len(EvalSampler(faces, ranks, rank)) for rank in range(ranks)) == len(faces)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +39,34 @@ def test_a_resumed_epoch_goes_on_at_the_very_batch(store: str, ffpp_crops: Path,
     assert len(epoch(other, 2)) == len(other) == len(expected)  # the next epoch is whole again
 
 
+@pytest.mark.parametrize("store", ["files", "shards"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_processes_go_on_too(shard_crops: Path, workers: int) -> None:
+def test_processes_go_on_too(store: str, ffpp_crops: Path, shard_crops: Path, workers: int) -> None:
     """Stopped with none, resumed with some."""
-    of = shard_loader(shard_crops, batch_size=5, lanes=3)
+
+    def loader(workers: int) -> ResumableLoader:
+        if store == "files":
+            return file_loader(ffpp_crops, 5, workers=workers)
+        return shard_loader(shard_crops, batch_size=5, lanes=3, workers=workers)
+
+    of = loader(0)
     expected = epoch(of, 0)
     batches = iter(of)
     for _ in range(4):
         next(batches)
-    other = shard_loader(shard_crops, batch_size=5, lanes=3, workers=workers)
+    other = loader(workers)
     other.load_state_dict(of.state_dict())
     assert same(epoch(other, 0), expected[4:])
+
+
+@pytest.mark.parametrize("store", ["files", "shards"])
+def test_processes_are_sent_no_manifest(store: str, ffpp_crops: Path, shard_crops: Path) -> None:
+    """However many rows it has: only what a crop needs, with each batch."""
+    of = file_loader(ffpp_crops) if store == "files" else shard_loader(shard_crops, masks=True)
+    loader = of._loader
+    assert len(pickle.dumps(loader.dataset)) < 1500
+    for batch in loader.batch_sampler:  # type: ignore[union-attr] # it has one
+        assert len(pickle.dumps(batch)) < 300 * (len(batch) + 1)
 
 
 def test_state_counts_what_was_given_out(shard_crops: Path) -> None:

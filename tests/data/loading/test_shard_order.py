@@ -141,6 +141,16 @@ def test_an_epoch_mixes_shards_and_classes(shard_crops: Path) -> None:
     assert np.mean(videos) > 4
 
 
+def test_one_buffer_serves_all_lanes(shard_crops: Path) -> None:
+    """A single process, which reads all of them, holds little more than ``buffer`` crops; of four each a quarter."""
+    sampler = shard_loader(shard_crops, buffer=48, lanes=4).sampler
+    assert isinstance(sampler, ShardSampler)
+    single = sampler.cached(1)
+    assert single == sampler.cached(0) == sampler.cached(3)
+    assert 48 * sampler.runs.mean <= single < 2 * 48 * sampler.runs.mean
+    assert [sampler.cached(workers) for workers in (2, 4, 8)] == [single // 2, single // 4, single // 4]
+
+
 def test_augmentation_is_new_in_each_epoch(shard_crops: Path) -> None:
     def pictures(number: int) -> dict[int, torch.Tensor]:
         return {

@@ -13,11 +13,11 @@ from hypothesis import given, strategies as st
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.data.crop_store.reader import FOLDER, Shard, crop_of, mask_of, shards_of
-from resgat_pl.data.loading import shard_reads
+from resgat_pl.data.loading import shard_order, shard_reads
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.shard_order import ShardSampler
-from resgat_pl.data.loading.shard_reads import ShardReads, join
+from resgat_pl.data.loading.shard_reads import Run, RunCache, Runs, join
 from resgat_pl.data.manifest.table import Manifest
 
 from ...helpers.shard_batches import epoch, rows, shard_loader
@@ -29,9 +29,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     done: list[tuple[str, int, int]] = []
     original = shard_reads.read_run
 
-    def note(shard: Shard, begin: int, size: int) -> bytes:
-        done.append((shard.path.name, begin, size))
-        return original(shard, begin, size)
+    def note(shard: Shard, run: Run) -> bytes:
+        done.append((shard.path.name, *run))
+        return original(shard, run)
 
     monkeypatch.setattr(shard_reads, "read_run", note)
     return done
@@ -39,20 +39,22 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 90_000), st.integers(1, 3_000_000)), max_size=40),
+    most=st.integers(1, 9),
     seed=st.integers(0, 9),
 )
-def test_runs_cover_their_members(sizes: list[tuple[int, int, int]], seed: int) -> None:
+def test_runs_cover_their_members(sizes: list[tuple[int, int, int]], most: int, seed: int) -> None:
     """In any order of the members; a run is longer than ``RUN`` by one member at most."""
     group = np.sort(np.array([kind for kind, _, _ in sizes], np.int64))
     steps = np.array([[gap, size] for _, gap, size in sizes], np.int64).reshape(-1, 2)
     end = np.cumsum(steps.sum(axis=1))
     begin = end - steps[:, 1]
     order = np.random.default_rng(seed).permutation(len(group))
-    run, places = join(group[order], begin[order], end[order])
+    run, places = join(group[order], begin[order], end[order], most)
     assert (places[run, 0] <= begin[order]).all()
     assert (places[run].sum(axis=1) >= end[order]).all()
     assert all(len(set(group[order][run == number])) == 1 for number in range(len(places)))
     assert (places[:, 1] <= shard_reads.RUN + 3_000_000).all()
+    assert (np.bincount(run, minlength=1) <= most).all()
     if len(group):
         assert places[:, 1].sum() <= steps.sum()
 
@@ -68,20 +70,19 @@ def test_however_reads_are_joined_the_bytes_are_the_same(
     shards = shards_of(manifest)
     assert shards is not None
     chosen = np.random.default_rng(0).permutation(len(manifest))[:60]
-    reads = ShardReads(shards, chosen, manifest.column("label")[chosen].astype(np.int64), masks=True, crops=crops)
+    runs = Runs(shards, chosen, manifest.column("label")[chosen].astype(np.int64), masks=True, most=10**6)
+    cache = RunCache(crops * runs.mean)
     for index, row in enumerate(chosen.tolist()):
         for member in (crop_of(manifest, row), mask_of(manifest, row)):
             if member is not None:
-                assert reads.read(index, member) == member.read_bytes()  # type: ignore[arg-type] # they are in shards
-    assert reads._size <= reads.capacity + run + 30_000
+                assert cache.read(member, runs.of(index)) == member.read_bytes()  # type: ignore[arg-type] # they are in shards
+    assert cache._size <= cache.capacity + run + 30_000
 
 
 def test_a_window_is_read_once(shard_crops: Path, requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Far fewer requests than crops, and no byte twice but at the ends of windows."""
-    monkeypatch.setattr(shard_reads, "RUN", 20_000)
+    monkeypatch.setattr(shard_order, "RUNS", 10)
     of = shard_loader(shard_crops, buffer=30)
-    assert of.faces.reads is not None
-    of.faces.reads.capacity = 400_000  # of 700,000 bytes
     seen = rows(epoch(of, 0))
     assert len(requests) < 0.7 * len(seen)  # of three crops each; 4 MB hold dozens
     windows, kinds = -(-len(seen) // 30), 2

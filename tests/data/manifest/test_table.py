@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+import pickle
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from hypothesis import given, settings, strategies as st
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Split
-from resgat_pl.data.manifest.arrow_cache import map_path
+from resgat_pl.data.manifest import table as module
 from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table
-from resgat_pl.data.splits.protocols import IdentitySplit
+from resgat_pl.data.splits.leakage import find_leaks, manifest_leaks
+from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.data.splits.registry import from_spec
 
 
@@ -239,12 +241,98 @@ def test_the_same_manifest_again_is_left_alone(ffpp_crops: Path, tmp_path: Path)
     """A second command that waited for the first would else pull it from under the training that has begun."""
     manifest = Manifest(tmp_path, Manifest.read(ffpp_crops).table, {})
     path = manifest.write()
-    map_path(path).write_bytes(b"a map")
     before = path.stat()
     manifest.write()
     after = path.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-    assert map_path(path).exists()
     Manifest(tmp_path, manifest.table, {"request": "another"}).write()
     assert path.stat().st_ino != before.st_ino
-    assert not map_path(path).exists()
+
+
+def written(folder: Path, group: int, videos: int = 12) -> Manifest:
+    """A manifest in memory, and on disk in several row groups; things are absent, and differ in size."""
+    rows = [
+        {
+            "dataset": "ffpp" if n % 3 else "dfdc",
+            "method": "FaceSwap" if n % 2 else "original",
+            "compression": "c23" if n % 4 else "",
+            "video": f"v{n % 5}é" * (1 + n % 3),
+            "source_video": f"ffpp/original/c23/v{n}" if n % 2 else None,
+            "identities": [f"p{n}", "q" * n][: n % 3],
+            "part": "",
+            "official_split": "test" if n % 5 == 0 else None,
+            "split": ("train", "val", "test", None)[n % 4],
+            "label": n % 2,
+            "track": track,
+            "frame_index": frame,
+            "time": frame / 25 if n % 3 else None,
+            "box": [n, 0, 9, 9],
+            "landmarks": None if frame else [n / 7] * 10,
+            "sharpness": n / 3,
+            "crop_path": f"crops/{n}/{track}_{frame}.png",
+            "mask_path": f"masks/{n}/{track}_{frame}.png" if n % 3 == 1 else None,
+            "altered": (None, True, False)[(n + track) % 3],
+        }
+        for n, track, frame in product(range(videos), range(2), range(3))
+    ]
+    whole = merge(folder, [rows_to_table(rows)], {"request": "r"})
+    table = whole.table.replace_schema_metadata({"resgat": json.dumps({**whole.info, "version": 1})})
+    pq.write_table(table, folder / "manifest.parquet", row_group_size=group)
+    return whole
+
+
+def assert_same(found: Manifest, expected: Manifest) -> None:
+    for name in SCHEMA.names:
+        assert found.column(name).dtype == expected.column(name).dtype, name
+        assert str(found.column(name).tolist()) == str(expected.column(name).tolist()), name
+    assert found.table.equals(expected.table)
+    assert found.table.schema == SCHEMA
+    assert found.info.get("request") == expected.info.get("request")
+    for codes in ("video_codes", "track_codes", "split_codes"):
+        assert getattr(found, codes).dtype == getattr(expected, codes).dtype
+        assert np.array_equal(getattr(found, codes), getattr(expected, codes))
+    assert found.videos() == expected.videos()
+    assert found.fingerprint() == expected.fingerprint()
+    assert found.split_fingerprint() == expected.split_fingerprint()
+    assert found.counts() == expected.counts()
+    for split in ("train", "val", "test"):
+        assert found.split_videos(split) == expected.split_videos(split)
+        assert np.array_equal(found.rows_of(split), np.flatnonzero(expected.column("split") == split))
+    for row in (0, 5, len(expected) - 1):
+        assert (found.crop(row), found.mask(row)) == (expected.crop(row), expected.mask(row))
+    rows = np.array([3, 1, len(expected) - 1, 3])
+    assert found.take(rows, SCHEMA.names).equals(expected.table.take(pa.array(rows)))
+    assert manifest_leaks(found) == find_leaks(expected.videos(), expected.video_codes, expected.column("split"))
+
+
+@pytest.mark.parametrize("group", [7, 1000])
+@pytest.mark.parametrize("large", [1, 10**9])
+def test_what_is_read_is_what_was_written(
+    tmp_path: Path, group: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that repeats is encoded, row group by row group, and some columns of a large one are read later."""
+    monkeypatch.setattr(module, "LARGE", large)
+    whole = written(tmp_path, group)
+    found = Manifest.read(tmp_path)
+    assert pa.types.is_dictionary(found.arrow("video").type)
+    protocol = IdentitySplit(val=0.3, test=0.3)
+    expected, divided = divide(whole, protocol), divide(found, protocol)
+    assert expected.split_fingerprint() != whole.split_fingerprint()
+    assert divided.info["protocol"] == protocol.spec
+    for manifest in (divided, pickle.loads(pickle.dumps(divided))):  # noqa: S301 - our own
+        assert_same(manifest, expected)
+    assert_same(found, whole)
+    found.write()
+    assert_same(Manifest.read(tmp_path), whole)
+
+
+def test_a_large_manifest_that_is_replaced_while_it_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 1)
+    whole = written(tmp_path, 7)
+    found = Manifest.read(tmp_path)
+    assert str(found.column("box").tolist()) == str(whole.column("box").tolist())
+    written(tmp_path, 7, videos=9)
+    with pytest.raises(ManifestError, match=r"was replaced while it was in use\. Start again"):
+        found.column("box")
+    assert found.crop(0) == whole.crop(0), "what was read stays as it was"
+    assert found.split_fingerprint() == whole.split_fingerprint()

@@ -16,12 +16,14 @@ from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
 from resgat_pl.data.layouts.ffpp_official import shipped
 from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
 from resgat_pl.data.manifest.class_counts import SPLITS
-from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.groups import components, links
 from resgat_pl.data.splits.leakage import Leak, declared, find_leaks, judge, manifest_leaks
 from resgat_pl.data.splits.leave_out import LeaveOut
 from resgat_pl.data.splits.paper import PaperSplit
 from resgat_pl.data.splits.protocols import IdentitySplit, OfficialSplit, PartSplit, SplitProtocol, StrictSplit
+
+from ...helpers.records import crops_of
 
 PAIRS: set[tuple[str, str]] = set(combinations(SPLITS, 2))
 
@@ -281,34 +283,26 @@ def test_what_the_protocols_declare_is_what_they_do(protocol: SplitProtocol, kin
 
 
 def test_leaks_of_a_manifest(tmp_path: Path) -> None:
-    rows = [
-        {"dataset": "ffpp", "method": method, "compression": "c23", "video": video, "identities": people, "part": "",
-         "source_video": source, "label": int(method != "original"), "track": 0, "frame_index": frame, "split": split,
-         "box": [0, 0, 9, 9], "sharpness": 1.0, "crop_path": "x.png"}
-        for method, video, people, source, split in [
-            ("original", "605", ["605"], None, "train"),
-            ("original", "606", ["606"], None, None),
-            ("swap", "606_000", ["606", "000"], "ffpp/original/c23/606", "test"),
-            ("swap", "605_001", ["605", "001"], "ffpp/original/c23/605", "val"),
-        ]
-        for frame in range(2)
-    ]  # fmt: skip
-    manifest = merge(tmp_path, [rows_to_table(rows)], {})
+    videos: dict[VideoRecord, Split | None] = {
+        real("605"): "train",
+        real("606"): None,
+        fake("606_000", "606", "606", "000"): "test",
+        fake("605_001", "605", "605", "001"): "val",
+    }
+    manifest = crops_of(tmp_path, videos)
     assert manifest_leaks(manifest) == [
-        Leak("original", ("train", "val"), ("ffpp/original/c23/605",)),
+        Leak("original", ("train", "val"), ("ffpp/original/-/605",)),
         Leak("identity", ("train", "val"), ("ffpp/605",)),
         Leak("source", ("train", "test"), ("ffpp/605+606",)),
         Leak("source", ("val", "test"), ("ffpp/605+606",)),
     ]
     split = manifest.column("split")
     split[0] = "test"  # one of two frames
-    assert manifest_leaks(manifest.with_splits(split))[0] == Leak(
-        "video", ("train", "test"), ("ffpp/original/c23/605",)
-    )
+    assert manifest_leaks(manifest.with_splits(split))[0] == Leak("video", ("train", "test"), ("ffpp/original/-/605",))
 
 
-def test_a_manifest_tells_what_its_protocol_declares(tmp_path: Path) -> None:
-    empty = merge(tmp_path, [], {})
+def test_a_manifest_holds_what_its_protocol_declares(tmp_path: Path) -> None:
+    empty = crops_of(tmp_path, [])
     assert declared(empty) == frozenset()
     assert declared(empty.with_splits([], OfficialSplit().spec)) == {"source"}
     empty.with_splits([], PaperSplit().spec).write()

@@ -128,15 +128,6 @@ def test_three_groups_of_both_classes_are_enough(videos: list[VideoRecord], seed
     check_splits(class_counts([v.label for v in videos], [chosen[v.key] for v in videos]))
 
 
-def test_classes_are_balanced_when_nothing_ties_them() -> None:
-    videos = [real(f"r{n}") for n in range(20)] + [
-        replace(fake(f"f{n}", "x", f"f{n}"), original=None) for n in range(200)
-    ]
-    videos = [replace(v, identities=(v.video,)) for v in videos]
-    counts = count(videos, IdentitySplit(0.2, 0.2).assign(videos))
-    assert counts == {"train": (12, 120), "val": (4, 40), "test": (4, 40)}
-
-
 def test_a_rare_class_is_shared_out_as_evenly_as_a_common_one() -> None:
     videos = [real(f"r{n:03d}", f"g{n}") for n in range(20)]
     videos += [replace(fake(f"f{n:04d}", f"g{n % 200}"), original=None) for n in range(4000)]

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from resgat_pl.core.types import Split, VideoRecord
-from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.skipped import SKIPPED, Coverage, coverage, note
+
+from ...helpers.records import crops_of
 
 
 def record(name: str, method: str = "original", original: str | None = None, **more: Any) -> VideoRecord:
@@ -19,15 +21,8 @@ def record(name: str, method: str = "original", original: str | None = None, **m
 
 
 def manifest(folder: Path, videos: dict[VideoRecord, Split], skipped: list[VideoRecord] | None) -> Manifest:
-    rows = [
-        {"dataset": v.dataset, "method": v.method, "compression": v.compression, "video": v.video, "split": split,
-         "identities": list(v.identities), "source_video": v.original, "part": v.part, "label": v.label, "track": 0,
-         "official_split": v.official_split, "frame_index": frame, "box": [0, 0, 9, 9], "sharpness": 1.0,
-         "crop_path": f"{v.method}/{v.video}.png"}
-        for v, split in videos.items() for frame in range(2)
-    ]  # fmt: skip
     records = {v.key: v for v in skipped or []}
-    return merge(folder, [rows_to_table(rows)], {} if skipped is None else {SKIPPED: note(records, list(records))})
+    return crops_of(folder, videos, **({} if skipped is None else {SKIPPED: note(records, list(records))}))
 
 
 HAVE: dict[VideoRecord, Split] = {

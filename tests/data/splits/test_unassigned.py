@@ -19,13 +19,14 @@ from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.extraction.summary import ExtractionSummary, with_splits
 from resgat_pl.data.layouts.base import Layout
 from resgat_pl.data.layouts.folder import Folder
-from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.known_people import PEOPLE_UNKNOWN, noted, unknown_in, unknown_people
 from resgat_pl.data.splits.leave_out import LeaveOut
 from resgat_pl.data.splits.protocols import SplitProtocol, StrictSplit, divide
 from resgat_pl.data.splits.registry import PROTOCOLS, from_spec
 from resgat_pl.data.splits.unassigned import unassigned, why_unassigned
 
+from ...helpers.records import crops_of
 from ...helpers.tiny_runs import variant
 
 
@@ -65,17 +66,6 @@ def test_each_reason_is_counted() -> None:
     }
     assert why_unassigned(videos, np.arange(9), np.ones(9, bool)) == ""
     assert why_unassigned(videos, np.arange(9), np.zeros(9, bool)) == "none of the 9 crops is in a split"
-
-
-def crops_of(folder: Path, videos: list[VideoRecord], crops: int = 2) -> Manifest:
-    rows = [
-        {"dataset": v.dataset, "method": v.method, "compression": v.compression, "video": v.video,
-         "identities": list(v.identities), "part": v.part, "source_video": v.original, "label": v.label, "track": 0,
-         "frame_index": frame, "official_split": v.official_split, "box": [0, 0, 9, 9], "sharpness": 1.0,
-         "crop_path": "x.png"}
-        for v in videos for frame in range(crops)
-    ]  # fmt: skip
-    return merge(folder, [rows_to_table(rows)], {})
 
 
 def test_the_summary_of_an_extraction_says_it_first(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import Split, VideoRecord
+from resgat_pl.data.splits.protocols import SplitProtocol
+from resgat_pl.data.splits.registry import from_spec
+
+
+class MySplit(SplitProtocol):
+    """As a user writes one."""
+
+    name = "mine"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def assign(self, videos: Sequence[VideoRecord]) -> dict[str, Split]:
+        return {video.key: "train" for video in videos}
+
+
+def test_a_protocol_from_outside_is_known_by_its_class_path() -> None:
+    path = f"{__name__}.MySplit"
+    spec = MySplit(seed=3).spec
+    assert spec == {"name": "mine", "class_path": path, "declares": [], "seed": 3}
+    for given in (spec, {"name": path, "seed": 3}, {"class_path": path, "seed": 3}):
+        found = from_spec(given)
+        assert isinstance(found, MySplit)
+        assert found.seed == 3
+    assert from_spec({"name": path}).spec["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nonsense", "mine", "antigravity.geohash", "json.loads", "json.decoder.JSONDecoder", "json.", ".", "", None, 3]
+    + [f"{__name__}.{name}" for name in ("Nothing", "test_nothing_else_is_made", "from_spec")],
+)
+def test_nothing_else_is_made(name: Any) -> None:
+    """What a checkpoint names is neither imported nor called."""
+    with pytest.raises(ConfigError, match=r"is no split protocol\. There are: paper, .*subclass of SplitProtocol"):
+        from_spec({"name": name})
+
+
+@pytest.mark.parametrize(
+    "spec", [{"name": "strict", "x": 1}, {"class_path": f"{SplitProtocol.__module__}.SplitProtocol"}]
+)
+def test_options_of_another_protocol(spec: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="does not take"):
+        from_spec(spec)
