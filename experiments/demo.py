@@ -12,7 +12,7 @@ from resgat_pl.core.errors import ResGATError, Stopped
 from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.evaluation.metrics.scores import CLIPS
-from resgat_pl.reproduce.command import train_and_test
+from resgat_pl.reproduce.runs import train_and_test
 
 CROPS = 1800  # genuine ones, so that training fits into three minutes
 CONFIG = Path(__file__).parent.parent / "configs" / "smoke.yaml"

@@ -27,7 +27,7 @@ from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.reproduce.command import run
+from resgat_pl.reproduce.runs import run
 from resgat_pl.reproduce.experiment import Condition, Experiment, read_yaml
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
