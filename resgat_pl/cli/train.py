@@ -37,6 +37,7 @@ from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
+from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
 _DOUBLED: Final = "Found more than one stateful callback"
@@ -103,16 +104,18 @@ class ResGATCLI(LightningCLI):
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
 
         Raises:
+            ConfigError: Training would overwrite the checkpoints of another run.
             WeightsError: It does not exist, is damaged, or holds code.
         """
         command, options = self._command, self._config
-        if command == "fit" and options.get("ckpt_path") is None and is_requeued(options):
-            options.ckpt_path = (
-                "last"  # else Lightning would look by itself, for what may be older, and compare nothing
-            )
+        checks.require_groups(options)
+        if command == "fit" and options.get("ckpt_path") is None and is_requeued():
+            options.ckpt_path = "last"
         if options.get("ckpt_path") == "last":
             options.ckpt_path = find_last_checkpoint(options, command)
-        elif (path := self._ckpt_path()) is not None:
+            return
+        checks.check_new_run(command, options)
+        if (path := self._ckpt_path()) is not None:
             Checkpoint.read(path)
 
     def _set_seed(self) -> None:
@@ -127,7 +130,6 @@ class ResGATCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
         command, config = self._command, self._config
-        checks.require_groups(config)
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
         checks.warn_of_sweep(command, config)
@@ -136,6 +138,7 @@ class ResGATCLI(LightningCLI):
         checks.check_schedule(command, config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
+        adjust.write_best_in_place(config)
         adjust.restore_default_devices(config)
         adjust.keep_private(config)
         path = self._ckpt_path()
@@ -153,7 +156,7 @@ class ResGATCLI(LightningCLI):
             raise
 
     def instantiate_classes(self) -> None:
-        """Look at paths, hardware and checkpoint first; then build all parts.
+        """Look at paths, hardware and checkpoint first; then build all parts. A test logs into ``test`` and so on.
 
         Raises:
             ResGATError: A path, or a value that a class refuses.
@@ -167,6 +170,9 @@ class ResGATCLI(LightningCLI):
             checks.check_checkpoint(command, config, here, Checkpoint.read(path))
         with values_refused("The configuration"):
             super().instantiate_classes()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, AtomicCSVLogger) and command != "fit":
+                logger.subfolder = command
 
     @property
     def _command(self) -> str:
@@ -277,7 +283,8 @@ def _quiet() -> None:
         ".*WeightAveraging callback with a model that overrides the configure_model.*",  # which shards nothing here
         ".*WeightAveraging callback, but loading a checkpoint outside.*",  # it is to be tested, with its average
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
-        ".*The dirpath has changed from.*",  # testing and resuming write to a folder of their own
+        ".*The dirpath has changed from.*",  # a run may be moved, or resumed from another one
+        ".*Checkpoint directory .* exists and is not empty.*",  # its own, or the command was refused
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):

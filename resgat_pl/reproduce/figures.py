@@ -27,8 +27,8 @@ from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.reproduce.runs import run
 from resgat_pl.reproduce.experiment import Condition, Experiment, read_yaml
+from resgat_pl.reproduce.runs import run
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
 _TITLES: dict[Method, str] = {

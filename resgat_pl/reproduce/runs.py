@@ -137,8 +137,8 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
     earlier, identical run was interrupted, it goes on from its last epoch.
 
     Args:
-        folder: Folder of the run. ``request.json`` there says what was asked for, ``done.json`` which version folder
-            holds the test.
+        folder: Folder of the run. ``request.json`` there says what was asked for, ``done.json`` which folder holds the
+            test.
         arguments: Options of ``resgat fit``: configurations and overrides.
         private: W&B gets metrics only; the run is the same.
 
@@ -148,7 +148,8 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
     """
     request = {"arguments": list(arguments), "configs": _digests(arguments)}
     asked, done = folder / "request.json", folder / "done.json"
-    if asked.is_file() and (done.is_file() or _versions(folder)):  # what failed before it began binds nobody
+    begun = (folder / "config.yaml").is_file() or any(folder.glob("version_*"))  # of earlier versions
+    if asked.is_file() and (done.is_file() or begun):  # what failed before it began binds nobody
         stored = json.loads(asked.read_text())
         if stored != request:
             raise ConfigError(
@@ -159,25 +160,13 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
         return Run.read(folder / json.loads(done.read_text())["test"])
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(asked, json.dumps(request, indent=2).encode())
-    checkpoints = folder / "checkpoints"
     quiet = ["--private"] if private else []
-    options = [
-        *quiet,
-        *arguments,
-        *("--trainer.default_root_dir", str(folder)),
-        # one place for the best, however often the run is interrupted
-        *("--checkpoint.dirpath", str(checkpoints), "--checkpoint.enable_version_counter", "false"),
-    ]
-    last = sorted(folder.glob("version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    before = _versions(folder)
-    _resgat("fit", *options, *(["--ckpt_path", str(last[-1])] if last else []))
-    fitted = _newest(folder, before)
-    before = _versions(folder)
-    best = checkpoints / "best.ckpt"
-    _resgat("test", *quiet, "--config", str(fitted / "config.yaml"), "--ckpt_path", str(best))
-    tested = _newest(folder, before)
-    write_atomic(done, json.dumps({"fit": fitted.name, "test": tested.name}, indent=2).encode())
-    return Run.read(tested)
+    _resgat("fit", *quiet, *arguments, "--trainer.default_root_dir", str(folder), "--ckpt_path", "last")
+    best = folder / "checkpoints" / "best.ckpt"
+    _resgat("test", *quiet, "--config", str(folder / "config.yaml"), "--ckpt_path", str(best))
+    tested = Run.read(folder / "test")
+    write_atomic(done, json.dumps({"test": "test"}).encode())
+    return tested
 
 
 def run(
@@ -284,14 +273,3 @@ def _wait_for(command: Sequence[str]) -> tuple[int, list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _versions(folder: Path) -> set[Path]:
-    return set(folder.glob("version_*"))
-
-
-def _newest(folder: Path, before: set[Path]) -> Path:
-    fresh = _versions(folder) - before
-    if len(fresh) != 1:
-        raise ResGATError(f"{folder}: expected one new run folder, found {sorted(path.name for path in fresh)}.")
-    return fresh.pop()

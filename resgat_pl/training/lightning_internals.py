@@ -42,12 +42,17 @@ def checkpoint_savers(trainer: Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
+def log_folder(trainer: Trainer) -> Path:
+    """The folder that a run writes to; collective, every rank must call it."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
 def last_path(trainer: Trainer) -> Path:
     """The path of this run's ``last.ckpt``; collective, every rank must call it."""
     for callback in checkpoint_savers(trainer):
         if callback.filename == "last" and callback.dirpath is not None:
             return Path(callback.dirpath) / "last.ckpt"
-    return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+    return log_folder(trainer) / "checkpoints" / "last.ckpt"
 
 
 def newest_checkpoint(trainer: Trainer) -> str | None:
@@ -118,11 +123,6 @@ def requeueing_slurm(trainer: Trainer) -> SLURMEnvironment | None:
     """The SLURM job, if it is to be queued again after a signal (2.6.6, ``_AcceleratorConnector``)."""
     environment = trainer._accelerator_connector.cluster_environment
     return environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
-
-
-def slurm_checkpoint_path(trainer: Trainer) -> Path:
-    """The next ``hpc_ckpt_N.ckpt``, which Lightning loads when a job starts again (2.6.6, ``_CheckpointConnector``)."""
-    return Path(trainer._checkpoint_connector.hpc_save_path(str(trainer.default_root_dir)))
 
 
 def averages(callback: WeightAveraging) -> bool:

@@ -15,8 +15,8 @@ import pytest
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.reproduce import figures as figures_module, runs as reproduce_module
-from resgat_pl.reproduce.runs import train_and_test
 from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.runs import train_and_test
 from resgat_pl.reproduce.tables import Run
 
 from ..helpers.tiny_runs import untrained

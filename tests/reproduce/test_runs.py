@@ -17,8 +17,8 @@ from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, SomeRunsError, Stopped
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.reproduce import runs as module
-from resgat_pl.reproduce.runs import reproduce, run, train_and_test
 from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.runs import reproduce, run, train_and_test
 from resgat_pl.reproduce.tables import Run
 
 from ..helpers.command import TINY, metrics

@@ -8,7 +8,6 @@ training the loss scaler provokes them, skips the step, and goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from resgat_pl.core.errors import NonFiniteError
-from resgat_pl.training.lightning_internals import data_module, newest_checkpoint
+from resgat_pl.training.lightning_internals import data_module, log_folder, newest_checkpoint
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""
@@ -192,7 +191,7 @@ def _error(trainer: Trainer, found: list[_Batch]) -> NonFiniteError:
     places = "; ".join(dict.fromkeys(batch.place for batch in found))
     ranks = f" on rank {', '.join(str(batch.rank) for batch in found)}" if trainer.world_size > 1 else ""
     names = _crops(trainer, [row for batch in found for row in batch.rows])
-    folder = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
+    folder = log_folder(trainer)
     message = f"A number is not finite (NaN or infinite): {places}{ranks}."
     if names:
         more = ""

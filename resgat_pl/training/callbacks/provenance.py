@@ -46,6 +46,11 @@ class RunProvenance(SaveConfigCallback):
         self._document: dict[str, Any] | None = None
         self._remembered: dict[str, Tensor] | None = None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save the configuration; not that of a test without a logger, which has the folder of its training."""
+        self.save_to_log_dir = stage == "fit" or bool(trainer.loggers)
+        super().setup(trainer, pl_module, stage)
+
     def document(self, trainer: Trainer) -> dict[str, Any]:
         """The provenance of this run as plain values; computed once."""
         if self._document is None:

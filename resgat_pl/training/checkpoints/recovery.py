@@ -37,8 +37,7 @@ class Recovery(Callback):
     On SIGTERM, SIGUSR1 and Ctrl-C the step is finished (the validation, if one is running or about to), ``last.ckpt``
     written and the process ended: with status 75 (try again), after Ctrl-C 130. A second signal ends it at once. On
     several ranks it is enough that one gets the signal: they agree after each step, on GPUs after some. Within a SLURM
-    job the checkpoint is one that Lightning finds when the job starts again, and the requeue signal queues the job
-    again; the status is then 0.
+    job the requeue signal queues the job again, which then goes on from ``last.ckpt``; the status is 0.
 
     Args:
         every_minutes: Maximum age of ``last.ckpt`` within an epoch; null for epochs' ends only.
@@ -128,7 +127,7 @@ class Recovery(Callback):
             "random": random_states_of_all_ranks(trainer.world_size),
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "row": None if row is None else tuple(row),
-            **(rows_written(trainer) if trainer.is_global_zero else {}),
+            "rows": rows_written(trainer) if trainer.is_global_zero else 0,
         }
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -255,12 +254,6 @@ class Recovery(Callback):
         job = internals.requeueing_slurm(trainer)
         if not is_saved:
             trainer.save_checkpoint(self._path)
-        # A second checkpoint, where Lightning looks when SLURM starts the job again
-        if job is not None:
-            target = internals.slurm_checkpoint_path(trainer)
-            if trainer.is_global_zero and self._path.is_file():
-                slurm.leave_checkpoint(self._path, target)
-            trainer.strategy.barrier("recovery")
         # Before the first step of all there may be no state
         name = signal.Signals(number).name
         state = str(self._path) if self._path.is_file() else trainer.ckpt_path

@@ -26,17 +26,27 @@ METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
 class AtomicCSVLogger(CSVLogger):
     """Lightning's ``CSVLogger``, with the same options, which replaces ``metrics.csv`` at once and removes none.
 
+    Attributes:
+        subfolder: Folder of the files below the run's, for all commands but ``fit``.
+
     Example:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
-        >>> logger = AtomicCSVLogger(folder, name="", version=0)
+        >>> logger = AtomicCSVLogger(folder, name="", version="")
         >>> logger.log_metrics({"train/loss": 0.7}, step=0)
         >>> logger.save()
-        >>> print((Path(folder) / "version_0" / "metrics.csv").read_text())
+        >>> print((Path(folder) / "metrics.csv").read_text())
         step,train/loss
         0,0.7
         <BLANKLINE>
     """
+
+    subfolder = ""
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of the files."""
+        return str(Path(super().log_dir, self.subfolder))
 
     @property
     @rank_zero_experiment
