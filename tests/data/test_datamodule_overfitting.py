@@ -92,7 +92,7 @@ def test_it_overfits(ffpp_crops: Path, tmp_path: Path) -> None:
               "--trainer.logger.save_dir", tmp_path)  # fmt: skip
     done = overfit(tmp_path, ffpp_crops, "--trainer.max_epochs", 10, "--trainer.overfit_batches", 1, *logger)
     assert done.status == 0, done.errors
-    found = metrics(tmp_path / "version_0")
+    found = metrics(tmp_path)
     assert found["val/frame_auroc"] == 1
     assert found["train/loss"] < 0.2
 

@@ -27,7 +27,7 @@ SCORE = torch.tensor(0.9)
 def trained(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     assert fit(root, ffpp_crops, 1).status == 0
-    return root / "version_0"
+    return root
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
     assert done.status == 0, done.errors
     assert content(home) == before
     assert any("the choice of the best checkpoint starts again" in line for line in done.warned)
-    written = tmp_path / "run" / "version_0"
+    written = tmp_path / "run"
     assert {path.name for path in (written / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "SECRET" not in (written / "metrics.csv").read_text()
     ledger("checkpoint that names files elsewhere", tries=1, lost=0, recovered=1)

@@ -157,18 +157,18 @@ def test_validation_and_test_with_one_class(one_class: Path, tmp_path: Path, led
     done = tiny("fit", root, one_class, *few, *log)
     assert done.status == 0, done.errors
     assert sum("monitors val/loss" in line for line in done.warned) == 2
-    checkpoints = root / "version_0" / "checkpoints"
+    checkpoints = root / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
-    logged = (root / "version_0" / "metrics.csv").read_text()
+    logged = (root / "metrics.csv").read_text()
     assert "nan" not in logged
     losses = [float(row["val/loss"]) for row in csv.DictReader(logged.splitlines()) if row["val/loss"]]
     assert read_file(checkpoints / "best.ckpt")["epoch"] == int(np.argmin(losses))
     done = tiny("test", root, one_class, "--ckpt_path", checkpoints / "best.ckpt", *log)
     assert done.status == 0, done.errors
-    table = describe(evaluate(read_predictions(root / "version_1" / "predictions")))
+    table = describe(evaluate(read_predictions(root / "test" / "predictions")))
     assert "| undefined " in table
     assert "nan" not in table
-    found = json.loads((root / "version_1" / "results.json").read_text())
+    found = json.loads((root / "test" / "results.json").read_text())
     assert found["scores"][0]["values"]["auroc"] == [None, None, None]
     assert found["scores"][0]["values"]["accuracy"][0] is not None
     ledger("validation and test split of one class", tries=2, lost=0, recovered=2)

@@ -71,14 +71,12 @@ def plain(value: Any) -> Any:
 
 
 def state(root: Path) -> tuple[Any, str]:
-    """Everything in the newest last.ckpt but provenance and places of files; and metrics.csv."""
-    folder = max(root.glob("version_*"), key=lambda path: int(path.name.partition("_")[2]))
-    content = read_file(folder / "checkpoints" / "last.ckpt")
+    """Everything in last.ckpt but provenance and places of files; and metrics.csv."""
+    content = read_file(root / "checkpoints" / "last.ckpt")
     content.pop("provenance")
-    content["recovery"].pop("csv")
     for entry in content["callbacks"].values():
         entry.pop("dirpath", None)
-    return plain(content), (folder / "metrics.csv").read_text()
+    return plain(content), (root / "metrics.csv").read_text()
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:

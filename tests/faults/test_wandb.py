@@ -57,7 +57,7 @@ def fit(root: Path, crops: Path, wandb_folder: Path | None = None, *more: object
 
 def whole(root: Path) -> None:
     """``metrics.csv`` has every row of the run."""
-    with (root / "version_0" / "metrics.csv").open(newline="") as file:
+    with (root / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {int(row["step"]) for row in rows if row["train/loss"]} >= set(range(STEPS))
     assert any(row["val/loss"] for row in rows)
