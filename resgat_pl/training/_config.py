@@ -36,11 +36,18 @@ def callbacks_in(config: Namespace) -> Iterator[Namespace]:
 
 
 def run_folder(config: Namespace) -> Path:
-    """The folder of a run: the one that its first CSV logger names, else ``trainer.default_root_dir``."""
-    for logger in csv_loggers_in(config):
-        options = logger.init_args
-        return Path(options.save_dir, options.get("name", "lightning_logs") or "", version_of(options))
-    return Path(config.trainer.default_root_dir or ".")
+    """The folder of a run: the one that its first CSV logger names; without loggers ``trainer.default_root_dir``."""
+    options = next((logger.init_args for logger in csv_loggers_in(config)), added_csv_options(config))
+    if options is None:
+        return Path(config.trainer.default_root_dir or ".")
+    return Path(options.save_dir, options.get("name", "lightning_logs") or "", version_of(options))
+
+
+def added_csv_options(config: Namespace) -> Namespace | None:
+    """Options of the CSV logger that is added to loggers that have none; None where the user wants no logger."""
+    if config.trainer.logger in (False, []):
+        return None
+    return Namespace(save_dir=str(config.trainer.default_root_dir or "."), name="", version=None)
 
 
 def version_of(options: Namespace) -> str:

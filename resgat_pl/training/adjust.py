@@ -12,7 +12,14 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core import privacy
-from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, version_of, wandb_loggers_in
+from resgat_pl.training._config import (
+    added_csv_options,
+    callbacks_in,
+    csv_loggers_in,
+    loggers_in,
+    version_of,
+    wandb_loggers_in,
+)
 
 _LOGGERS: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.loggers.csv.AtomicCSVLogger",
@@ -38,12 +45,12 @@ def use_safe_loggers(config: Namespace) -> None:
             replaced.append(f"{name.rpartition('.')[2]} as {logger.class_path}")
     if replaced:
         rank_zero_info(f"Loggers that outlive a full disk and W&B's errors are used: {', '.join(replaced)}.")
-    if config.trainer.logger in (False, []):
+    options = added_csv_options(config)
+    if options is None:
         return
     tables = list(csv_loggers_in(config))
     others = [logger for logger in loggers_in(config) if logger not in tables]
     if not tables:
-        options = Namespace(save_dir=str(config.trainer.default_root_dir or "."), name="", version=None)
         tables = [Namespace(class_path=_LOGGERS["lightning.pytorch.loggers.CSVLogger"], init_args=options)]
     for logger in tables:
         logger.init_args.version = version_of(logger.init_args)

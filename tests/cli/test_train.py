@@ -112,9 +112,7 @@ def test_every_epoch_has_its_explanations_at_the_step_of_its_validation(run: Pat
     assert epochs[0]["explain/logit"] != epochs[1]["explain/logit"]
 
 
-@pytest.mark.parametrize(
-    ("folder", "checkpoint", "prefix"), [(".", "last", ""), ("test", "best", "test/")]
-)
+@pytest.mark.parametrize(("folder", "checkpoint", "prefix"), [(".", "last", ""), ("test", "best", "test/")])
 def test_the_explanations_are_those_of_the_checkpoint(
     folder: str, checkpoint: str, prefix: str, run: Path, ffpp_crops: Path
 ) -> None:

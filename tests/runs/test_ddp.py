@@ -49,9 +49,7 @@ def run(odd_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    ("two", "one", "stage"), [(".", "one/validate", "val"), ("test", "one/test", "test")]
-)
+@pytest.mark.parametrize(("two", "one", "stage"), [(".", "one/validate", "val"), ("test", "one/test", "test")])
 def test_metrics_are_those_of_one_process(run: Path, two: str, one: str, stage: str) -> None:
     pair, single = (
         {name: value for name, value in metrics(run / folder).items() if name.startswith(f"{stage}/")}

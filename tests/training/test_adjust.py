@@ -60,3 +60,4 @@ def test_every_run_has_a_table_and_one_folder(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WANDB_RUN_ID", "r2")
     options = Namespace(save_dir="runs", name=None, version=None)
     assert run_folder(with_loggers(Namespace(class_path="x.CSVLogger", init_args=options))) == Path("runs/r2")
+    assert run_folder(with_loggers(wandb)) == Path("runs/a/r2")
