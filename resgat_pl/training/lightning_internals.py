@@ -9,13 +9,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 
 from resgat_pl.data.datamodule import FaceDataModule
+
+T = TypeVar("T")
 
 
 class StepMetrics(NamedTuple):
@@ -107,6 +110,24 @@ def unlogged_metrics(trainer: Trainer) -> StepMetrics | None:
 def log_metrics(trainer: Trainer, values: Mapping[str, float], step: int) -> None:
     """Pass metrics to all loggers, as Lightning does (2.6.6, ``_LoggerConnector.log_metrics``)."""
     trainer._logger_connector.log_metrics(dict(values), step=step)  # type: ignore[arg-type]  # numbers do as well
+
+
+def all_ranks(trainer: Trainer, mine: T) -> list[T]:
+    """The value of every rank, in order; collective."""
+    values = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(values, mine)
+    return values
+
+
+def highest(trainer: Trainer, *mine: int) -> list[int]:
+    """The highest of each number over all ranks; collective."""
+    if trainer.world_size == 1:
+        return list(mine)
+    numbers = torch.tensor(mine, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    found: list[int] = numbers.tolist()
+    return found
 
 
 def restore_loader_states(trainer: Trainer) -> None:

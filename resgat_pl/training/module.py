@@ -196,8 +196,16 @@ class ResGATModule(LightningModule):
                 rehearse(self.optimizer, self.lr_scheduler, expected, config.scheduler.state_dict())
 
     def on_validation_epoch_start(self) -> None:
-        """Let ranks evaluate independently, after a callback has put averaged weights in place: see ``_free_ranks``."""
-        self._free_ranks()
+        """Give all ranks the same buffers once, then keep them from meeting in every forward pass.
+
+        ``DistributedDataParallel.forward`` broadcasts buffers in evaluation too. Ranks with different numbers of
+        batches would wait for each other for ever; and ranks must not evaluate with different batch statistics. A
+        callback has put averaged weights in place before.
+        """
+        if (wrapped := self._wrapped()) is not None:
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+            wrapped.broadcast_buffers = False
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
@@ -212,8 +220,7 @@ class ResGATModule(LightningModule):
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_epoch_start``."""
-        wrapped = self._wrapped()
-        if wrapped is not None:
+        if (wrapped := self._wrapped()) is not None:
             wrapped.broadcast_buffers = True
 
     def on_test_epoch_end(self) -> None:
@@ -368,16 +375,3 @@ class ResGATModule(LightningModule):
     def _wrapped(self) -> DistributedDataParallel | None:
         model = self.trainer.model
         return model if isinstance(model, DistributedDataParallel) else None
-
-    def _free_ranks(self) -> None:
-        """Give all ranks the same buffers once, then keep them from meeting in every forward pass.
-
-        ``DistributedDataParallel.forward`` broadcasts buffers in evaluation too. Ranks with different numbers of
-        batches would wait for each other for ever; and ranks must not evaluate with batch statistics of their own.
-        """
-        wrapped = self._wrapped()
-        if wrapped is None:
-            return
-        for buffer in self.net.buffers():
-            torch.distributed.broadcast(buffer, src=0)
-        wrapped.broadcast_buffers = False

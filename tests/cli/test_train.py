@@ -60,9 +60,8 @@ def test_fit_leaves_checkpoints_metrics_and_heatmaps(run: Path) -> None:
         assert sheet.std() > 20
     assert (run / "test" / "heatmaps" / "test.png").is_file()
     assert not any(name.startswith("test/") for name in values)
-    assert [yaml.safe_load((run / part / "config.yaml").read_text())["ckpt_path"] is None for part in (".", "test")] == [
-        True, False
-    ]  # fmt: skip
+    configs = [yaml.safe_load((run / part / "config.yaml").read_text()) for part in (".", "test")]
+    assert [config["ckpt_path"] is None for config in configs] == [True, False]
 
 
 def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from resgat_pl.core.errors import NonFiniteError
-from resgat_pl.training.lightning_internals import data_module, log_folder, newest_checkpoint
+from resgat_pl.training.lightning_internals import all_ranks, data_module, highest, log_folder, newest_checkpoint
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""
@@ -155,7 +155,7 @@ class NonFiniteGuard(Callback):
             mine = _Batch(
                 2 * count + 1, trainer.global_rank, f"{place}, weights {', '.join(broken[:3])}", rows.tolist()
             )
-        found = _everywhere(mine, trainer)
+        found = _first_of_all_ranks(mine, trainer)
         if found:
             self._error = _error(trainer, found)
             raise self._error
@@ -172,17 +172,11 @@ def _not_finite(module: LightningModule) -> list[str]:
     return [name for name, ok in zip(state, fine, strict=True) if not ok]
 
 
-def _everywhere(mine: _Batch | None, trainer: Trainer) -> list[_Batch]:
+def _first_of_all_ranks(mine: _Batch | None, trainer: Trainer) -> list[_Batch]:
     """The batches that went wrong first, of all processes; the same list on each."""
-    if trainer.world_size == 1:
-        return [] if mine is None else [mine]
-    flag = torch.tensor(int(mine is not None), device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-    if not flag.item():
+    if highest(trainer, int(mine is not None)) == [0]:
         return []
-    gathered: list[_Batch | None] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, mine)
-    found = [batch for batch in gathered if batch is not None]
+    found = [batch for batch in all_ranks(trainer, mine) if batch is not None]
     # A NaN on one process is in the weights of all one step later: only the first is the cause.
     return [batch for batch in found if batch.number == min(other.number for other in found)]
 

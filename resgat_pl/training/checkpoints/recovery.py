@@ -24,7 +24,7 @@ from resgat_pl.training.checkpoints import slurm
 from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints, restore_saver
 from resgat_pl.training.checkpoints.metrics_rows import begin_rows, rows_written
 from resgat_pl.training.checkpoints.periodic_save import SaveSchedule
-from resgat_pl.training.checkpoints.rng_state import random_states_of_all_ranks, set_random_states
+from resgat_pl.training.checkpoints.rng_state import random_states, set_random_states
 from resgat_pl.training.checkpoints.signals import StopSignals
 
 _GPU_BATCHES: Final = 20
@@ -124,7 +124,7 @@ class Recovery(Callback):
         """Add what Lightning leaves out; collective."""
         row = internals.unlogged_metrics(trainer) if self._is_after_step else None
         checkpoint[RECOVERY] = {
-            "random": random_states_of_all_ranks(trainer.world_size),
+            "random": internals.all_ranks(trainer, random_states()),
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "row": None if row is None else tuple(row),
             "rows": rows_written(trainer) if trainer.is_global_zero else 0,
@@ -193,8 +193,7 @@ class Recovery(Callback):
 
     def _compare_ranks(self, trainer: Trainer) -> None:
         mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
-        found = [mine] * trainer.world_size
-        torch.distributed.all_gather_object(found, mine)
+        found = internals.all_ranks(trainer, mine)
         if different := next((rank for rank, other in enumerate(found) if other != found[0]), 0):
             both = " and ".join(f"rank {rank} from {found[rank][0]} (step {found[rank][1]})" for rank in (0, different))
             raise ConfigError(
@@ -238,11 +237,7 @@ class Recovery(Callback):
 
     def _agree(self, trainer: Trainer, is_due: bool) -> tuple[int, bool]:
         """The signal that any rank got (0 for none), and whether a save is due on any rank; collective."""
-        if trainer.world_size == 1:
-            return self.signals.received, is_due
-        mine = torch.tensor([self.signals.received, int(is_due)], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX)
-        number, agreed = mine.tolist()
+        number, agreed = internals.highest(trainer, self.signals.received, int(is_due))
         return number, bool(agreed)
 
     def _stop(self, trainer: Trainer, number: int, is_saved: bool = False) -> None:
