@@ -45,7 +45,7 @@ _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
 class ResGATCLI(LightningCLI):
-    """LightningCLI with the detector as a group of its own, and checkpoints that never override the configuration."""
+    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
@@ -80,7 +80,7 @@ class ResGATCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and say in one sentence what cannot be parsed.
+        """Parse the options; report in one sentence what cannot be parsed.
 
         Raises:
             ConfigError: Names the option, and the nearest right one.
@@ -97,8 +97,8 @@ class ResGATCLI(LightningCLI):
         except ResGATError:
             raise
         except Exception as error:  # of the parsers below it, on text that they did not expect
-            told = " ".join(str(error).split())[:500] or type(error).__name__
-            raise ConfigError(f"The configuration cannot be read: {told}") from error
+            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            raise ConfigError(f"The configuration cannot be read: {reason}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
@@ -128,7 +128,7 @@ class ResGATCLI(LightningCLI):
             super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
+        """Check data and configuration before weights are downloaded, and adjust what the parts are built with."""
         command, config = self._command, self._config
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
@@ -146,7 +146,7 @@ class ResGATCLI(LightningCLI):
             adjust.same_wandb_run(config, Checkpoint.read(path).wandb_run_id)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; say what a full disk has cost, and how to go on."""
+        """Run the command; a full disk is reported in one message."""
         try:
             with reporting_full_disk_in_run(self.trainer):
                 super()._run_subcommand(subcommand)
@@ -249,29 +249,29 @@ def run(args: Sequence[str]) -> None:
         if _DOUBLED in str(error):
             raise ConfigError(
                 "trainer.callbacks has a callback that goes by the same metric in the same way as another of its kind, "
-                "and a checkpoint could not tell the two apart. The groups checkpoint and early_stopping have one "
+                "and a checkpoint could not distinguish the two. The groups checkpoint and early_stopping have one "
                 f"each: set those, or let the other differ in monitor or frequency. ({' '.join(str(error).split())})"
             ) from None
         raise
 
 
 def _misconfigured(message: str) -> str:
-    told = " ".join(message.split())[:600]
-    if _TOO_FEW_EPOCHS in told:
-        return f"{told} Raise --trainer.max_epochs to train on, or train anew without --ckpt_path."
-    return f"The configuration cannot be used: {told}"
+    reason = " ".join(message.split())[:600]
+    if _TOO_FEW_EPOCHS in reason:
+        return f"{reason} Raise --trainer.max_epochs to train on, or train elsewhere without --ckpt_path."
+    return f"The configuration cannot be used: {reason}"
 
 
 def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
-    """The command that goes on where this one stopped, from a checkpoint, or from the newest."""
-    kept: list[str] = []
+    """The command that resumes this one, from the given checkpoint or from the last."""
+    words: list[str] = []
     given = iter(args)
     for word in given:
         if word == "--ckpt_path":
             next(given, None)
         elif not word.startswith("--ckpt_path="):
-            kept.append(word)
-    return shlex.join(["resgat", *kept, "--ckpt_path", checkpoint or "last"])
+            words.append(word)
+    return shlex.join(["resgat", *words, "--ckpt_path", checkpoint or "last"])
 
 
 def _quiet() -> None:
@@ -294,7 +294,6 @@ def _quiet() -> None:
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Whether a line of Lightning's is news: no advertisement, no absent TPU, no default of others, nothing twice."""
-    said = record.getMessage()
-    told = ("litlogger", "TPU available: False", "`weights_only` was not set", "Detected KeyboardInterrupt")
-    return not any(part in said for part in told)
+    """True for a line of Lightning's that is news: no advertisement, no absent TPU, no default, nothing twice."""
+    noise = ("litlogger", "TPU available: False", "`weights_only` was not set", "Detected KeyboardInterrupt")
+    return not any(part in record.getMessage() for part in noise)

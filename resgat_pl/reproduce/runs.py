@@ -63,7 +63,7 @@ def reproduce(
     Raises:
         SomeRunsError: Runs failed; the others are in the tables.
         ConfigError: No row's data set is there, or a name is unknown.
-        Stopped: It was told to stop.
+        Stopped: By a signal.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     experiment = Experiment.read(table)
@@ -149,7 +149,7 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
     request = {"arguments": list(arguments), "configs": _digests(arguments)}
     asked, done = folder / "request.json", folder / "done.json"
     begun = (folder / "config.yaml").is_file() or any(folder.glob("version_*"))  # of earlier versions
-    if asked.is_file() and (done.is_file() or begun):  # what failed before it began binds nobody
+    if asked.is_file() and (done.is_file() or begun):  # else nothing of it is there
         stored = json.loads(asked.read_text())
         if stored != request:
             raise ConfigError(
@@ -237,39 +237,40 @@ def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
 
 
 def _resgat(*arguments: str) -> None:
-    """Run the command; signals that are to stop this program stop it in order, and are waited for.
+    """Run the command; signals to this program are passed on to it, and its end is waited for.
 
     Raises:
-        Stopped: It was told to stop, and kept its state.
+        Stopped: By a signal; its state is stored.
         ResGATError: It failed.
     """
-    status, heard = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
-    if heard:
-        kind = Interrupted if heard[0] == signal.SIGINT else Stopped
-        raise kind(f"stopped by {signal.Signals(heard[0]).name}; what is finished is kept. The same command goes on.")
+    status, received = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
+    if received:
+        kind = Interrupted if received[0] == signal.SIGINT else Stopped
+        name = signal.Signals(received[0]).name
+        raise kind(f"stopped by {name}; what is finished is stored. The same command goes on.")
     if status:
         raise ResGATError(f"`resgat {' '.join(arguments)}` failed; its message is above.")
 
 
 def _wait_for(command: Sequence[str]) -> tuple[int, list[int]]:
     """Run a command, handing signals on to it; return its exit status and those that came."""
-    heard: list[int] = []
+    received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, frame: object = None) -> None:
-        heard.append(number)
-        # A terminal tells all its processes of Ctrl-C.
+        received.append(number)
+        # A terminal sends Ctrl-C to all its processes.
         if child is not None and (number != signal.SIGINT or not sys.stdin.isatty()):
             child.send_signal(number)
 
-    listens = threading.current_thread() is threading.main_thread()  # no other can
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) if listens else ()
+    is_main = threading.current_thread() is threading.main_thread()  # no other can set handlers
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) if is_main else ()
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         child = subprocess.Popen(command)
-        for number in heard:  # came before it was there
+        for number in received:  # before the process had started
             child.send_signal(number)
-        return child.wait(), heard
+        return child.wait(), received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -66,16 +66,16 @@ class ResGATModule(LightningModule):
             rule the learning rate alone, not β and ε), or by k (``linear``), the rule for SGD (Goyal et al.,
             "Accurate, Large Minibatch SGD", 2017).
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
-        mask_loss_weight: Weight of ``nn.guidance``, which trains the nodes' contributions to lie on the manipulation
-            masks, where there are any; 0, as in the paper, leaves them alone.
+        mask_loss_weight: Weight of ``nn.mask_guidance``, which trains the nodes' contributions to lie on the
+            manipulation masks, where there are any; 0 as in the paper.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
 
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
-        temperature: Calibrates the probabilities of frames, see ``metrics.calibration``; of the latest validation, None
-            before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
+        temperature: Calibrates the probabilities of frames, see ``evaluation.metrics.calibration``; of the latest
+            validation, None before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
         video_temperature: Likewise those of videos.
         validation: The videos that all three were chosen on. Sanity checks choose nothing.
 
@@ -178,7 +178,7 @@ class ResGATModule(LightningModule):
         """Check that the validated weights will be the stored ones.
 
         Raises:
-            ConfigError: See ``averaging.check_averaging``.
+            ConfigError: See ``weight_averaging.check_averaging``.
         """
         check_averaging(self.trainer)
 
@@ -297,7 +297,7 @@ class ResGATModule(LightningModule):
         self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
-        """Scale the learning rate, say once what a step is made of, and log it to every logger."""
+        """Scale the learning rate, and log it with the effective batch, on the terminal and to every logger."""
         crops = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
         if crops is None:
             if self.lr_batch is not None:
@@ -364,7 +364,7 @@ class ResGATModule(LightningModule):
         mean_loss.reset()
 
     def _warn_of_undefined(self, names: list[str]) -> None:
-        """Say once that what a run decides by has no value."""
+        """Warn once that a metric that the run decides by has no value."""
         if names and not self._warned_of_undefined and not self.trainer.sanity_checking:
             self._warned_of_undefined = True
             rank_zero_warn(

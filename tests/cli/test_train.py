@@ -213,17 +213,6 @@ def test_guidance_needs_masks(ffpp_crops: Path, tmp_path: Path) -> None:
     assert "has a mask" in done.errors
 
 
-@pytest.mark.long
-def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:
-    states = []
-    for name in ("a", "b"):
-        resgat("fit", "--config", CONF / "augmented.yaml", "--data.crops", ffpp_crops, "--trainer.max_epochs", 1,
-               "--trainer.default_root_dir", tmp_path / name)  # fmt: skip
-        (checkpoint,) = (tmp_path / name).rglob("last.ckpt")
-        states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
-    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
-
-
 def leaves(tree: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     """Every option that a configuration sets; what is below a class path belongs to its value."""
     if not isinstance(tree, dict) or "class_path" in tree:

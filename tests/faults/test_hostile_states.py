@@ -1,4 +1,4 @@
-"""A stranger's checkpoint that names files elsewhere: training that goes on from it reads, copies and removes none."""
+"""An untrusted checkpoint that names files elsewhere: training that resumes from it reads, copies and removes none."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
             change(entry, home)
     places = [str(home / "id_rsa"), str(home / "metrics.csv")]
     state["recovery"].update(csv=places[change is copies], rows=10**30 if change is removes else 100)
-    hostile = tmp_path / "from" / "a_stranger" / "hostile.ckpt"
+    hostile = tmp_path / "from" / "untrusted" / "hostile.ckpt"
     hostile.parent.mkdir(parents=True)
     torch.save(state, hostile)
     before = content(home)

@@ -122,7 +122,7 @@ def test_killed_and_resumed_is_undisturbed(
 def test_signals_keep_the_state(
     group: bool, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
 ) -> None:
-    """The step is finished, the state kept, one line says how to go on; and the rest is that of an undisturbed run.
+    """The step is finished, the state stored, one line says how to go on; and the rest is that of an undisturbed run.
 
     A terminal and SLURM send signals to all processes, also to those that load.
     """
@@ -163,7 +163,7 @@ def test_what_is_no_training_stops_as_well(
     caplog: pytest.LogCaptureFixture,
     ledger: Any,
 ) -> None:
-    """With a status that tells it from one that is done, without results, and told in one line."""
+    """With another status than a finished one, without results, and reported in one line."""
     checkpoint = untrained(tmp_path / "a.ckpt", ffpp_crops)
 
     def step(self: Any, batch: Any, *rest: Any) -> None:
@@ -173,8 +173,8 @@ def test_what_is_no_training_stops_as_well(
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
     done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
     assert done.status == (130 if name == "SIGINT" else 75), done.errors
-    told = "interrupted" if name == "SIGINT" else f"stopped by {name}"
-    assert done.errors.splitlines() == [f"resgat: {told}; what is finished is kept: give the same command again"]
+    reason = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert done.errors.splitlines() == [f"resgat: {reason}; what is finished is kept: give the same command again"]
     assert "KeyboardInterrupt" not in caplog.text
     assert not list(tmp_path.rglob("results.json"))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == handlers

@@ -1,4 +1,4 @@
-"""Every condition is run once in a folder of its own, goes on where it stopped, and never overwrites another."""
+"""Every condition is run once in a separate folder, resumes where it stopped, and never overwrites another."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_what_a_real_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         assert arguments[-2:] == ["--net.heads", "2"]
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         split = {"class_path": EXPERIMENT.protocols[protocol]}
-        if (protocol, preset) == ("paper", "corrected"):  # the paper's protocol has no validation set of its own
+        if (protocol, preset) == ("paper", "corrected"):  # the paper's protocol has no validation set
             split |= {"init_args": {"val": 0.1}}
         assert json.loads(options["--data.split"]) == split
         assert options["--seed_everything"] == options["--data.seed"] == "7"
@@ -183,7 +183,7 @@ def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
         assert options["--net.attention"] == row.attention
         assert row.config not in asked[-1][1]
     crops = {arguments[arguments.index("--data.crops") + 1] for _, arguments in asked}
-    assert len(crops) == 2  # one a data set, shared by its rows
+    assert len(crops) == 2  # one per data set, shared by its rows
     assert len({folder for folder, _ in asked}) == 4
 
 
@@ -343,7 +343,7 @@ def test_a_command_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_a_signal_is_passed_on_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = tmp_path / "done"
-    child = tmp_path / "resgat"  # saves when it is told to stop, and takes its time
+    child = tmp_path / "resgat"  # saves on the signal, and takes its time
     child.write_text(
         f"#!/bin/sh\ntrap 'sleep 1; touch {done}; exit 75' TERM\nkill -TERM {os.getpid()}\n"
         "while :; do sleep 0.1; done\n"

@@ -93,7 +93,7 @@ def test_predictions_are_those_of_one_process(run: Path) -> None:
 
 def test_heatmaps_are_drawn_once(run: Path) -> None:
     assert (run / "heatmaps" / "epoch-000.png").is_file()
-    assert len(list(run.glob("**/wandb/offline-run-*"))) == 4  # one a command, not one a process
+    assert len(list(run.glob("**/wandb/offline-run-*"))) == 4  # one per command, not per process
 
 
 def test_a_mistake_stops_all_processes_with_one_message(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def torchrun(*arguments: object, expect: int = 0) -> list[str]:
-    """One torchrun agent a machine, as in the README."""
+    """One torchrun agent per machine, as in the README."""
     meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", uuid.uuid4().hex)
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meeting]
     command += ["-m", "resgat_pl", *map(str, arguments)]
@@ -117,7 +117,7 @@ def test_it_is_written_once(run: tuple[Path, list[str]]) -> None:
     assert {str(path.relative_to(root)) for path in root.rglob("metrics*.csv")} == {
         "metrics.csv", "test/metrics.csv", "one/test/metrics.csv"
     }  # fmt: skip
-    assert len(list(root.glob("**/wandb/offline-run-*"))) == 3  # one a command, not one a machine
+    assert len(list(root.glob("**/wandb/offline-run-*"))) == 3  # one per command, not per machine
     assert sum(text.count("videos read") for text in printed) == 1  # extracted once for both
     assert len(Manifest.read(root / "crops")) == 126
     assert [path.name for path in (root / "heatmaps").glob("*.png")] == ["epoch-000.png"]
@@ -130,8 +130,8 @@ def test_effective_batch_is_said_once_and_kept(run: tuple[Path, list[str]]) -> N
         "effective batch 32 = 2 × 1 processes × 8 crops × 2 accumulated; learning rate 0.002 (0.001 for 8 crops, sqrt)"
     )
     assert sum(text.count(said) for text in printed) == 1
-    kept = yaml.safe_load((root / "hparams.yaml").read_text())
-    assert kept == {"effective_batch": 32, "learning_rate": pytest.approx(0.002)}
+    stored = yaml.safe_load((root / "hparams.yaml").read_text())
+    assert stored == {"effective_batch": 32, "learning_rate": pytest.approx(0.002)}
     state = torch.load(root / "checkpoints" / "last.ckpt", weights_only=False)["optimizer_states"][0]
     assert state["param_groups"][0]["lr"] == pytest.approx(0.002)
 
@@ -140,10 +140,10 @@ def test_a_mistake_reaches_both_machines(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     printed = torchrun("fit", *SMALL, *TWO, "--data.root", tmp_path / "empty", "--data.crops", tmp_path / "crops",
                        "--trainer.default_root_dir", tmp_path, expect=1)  # fmt: skip
-    told = [re.findall(r"resgat: error: (.*)", text) for text in printed]
-    assert len(told[0]) == 1
-    assert told[0] == told[1]
-    assert str(tmp_path / "empty") in told[0][0]
+    errors = [re.findall(r"resgat: error: (.*)", text) for text in printed]
+    assert len(errors[0]) == 1
+    assert errors[0] == errors[1]
+    assert str(tmp_path / "empty") in errors[0][0]
 
 
 def test_slurm(ffpp_crops: Path, tmp_path: Path) -> None:

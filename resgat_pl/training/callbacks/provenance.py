@@ -26,7 +26,7 @@ class RunProvenance(SaveConfigCallback):
 
     Attributes:
         leaky: Kinds of leak that results are stamped with, known once training or testing starts.
-        people_unknown: What results say of people who are unknown, one line a data set, known likewise.
+        people_unknown: Lines of results on people who are unknown, one per data set, known likewise.
         tested: Path and provenance of the checkpoint under test, None in training.
 
     Example:

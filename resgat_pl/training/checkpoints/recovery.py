@@ -254,7 +254,7 @@ class Recovery(Callback):
         state = str(self._path) if self._path.is_file() else trainer.ckpt_path
         where = f"the state of step {trainer.global_step} is in {state}"
         if state is None:
-            where = "before the first step: there is no state to keep"
+            where = "before the first step: there is no state to store"
         is_requeue = job is not None and number == job.requeue_signal
         if is_requeue and trainer.strategy.broadcast(trainer.is_global_zero and slurm.requeue()):
             raise Requeued(f"{name}: {where}; SLURM queues the job again.")

@@ -13,10 +13,8 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.storage import is_remote, locate, make_folder, write_atomic
 from resgat_pl.nn.checkpoint_file import take_content
 from resgat_pl.training.lightning_internals import checkpoint_savers
@@ -103,18 +101,6 @@ class SafeCheckpoints(Callback):
             strategy.checkpoint_io = AtomicCheckpointIO()
         if not isinstance(strategy.checkpoint_io, SafeCheckpointIO):
             strategy.checkpoint_io = SafeCheckpointIO(strategy.checkpoint_io, lambda: _folders(trainer))
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Check that training can resume from a checkpoint.
-
-        Raises:
-            WeightsError: It holds a detector, but no state of a training.
-        """
-        if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in checkpoint:
-            raise WeightsError(
-                f"{trainer.ckpt_path} holds a detector, but not the state of its training, so that training cannot go "
-                "on from it. Give the .ckpt file that it was made of."
-            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the unfinished files of a killed run where this one resumes."""

@@ -1,4 +1,4 @@
-"""SLURM jobs: whether this is a later start of the same job, and the request for one."""
+"""SLURM jobs: detection of a later start of the same job, and the request for one."""
 
 from __future__ import annotations
 
