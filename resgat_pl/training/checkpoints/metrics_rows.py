@@ -45,17 +45,17 @@ def begin_rows(trainer: Trainer, state: Mapping[str, Any] | None) -> None:
     """
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger) and isinstance(logger.experiment, AtomicWriter):
-            logger.experiment.begin([] if state is None else _rows_before(Path(str(trainer.ckpt_path)), state, logger))
+            own = Path(logger.experiment.metrics_file_path)
+            logger.experiment.begin(None if state is None else _rows_before(Path(str(trainer.ckpt_path)), state, own))
 
 
-def _rows_before(checkpoint: Path, state: Mapping[str, Any], logger: CSVLogger) -> list[dict[str, str]]:
-    """The rows that ``metrics.csv`` had when a checkpoint was written; empty if they are not there any more."""
+def _rows_before(checkpoint: Path, state: Mapping[str, Any], own: Path) -> list[dict[str, str]] | None:
+    """The rows that ``metrics.csv`` had when a checkpoint was written; None if they are not there any more."""
     count, folder = state.get("rows"), checkpoint.resolve().parent
     if not isinstance(count, int) or not 0 < count <= _MOST_ROWS:
-        return []
-    own = Path(logger.experiment.metrics_file_path)
+        return [] if count == 0 else None
     places = [folder.parent / METRICS, own] if folder.name == "checkpoints" else [own]
-    return next((rows for place in places if (rows := _read(place, count))), [])
+    return next((rows for place in places if (rows := _read(place, count))), None)
 
 
 def _read(path: Path, count: int) -> list[dict[str, str]]:

@@ -64,13 +64,14 @@ class AtomicWriter(ExperimentWriter):
     Rows of an earlier run with the same version: a training moves them away, a test appends its own.
     """
 
-    def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Begin the file with these rows; without any, a file that is there is moved to ``metrics.1.csv`` or so."""
-        rows = list(rows)
+    def begin(self, rows: list[dict[str, str]] | None) -> None:
+        """Begin the file with the rows of a resumed training; None moves a file that is there to ``metrics.1.csv``."""
         path = Path(self.metrics_file_path)
-        self.metrics_keys = sorted({name for row in rows for name in row})
+        self.metrics_keys = sorted({name for row in rows or () for name in row})
         if rows:
             self._replace(rows)
+        elif rows is not None:
+            path.unlink(missing_ok=True)
         elif path.exists():
             self._move_away(path)
 
