@@ -25,7 +25,7 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.training._config import callbacks_in, loggers_in, run_folder, wandb_loggers_in
+from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, run_folder, wandb_loggers_in
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
@@ -221,11 +221,12 @@ def check_places(command: str, config: Namespace) -> None:
     for option, folder in (
         ("trainer.default_root_dir", config.trainer.default_root_dir),
         ("checkpoint.dirpath", config.checkpoint.dirpath),
+        *(("the CSV logger's save_dir", logger.init_args.save_dir) for logger in csv_loggers_in(config)),
     ):
         if folder is not None and "://" in str(folder):
             raise ConfigError(
                 f"{option} is {folder}: runs are stored on a disk, for checkpoints are read and renamed there when "
-                "a killed one resumes. Name a local folder, and copy it afterwards; data and crops may lie behind URLs."
+                "a killed one resumes. Name a local folder, and copy it afterwards; data and crops may be behind URLs."
             )
     if config.trainer.fast_dev_run:
         return

@@ -113,3 +113,5 @@ def test_rows_are_kept(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"it is now metrics\.2\.csv"):
         run(1).test(Logging())
     assert rows.with_name("metrics.2.csv").read_bytes() == b"\xff\xfe no table"
+    AtomicCSVLogger(tmp_path, name="", version="").experiment.begin([])  # resumed from before the first row
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"metrics.1.csv", "metrics.2.csv"}
