@@ -66,7 +66,8 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="Looking for the one before it"):
         assert find_last_checkpoint(configured(tmp_path), "fit") == str(older)
-    oldest.write_bytes(b"")
-    older.write_bytes(b"")  # so that it is the newest
+    for path in (newest, oldest, older):
+        path.write_bytes(b"")
+    os.utime(older, (time.time() + 9,) * 2)  # which is now the newest
     with pytest.warns(UserWarning), pytest.raises(WeightsError, match="version_0"):
         find_last_checkpoint(configured(tmp_path), "fit")
