@@ -109,10 +109,9 @@ class ResGATCLI(LightningCLI):
         """
         command, options = self._command, self._config
         checks.require_groups(options)
-        if command == "fit" and options.get("ckpt_path") is None and is_requeued():
-            options.ckpt_path = "last"
-        if options.get("ckpt_path") == "last":
-            options.ckpt_path = find_last_checkpoint(options, command)
+        given = options.get("ckpt_path")
+        if given == "last" or (command == "fit" and is_requeued()):
+            options.ckpt_path = find_last_checkpoint(options, command) or (None if given == "last" else given)
             return
         checks.check_new_run(command, options)
         if (path := self._ckpt_path()) is not None:

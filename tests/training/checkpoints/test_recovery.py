@@ -138,7 +138,9 @@ def test_outside_training_lightning_answers_no_signal(command: str, tmp_path: Pa
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_run_has_one_folder_that_another_does_not_overwrite(ffpp_crops: Path, tmp_path: Path) -> None:
+def test_a_run_has_one_folder_that_another_does_not_overwrite(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also through a link to its checkpoint; a training that is over brings its best along to another folder."""
     run, other = tmp_path / "run", tmp_path / "other"
 
@@ -161,6 +163,8 @@ def test_a_run_has_one_folder_that_another_does_not_overwrite(ffpp_crops: Path, 
         assert "is of a run that is there already, and nothing is overwritten: go on with it" in done.errors
         assert tree(run) == before
     assert fit(run, *last).status == 0
+    monkeypatch.setattr("resgat_pl.cli.train.is_requeued", lambda: True)  # its own state comes first
+    assert fit(run, "--ckpt_path", other / "checkpoints" / "last.ckpt").status == 0
     assert tree(run).keys() == before.keys()
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
     config = (run / "config.yaml").read_bytes()
