@@ -17,9 +17,17 @@ def loggers_in(config: Namespace) -> Iterator[Namespace]:
             yield logger
 
 
-def csv_loggers_in(config: Namespace) -> Iterator[Namespace]:
-    """The configured CSV loggers, Lightning's or this package's."""
-    return (logger for logger in loggers_in(config) if str(logger.get("class_path")).endswith("CSVLogger"))
+def csv_loggers_in(config: Namespace) -> list[Namespace]:
+    """The configured CSV loggers; the one that is added to others alone; none where the user wants no logger."""
+    if config.trainer.logger in (False, []):
+        return []
+    if found := [logger for logger in loggers_in(config) if str(logger.get("class_path")).endswith("CSVLogger")]:
+        return found
+    added = Namespace()  # type: ignore[no-untyped-call]  # jsonargparse has no types for it
+    added["class_path"] = "resgat_pl.training.loggers.csv.AtomicCSVLogger"
+    added["init_args.save_dir"] = str(config.trainer.default_root_dir or ".")
+    added["init_args.name"], added["init_args.version"] = "", None
+    return [added]
 
 
 def wandb_loggers_in(config: Namespace) -> Iterator[Namespace]:
@@ -37,17 +45,10 @@ def callbacks_in(config: Namespace) -> Iterator[Namespace]:
 
 def run_folder(config: Namespace) -> Path:
     """The folder of a run: the one that its first CSV logger names; without loggers ``trainer.default_root_dir``."""
-    options = next((logger.init_args for logger in csv_loggers_in(config)), added_csv_options(config))
-    if options is None:
-        return Path(config.trainer.default_root_dir or ".")
-    return Path(options.save_dir, options.get("name", "lightning_logs") or "", version_of(options))
-
-
-def added_csv_options(config: Namespace) -> Namespace | None:
-    """Options of the CSV logger that is added to loggers that have none; None where the user wants no logger."""
-    if config.trainer.logger in (False, []):
-        return None
-    return Namespace(save_dir=str(config.trainer.default_root_dir or "."), name="", version=None)
+    for logger in csv_loggers_in(config):
+        options = logger.init_args
+        return Path(options.save_dir, options.get("name", "lightning_logs") or "", version_of(options))
+    return Path(config.trainer.default_root_dir or ".")
 
 
 def version_of(options: Namespace) -> str:

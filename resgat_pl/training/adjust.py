@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core import privacy
 from resgat_pl.training._config import (
-    added_csv_options,
     callbacks_in,
     csv_loggers_in,
     loggers_in,
@@ -45,16 +44,11 @@ def use_safe_loggers(config: Namespace) -> None:
             replaced.append(f"{name.rpartition('.')[2]} as {logger.class_path}")
     if replaced:
         rank_zero_info(f"Loggers that outlive a full disk and W&B's errors are used: {', '.join(replaced)}.")
-    options = added_csv_options(config)
-    if options is None:
-        return
-    tables = list(csv_loggers_in(config))
-    others = [logger for logger in loggers_in(config) if logger not in tables]
-    if not tables:
-        tables = [Namespace(class_path=_LOGGERS["lightning.pytorch.loggers.CSVLogger"], init_args=options)]
+    tables = csv_loggers_in(config)
     for logger in tables:
         logger.init_args.version = version_of(logger.init_args)
-    config.trainer.logger = [*tables, *others]
+    if tables:
+        config.trainer.logger = [*tables, *(logger for logger in loggers_in(config) if logger not in tables)]
 
 
 def without_validation(command: str, config: Namespace) -> None:
