@@ -17,7 +17,7 @@ from resgat_pl.training.adjust import same_wandb_run
 from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints
 from resgat_pl.training.checkpoints.recovery import validated
 
-from ..helpers.tiny_runs import Done, tiny
+from ..helpers.tiny_runs import TABLE, Done, tiny
 from .conftest import Ledger
 
 SCORE = torch.tensor(0.9)
@@ -43,9 +43,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def fit(root: Path, crops: Path, epochs: int, *more: object) -> Done:
-    logger = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", root,
-              "--trainer.logger.name", "")  # fmt: skip
-    return tiny("fit", root, crops, "--trainer.max_epochs", epochs, *logger, *more)
+    return tiny("fit", root, crops, "--trainer.max_epochs", epochs, *TABLE, *more)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -50,8 +50,7 @@ def train(
     command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"),
                "--data.crops", str(crops),
                "--trainer.default_root_dir", str(root), "--data.num_workers", str(workers), "--trainer.max_epochs", "2",
-               "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(root),
-               "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
+               "--trainer.logger", "true", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
                "--heatmaps.faces", "2", "--net.dropout", "0.1", "--trainer.callbacks+", "killer.Killer",
                "--ckpt_path", "last"]  # fmt: skip
     done = subprocess.run(

@@ -27,10 +27,7 @@ from ..helpers.tiny_runs import pretend_test
 TABLE = Path(__file__).parents[2] / "experiments" / "table1.yaml"
 EXPERIMENT = Experiment.read(TABLE)
 CSV_ONLY = """
-trainer:
-  logger:
-    class_path: lightning.pytorch.loggers.CSVLogger
-    init_args: {save_dir: "${trainer.default_root_dir}", name: ""}
+trainer: {logger: true}
 heatmaps: {faces: 2}
 """
 

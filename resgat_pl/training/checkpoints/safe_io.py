@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +20,6 @@ from resgat_pl.training.lightning_internals import checkpoint_savers
 
 _UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The temporary names of ``write_atomic``."""
-_OLD: Final = 3600.0
-"""Seconds after which an unfinished file in another run's folder counts as left behind."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -103,29 +100,13 @@ class SafeCheckpoints(Callback):
             strategy.checkpoint_io = SafeCheckpointIO(strategy.checkpoint_io, lambda: _folders(trainer))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the unfinished files of a killed run where this one resumes."""
-        if not trainer.is_global_zero or trainer.ckpt_path is None or is_remote(locate(str(trainer.ckpt_path))):
+        """Remove the unfinished files that a killed start of this run left in its folder, and no others."""
+        if not trainer.is_global_zero or trainer.ckpt_path is None:
             return
-        folder = Path(str(trainer.ckpt_path)).parent
-        own = {Path(callback.dirpath).absolute() for callback in checkpoint_savers(trainer) if callback.dirpath}
-        remove_unfinished(folder, min_age=0.0 if folder.absolute() in own else _OLD)
-
-
-def remove_unfinished(folder: Path, min_age: float) -> None:
-    """Remove files that ``write_atomic`` was killed in, and no others.
-
-    Args:
-        folder: A local folder.
-        min_age: Seconds; in the folder of another run, which may be alive, only old files are left behind.
-    """
-    for path in folder.glob(".*.tmp"):
-        if not _UNFINISHED.fullmatch(path.name) or path.is_symlink() or not path.is_file():
-            continue  # another program's
-        try:
-            if time.time() - path.stat().st_mtime >= min_age:
-                path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            continue
+        for folder in {saver.dirpath for saver in checkpoint_savers(trainer) if saver.dirpath}:
+            for path in Path(folder).glob(".*.tmp"):
+                if _UNFINISHED.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    path.unlink(missing_ok=True)
 
 
 def _folders(trainer: Trainer) -> list[str]:

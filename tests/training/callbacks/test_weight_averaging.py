@@ -18,16 +18,15 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
 from ...helpers.command import metrics
-from ...helpers.tiny_runs import tiny
+from ...helpers.tiny_runs import TABLE, tiny
 
-CSV = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.name", "")
 EMA = ("--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay", 0.5)
 SWA = ("--trainer.callbacks", "lightning.pytorch.callbacks.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs",
        0.01, "--trainer.callbacks.swa_epoch_start", 1)  # fmt: skip
 
 
 def command(name: str, root: Path, crops: Path, *more: object) -> Any:
-    return tiny(name, root, crops, *CSV, "--trainer.logger.save_dir", root, "--trainer.limit_train_batches", 4, *more)
+    return tiny(name, root, crops, *TABLE, "--trainer.limit_train_batches", 4, *more)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from resgat_pl.training.checkpoints import recovery
 from resgat_pl.training.checkpoints.recovery import Recovery
 
 from ...faults.test_killed_extraction import tree
-from ...helpers.tiny_runs import Done, tiny
+from ...helpers.tiny_runs import TABLE, Done, tiny
 
 QUIET = pytest.mark.filterwarnings("ignore")
 """Lightning advises on settings that a test has on purpose."""
@@ -145,8 +145,7 @@ def test_a_run_has_one_folder_that_another_does_not_overwrite(
     run, other = tmp_path / "run", tmp_path / "other"
 
     def fit(folder: Path, *more: object) -> Done:
-        csv = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", folder)
-        return tiny("fit", folder, ffpp_crops, *csv, "--trainer.logger.name", "", "--trainer.max_epochs", 1, *more)
+        return tiny("fit", folder, ffpp_crops, *TABLE, "--trainer.max_epochs", 1, *more)
 
     assert fit(run).status == 0
     (tmp_path / "latest.ckpt").symlink_to(run / "checkpoints" / "last.ckpt")
