@@ -192,15 +192,12 @@ def _needs_masks(mask_loss_weight: float) -> bool:
     return mask_loss_weight > 0
 
 
-def _last_checkpoint() -> ModelCheckpoint:
-    """``last.ckpt`` after every epoch: ``save_last`` of the other callback writes only when the best changes."""
-    return ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
-
-
 def parser_options() -> dict[str, Any]:
     """Arguments of ``ResGATCLI`` besides the command line's."""
     # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    # After every epoch: save_last of the other callback writes only when the best changes.
+    last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
     return {
         "model_class": ResGATModule,
         "datamodule_class": FaceDataModule,
@@ -212,7 +209,7 @@ def parser_options() -> dict[str, Any]:
                 NonFiniteGuard(),
                 MonitorFallback(),
                 SafeCheckpoints(),
-                _last_checkpoint(),
+                last,
                 PredictionWriter(),
                 WandbRunId(),
             ]
@@ -241,7 +238,12 @@ def run(args: Sequence[str]) -> None:
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except MisconfigurationException as error:  # what Lightning finds only when it begins
-        raise ConfigError(_misconfigured(str(error))) from error
+        reason = " ".join(str(error).split())[:600]
+        if _TOO_FEW_EPOCHS in reason:
+            raise ConfigError(
+                f"{reason} Raise --trainer.max_epochs to train on, or train elsewhere without --ckpt_path."
+            ) from error
+        raise ConfigError(f"The configuration cannot be used: {reason}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
     except RuntimeError as error:
@@ -252,13 +254,6 @@ def run(args: Sequence[str]) -> None:
                 f"each: set those, or let the other differ in monitor or frequency. ({' '.join(str(error).split())})"
             ) from None
         raise
-
-
-def _misconfigured(message: str) -> str:
-    reason = " ".join(message.split())[:600]
-    if _TOO_FEW_EPOCHS in reason:
-        return f"{reason} Raise --trainer.max_epochs to train on, or train elsewhere without --ckpt_path."
-    return f"The configuration cannot be used: {reason}"
 
 
 def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
