@@ -20,7 +20,7 @@ from resgat_pl.reproduce.runs import train_and_test
 from resgat_pl.reproduce.tables import Run
 
 from ..helpers.tiny_runs import untrained
-from ..reproduce.test_command import CSV_ONLY, in_process
+from ..reproduce.test_runs import CSV_ONLY, in_process
 from ..reproduce.test_figures import Trained, planned
 from .conftest import Ledger
 from .disk import SmallDisk
