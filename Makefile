@@ -54,7 +54,7 @@ smoke: $(STAMP)
 	$(BIN)/resgat synth datasets/smoke --videos 12 --frames 8
 	$(BIN)/resgat fit --config configs/smoke.yaml --data.root datasets/smoke --trainer.max_epochs 1
 	$(BIN)/resgat check datasets/smoke_crops
-	$(BIN)/resgat test --config runs/smoke/version_0/config.yaml --ckpt_path runs/smoke/version_0/checkpoints/best.ckpt
+	$(BIN)/resgat test --config runs/smoke/config.yaml --ckpt_path runs/smoke/checkpoints/best.ckpt
 
 # DATA=synthetic runs all rows on synthetic sets; otherwise rows whose FFPP_ROOT or DFDC_ROOT is unset are skipped.
 reproduce-table1: $(STAMP)

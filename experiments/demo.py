@@ -12,7 +12,7 @@ from resgat_pl.core.errors import ResGATError, Stopped
 from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.evaluation.metrics.scores import CLIPS
-from resgat_pl.reproduce.command import train_and_test
+from resgat_pl.reproduce.runs import train_and_test
 
 CROPS = 1800  # genuine ones, so that training fits into three minutes
 CONFIG = Path(__file__).parent.parent / "configs" / "smoke.yaml"
@@ -51,13 +51,12 @@ def main() -> int:
         options += ["--data.extraction.frames", str(frames)]
         result = train_and_test(out, options)
     except Stopped as stop:
-        print("demo: stopped; make demo begins anew", file=sys.stderr)
+        print("demo: stopped; make demo starts again", file=sys.stderr)
         return stop.status
     except ResGATError as error:
         print(f"demo: error: {error}", file=sys.stderr)
         return error.status
-    sheet = sorted(out.glob("version_*/heatmaps/test.png"))[-1]
-    shutil.copy(sheet, out / "heatmaps.png")
+    shutil.copy(out / "test" / "heatmaps" / "test.png", out / "heatmaps.png")
     lines = ["| metric (test split) | value in %, 95 % interval |", "|---|---|"]
     for level, scores in result.scores.items():
         lines += [f"| {level} {name} | {value} |" for name, value in scores.values.items() if name != "log_loss"]

@@ -30,7 +30,7 @@ from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.data.synth.plan import METHOD_KINDS
 from resgat_pl.data.synth.portraits import list_images
 from resgat_pl.explain.benchmark.command import benchmark_explainers
-from resgat_pl.reproduce.command import train_and_test
+from resgat_pl.reproduce.runs import train_and_test
 
 CONFIG = Path(__file__).parent.parent / "configs" / "explainers.yaml"
 GUIDANCE = 2.0

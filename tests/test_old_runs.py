@@ -58,14 +58,6 @@ def resgat(*words: object) -> None:
     assert main([str(word) for word in words]) == 0
 
 
-def new_version(run: Path, *words: object) -> Path:
-    """Run a command with an old configuration, whose loggers write below the old run; return the folder it made."""
-    before = set(run.glob("version_*"))
-    resgat(*words)
-    (made,) = set(run.glob("version_*")) - before
-    return made
-
-
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -83,9 +75,8 @@ def same_scores(now: list[dict[str, Any]], then: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("crops", ["crops", "shards"])
 def test_the_old_checkpoint_is_tested_with_the_old_result(crops: str) -> None:
-    tested = new_version(
-        RUN.parent, "test", "--config", RUN / "config.yaml", "--ckpt_path", BEST, "--data.crops", crops
-    )
+    resgat("test", "--config", RUN / "config.yaml", "--ckpt_path", BEST, "--data.crops", crops)
+    tested = RUN.parent / "test"
     now, then = (json.loads((folder / "results.json").read_text()) for folder in (tested, TESTED))
     same_scores(now["scores"], then["scores"])
     assert now["thresholds"] == pytest.approx(then["thresholds"], abs=CLOSE)
@@ -104,9 +95,8 @@ def test_the_old_checkpoint_is_tested_with_the_old_result(crops: str) -> None:
 def test_an_old_run_goes_on() -> None:
     epoch = read_file(LAST)["epoch"]
     before = LAST.read_bytes()
-    made = new_version(
-        RUN.parent, "fit", "--config", RUN / "config.yaml", "--ckpt_path", LAST, "--trainer.max_epochs", 3
-    )
+    resgat("fit", "--config", RUN / "config.yaml", "--trainer.max_epochs", 3, "--ckpt_path", "last")
+    made = RUN.parent
     losses, old = (
         [(row["epoch"], row["step"], row["train/loss"]) for row in rows(folder / "metrics.csv") if row["train/loss"]]
         for folder in (made, RUN)
@@ -114,15 +104,17 @@ def test_an_old_run_goes_on() -> None:
     assert losses[: len(old)] == old  # the table is continued, with what it had
     assert {epoch for epoch, *_ in losses[len(old) :]} == {"2"}
     assert read_file(made / "checkpoints" / "last.ckpt")["epoch"] == epoch + 1
+    assert {path.name for path in (made / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert LAST.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["guided", "identity", "leave_out", "loggers"])
 def test_old_configurations_are_read_and_saved_with_todays_names(name: str) -> None:
     run = Path("runs") / name
-    made = new_version(run, "fit", "--config", run / "version_0" / "config.yaml", "--trainer.max_epochs", 1,
-                       "--trainer.limit_train_batches", 1)  # fmt: skip
-    now, then = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (made, run / "version_0"))
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # of the test before
+    resgat("fit", "--config", run / "version_0" / "config.yaml", "--trainer.max_epochs", 1,
+           "--trainer.limit_train_batches", 1)  # fmt: skip
+    now, then = (yaml.safe_load((run / part / "config.yaml").read_text()) for part in (".", "version_0"))
     paths = [logger["class_path"] for logger in now["trainer"]["logger"]]
     assert [path.rpartition(".")[2] for path in paths] == ["AtomicCSVLogger", "ResilientWandbLogger"][: len(paths)]
     assert len(paths) == len(then["trainer"]["logger"])

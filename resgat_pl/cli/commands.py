@@ -66,7 +66,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat benchmark-explainers --ckpt_path best.ckpt --crops datasets/crops/ffpp --faces 50",
     ),
     "reproduce": Tool(
-        "resgat_pl.reproduce.command",
+        "resgat_pl.reproduce.runs",
         "reproduce",
         "train and test every row of a table of the paper",
         "resgat reproduce experiments/table1.yaml --data synthetic",

@@ -37,6 +37,7 @@ from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
+from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
 _DOUBLED: Final = "Found more than one stateful callback"
@@ -44,7 +45,7 @@ _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
 class ResGATCLI(LightningCLI):
-    """LightningCLI with the detector as a group of its own, and checkpoints that never override the configuration."""
+    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
@@ -79,7 +80,7 @@ class ResGATCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and say in one sentence what cannot be parsed.
+        """Parse the options; report in one sentence what cannot be parsed.
 
         Raises:
             ConfigError: Names the option, and the nearest right one.
@@ -96,23 +97,24 @@ class ResGATCLI(LightningCLI):
         except ResGATError:
             raise
         except Exception as error:  # of the parsers below it, on text that they did not expect
-            told = " ".join(str(error).split())[:500] or type(error).__name__
-            raise ConfigError(f"The configuration cannot be read: {told}") from error
+            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            raise ConfigError(f"The configuration cannot be read: {reason}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
 
         Raises:
+            ConfigError: Training would overwrite the checkpoints of another run.
             WeightsError: It does not exist, is damaged, or holds code.
         """
         command, options = self._command, self._config
-        if command == "fit" and options.get("ckpt_path") is None and is_requeued(options):
-            options.ckpt_path = (
-                "last"  # else Lightning would look by itself, for what may be older, and compare nothing
-            )
-        if options.get("ckpt_path") == "last":
-            options.ckpt_path = find_last_checkpoint(options, command)
-        elif (path := self._ckpt_path()) is not None:
+        checks.require_groups(options)
+        given = options.get("ckpt_path")
+        if given == "last" or (command == "fit" and is_requeued()):
+            options.ckpt_path = find_last_checkpoint(options, command) or (None if given == "last" else given)
+            return
+        checks.check_new_run(command, options)
+        if (path := self._ckpt_path()) is not None:
             Checkpoint.read(path)
 
     def _set_seed(self) -> None:
@@ -125,9 +127,8 @@ class ResGATCLI(LightningCLI):
             super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Look for the data before weights are downloaded, and settle what the parts are to be built with."""
+        """Check data and configuration before weights are downloaded, and adjust what the parts are built with."""
         command, config = self._command, self._config
-        checks.require_groups(config)
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
         checks.warn_of_sweep(command, config)
@@ -136,6 +137,7 @@ class ResGATCLI(LightningCLI):
         checks.check_schedule(command, config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
+        adjust.write_best_in_place(config)
         adjust.restore_default_devices(config)
         adjust.keep_private(config)
         path = self._ckpt_path()
@@ -143,7 +145,7 @@ class ResGATCLI(LightningCLI):
             adjust.same_wandb_run(config, Checkpoint.read(path).wandb_run_id)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; say what a full disk has cost, and how to go on."""
+        """Run the command; a full disk is reported in one message."""
         try:
             with reporting_full_disk_in_run(self.trainer):
                 super()._run_subcommand(subcommand)
@@ -153,7 +155,7 @@ class ResGATCLI(LightningCLI):
             raise
 
     def instantiate_classes(self) -> None:
-        """Look at paths, hardware and checkpoint first; then build all parts.
+        """Look at paths, hardware and checkpoint first; then build all parts. A test logs into ``test`` and so on.
 
         Raises:
             ResGATError: A path, or a value that a class refuses.
@@ -167,6 +169,9 @@ class ResGATCLI(LightningCLI):
             checks.check_checkpoint(command, config, here, Checkpoint.read(path))
         with values_refused("The configuration"):
             super().instantiate_classes()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, AtomicCSVLogger) and command != "fit":
+                logger.subfolder = command
 
     @property
     def _command(self) -> str:
@@ -187,15 +192,12 @@ def _needs_masks(mask_loss_weight: float) -> bool:
     return mask_loss_weight > 0
 
 
-def _last_checkpoint() -> ModelCheckpoint:
-    """``last.ckpt`` after every epoch: ``save_last`` of the other callback writes only when the best changes."""
-    return ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
-
-
 def parser_options() -> dict[str, Any]:
     """Arguments of ``ResGATCLI`` besides the command line's."""
     # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    # After every epoch: save_last of the other callback writes only when the best changes.
+    last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
     return {
         "model_class": ResGATModule,
         "datamodule_class": FaceDataModule,
@@ -207,7 +209,7 @@ def parser_options() -> dict[str, Any]:
                 NonFiniteGuard(),
                 MonitorFallback(),
                 SafeCheckpoints(),
-                _last_checkpoint(),
+                last,
                 PredictionWriter(),
                 WandbRunId(),
             ]
@@ -236,36 +238,34 @@ def run(args: Sequence[str]) -> None:
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except MisconfigurationException as error:  # what Lightning finds only when it begins
-        raise ConfigError(_misconfigured(str(error))) from error
+        reason = " ".join(str(error).split())[:600]
+        if _TOO_FEW_EPOCHS in reason:
+            raise ConfigError(
+                f"{reason} Raise --trainer.max_epochs to train on, or train elsewhere without --ckpt_path."
+            ) from error
+        raise ConfigError(f"The configuration cannot be used: {reason}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(f"The GPU ran out of memory. Use a smaller --data.batch_size. ({error})") from None
     except RuntimeError as error:
         if _DOUBLED in str(error):
             raise ConfigError(
                 "trainer.callbacks has a callback that goes by the same metric in the same way as another of its kind, "
-                "and a checkpoint could not tell the two apart. The groups checkpoint and early_stopping have one "
+                "and a checkpoint could not distinguish the two. The groups checkpoint and early_stopping have one "
                 f"each: set those, or let the other differ in monitor or frequency. ({' '.join(str(error).split())})"
             ) from None
         raise
 
 
-def _misconfigured(message: str) -> str:
-    told = " ".join(message.split())[:600]
-    if _TOO_FEW_EPOCHS in told:
-        return f"{told} Raise --trainer.max_epochs to train on, or train anew without --ckpt_path."
-    return f"The configuration cannot be used: {told}"
-
-
 def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
-    """The command that goes on where this one stopped, from a checkpoint, or from the newest."""
-    kept: list[str] = []
+    """The command that resumes this one, from the given checkpoint or from the last."""
+    words: list[str] = []
     given = iter(args)
     for word in given:
         if word == "--ckpt_path":
             next(given, None)
         elif not word.startswith("--ckpt_path="):
-            kept.append(word)
-    return shlex.join(["resgat", *kept, "--ckpt_path", checkpoint or "last"])
+            words.append(word)
+    return shlex.join(["resgat", *words, "--ckpt_path", checkpoint or "last"])
 
 
 def _quiet() -> None:
@@ -277,7 +277,8 @@ def _quiet() -> None:
         ".*WeightAveraging callback with a model that overrides the configure_model.*",  # which shards nothing here
         ".*WeightAveraging callback, but loading a checkpoint outside.*",  # it is to be tested, with its average
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
-        ".*The dirpath has changed from.*",  # testing and resuming write to a folder of their own
+        ".*The dirpath has changed from.*",  # a run may be moved, or resumed from another one
+        ".*Checkpoint directory .* exists and is not empty.*",  # its own, or the command was refused
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):
@@ -287,7 +288,6 @@ def _quiet() -> None:
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """Whether a line of Lightning's is news: no advertisement, no absent TPU, no default of others, nothing twice."""
-    said = record.getMessage()
-    told = ("litlogger", "TPU available: False", "`weights_only` was not set", "Detected KeyboardInterrupt")
-    return not any(part in said for part in told)
+    """True for a line of Lightning's that is news: no advertisement, no absent TPU, no default, nothing twice."""
+    noise = ("litlogger", "TPU available: False", "`weights_only` was not set", "Detected KeyboardInterrupt")
+    return not any(part in record.getMessage() for part in noise)

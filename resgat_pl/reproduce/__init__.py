@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from resgat_pl.reproduce.command import reproduce as reproduce
+    from resgat_pl.reproduce.runs import reproduce as reproduce
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "reproduce": "command",
+        "reproduce": "runs",
     },
 )

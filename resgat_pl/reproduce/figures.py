@@ -29,7 +29,6 @@ from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.reproduce.command import run
 from resgat_pl.reproduce.experiment import (
     Condition,
     Experiment,
@@ -37,6 +36,7 @@ from resgat_pl.reproduce.experiment import (
     read_settings,
     require_plain_name,
 )
+from resgat_pl.reproduce.runs import run
 
 Method = Literal["attention", "contribution", "grad_cam", "lime"]
 _TITLES: dict[Method, str] = {

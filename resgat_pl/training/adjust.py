@@ -12,7 +12,13 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core import privacy
-from resgat_pl.training._config import callbacks_in, loggers_in, wandb_loggers_in
+from resgat_pl.training._config import (
+    callbacks_in,
+    csv_loggers_in,
+    loggers_in,
+    version_of,
+    wandb_loggers_in,
+)
 
 _LOGGERS: Final = {
     "lightning.pytorch.loggers.CSVLogger": "resgat_pl.training.loggers.csv.AtomicCSVLogger",
@@ -25,7 +31,11 @@ _WANDB_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def use_safe_loggers(config: Namespace) -> None:
-    """Replace Lightning's CSV and W&B loggers with subclasses of the same options, and log the replacement."""
+    """Replace Lightning's CSV and W&B loggers with subclasses of the same options, and log the replacement.
+
+    The first is a CSV logger, whose folder is the run's and does not change from start to start; one is added to
+    loggers that have none.
+    """
     replaced = []
     for logger in loggers_in(config):
         name = str(logger.get("class_path"))
@@ -34,6 +44,11 @@ def use_safe_loggers(config: Namespace) -> None:
             replaced.append(f"{name.rpartition('.')[2]} as {logger.class_path}")
     if replaced:
         rank_zero_info(f"Loggers that outlive a full disk and W&B's errors are used: {', '.join(replaced)}.")
+    tables = csv_loggers_in(config)
+    for logger in tables:
+        logger.init_args.version = version_of(logger.init_args)
+    if tables:
+        config.trainer.logger = [*tables, *(logger for logger in loggers_in(config) if logger not in tables)]
 
 
 def without_validation(command: str, config: Namespace) -> None:
@@ -55,6 +70,12 @@ def keep_what_is_validated(command: str, config: Namespace) -> None:
     within |= trainer.check_val_every_n_epoch != 1 and checkpoint.save_top_k not in {0, 1}
     if command == "fit" and within and str(checkpoint.monitor).startswith("val/"):
         checkpoint.save_on_train_epoch_end = False
+
+
+def write_best_in_place(config: Namespace) -> None:
+    """Write one best checkpoint over the file that a killed start of the same run left, not beside it."""
+    if config.checkpoint.save_top_k in {0, 1}:
+        config.checkpoint.enable_version_counter = False
 
 
 def restore_default_devices(config: Namespace) -> None:

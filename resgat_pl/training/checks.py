@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 from typing import Final, get_args
 
 import torch
@@ -24,7 +25,7 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.training._config import callbacks_in, loggers_in, wandb_loggers_in
+from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, run_folder, wandb_loggers_in
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
@@ -46,6 +47,26 @@ def require_groups(config: Namespace) -> None:
             raise ConfigError(
                 f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."
             )
+
+
+def check_new_run(command: str, config: Namespace) -> None:
+    """Refuse to train over the checkpoints of another run, before anything is written.
+
+    Raises:
+        ConfigError: The folder holds checkpoints, and ``ckpt_path`` is none of them.
+    """
+    if command != "fit" or config.trainer.fast_dev_run:
+        return
+    run = run_folder(config)
+    folders = {run / "checkpoints", Path(config.checkpoint.dirpath or run / "checkpoints")}
+    start = None if config.ckpt_path is None else Path(config.ckpt_path).resolve()
+    if start is not None and any(start.is_relative_to(folder.resolve()) for folder in {run, *folders}):
+        return
+    if found := next((path for folder in folders for path in folder.glob("*.ckpt")), None):
+        raise ConfigError(
+            f"{found} is of a run that is there already, and nothing is overwritten: go on with it (--ckpt_path last), "
+            "name another folder (--trainer.default_root_dir, or the save_dir of the CSV logger), or delete that one."
+        )
 
 
 def check_trainer(command: str, config: Namespace) -> None:
@@ -200,11 +221,12 @@ def check_places(command: str, config: Namespace) -> None:
     for option, folder in (
         ("trainer.default_root_dir", config.trainer.default_root_dir),
         ("checkpoint.dirpath", config.checkpoint.dirpath),
+        *(("the CSV logger's save_dir", logger.init_args.save_dir) for logger in csv_loggers_in(config)),
     ):
         if folder is not None and "://" in str(folder):
             raise ConfigError(
                 f"{option} is {folder}: runs are stored on a disk, for checkpoints are read and renamed there when "
-                "a killed one resumes. Name a local folder, and copy it afterwards; data and crops may lie behind URLs."
+                "a killed one resumes. Name a local folder, and copy it afterwards; data and crops may be behind URLs."
             )
     if config.trainer.fast_dev_run:
         return

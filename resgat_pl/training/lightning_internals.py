@@ -9,13 +9,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 
 from resgat_pl.data.datamodule import FaceDataModule
+
+T = TypeVar("T")
 
 
 class StepMetrics(NamedTuple):
@@ -42,12 +45,17 @@ def checkpoint_savers(trainer: Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
+def log_folder(trainer: Trainer) -> Path:
+    """The folder that a run writes to; collective, every rank must call it."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
 def last_path(trainer: Trainer) -> Path:
     """The path of this run's ``last.ckpt``; collective, every rank must call it."""
     for callback in checkpoint_savers(trainer):
         if callback.filename == "last" and callback.dirpath is not None:
             return Path(callback.dirpath) / "last.ckpt"
-    return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+    return log_folder(trainer) / "checkpoints" / "last.ckpt"
 
 
 def newest_checkpoint(trainer: Trainer) -> str | None:
@@ -104,6 +112,24 @@ def log_metrics(trainer: Trainer, values: Mapping[str, float], step: int) -> Non
     trainer._logger_connector.log_metrics(dict(values), step=step)  # type: ignore[arg-type]  # numbers do as well
 
 
+def all_ranks(trainer: Trainer, mine: T) -> list[T]:
+    """The value of every rank, in order; collective."""
+    values = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(values, mine)
+    return values
+
+
+def highest(trainer: Trainer, *mine: int) -> list[int]:
+    """The highest of each number over all ranks; collective."""
+    if trainer.world_size == 1:
+        return list(mine)
+    numbers = torch.tensor(mine, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    found: list[int] = numbers.tolist()
+    return found
+
+
 def restore_loader_states(trainer: Trainer) -> None:
     """Give loaders their states before anything asks how long they are (2.6.6, ``_FitLoop``, from ``setup_data``)."""
     trainer.fit_loop._load_combined_loader_states()
@@ -118,11 +144,6 @@ def requeueing_slurm(trainer: Trainer) -> SLURMEnvironment | None:
     """The SLURM job, if it is to be queued again after a signal (2.6.6, ``_AcceleratorConnector``)."""
     environment = trainer._accelerator_connector.cluster_environment
     return environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
-
-
-def slurm_checkpoint_path(trainer: Trainer) -> Path:
-    """The next ``hpc_ckpt_N.ckpt``, which Lightning loads when a job starts again (2.6.6, ``_CheckpointConnector``)."""
-    return Path(trainer._checkpoint_connector.hpc_save_path(str(trainer.default_root_dir)))
 
 
 def averages(callback: WeightAveraging) -> bool:

@@ -66,16 +66,16 @@ class ResGATModule(LightningModule):
             rule the learning rate alone, not β and ε), or by k (``linear``), the rule for SGD (Goyal et al.,
             "Accurate, Large Minibatch SGD", 2017).
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
-        mask_loss_weight: Weight of ``nn.guidance``, which trains the nodes' contributions to lie on the manipulation
-            masks, where there are any; 0, as in the paper, leaves them alone.
+        mask_loss_weight: Weight of ``nn.mask_guidance``, which trains the nodes' contributions to lie on the
+            manipulation masks, where there are any; 0 as in the paper.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
 
     Attributes:
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
-        temperature: Calibrates the probabilities of frames, see ``metrics.calibration``; of the latest validation, None
-            before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
+        temperature: Calibrates the probabilities of frames, see ``evaluation.metrics.calibration``; of the latest
+            validation, None before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
         video_temperature: Likewise those of videos.
         validation: The videos that all three were chosen on. Sanity checks choose nothing.
 
@@ -178,7 +178,7 @@ class ResGATModule(LightningModule):
         """Check that the validated weights will be the stored ones.
 
         Raises:
-            ConfigError: See ``averaging.check_averaging``.
+            ConfigError: See ``weight_averaging.check_averaging``.
         """
         check_averaging(self.trainer)
 
@@ -196,8 +196,16 @@ class ResGATModule(LightningModule):
                 rehearse(self.optimizer, self.lr_scheduler, expected, config.scheduler.state_dict())
 
     def on_validation_epoch_start(self) -> None:
-        """Let ranks evaluate independently, after a callback has put averaged weights in place: see ``_free_ranks``."""
-        self._free_ranks()
+        """Give all ranks the same buffers once, then keep them from meeting in every forward pass.
+
+        ``DistributedDataParallel.forward`` broadcasts buffers in evaluation too. Ranks with different numbers of
+        batches would wait for each other for ever; and ranks must not evaluate with different batch statistics. A
+        callback has put averaged weights in place before.
+        """
+        if (wrapped := self._wrapped()) is not None:
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+            wrapped.broadcast_buffers = False
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/loss``, ``val/frame_*`` and ``val/video_*``."""
@@ -212,8 +220,7 @@ class ResGATModule(LightningModule):
 
     def on_validation_end(self) -> None:
         """Undo ``on_validation_epoch_start``."""
-        wrapped = self._wrapped()
-        if wrapped is not None:
+        if (wrapped := self._wrapped()) is not None:
             wrapped.broadcast_buffers = True
 
     def on_test_epoch_end(self) -> None:
@@ -290,7 +297,7 @@ class ResGATModule(LightningModule):
         self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
-        """Scale the learning rate, say once what a step is made of, and log it to every logger."""
+        """Scale the learning rate, and log it with the effective batch, on the terminal and to every logger."""
         crops = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
         if crops is None:
             if self.lr_batch is not None:
@@ -357,7 +364,7 @@ class ResGATModule(LightningModule):
         mean_loss.reset()
 
     def _warn_of_undefined(self, names: list[str]) -> None:
-        """Say once that what a run decides by has no value."""
+        """Warn once that a metric that the run decides by has no value."""
         if names and not self._warned_of_undefined and not self.trainer.sanity_checking:
             self._warned_of_undefined = True
             rank_zero_warn(
@@ -368,16 +375,3 @@ class ResGATModule(LightningModule):
     def _wrapped(self) -> DistributedDataParallel | None:
         model = self.trainer.model
         return model if isinstance(model, DistributedDataParallel) else None
-
-    def _free_ranks(self) -> None:
-        """Give all ranks the same buffers once, then keep them from meeting in every forward pass.
-
-        ``DistributedDataParallel.forward`` broadcasts buffers in evaluation too. Ranks with different numbers of
-        batches would wait for each other for ever; and ranks must not evaluate with batch statistics of their own.
-        """
-        wrapped = self._wrapped()
-        if wrapped is None:
-            return
-        for buffer in self.net.buffers():
-            torch.distributed.broadcast(buffer, src=0)
-        wrapped.broadcast_buffers = False

@@ -95,13 +95,13 @@ def expected_steps(interval: str, trainer: Trainer) -> float:
 def rehearse(
     optimizer: OptimizerCallable, scheduler: LRSchedulerCallable, expected: float, state: dict[str, Any] | None = None
 ) -> None:
-    """Let a schedule run on weights of no account, so that what fails in it fails before the training.
+    """Advance a schedule on dummy weights, so that what fails in it fails before the training.
 
     Args:
         optimizer: Makes the optimiser.
         scheduler: Makes the scheduler.
         expected: How often it will advance.
-        state: What a checkpoint made of the schedule that goes on; it brings along how long it lasts.
+        state: State of the schedule in the checkpoint that training resumes from; it includes its length.
 
     Raises:
         ConfigError: It fails.

@@ -41,15 +41,13 @@ def run(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     resgat("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", root,
            "--trainer.max_epochs", 2)  # fmt: skip
-    fitted = root / "version_0"
-    resgat("test", "--config", fitted / "config.yaml", "--ckpt_path", fitted / "checkpoints" / "best.ckpt")
+    resgat("test", "--config", root / "config.yaml", "--ckpt_path", root / "checkpoints" / "best.ckpt")
     return root
 
 
 def test_fit_leaves_checkpoints_metrics_and_heatmaps(run: Path) -> None:
-    fitted = run / "version_0"
-    assert sorted(path.name for path in (fitted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
-    values = metrics(fitted)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    values = metrics(run)
     for level in ("frame", "video"):
         for name in METRICS:
             assert values[f"val/{level}_{name}"] >= 0
@@ -57,10 +55,13 @@ def test_fit_leaves_checkpoints_metrics_and_heatmaps(run: Path) -> None:
     assert math.isfinite(values["val/loss"])
     assert math.isfinite(values["train/loss"])
     for name in ("epoch-000", "epoch-001"):
-        sheet = cv2.imread(str(fitted / "heatmaps" / f"{name}.png"))
+        sheet = cv2.imread(str(run / "heatmaps" / f"{name}.png"))
         assert sheet is not None
         assert sheet.std() > 20
-    assert (run / "version_1" / "heatmaps" / "test.png").is_file()
+    assert (run / "test" / "heatmaps" / "test.png").is_file()
+    assert not any(name.startswith("test/") for name in values)
+    configs = [yaml.safe_load((run / part / "config.yaml").read_text()) for part in (".", "test")]
+    assert [config["ckpt_path"] is None for config in configs] == [True, False]
 
 
 def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
@@ -69,7 +70,7 @@ def test_the_offline_wandb_run_holds_metrics_and_images(run: Path) -> None:
     logged = {key for step in history for key in step}
     assert {"train/loss", "val/loss", "val/frame_auroc", "val/video_f1_real", "val/heatmaps"} <= logged
     values = {key: value for step in history for key, value in step.items()}
-    assert values["val/video_auroc"] == pytest.approx(metrics(run / "version_0")["val/video_auroc"])
+    assert values["val/video_auroc"] == pytest.approx(metrics(run)["val/video_auroc"])
     table = values["val/heatmaps"]
     assert table["_type"] == "table-file"
     content = json.loads((first / "files" / table["path"]).read_text())
@@ -98,9 +99,9 @@ def explained(path: Path) -> list[dict[str, float]]:
 
 
 def test_every_epoch_has_its_explanations_at_the_step_of_its_validation(run: Path) -> None:
-    epochs = explained(run / "version_0")
+    epochs = explained(run)
     assert [row["epoch"] for row in epochs] == [0, 1]
-    steps = [float(row["step"]) for row in rows(run / "version_0" / "metrics.csv") if row["val/loss"]]
+    steps = [float(row["step"]) for row in rows(run / "metrics.csv") if row["val/loss"]]
     assert [row["step"] for row in epochs] == steps
     for row in epochs:
         for suffix in ("", "_real"):
@@ -110,16 +111,14 @@ def test_every_epoch_has_its_explanations_at_the_step_of_its_validation(run: Pat
     assert epochs[0]["explain/logit"] != epochs[1]["explain/logit"]
 
 
-@pytest.mark.parametrize(
-    ("version", "checkpoint", "prefix"), [("version_0", "last", ""), ("version_1", "best", "test/")]
-)
+@pytest.mark.parametrize(("folder", "checkpoint", "prefix"), [(".", "last", ""), ("test", "best", "test/")])
 def test_the_explanations_are_those_of_the_checkpoint(
-    version: str, checkpoint: str, prefix: str, run: Path, ffpp_crops: Path
+    folder: str, checkpoint: str, prefix: str, run: Path, ffpp_crops: Path
 ) -> None:
-    module = ResGATModule(ResGAT.load(run / "version_0" / "checkpoints" / f"{checkpoint}.ckpt"))
+    module = ResGATModule(ResGAT.load(run / "checkpoints" / f"{checkpoint}.ckpt"))
     faces = FaceDataModule(ffpp_crops, image_size=64).faces("test" if prefix else "val")
     expected = measure(explain_faces(module.net, faces, choose_faces(faces, 4)))
-    logged = {name.removeprefix(prefix): value for name, value in metrics(run / version).items()}
+    logged = {name.removeprefix(prefix): value for name, value in metrics(run / folder).items()}
     assert {name for name in logged if name.startswith("explain/")} == set(expected)
     assert "explain/node_auroc" in expected
     for name, value in expected.items():
@@ -130,7 +129,7 @@ def test_wandb_has_the_same_explanations_and_the_words(run: Path) -> None:
     first = sorted((run / "wandb").glob("offline-run-*"))[0]
     history = wandb_history(first)
     epochs = [step for step in history if "explain/region/mouth" in step]
-    for mine, row in zip(epochs, explained(run / "version_0"), strict=True):
+    for mine, row in zip(epochs, explained(run), strict=True):
         assert mine["trainer/global_step"] == row["step"]
         for name in (name for name in row if name.startswith("explain/")):
             assert mine[name] == pytest.approx(row[name], abs=1e-6)
@@ -146,9 +145,9 @@ def test_wandb_has_the_same_explanations_and_the_words(run: Path) -> None:
 def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None:
     from sklearn.metrics import roc_auc_score
 
-    folder = run / "version_1" / "predictions"
+    folder = run / "test" / "predictions"
     tables = {name: rows(folder / f"{name}.csv") for name in ("frames", "tracks", "videos")}
-    values = metrics(run / "version_1")
+    values = metrics(run / "test")
     for level, name in (("frame", "frames"), ("video", "videos")):
         label = [int(row["label"]) for row in tables[name]]
         probability = [float(row["probability"]) for row in tables[name]]
@@ -160,8 +159,8 @@ def test_predictions_agree_with_the_metrics(run: Path, ffpp_crops: Path) -> None
 
 
 def test_the_trained_model_in_python(run: Path, ffpp_crops: Path) -> None:
-    net = ResGAT.load(run / "version_0" / "checkpoints" / "best.ckpt")
-    row = rows(run / "version_1" / "predictions" / "frames.csv")[0]
+    net = ResGAT.load(run / "checkpoints" / "best.ckpt")
+    row = rows(run / "test" / "predictions" / "frames.csv")[0]
     image = cv2.cvtColor(cv2.imread(str(ffpp_crops / row["crop_path"])), cv2.COLOR_BGR2RGB)
     with torch.no_grad():
         output = net(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
@@ -169,10 +168,8 @@ def test_the_trained_model_in_python(run: Path, ffpp_crops: Path) -> None:
 
 
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: Path, tmp_path: Path) -> None:
-    fitted = run / "version_0"
-    checkpoint = fitted / "checkpoints" / "last.ckpt"
     before = set((run / "wandb").glob("offline-run-*"))
-    resgat("fit", "--config", fitted / "config.yaml", "--ckpt_path", checkpoint, "--trainer.max_epochs", 3)
+    resgat("fit", "--config", run / "config.yaml", "--ckpt_path", "last", "--trainer.max_epochs", 3)
     (resumed,) = set((run / "wandb").glob("offline-run-*")) - before
     first = sorted(before)[0]
     assert resumed.name.rpartition("-")[2] == first.name.rpartition("-")[2]
@@ -196,12 +193,12 @@ def test_guidance_trains_and_says_how_well(ffpp_crops: Path, tmp_path: Path) -> 
         root = tmp_path / str(weight)
         guided = ("--config", CONF / "guided.yaml", "--data.crops", ffpp_crops, "--trainer.default_root_dir", root)
         resgat("fit", *guided, "--model.mask_loss_weight", weight)
-        states.append(read_file(root / "version_0" / "checkpoints" / "last.ckpt")["state_dict"])
-    logged = (row.get("train/mask_loss") for row in rows(tmp_path / "1" / "version_0" / "metrics.csv"))
+        states.append(read_file(root / "checkpoints" / "last.ckpt")["state_dict"])
+    logged = (row.get("train/mask_loss") for row in rows(tmp_path / "1" / "metrics.csv"))
     losses = [float(value) for value in logged if value]
     assert losses
     assert min(losses) > 0
-    assert "train/mask_loss" not in (tmp_path / "0" / "version_0" / "metrics.csv").read_text()
+    assert "train/mask_loss" not in (tmp_path / "0" / "metrics.csv").read_text()
     assert not torch.equal(states[0]["net.head.weight"], states[1]["net.head.weight"])
 
 
@@ -214,17 +211,6 @@ def test_guidance_needs_masks(ffpp_crops: Path, tmp_path: Path) -> None:
     done = tiny("fit", tmp_path / "runs", blind, "--model.mask_loss_weight", 1)
     assert done.status == 2
     assert "has a mask" in done.errors
-
-
-@pytest.mark.long
-def test_same_seed_same_weights(ffpp_crops: Path, tmp_path: Path) -> None:
-    states = []
-    for name in ("a", "b"):
-        resgat("fit", "--config", CONF / "augmented.yaml", "--data.crops", ffpp_crops, "--trainer.max_epochs", 1,
-               "--trainer.default_root_dir", tmp_path / name)  # fmt: skip
-        (checkpoint,) = (tmp_path / name).rglob("last.ckpt")
-        states.append(torch.load(checkpoint, weights_only=True)["state_dict"])
-    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def leaves(tree: object, place: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from resgat_pl.data.loading.samplers import Order, SameSampler, TrainSampler
 from resgat_pl.data.manifest.table import Manifest
 
 from ..helpers.command import metrics
-from ..helpers.tiny_runs import Done, tiny, variant
+from ..helpers.tiny_runs import TABLE, Done, tiny, variant
 
 SEEN: dict[str, list[list[int]]] = {"train": [], "val": []}
 IMAGES: set[float] = set()
@@ -88,11 +88,9 @@ def test_unaltered_faces_are_not_overfitted(ffpp_crops: Path, tmp_path: Path) ->
 
 
 def test_it_overfits(ffpp_crops: Path, tmp_path: Path) -> None:
-    logger = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.name", "",
-              "--trainer.logger.save_dir", tmp_path)  # fmt: skip
-    done = overfit(tmp_path, ffpp_crops, "--trainer.max_epochs", 10, "--trainer.overfit_batches", 1, *logger)
+    done = overfit(tmp_path, ffpp_crops, "--trainer.max_epochs", 10, "--trainer.overfit_batches", 1, *TABLE)
     assert done.status == 0, done.errors
-    found = metrics(tmp_path / "version_0")
+    found = metrics(tmp_path)
     assert found["val/frame_auroc"] == 1
     assert found["train/loss"] < 0.2
 

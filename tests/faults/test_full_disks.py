@@ -16,7 +16,7 @@ from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 
 from ..helpers.folders import MEGABYTES, OPTIONS, tree
-from ..helpers.tiny_runs import tiny, untrained
+from ..helpers.tiny_runs import TABLE, tiny, untrained
 from .conftest import Ledger
 from .disk import SmallDisk
 
@@ -88,22 +88,17 @@ def states(path: Path) -> dict[str, torch.Tensor]:
     return {**content["state_dict"], "step": torch.tensor(content["global_step"])}
 
 
-def csv_in(folder: Path) -> tuple[str, str]:
-    arguments = {"save_dir": str(folder), "name": ""}
-    return "--trainer.logger", json.dumps({"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": arguments})
-
-
 @pytest.fixture(scope="module")
 def trained(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run of two epochs, its log folder; and of the first alone, for the times to come."""
+    """The folder of an undisturbed run of two epochs."""
     root = tmp_path_factory.mktemp("trained")
-    done = tiny("fit", root, ffpp_crops, "--trainer.max_epochs", 2, *csv_in(root))
+    done = tiny("fit", root, ffpp_crops, "--trainer.max_epochs", 2, *TABLE)
     assert done.status == 0, done.errors
-    return root / "version_0"
+    return root
 
 
 def fit(disk: SmallDisk, crops: Path, epochs: int, *more: object) -> Any:
-    return tiny("fit", disk.path, crops, "--trainer.max_epochs", epochs, *csv_in(disk.path), *more)
+    return tiny("fit", disk.path, crops, "--trainer.max_epochs", epochs, *TABLE, *more)
 
 
 @pytest.mark.faults
@@ -120,9 +115,9 @@ def test_checkpoints(
 ) -> None:
     disk = small_disk(300)
     assert fit(disk, ffpp_crops, 1).status == 0
-    first = disk.path / "version_0" / "checkpoints"
-    before = tree(disk.path / "version_0")
-    again = ("--ckpt_path", first / "last.ckpt")
+    before = tree(disk.path / "checkpoints")
+    last = disk.path / "checkpoints" / "last.ckpt"
+    again = ("--ckpt_path", last)
     started = SafeCheckpoints.on_fit_start
 
     def change(callback: SafeCheckpoints, trainer: Any, module: Any) -> None:
@@ -141,12 +136,11 @@ def test_checkpoints(
         disk.remount("rw")
     else:
         disk.relieve()
-    assert tree(disk.path / "version_0") == before
+    assert tree(disk.path / "checkpoints") == before
     for path in disk.path.rglob("*.ckpt"):
         read_file(path)
     done = fit(disk, ffpp_crops, 2, *again)
     assert done.status == 0, done.errors
-    last = max(disk.path.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
     for name, value in states(trained / "checkpoints" / "last.ckpt").items():
         assert torch.equal(value, states(last)[name]), name
     assert not [path for path in disk.path.rglob(".*") if path.is_file()]  # nothing half-written is left

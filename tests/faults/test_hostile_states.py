@@ -1,4 +1,4 @@
-"""A stranger's checkpoint that names files elsewhere: training that goes on from it reads, copies and removes none."""
+"""An untrusted checkpoint that names files elsewhere: training that resumes from it reads, copies and removes none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resgat_pl.training.adjust import same_wandb_run
 from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints
 from resgat_pl.training.checkpoints.recovery import validated
 
-from ..helpers.tiny_runs import Done, tiny
+from ..helpers.tiny_runs import TABLE, Done, tiny
 from .conftest import Ledger
 
 SCORE = torch.tensor(0.9)
@@ -27,7 +27,7 @@ SCORE = torch.tensor(0.9)
 def trained(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     assert fit(root, ffpp_crops, 1).status == 0
-    return root / "version_0"
+    return root
 
 
 @pytest.fixture
@@ -43,9 +43,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def fit(root: Path, crops: Path, epochs: int, *more: object) -> Done:
-    logger = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", root,
-              "--trainer.logger.name", "")  # fmt: skip
-    return tiny("fit", root, crops, "--trainer.max_epochs", epochs, *logger, *more)
+    return tiny("fit", root, crops, "--trainer.max_epochs", epochs, *TABLE, *more)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -93,7 +91,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
             change(entry, home)
     places = [str(home / "id_rsa"), str(home / "metrics.csv")]
     state["recovery"].update(csv=places[change is copies], rows=10**30 if change is removes else 100)
-    hostile = tmp_path / "from" / "a_stranger" / "hostile.ckpt"
+    hostile = tmp_path / "from" / "untrusted" / "hostile.ckpt"
     hostile.parent.mkdir(parents=True)
     torch.save(state, hostile)
     before = content(home)
@@ -101,7 +99,7 @@ def test_a_checkpoint_that_names_files_elsewhere(
     assert done.status == 0, done.errors
     assert content(home) == before
     assert any("the choice of the best checkpoint starts again" in line for line in done.warned)
-    written = tmp_path / "run" / "version_0"
+    written = tmp_path / "run"
     assert {path.name for path in (written / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "SECRET" not in (written / "metrics.csv").read_text()
     ledger("checkpoint that names files elsewhere", tries=1, lost=0, recovered=1)

@@ -35,8 +35,7 @@ def test_memory_stays_flat(ffpp_crops: Path, tmp_path: Path, ledger: Any) -> Non
         "METER": str(tmp_path / "bytes"),
     }
     command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "tiny.yaml"), "--data.crops",
-               str(ffpp_crops), "--trainer.default_root_dir", str(tmp_path), "--trainer.logger",
-               "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path),
+               str(ffpp_crops), "--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "true",
                "--heatmaps.faces", "2", "--heatmaps.every_n_epochs", "10", "--data.num_workers", "1",
                "--trainer.max_epochs", "200", "--trainer.limit_train_batches", "2", "--early_stopping.patience", "999",
                "--recovery.every_steps", "3", "--trainer.callbacks+", "meter.Meter"]  # fmt: skip

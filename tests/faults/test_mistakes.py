@@ -191,7 +191,7 @@ def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root
     monkeypatch.setattr("resgat_pl.evaluation.cross_dataset.score", _computes)
     monkeypatch.setattr("resgat_pl.evaluation.robustness.score", _computes)
     monkeypatch.setattr("resgat_pl.explain.benchmark.prepare.score", _computes)
-    monkeypatch.setattr("resgat_pl.reproduce.command._resgat", _computes)
+    monkeypatch.setattr("resgat_pl.reproduce.runs._resgat", _computes)
     monkeypatch.setattr("resgat_pl.export.command.trace", _computes)
     monkeypatch.setattr("resgat_pl.explain.report.command.FaceFinder", _computes)
     absent = tmp_path / "absent"

@@ -22,7 +22,7 @@ from resgat_pl.evaluation.metrics.scores import describe, evaluate, read_predict
 from resgat_pl.nn.checkpoint_file import read_file
 
 from ..helpers.command import CONF, TINY
-from ..helpers.tiny_runs import tiny, untrained, variant
+from ..helpers.tiny_runs import TABLE, tiny, untrained, variant
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2000)]
 Tries = Callable[[int, int], int]
@@ -152,23 +152,21 @@ def one_class(request: pytest.FixtureRequest, ffpp_crops: Path, tmp_path: Path) 
 def test_validation_and_test_with_one_class(one_class: Path, tmp_path: Path, ledger: Any) -> None:
     root = tmp_path / "run"
     few = ("--trainer.limit_train_batches", 2, "--trainer.max_epochs", 2)
-    log = ("--trainer.logger", json.dumps([{"class_path": "lightning.pytorch.loggers.CSVLogger",
-                                            "init_args": {"save_dir": str(root), "name": ""}}]))  # fmt: skip
-    done = tiny("fit", root, one_class, *few, *log)
+    done = tiny("fit", root, one_class, *few, *TABLE)
     assert done.status == 0, done.errors
     assert sum("monitors val/loss" in line for line in done.warned) == 2
-    checkpoints = root / "version_0" / "checkpoints"
+    checkpoints = root / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
-    logged = (root / "version_0" / "metrics.csv").read_text()
+    logged = (root / "metrics.csv").read_text()
     assert "nan" not in logged
     losses = [float(row["val/loss"]) for row in csv.DictReader(logged.splitlines()) if row["val/loss"]]
     assert read_file(checkpoints / "best.ckpt")["epoch"] == int(np.argmin(losses))
-    done = tiny("test", root, one_class, "--ckpt_path", checkpoints / "best.ckpt", *log)
+    done = tiny("test", root, one_class, "--ckpt_path", checkpoints / "best.ckpt", *TABLE)
     assert done.status == 0, done.errors
-    table = describe(evaluate(read_predictions(root / "version_1" / "predictions")))
+    table = describe(evaluate(read_predictions(root / "test" / "predictions")))
     assert "| undefined " in table
     assert "nan" not in table
-    found = json.loads((root / "version_1" / "results.json").read_text())
+    found = json.loads((root / "test" / "results.json").read_text())
     assert found["scores"][0]["values"]["auroc"] == [None, None, None]
     assert found["scores"][0]["values"]["accuracy"][0] is not None
     ledger("validation and test split of one class", tries=2, lost=0, recovered=2)

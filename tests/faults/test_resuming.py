@@ -50,8 +50,7 @@ def train(
     command = [sys.executable, "-m", "resgat_pl", "fit", "--config", str(CONF / "augmented.yaml"),
                "--data.crops", str(crops),
                "--trainer.default_root_dir", str(root), "--data.num_workers", str(workers), "--trainer.max_epochs", "2",
-               "--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(root),
-               "--trainer.logger.name", "", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
+               "--trainer.logger", "true", "--trainer.log_every_n_steps", "1", "--recovery.every_steps", "2",
                "--heatmaps.faces", "2", "--net.dropout", "0.1", "--trainer.callbacks+", "killer.Killer",
                "--ckpt_path", "last"]  # fmt: skip
     done = subprocess.run(
@@ -71,14 +70,12 @@ def plain(value: Any) -> Any:
 
 
 def state(root: Path) -> tuple[Any, str]:
-    """Everything in the newest last.ckpt but provenance and places of files; and metrics.csv."""
-    folder = max(root.glob("version_*"), key=lambda path: int(path.name.partition("_")[2]))
-    content = read_file(folder / "checkpoints" / "last.ckpt")
+    """Everything in last.ckpt but provenance and places of files; and metrics.csv."""
+    content = read_file(root / "checkpoints" / "last.ckpt")
     content.pop("provenance")
-    content["recovery"].pop("csv")
     for entry in content["callbacks"].values():
         entry.pop("dirpath", None)
-    return plain(content), (folder / "metrics.csv").read_text()
+    return plain(content), (root / "metrics.csv").read_text()
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -124,7 +121,7 @@ def test_killed_and_resumed_is_undisturbed(
 def test_signals_keep_the_state(
     group: bool, ffpp_crops: Path, tmp_path: Path, tries: Callable[[int, int], int], ledger: Any
 ) -> None:
-    """The step is finished, the state kept, one line says how to go on; and the rest is that of an undisturbed run.
+    """The step is finished, the state stored, one line says how to go on; and the rest is that of an undisturbed run.
 
     A terminal and SLURM send signals to all processes, also to those that load.
     """
@@ -165,7 +162,7 @@ def test_what_is_no_training_stops_as_well(
     caplog: pytest.LogCaptureFixture,
     ledger: Any,
 ) -> None:
-    """With a status that tells it from one that is done, without results, and told in one line."""
+    """With another status than a finished one, without results, and reported in one line."""
     checkpoint = untrained(tmp_path / "a.ckpt", ffpp_crops)
 
     def step(self: Any, batch: Any, *rest: Any) -> None:
@@ -175,8 +172,8 @@ def test_what_is_no_training_stops_as_well(
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
     done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
     assert done.status == (130 if name == "SIGINT" else 75), done.errors
-    told = "interrupted" if name == "SIGINT" else f"stopped by {name}"
-    assert done.errors.splitlines() == [f"resgat: {told}; what is finished is kept: give the same command again"]
+    reason = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert done.errors.splitlines() == [f"resgat: {reason}; what is finished is kept: give the same command again"]
     assert "KeyboardInterrupt" not in caplog.text
     assert not list(tmp_path.rglob("results.json"))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == handlers

@@ -30,6 +30,9 @@ from resgat_pl.training.module import ResGATModule
 
 from .command import TINY
 
+TABLE = ("--trainer.logger", "true")
+"""Lets ``tiny`` write ``metrics.csv``."""
+
 
 class Done(NamedTuple):
     status: int

@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def torchrun(*arguments: object, expect: int = 0) -> list[str]:
-    """One torchrun agent a machine, as in the README."""
+    """One torchrun agent per machine, as in the README."""
     meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", uuid.uuid4().hex)
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meeting]
     command += ["-m", "resgat_pl", *map(str, arguments)]
@@ -91,20 +91,20 @@ def srun(*arguments: object, job: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """extract and fit (version_0) and test (version_1) on two machines, then test (version_2) in one process."""
+    """Extract, fit and test on two machines, then test in one process, below ``one``."""
     root = tmp_path_factory.mktemp("nodes")
     data = ("--data.root", ffpp_root, "--data.crops", root / "crops", "--trainer.default_root_dir", root)
     more = ("--trainer.accumulate_grad_batches", 2, "--model.mask_loss_weight", 0.5)
     printed = torchrun("fit", *SMALL, *TWO, *data, *more)
-    trained = ("--config", root / "version_0" / "config.yaml")
-    best = ("--ckpt_path", root / "version_0" / "checkpoints" / "best.ckpt")
-    torchrun("test", *trained, *best)
-    resgat("test", *trained, *best, "--trainer.num_nodes", 1)
+    best = ("--ckpt_path", root / "checkpoints" / "best.ckpt")
+    torchrun("test", "--config", root / "config.yaml", *best)
+    one = ("--data.crops", root / "crops", "--trainer.default_root_dir", root / "one")
+    resgat("test", *SMALL, *one, *best)
     return root, printed
 
 
 def test_metrics_are_those_of_one_process(run: tuple[Path, list[str]]) -> None:
-    pair, single = (metrics(run[0] / version) for version in ("version_1", "version_2"))
+    pair, single = (metrics(run[0] / folder) for folder in ("test", "one/test"))
     assert pair.keys() >= {f"test/{level}_{name}" for level in ("frame", "video") for name in METRICS}
     for name, value in pair.items():
         if name.startswith("test/"):
@@ -114,11 +114,13 @@ def test_metrics_are_those_of_one_process(run: tuple[Path, list[str]]) -> None:
 
 def test_it_is_written_once(run: tuple[Path, list[str]]) -> None:
     root, printed = run
-    assert {path.name for path in root.glob("version_*")} == {"version_0", "version_1", "version_2"}
-    assert len(list((root / "wandb").glob("offline-run-*"))) == 3  # one a command, not one a machine
+    assert {str(path.relative_to(root)) for path in root.rglob("metrics*.csv")} == {
+        "metrics.csv", "test/metrics.csv", "one/test/metrics.csv"
+    }  # fmt: skip
+    assert len(list(root.glob("**/wandb/offline-run-*"))) == 3  # one per command, not per machine
     assert sum(text.count("videos read") for text in printed) == 1  # extracted once for both
     assert len(Manifest.read(root / "crops")) == 126
-    assert [path.name for path in (root / "version_0" / "heatmaps").glob("*.png")] == ["epoch-000.png"]
+    assert [path.name for path in (root / "heatmaps").glob("*.png")] == ["epoch-000.png"]
 
 
 def test_effective_batch_is_said_once_and_kept(run: tuple[Path, list[str]]) -> None:
@@ -128,9 +130,9 @@ def test_effective_batch_is_said_once_and_kept(run: tuple[Path, list[str]]) -> N
         "effective batch 32 = 2 × 1 processes × 8 crops × 2 accumulated; learning rate 0.002 (0.001 for 8 crops, sqrt)"
     )
     assert sum(text.count(said) for text in printed) == 1
-    kept = yaml.safe_load((root / "version_0" / "hparams.yaml").read_text())
-    assert kept == {"effective_batch": 32, "learning_rate": pytest.approx(0.002)}
-    state = torch.load(root / "version_0" / "checkpoints" / "last.ckpt", weights_only=False)["optimizer_states"][0]
+    stored = yaml.safe_load((root / "hparams.yaml").read_text())
+    assert stored == {"effective_batch": 32, "learning_rate": pytest.approx(0.002)}
+    state = torch.load(root / "checkpoints" / "last.ckpt", weights_only=False)["optimizer_states"][0]
     assert state["param_groups"][0]["lr"] == pytest.approx(0.002)
 
 
@@ -138,16 +140,16 @@ def test_a_mistake_reaches_both_machines(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     printed = torchrun("fit", *SMALL, *TWO, "--data.root", tmp_path / "empty", "--data.crops", tmp_path / "crops",
                        "--trainer.default_root_dir", tmp_path, expect=1)  # fmt: skip
-    told = [re.findall(r"resgat: error: (.*)", text) for text in printed]
-    assert len(told[0]) == 1
-    assert told[0] == told[1]
-    assert str(tmp_path / "empty") in told[0][0]
+    errors = [re.findall(r"resgat: error: (.*)", text) for text in printed]
+    assert len(errors[0]) == 1
+    assert errors[0] == errors[1]
+    assert str(tmp_path / "empty") in errors[0][0]
 
 
 def test_slurm(ffpp_crops: Path, tmp_path: Path) -> None:
     printed = srun("fit", *SMALL, *TWO, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path, job=1234)
     assert sum(text.count("effective batch 16 = 2 × 1 processes × 8 crops × 1") for text in printed) == 1
-    assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
+    assert len(list(tmp_path.rglob("last.ckpt"))) == 1
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
@@ -180,14 +182,11 @@ def test_slurm_requeues_and_continues(ffpp_crops: Path, tmp_path: Path, monkeypa
                "--trainer.callbacks+", "signaller.Requeue")  # fmt: skip
     resgat(*command)
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
-    saved = tmp_path / "run" / "hpc_ckpt_1.ckpt"
-    assert torch.load(saved, weights_only=False)["global_step"] == 2
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=False)["global_step"] == 2
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     printed = resgat(*command)  # what SLURM starts again is the same command
-    last = tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt"  # the same state, beside the best checkpoint
     assert f"Restoring states from the checkpoint path at {last}" in printed
-    saved.unlink()
-    saved.with_name(".0123456789abcdef.tmp").write_bytes(b"half")  # a copy that was killed is no job's state
-    assert "Restoring states" not in resgat(*command)
 
 
 def test_an_interactive_job_is_no_slurm(ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

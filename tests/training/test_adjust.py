@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonargparse import Namespace
 
+from resgat_pl.training._config import run_folder
 from resgat_pl.training.adjust import keep_what_is_validated, use_safe_loggers
 
 from .test_checks import config
@@ -21,11 +23,9 @@ def test_every_kept_checkpoint_is_of_a_validation(every: int, top: int, after: b
 
 
 def test_loggers_are_replaced_and_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    def run(*names: str) -> Any:
-        return Namespace(trainer=Namespace(logger=[Namespace(class_path=name) for name in names]))
-
     caplog.set_level("INFO")
-    given = run("lightning.pytorch.loggers.CSVLogger", "mine.Logger", "lightning.pytorch.loggers.wandb.WandbLogger")
+    names = ("mine.Logger", "lightning.pytorch.loggers.wandb.WandbLogger", "lightning.pytorch.loggers.CSVLogger")
+    given = with_loggers([Namespace(class_path=name, init_args=Namespace(save_dir="a", name="")) for name in names])
     use_safe_loggers(given)
     assert [logger.class_path for logger in given.trainer.logger] == [
         "resgat_pl.training.loggers.csv.AtomicCSVLogger",
@@ -33,6 +33,31 @@ def test_loggers_are_replaced_and_it_is_logged(caplog: pytest.LogCaptureFixture)
         "resgat_pl.training.loggers.wandb.ResilientWandbLogger",
     ]
     (line,) = caplog.messages
-    assert "CSVLogger as resgat_pl.training.loggers.csv.AtomicCSVLogger, WandbLogger as" in line
+    assert "WandbLogger as resgat_pl.training.loggers.wandb.ResilientWandbLogger, CSVLogger as" in line
     use_safe_loggers(given)  # the saved configuration of a run names them already
     assert len(caplog.messages) == 1
+    assert given.trainer.logger[0].init_args == Namespace(save_dir="a", name="", version="")
+
+
+def with_loggers(loggers: Any) -> Any:
+    return Namespace(trainer=Namespace(logger=loggers, default_root_dir="runs/a"))
+
+
+def test_every_run_has_a_table_and_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for loggers in (False, []):
+        without = with_loggers(loggers)
+        use_safe_loggers(without)
+        assert without.trainer.logger == loggers
+    wandb = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace(project="a"))
+    for given in (with_loggers(None), with_loggers(True), with_loggers(wandb)):
+        assert run_folder(given) == Path("runs/a")
+        use_safe_loggers(given)
+        table, *others = given.trainer.logger
+        assert table.init_args == Namespace(save_dir="runs/a", name="", version="")
+        assert others == [wandb][: len(others)]
+        assert run_folder(given) == Path("runs/a")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")  # whose agent starts the same command again and again
+    monkeypatch.setenv("WANDB_RUN_ID", "r2")
+    options = Namespace(save_dir="runs", name=None, version=None)
+    assert run_folder(with_loggers(Namespace(class_path="x.CSVLogger", init_args=options))) == Path("runs/r2")
+    assert run_folder(with_loggers(wandb)) == Path("runs/a/r2")

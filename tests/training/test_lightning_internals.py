@@ -47,6 +47,4 @@ def test_a_training_as_it_is_seen_from_a_callback(tmp_path: Path) -> None:
     assert internals.last_path(running) == tmp_path / "checkpoints" / "last.ckpt"
     assert internals.newest_checkpoint(running) == str(tmp_path / "checkpoints" / "last.ckpt")
     assert internals.requeueing_slurm(running) is None
-    (tmp_path / "hpc_ckpt_3.ckpt").touch()
-    assert internals.slurm_checkpoint_path(running) == tmp_path / "hpc_ckpt_4.ckpt"
     assert not internals.is_fast_dev_run(running)

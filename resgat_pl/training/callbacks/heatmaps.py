@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from resgat_pl.explain.drawing.overlay import scales_of
 from resgat_pl.explain.drawing.sheet import save_sheet
 from resgat_pl.explain.face_set import ExplainedFaces, choose_faces, explain_faces, measure
 from resgat_pl.training.callbacks.weight_averaging import validated_weights
-from resgat_pl.training.lightning_internals import data_module
+from resgat_pl.training.lightning_internals import data_module, log_folder
 from resgat_pl.training.module import ResGATModule
 
 
@@ -65,7 +64,7 @@ class Heatmaps(Callback):
         self._explain(trainer, pl_module, "test", "test")
 
     def _explain(self, trainer: Trainer, pl_module: LightningModule, split: Split, name: str) -> None:
-        folder = trainer.log_dir or trainer.default_root_dir  # a broadcast: every rank must read it
+        folder = log_folder(trainer)
         if not trainer.is_global_zero:
             return
         data = data_module(trainer)
@@ -78,7 +77,7 @@ class Heatmaps(Callback):
             return
         with validated_weights(trainer, pl_module):
             seen = explain_faces(pl_module.net, faces, chosen)
-        target = Path(folder) / "heatmaps" / f"{name}.png"
+        target = folder / "heatmaps" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(seen.sheet(), target, f"{split} faces" + ("" if name == split else f", {name}"))
         prefix = "test/" if split == "test" else ""

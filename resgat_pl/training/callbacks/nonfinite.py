@@ -8,7 +8,6 @@ training the loss scaler provokes them, skips the step, and goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from resgat_pl.core.errors import NonFiniteError
-from resgat_pl.training.lightning_internals import data_module, newest_checkpoint
+from resgat_pl.training.lightning_internals import all_ranks, data_module, highest, log_folder, newest_checkpoint
 
 EVERY: Final = 50
 """Batches after which losses are read, on a GPU or with several processes; as often as Lightning logs by default."""
@@ -156,7 +155,7 @@ class NonFiniteGuard(Callback):
             mine = _Batch(
                 2 * count + 1, trainer.global_rank, f"{place}, weights {', '.join(broken[:3])}", rows.tolist()
             )
-        found = _everywhere(mine, trainer)
+        found = _first_of_all_ranks(mine, trainer)
         if found:
             self._error = _error(trainer, found)
             raise self._error
@@ -173,17 +172,11 @@ def _not_finite(module: LightningModule) -> list[str]:
     return [name for name, ok in zip(state, fine, strict=True) if not ok]
 
 
-def _everywhere(mine: _Batch | None, trainer: Trainer) -> list[_Batch]:
+def _first_of_all_ranks(mine: _Batch | None, trainer: Trainer) -> list[_Batch]:
     """The batches that went wrong first, of all processes; the same list on each."""
-    if trainer.world_size == 1:
-        return [] if mine is None else [mine]
-    flag = torch.tensor(int(mine is not None), device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-    if not flag.item():
+    if highest(trainer, int(mine is not None)) == [0]:
         return []
-    gathered: list[_Batch | None] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, mine)
-    found = [batch for batch in gathered if batch is not None]
+    found = [batch for batch in all_ranks(trainer, mine) if batch is not None]
     # A NaN on one process is in the weights of all one step later: only the first is the cause.
     return [batch for batch in found if batch.number == min(other.number for other in found)]
 
@@ -192,7 +185,7 @@ def _error(trainer: Trainer, found: list[_Batch]) -> NonFiniteError:
     places = "; ".join(dict.fromkeys(batch.place for batch in found))
     ranks = f" on rank {', '.join(str(batch.rank) for batch in found)}" if trainer.world_size > 1 else ""
     names = _crops(trainer, [row for batch in found for row in batch.rows])
-    folder = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
+    folder = log_folder(trainer)
     message = f"A number is not finite (NaN or infinite): {places}{ranks}."
     if names:
         more = ""

@@ -27,7 +27,7 @@ from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
 from resgat_pl.nn.checkpoint_keys import WANDB_ID
 from resgat_pl.training.callbacks.provenance import provenance_of
-from resgat_pl.training.lightning_internals import data_module
+from resgat_pl.training.lightning_internals import all_ranks, data_module, log_folder
 from resgat_pl.training.module import ResGATModule
 
 
@@ -109,11 +109,8 @@ class PredictionWriter(Callback):
         """Gather the predictions of all processes and write them on rank 0; return the log folder there."""
         mine = {name: torch.cat([batch[name] for batch in self._seen]) for name in ("row", "logit")}
         self._seen.clear()
-        gathered = [mine]
-        if trainer.world_size > 1:
-            gathered = [mine] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, mine)
-        base = Path(trainer.log_dir or trainer.default_root_dir)  # a broadcast: every rank must read it
+        gathered = all_ranks(trainer, mine)
+        base = log_folder(trainer)
         data = data_module(trainer)
         if not trainer.is_global_zero or data is None:
             return None

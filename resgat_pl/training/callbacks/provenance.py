@@ -26,7 +26,7 @@ class RunProvenance(SaveConfigCallback):
 
     Attributes:
         leaky: Kinds of leak that results are stamped with, known once training or testing starts.
-        people_unknown: What results say of people who are unknown, one line a data set, known likewise.
+        people_unknown: Lines of results on people who are unknown, one per data set, known likewise.
         tested: Path and provenance of the checkpoint under test, None in training.
 
     Example:
@@ -45,6 +45,11 @@ class RunProvenance(SaveConfigCallback):
         self._earlier: dict[str, Any] | None = None
         self._document: dict[str, Any] | None = None
         self._remembered: dict[str, Tensor] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save the configuration; not that of a test without a logger, which has the folder of its training."""
+        self.save_to_log_dir = stage == "fit" or bool(trainer.loggers)
+        super().setup(trainer, pl_module, stage)
 
     def document(self, trainer: Trainer) -> dict[str, Any]:
         """The provenance of this run as plain values; computed once."""

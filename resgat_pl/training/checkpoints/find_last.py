@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
 
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.core.text import leaves
-from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
-from resgat_pl.training.checkpoints.config_diff import parsed
-from resgat_pl.training.checkpoints.slurm import JOB_CHECKPOINT
-
-_LAST: Final = "checkpoints/last.ckpt"
+from resgat_pl.training._config import run_folder
 
 
 def find_last_checkpoint(config: Namespace, command: str) -> str | None:
-    """Find the newest readable ``last.ckpt``, or checkpoint of a SLURM job, of the runs of a configuration.
-
-    The search covers the folders of its first logger, or of none: not everything below a folder, which could hold
-    other runs. Outside ``trainer.default_root_dir`` only those count that were trained with the same one, and the
-    run that the logger names.
+    """Find the newest readable ``last.ckpt`` in the folder of a run, or in one that an earlier version left there.
 
     Args:
         config: The configuration of the command.
@@ -36,80 +24,35 @@ def find_last_checkpoint(config: Namespace, command: str) -> str | None:
         ConfigError: There is none and ``command`` needs one.
         WeightsError: There are some, and none can be read.
     """
-    root = Path(config.trainer.default_root_dir or ".")
-    patterns = list(dict.fromkeys(_patterns(root, config.trainer.logger)))
-    found = {path: path.stat().st_mtime_ns for pattern in patterns for path in _files(pattern)}
+    folder = run_folder(config)
+    last = folder / "checkpoints" / "last.ckpt"
+    found = [path for path in (last, *_of_earlier_versions(folder, config)) if path.is_file()]
     if not found:
-        message = f"there is no state of a training at {' or '.join(patterns)}"
+        message = f"there is no state of a training at {last}"
         if command != "fit":
             raise ConfigError(f"--ckpt_path last: {message}. Check trainer.default_root_dir, or name the file.")
         rank_zero_info(f"--ckpt_path last: {message}; training starts at the beginning.")
         return None
-    problem: WeightsError | None = None
-    others = []
-    for path in sorted(found, key=lambda path: found[path], reverse=True):  # of two that are as new, the last.ckpt
+    problems = []
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            checkpoint = Checkpoint.read(path)
+            Checkpoint.read(path)
         except WeightsError as error:
-            problem = problem or error
+            problems.append(error)
             rank_zero_warn(f"--ckpt_path last: {error} Looking for the one before it.")
-            continue
-        if not _is_of(path, checkpoint, root, config.trainer.logger):
-            others.append(path)
-            continue
-        rank_zero_info(f"--ckpt_path last: going on from {path}")
-        return str(path)
-    if problem is not None:
-        raise problem
-    message = (
-        f"{others[0]} is of a run with another trainer.default_root_dir, so it is not taken. If it is the one, name it"
-    )
-    if command != "fit":
-        raise ConfigError(f"--ckpt_path last: {message}.")
-    rank_zero_warn(f"--ckpt_path last: {message}; training starts at the beginning.")
-    return None
+        else:
+            rank_zero_info(f"--ckpt_path last: going on from {path}")
+            return str(path)
+    raise problems[0]
 
 
-def _files(pattern: str) -> Iterator[Path]:
-    return (Path(name) for name in glob.glob(pattern) if os.path.isfile(name))  # noqa: PTH207, PTH113 - Path.glob takes no pattern of a whole path
+def _of_earlier_versions(folder: Path, config: Namespace) -> Iterator[Path]:
+    """Checkpoints of ``version_N`` folders, one per start, and of SLURM jobs, which earlier versions wrote.
 
-
-def _is_of(path: Path, checkpoint: Checkpoint, root: Path, loggers: Any) -> bool:
-    """True for a checkpoint of this configuration's runs, False for others that a logger puts in the same folder."""
-    if path.absolute().is_relative_to(root.absolute()) or _run(_first(loggers)[1]) is not None:
-        return True
-    trained = (stored_provenance(checkpoint.provenance, path) or {}).get("config", "")
-    there = dict(leaves(parsed(trained))).get("trainer.default_root_dir")
-    return isinstance(there, str) and there != "null" and Path(there).absolute() == root.absolute()
-
-
-def _first(loggers: Any) -> tuple[str | None, dict[str, Any]]:
-    """Class and options of the logger by which Lightning places checkpoints, if there is one."""
-    logger = next(iter(loggers), None) if isinstance(loggers, list) else loggers
-    if not isinstance(logger, Namespace):
-        return None, {}
-    arguments = logger.get("init_args")
-    return str(logger.get("class_path")), {} if arguments is None else arguments.as_dict()
-
-
-def _run(options: Mapping[str, Any]) -> Any:
-    """The run that a logger's options name, None if they leave it open."""
-    return options.get("id") if options.get("version") is None else options["version"]
-
-
-def _patterns(root: Path, loggers: Any) -> Iterator[str]:
-    """Patterns of checkpoint paths: without a logger, with Lightning's default, and with the one configured."""
-    base = glob.escape(str(root))
-    for run in ("", "version_*/", "lightning_logs/version_*/"):
-        yield f"{base}/{run}{_LAST}"
-    logger, options = _first(loggers)
-    if logger is not None:
-        place, fixed = options.get("save_dir") or root, _run(options)
-        if logger.endswith("WandbLogger"):
-            name, run = options.get("project") or os.environ.get("WANDB_PROJECT", "lightning_logs"), "*"
-        else:  # Lightning's own for files
-            name, run = options.get("name", "lightning_logs") or "", "version_*"
-        if fixed is not None:
-            run = glob.escape(fixed if isinstance(fixed, str) else f"version_{fixed}")
-        yield "/".join((glob.escape(str(Path(place) / name)), run, _LAST))
-    yield f"{base}/{JOB_CHECKPOINT}"
+    Loggers outside ``trainer.default_root_dir`` shared a folder with other runs: those are not searched.
+    """
+    root = Path(config.trainer.default_root_dir or ".")
+    yield from root.glob("hpc_ckpt_*.ckpt")
+    yield from root.glob("lightning_logs/version_*/checkpoints/last.ckpt")
+    for place in {root, folder} if folder.absolute().is_relative_to(root.absolute()) else {root}:
+        yield from place.glob("version_*/checkpoints/last.ckpt")

@@ -1,7 +1,7 @@
 """The rows of ``metrics.csv`` over an interruption: none is lost or doubled when a run resumes.
 
 A checkpoint stores how many rows there were when it was written. A run that resumes begins with as many, and repeats
-the others. The checkpoint may be untrusted: only a ``metrics.csv`` of its own run, or of this logger's, is read.
+the others. The checkpoint may be untrusted: only a ``metrics.csv`` of its own run, or of this one, is read.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _MOST_BYTES: Final = 2**28
 """Of ``metrics.csv``; a long training's has a few megabytes."""
 
 
-def rows_written(trainer: Trainer) -> dict[str, Any]:
-    """Flush ``metrics.csv``, and return its path and number of rows, for a checkpoint."""
+def rows_written(trainer: Trainer) -> int:
+    """Flush ``metrics.csv``, and return its number of rows, for a checkpoint."""
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             logger.experiment.save()
             path = Path(logger.experiment.metrics_file_path)
             if path.is_file():
                 with path.open("rb") as file:
-                    return {"csv": str(path), "rows": sum(1 for _ in file) - 1}
-    return {"csv": None, "rows": 0}
+                    return sum(1 for _ in file) - 1
+    return 0
 
 
 def begin_rows(trainer: Trainer, state: Mapping[str, Any] | None) -> None:
@@ -45,32 +45,17 @@ def begin_rows(trainer: Trainer, state: Mapping[str, Any] | None) -> None:
     """
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger) and isinstance(logger.experiment, AtomicWriter):
-            rows = [] if state is None else find_rows(Path(str(trainer.ckpt_path)), state, logger)
-            logger.experiment.begin(rows)
+            own = Path(logger.experiment.metrics_file_path)
+            logger.experiment.begin(None if state is None else _rows_before(Path(str(trainer.ckpt_path)), state, own))
 
 
-def find_rows(checkpoint: Path, state: Mapping[str, Any], logger: CSVLogger) -> list[dict[str, str]]:
-    """The rows that ``metrics.csv`` had when a checkpoint was written; empty if they are not there any more.
-
-    Args:
-        checkpoint: Its path. Rows are looked for in the folder of its run, in this run's file, and in those of the
-            logger's other runs.
-        state: The state of ``Recovery`` in it.
-        logger: This run's logger.
-    """
-    count, stored = state.get("rows"), state.get("csv")
+def _rows_before(checkpoint: Path, state: Mapping[str, Any], own: Path) -> list[dict[str, str]] | None:
+    """The rows that ``metrics.csv`` had when a checkpoint was written; None if they are not there any more."""
+    count, folder = state.get("rows"), checkpoint.resolve().parent
     if not isinstance(count, int) or not 0 < count <= _MOST_ROWS:
-        return []
-    places = [checkpoint.resolve().parent.parent / METRICS, Path(logger.experiment.metrics_file_path)]
-    if isinstance(stored, str) and _is_below(stored, Path(logger.root_dir)):
-        places.insert(1, Path(stored))
-    return next((rows for place in places if (rows := _read(place, count))), [])
-
-
-def _is_below(name: str, root: Path) -> bool:
-    """True if a path is the ``metrics.csv`` of a run in ``root``."""
-    path = Path(name)
-    return "\0" not in name and path.name == METRICS and path.resolve().parent.parent == root.resolve()
+        return [] if count == 0 else None
+    places = [folder.parent / METRICS, own] if folder.name == "checkpoints" else [own]
+    return next((rows for place in places if (rows := _read(place, count))), None)
 
 
 def _read(path: Path, count: int) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from resgat_pl.training.checkpoints import slurm
 from resgat_pl.training.checkpoints.best_checkpoints import adopt_best_checkpoints, restore_saver
 from resgat_pl.training.checkpoints.metrics_rows import begin_rows, rows_written
 from resgat_pl.training.checkpoints.periodic_save import SaveSchedule
-from resgat_pl.training.checkpoints.rng_state import random_states_of_all_ranks, set_random_states
+from resgat_pl.training.checkpoints.rng_state import random_states, set_random_states
 from resgat_pl.training.checkpoints.signals import StopSignals
 
 _GPU_BATCHES: Final = 20
@@ -37,8 +37,7 @@ class Recovery(Callback):
     On SIGTERM, SIGUSR1 and Ctrl-C the step is finished (the validation, if one is running or about to), ``last.ckpt``
     written and the process ended: with status 75 (try again), after Ctrl-C 130. A second signal ends it at once. On
     several ranks it is enough that one gets the signal: they agree after each step, on GPUs after some. Within a SLURM
-    job the checkpoint is one that Lightning finds when the job starts again, and the requeue signal queues the job
-    again; the status is then 0.
+    job the requeue signal queues the job again, which then goes on from ``last.ckpt``; the status is 0.
 
     Args:
         every_minutes: Maximum age of ``last.ckpt`` within an epoch; null for epochs' ends only.
@@ -125,10 +124,10 @@ class Recovery(Callback):
         """Add what Lightning leaves out; collective."""
         row = internals.unlogged_metrics(trainer) if self._is_after_step else None
         checkpoint[RECOVERY] = {
-            "random": random_states_of_all_ranks(trainer.world_size),
+            "random": internals.all_ranks(trainer, random_states()),
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "row": None if row is None else tuple(row),
-            **(rows_written(trainer) if trainer.is_global_zero else {}),
+            "rows": rows_written(trainer) if trainer.is_global_zero else 0,
         }
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -194,8 +193,7 @@ class Recovery(Callback):
 
     def _compare_ranks(self, trainer: Trainer) -> None:
         mine = (None if trainer.ckpt_path is None else str(trainer.ckpt_path), self._loaded_step)
-        found = [mine] * trainer.world_size
-        torch.distributed.all_gather_object(found, mine)
+        found = internals.all_ranks(trainer, mine)
         if different := next((rank for rank, other in enumerate(found) if other != found[0]), 0):
             both = " and ".join(f"rank {rank} from {found[rank][0]} (step {found[rank][1]})" for rank in (0, different))
             raise ConfigError(
@@ -239,11 +237,7 @@ class Recovery(Callback):
 
     def _agree(self, trainer: Trainer, is_due: bool) -> tuple[int, bool]:
         """The signal that any rank got (0 for none), and whether a save is due on any rank; collective."""
-        if trainer.world_size == 1:
-            return self.signals.received, is_due
-        mine = torch.tensor([self.signals.received, int(is_due)], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX)
-        number, agreed = mine.tolist()
+        number, agreed = internals.highest(trainer, self.signals.received, int(is_due))
         return number, bool(agreed)
 
     def _stop(self, trainer: Trainer, number: int, is_saved: bool = False) -> None:
@@ -255,18 +249,12 @@ class Recovery(Callback):
         job = internals.requeueing_slurm(trainer)
         if not is_saved:
             trainer.save_checkpoint(self._path)
-        # A second checkpoint, where Lightning looks when SLURM starts the job again
-        if job is not None:
-            target = internals.slurm_checkpoint_path(trainer)
-            if trainer.is_global_zero and self._path.is_file():
-                slurm.leave_checkpoint(self._path, target)
-            trainer.strategy.barrier("recovery")
         # Before the first step of all there may be no state
         name = signal.Signals(number).name
         state = str(self._path) if self._path.is_file() else trainer.ckpt_path
         where = f"the state of step {trainer.global_step} is in {state}"
         if state is None:
-            where = "before the first step: there is no state to keep"
+            where = "before the first step: there is no state to store"
         is_requeue = job is not None and number == job.requeue_signal
         if is_requeue and trainer.strategy.broadcast(trainer.is_global_zero and slurm.requeue()):
             raise Requeued(f"{name}: {where}; SLURM queues the job again.")

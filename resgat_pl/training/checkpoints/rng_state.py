@@ -30,12 +30,3 @@ def set_random_states(states: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - libraries use it
-
-
-def random_states_of_all_ranks(world_size: int) -> list[dict[str, Any]]:
-    """``random_states`` of each rank, in order; collective."""
-    mine = random_states()
-    states = [mine] * world_size
-    if world_size > 1:
-        torch.distributed.all_gather_object(states, mine)
-    return states

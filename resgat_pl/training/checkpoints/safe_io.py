@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
@@ -13,18 +12,14 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.storage import is_remote, locate, make_folder, write_atomic
 from resgat_pl.nn.checkpoint_file import take_content
 from resgat_pl.training.lightning_internals import checkpoint_savers
 
 _UNFINISHED: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The temporary names of ``write_atomic``."""
-_OLD: Final = 3600.0
-"""Seconds after which an unfinished file in another run's folder counts as left behind."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -104,42 +99,14 @@ class SafeCheckpoints(Callback):
         if not isinstance(strategy.checkpoint_io, SafeCheckpointIO):
             strategy.checkpoint_io = SafeCheckpointIO(strategy.checkpoint_io, lambda: _folders(trainer))
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Check that training can resume from a checkpoint.
-
-        Raises:
-            WeightsError: It holds a detector, but no state of a training.
-        """
-        if trainer.state.fn == TrainerFn.FITTING and "optimizer_states" not in checkpoint:
-            raise WeightsError(
-                f"{trainer.ckpt_path} holds a detector, but not the state of its training, so that training cannot go "
-                "on from it. Give the .ckpt file that it was made of."
-            )
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the unfinished files of a killed run where this one resumes."""
-        if not trainer.is_global_zero or trainer.ckpt_path is None or is_remote(locate(str(trainer.ckpt_path))):
+        """Remove the unfinished files that a killed start of this run left in its folder, and no others."""
+        if not trainer.is_global_zero or trainer.ckpt_path is None:
             return
-        folder = Path(str(trainer.ckpt_path)).parent
-        own = {Path(callback.dirpath).absolute() for callback in checkpoint_savers(trainer) if callback.dirpath}
-        remove_unfinished(folder, min_age=0.0 if folder.absolute() in own else _OLD)
-
-
-def remove_unfinished(folder: Path, min_age: float) -> None:
-    """Remove files that ``write_atomic`` was killed in, and no others.
-
-    Args:
-        folder: A local folder.
-        min_age: Seconds; in the folder of another run, which may be alive, only old files are left behind.
-    """
-    for path in folder.glob(".*.tmp"):
-        if not _UNFINISHED.fullmatch(path.name) or path.is_symlink() or not path.is_file():
-            continue  # another program's
-        try:
-            if time.time() - path.stat().st_mtime >= min_age:
-                path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            continue
+        for folder in {saver.dirpath for saver in checkpoint_savers(trainer) if saver.dirpath}:
+            for path in Path(folder).glob(".*.tmp"):
+                if _UNFINISHED.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    path.unlink(missing_ok=True)
 
 
 def _folders(trainer: Trainer) -> list[str]:

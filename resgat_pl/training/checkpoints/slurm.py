@@ -1,33 +1,17 @@
-"""SLURM jobs: the checkpoint that a job leaves for its next start, and the request to be queued again."""
+"""SLURM jobs: detection of a later start of the same job, and the request for one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
-from typing import Final
 
-from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_warn
 
-from resgat_pl.core.storage import write_atomic
 
-JOB_CHECKPOINT: Final = "hpc_ckpt_*.ckpt"
-"""Lightning's name for what a SLURM job leaves in ``trainer.default_root_dir``."""
-
-
-def is_requeued(config: Namespace) -> bool:
-    """True in a SLURM job that an earlier start left a checkpoint for."""
-    folder = Path(config.trainer.default_root_dir or ".")
-    return SLURMEnvironment.detect() and any(folder.glob(JOB_CHECKPOINT))
-
-
-def leave_checkpoint(last: Path, target: Path) -> None:
-    """Copy ``last.ckpt`` to where Lightning looks when the job starts again, with its date: it is not newer."""
-    write_atomic(target, last.read_bytes())
-    made = last.stat()
-    os.utime(target, ns=(made.st_atime_ns, made.st_mtime_ns))
+def is_requeued() -> bool:
+    """True in a SLURM job that was queued again, by a signal or after the failure of a machine."""
+    return SLURMEnvironment.detect() and os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
 def requeue() -> bool:

@@ -26,17 +26,27 @@ METRICS: Final = ExperimentWriter.NAME_METRICS_FILE
 class AtomicCSVLogger(CSVLogger):
     """Lightning's ``CSVLogger``, with the same options, which replaces ``metrics.csv`` at once and removes none.
 
+    Attributes:
+        subfolder: Folder of the files below the run's, for all commands but ``fit``.
+
     Example:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
-        >>> logger = AtomicCSVLogger(folder, name="", version=0)
+        >>> logger = AtomicCSVLogger(folder, name="", version="")
         >>> logger.log_metrics({"train/loss": 0.7}, step=0)
         >>> logger.save()
-        >>> print((Path(folder) / "version_0" / "metrics.csv").read_text())
+        >>> print((Path(folder) / "metrics.csv").read_text())
         step,train/loss
         0,0.7
         <BLANKLINE>
     """
+
+    subfolder = ""
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of the files."""
+        return str(Path(super().log_dir, self.subfolder))
 
     @property
     @rank_zero_experiment
@@ -54,13 +64,14 @@ class AtomicWriter(ExperimentWriter):
     Rows of an earlier run with the same version: a training moves them away, a test appends its own.
     """
 
-    def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Begin the file with these rows; without any, a file that is there is moved to ``metrics.1.csv`` or so."""
-        rows = list(rows)
+    def begin(self, rows: list[dict[str, str]] | None) -> None:
+        """Begin the file with the rows of a resumed training; None moves a file that is there to ``metrics.1.csv``."""
         path = Path(self.metrics_file_path)
-        self.metrics_keys = sorted({name for row in rows for name in row})
+        self.metrics_keys = sorted({name for row in rows or () for name in row})
         if rows:
             self._replace(rows)
+        elif rows is not None:
+            path.unlink(missing_ok=True)
         elif path.exists():
             self._move_away(path)
 

@@ -29,7 +29,7 @@ class ResilientWandbLogger(WandbLogger):
         **kwargs: As Lightning's, and those of ``wandb.init``.
 
     Attributes:
-        is_off: Whether an error of W&B has switched this logger off.
+        is_off: True once an error of W&B has switched this logger off.
 
     Example:
         >>> import tempfile
@@ -93,5 +93,5 @@ class ResilientWandbLogger(WandbLogger):
             abandon()
         rank_zero_warn(
             f"W&B stopped working ({reason_of(error)}): training goes on without it, metrics.csv has all numbers. "
-            "Where the server cannot be reached, WANDB_MODE=offline keeps a log for a later wandb sync."
+            "Where the server cannot be reached, WANDB_MODE=offline stores a log for a later wandb sync."
         )

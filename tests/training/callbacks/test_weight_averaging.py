@@ -18,16 +18,15 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
 from ...helpers.command import metrics
-from ...helpers.tiny_runs import tiny
+from ...helpers.tiny_runs import TABLE, tiny
 
-CSV = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.name", "")
 EMA = ("--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay", 0.5)
 SWA = ("--trainer.callbacks", "lightning.pytorch.callbacks.StochasticWeightAveraging", "--trainer.callbacks.swa_lrs",
        0.01, "--trainer.callbacks.swa_epoch_start", 1)  # fmt: skip
 
 
 def command(name: str, root: Path, crops: Path, *more: object) -> Any:
-    return tiny(name, root, crops, *CSV, "--trainer.logger.save_dir", root, "--trainer.limit_train_batches", 4, *more)
+    return tiny(name, root, crops, *TABLE, "--trainer.limit_train_batches", 4, *more)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +39,10 @@ def test_what_is_validated_is_explained_and_kept(
     done = command("fit", tmp_path / "fit", ffpp_crops, *averaging, "--trainer.max_epochs", 1 + (averaging is SWA))
     assert done.status == 0, done.errors
     assert not [text for text in done.warned if "WeightAveraging" in text]
-    fitted = tmp_path / "fit" / "version_0"
-    path = fitted / "checkpoints" / f"{kept}.ckpt"
+    path = tmp_path / "fit" / "checkpoints" / f"{kept}.ckpt"
     content = read_file(path)
     assert command("validate", tmp_path / "val", ffpp_crops, "--ckpt_path", path).status == 0
-    trained, again = metrics(fitted), metrics(tmp_path / "val" / "version_0")
+    trained, again = metrics(tmp_path / "fit"), metrics(tmp_path / "val" / "validate")
     assert {name: trained[name] for name in again if name != "step"} == pytest.approx(
         {name: value for name, value in again.items() if name != "step"} | {"epoch": trained["epoch"]}, abs=1e-6
     )
@@ -62,9 +60,7 @@ def test_an_average_resumes(ffpp_crops: Path, tmp_path: Path) -> None:
     assert command("fit", parts, ffpp_crops, *EMA, "--trainer.max_epochs", 1).status == 0
     more = ("--trainer.max_epochs", 2, "--ckpt_path", "last")
     assert command("fit", parts, ffpp_crops, *EMA, *more).status == 0
-    one, other = (
-        read_file(max(root.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)) for root in (whole, parts)
-    )
+    one, other = (read_file(root / "checkpoints" / "last.ckpt") for root in (whole, parts))
     for entry in ("state_dict", "current_model_state"):
         assert all(torch.equal(value, other[entry][name]) for name, value in one[entry].items())
 
@@ -116,7 +112,7 @@ def test_validation_within_an_epoch_keeps_what_it_saw(ffpp_crops: Path, tmp_path
     done = command("fit", tmp_path, ffpp_crops, "--trainer.val_check_interval", 2, "--trainer.limit_train_batches", 3,
                    "--trainer.check_val_every_n_epoch", 1, "--trainer.max_epochs", 1)  # fmt: skip
     assert done.status == 0, done.errors
-    folder = tmp_path / "version_0" / "checkpoints"
+    folder = tmp_path / "checkpoints"
     assert [read_file(folder / f"{name}.ckpt")["global_step"] for name in ("best", "last")] == [2, 3]
 
 

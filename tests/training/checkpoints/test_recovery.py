@@ -18,7 +18,8 @@ from resgat_pl.core.errors import ConfigError, Stopped
 from resgat_pl.training.checkpoints import recovery
 from resgat_pl.training.checkpoints.recovery import Recovery
 
-from ...helpers.tiny_runs import tiny
+from ...faults.test_killed_extraction import tree
+from ...helpers.tiny_runs import TABLE, Done, tiny
 
 QUIET = pytest.mark.filterwarnings("ignore")
 """Lightning advises on settings that a test has on purpose."""
@@ -137,12 +138,34 @@ def test_outside_training_lightning_answers_no_signal(command: str, tmp_path: Pa
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_training_that_is_over_brings_its_best_along_also_through_a_link(ffpp_crops: Path, tmp_path: Path) -> None:
-    loggers = ("--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", tmp_path)
-    fit = ("fit", tmp_path, ffpp_crops, *loggers, "--trainer.logger.name", "", "--trainer.max_epochs", 1)
-    assert tiny(*fit).status == 0
-    (tmp_path / "latest.ckpt").symlink_to(tmp_path / "version_0" / "checkpoints" / "last.ckpt")
-    done = tiny(*fit, "--ckpt_path", tmp_path / "latest.ckpt")
+def test_a_run_has_one_folder_that_another_does_not_overwrite(
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also through a link to its checkpoint; a training that is over brings its best along to another folder."""
+    run, other = tmp_path / "run", tmp_path / "other"
+
+    def fit(folder: Path, *more: object) -> Done:
+        return tiny("fit", folder, ffpp_crops, *TABLE, "--trainer.max_epochs", 1, *more)
+
+    assert fit(run).status == 0
+    (tmp_path / "latest.ckpt").symlink_to(run / "checkpoints" / "last.ckpt")
+    last = ("--ckpt_path", tmp_path / "latest.ckpt")
+    done = fit(other, *last)
     assert done.status == 0, done.errors
-    first, second = ((tmp_path / f"version_{n}" / "checkpoints" / "best.ckpt").read_bytes() for n in (0, 1))
-    assert first == second
+    best = (run / "checkpoints" / "best.ckpt").read_bytes()
+    assert (other / "checkpoints" / "best.ckpt").read_bytes() == best
+    torch.save({}, other / "checkpoints" / "last.ckpt")
+    before = tree(run)
+    for more in ((), ("--ckpt_path", other / "checkpoints" / "last.ckpt")):
+        done = fit(run, *more)
+        assert done.status == 2
+        assert "is of a run that is there already, and nothing is overwritten: go on with it" in done.errors
+        assert tree(run) == before
+    assert fit(run, *last).status == 0
+    monkeypatch.setattr("resgat_pl.cli.train.is_requeued", lambda: True)  # its own state comes first
+    assert fit(run, "--ckpt_path", other / "checkpoints" / "last.ckpt").status == 0
+    assert tree(run).keys() == before.keys()
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+    config = (run / "config.yaml").read_bytes()
+    assert tiny("test", run, ffpp_crops, *last).status == 0  # and without a logger, which would give it a folder
+    assert (run / "config.yaml").read_bytes() == config

@@ -23,7 +23,7 @@ import os, signal, sys
 from lightning.pytorch.loggers import CSVLogger
 from resgat_pl.training.loggers.csv import AtomicCSVLogger
 
-logger = {"ours": AtomicCSVLogger, "lightning": CSVLogger}[sys.argv[1]](sys.argv[2], name="", version=0)
+logger = {"ours": AtomicCSVLogger, "lightning": CSVLogger}[sys.argv[1]](sys.argv[2], name="", version="")
 for step in range(50):
     logger.log_metrics({"train/loss": step / 10}, step)
 logger.save()
@@ -42,7 +42,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "version_0" / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -56,7 +56,7 @@ def test_a_kill_while_the_header_changes(which: str, left: int, tmp_path: Path) 
 
 
 def test_a_disk_that_is_full_while_the_header_changes(disk: SmallDisk) -> None:
-    logger = AtomicCSVLogger(disk.path, name="", version=0)
+    logger = AtomicCSVLogger(disk.path, name="", version="")
     for step in range(50):
         logger.log_metrics({"train/loss": step / 10}, step)
     logger.save()
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_while_the_header_changes(disk: SmallDisk) -> None:
 
 
 def test_a_disk_that_is_full_while_rows_are_added(disk: SmallDisk) -> None:
-    logger = AtomicCSVLogger(disk.path, name="", version=0)
+    logger = AtomicCSVLogger(disk.path, name="", version="")
     logger.log_metrics({"train/loss": 0.0}, 0)
     logger.save()
     disk.fill()
@@ -88,12 +88,12 @@ def test_a_disk_that_is_full_while_rows_are_added(disk: SmallDisk) -> None:
 
 
 @QUIET
-def test_rows_of_a_fixed_version_are_kept(tmp_path: Path) -> None:
-    """Resumed: cut to the checkpoint's, and on. Tested: more after them. Begun anew: moved away."""
-    rows, last = tmp_path / "version_0" / "metrics.csv", tmp_path / "version_0" / "checkpoints" / "last.ckpt"
+def test_rows_are_kept(tmp_path: Path) -> None:
+    """Resumed: cut to the checkpoint's, and on. Tested: more after them. Started again: moved away."""
+    rows, last = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "last.ckpt"
 
     def run(epochs: int) -> Trainer:
-        logger = AtomicCSVLogger(tmp_path, name="", version=0)
+        logger = AtomicCSVLogger(tmp_path, name="", version="")
         more = {"limit_train_batches": 2, "limit_test_batches": 1, "log_every_n_steps": 1}
         return trainer(tmp_path, Recovery(), logger=logger, max_epochs=epochs, **more)
 
@@ -113,3 +113,5 @@ def test_rows_of_a_fixed_version_are_kept(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"it is now metrics\.2\.csv"):
         run(1).test(Logging())
     assert rows.with_name("metrics.2.csv").read_bytes() == b"\xff\xfe no table"
+    AtomicCSVLogger(tmp_path, name="", version="").experiment.begin([])  # resumed from before the first row
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"metrics.1.csv", "metrics.2.csv"}

@@ -63,7 +63,7 @@ def reproduce(
     Raises:
         SomeRunsError: Runs failed; the others are in the tables.
         ConfigError: No row's data set is there, or a name is unknown.
-        Stopped: It was told to stop.
+        Stopped: By a signal.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     experiment = Experiment.read(table)
@@ -137,8 +137,8 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
     earlier, identical run was interrupted, it goes on from its last epoch.
 
     Args:
-        folder: Folder of the run. ``request.json`` there says what was asked for, ``done.json`` which version folder
-            holds the test.
+        folder: Folder of the run. ``request.json`` there says what was asked for, ``done.json`` which folder holds the
+            test.
         arguments: Options of ``resgat fit``: configurations and overrides.
         private: W&B gets metrics only; the run is the same.
 
@@ -148,7 +148,8 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
     """
     request = {"arguments": list(arguments), "configs": _digests(arguments)}
     asked, done = folder / "request.json", folder / "done.json"
-    if asked.is_file() and (done.is_file() or _versions(folder)):  # what failed before it began binds nobody
+    begun = (folder / "config.yaml").is_file() or any(folder.glob("version_*"))  # of earlier versions
+    if asked.is_file() and (done.is_file() or begun):  # else nothing of it is there
         stored = json.loads(asked.read_text())
         if stored != request:
             raise ConfigError(
@@ -159,25 +160,13 @@ def train_and_test(folder: Path, arguments: Sequence[str], private: bool = False
         return Run.read(folder / json.loads(done.read_text())["test"])
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(asked, json.dumps(request, indent=2).encode())
-    checkpoints = folder / "checkpoints"
     quiet = ["--private"] if private else []
-    options = [
-        *quiet,
-        *arguments,
-        *("--trainer.default_root_dir", str(folder)),
-        # one place for the best, however often the run is interrupted
-        *("--checkpoint.dirpath", str(checkpoints), "--checkpoint.enable_version_counter", "false"),
-    ]
-    last = sorted(folder.glob("version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    before = _versions(folder)
-    _resgat("fit", *options, *(["--ckpt_path", str(last[-1])] if last else []))
-    fitted = _newest(folder, before)
-    before = _versions(folder)
-    best = checkpoints / "best.ckpt"
-    _resgat("test", *quiet, "--config", str(fitted / "config.yaml"), "--ckpt_path", str(best))
-    tested = _newest(folder, before)
-    write_atomic(done, json.dumps({"fit": fitted.name, "test": tested.name}, indent=2).encode())
-    return Run.read(tested)
+    _resgat("fit", *quiet, *arguments, "--trainer.default_root_dir", str(folder), "--ckpt_path", "last")
+    best = folder / "checkpoints" / "best.ckpt"
+    _resgat("test", *quiet, "--config", str(folder / "config.yaml"), "--ckpt_path", str(best))
+    tested = Run.read(folder / "test")
+    write_atomic(done, json.dumps({"test": "test"}).encode())
+    return tested
 
 
 def run(
@@ -248,50 +237,40 @@ def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
 
 
 def _resgat(*arguments: str) -> None:
-    """Run the command; signals that are to stop this program stop it in order, and are waited for.
+    """Run the command; signals to this program are passed on to it, and its end is waited for.
 
     Raises:
-        Stopped: It was told to stop, and kept its state.
+        Stopped: By a signal; its state is stored.
         ResGATError: It failed.
     """
-    status, heard = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
-    if heard:
-        kind = Interrupted if heard[0] == signal.SIGINT else Stopped
-        raise kind(f"stopped by {signal.Signals(heard[0]).name}; what is finished is kept. The same command goes on.")
+    status, received = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
+    if received:
+        kind = Interrupted if received[0] == signal.SIGINT else Stopped
+        name = signal.Signals(received[0]).name
+        raise kind(f"stopped by {name}; what is finished is stored. The same command goes on.")
     if status:
         raise ResGATError(f"`resgat {' '.join(arguments)}` failed; its message is above.")
 
 
 def _wait_for(command: Sequence[str]) -> tuple[int, list[int]]:
     """Run a command, handing signals on to it; return its exit status and those that came."""
-    heard: list[int] = []
+    received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, frame: object = None) -> None:
-        heard.append(number)
-        # A terminal tells all its processes of Ctrl-C.
+        received.append(number)
+        # A terminal sends Ctrl-C to all its processes.
         if child is not None and (number != signal.SIGINT or not sys.stdin.isatty()):
             child.send_signal(number)
 
-    listens = threading.current_thread() is threading.main_thread()  # no other can
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) if listens else ()
+    is_main = threading.current_thread() is threading.main_thread()  # no other can set handlers
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT) if is_main else ()
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         child = subprocess.Popen(command)
-        for number in heard:  # came before it was there
+        for number in received:  # before the process had started
             child.send_signal(number)
-        return child.wait(), heard
+        return child.wait(), received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _versions(folder: Path) -> set[Path]:
-    return set(folder.glob("version_*"))
-
-
-def _newest(folder: Path, before: set[Path]) -> Path:
-    fresh = _versions(folder) - before
-    if len(fresh) != 1:
-        raise ResGATError(f"{folder}: expected one new run folder, found {sorted(path.name for path in fresh)}.")
-    return fresh.pop()

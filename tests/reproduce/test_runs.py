@@ -1,4 +1,4 @@
-"""Every condition is run once in a folder of its own, goes on where it stopped, and never overwrites another."""
+"""Every condition is run once in a separate folder, resumes where it stopped, and never overwrites another."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, ManifestError, ResGATError, SomeRunsError, Stopped
 from resgat_pl.nn.checkpoint_file import read_file
-from resgat_pl.reproduce import command as module
-from resgat_pl.reproduce.command import reproduce, run, train_and_test
+from resgat_pl.reproduce import runs as module
 from resgat_pl.reproduce.experiment import Condition, Experiment
+from resgat_pl.reproduce.runs import reproduce, run, train_and_test
 from resgat_pl.reproduce.tables import Run
 
 from ..helpers.command import TINY, metrics
@@ -27,10 +27,7 @@ from ..helpers.tiny_runs import pretend_test
 TABLE = Path(__file__).parents[2] / "experiments" / "table1.yaml"
 EXPERIMENT = Experiment.read(TABLE)
 CSV_ONLY = """
-trainer:
-  logger:
-    class_path: lightning.pytorch.loggers.CSVLogger
-    init_args: {save_dir: "${trainer.default_root_dir}", name: ""}
+trainer: {logger: true}
 heatmaps: {faces: 2}
 """
 
@@ -162,7 +159,7 @@ def test_what_a_real_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         assert arguments[-2:] == ["--net.heads", "2"]
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         split = {"class_path": EXPERIMENT.protocols[protocol]}
-        if (protocol, preset) == ("paper", "corrected"):  # the paper's protocol has no validation set of its own
+        if (protocol, preset) == ("paper", "corrected"):  # the paper's protocol has no validation set
             split |= {"init_args": {"val": 0.1}}
         assert json.loads(options["--data.split"]) == split
         assert options["--seed_everything"] == options["--data.seed"] == "7"
@@ -183,7 +180,7 @@ def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
         assert options["--net.attention"] == row.attention
         assert row.config not in asked[-1][1]
     crops = {arguments[arguments.index("--data.crops") + 1] for _, arguments in asked}
-    assert len(crops) == 2  # one a data set, shared by its rows
+    assert len(crops) == 2  # one per data set, shared by its rows
     assert len({folder for folder, _ in asked}) == 4
 
 
@@ -230,7 +227,7 @@ def killed(request_: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run that was killed after the first of two epochs, and finished when it was started again."""
     folder = tmp_path_factory.mktemp("runs") / "new" / "run"
     calls: list[tuple[str, ...]] = []
-    # and before that, killed in its first epoch, when the best was written but not the last
+    # and before that, in its first epoch, when the best was written but not the last
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "best.ckpt").write_text("stale")
 
@@ -247,9 +244,7 @@ def killed(request_: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
         patch.setattr(module, "_resgat", lambda *arguments: (calls.append(arguments), in_process(*arguments)))
         result = train_and_test(folder, request_)
     assert [call[0] for call in calls] == ["fit", "fit", "test"]
-    assert "--ckpt_path" not in calls[0]
-    assert calls[1][-2:] == ("--ckpt_path", str(folder / "version_0" / "checkpoints" / "last.ckpt"))
-    assert result.folder == folder / "version_2"
+    assert result.folder == folder / "test"
     return folder
 
 
@@ -258,14 +253,12 @@ def files(folder: Path) -> dict[Path, int]:
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(killed: Path) -> None:
-    assert json.loads((killed / "done.json").read_text()) == {"fit": "version_1", "test": "version_2"}
-    before, after = (
-        (killed / version / "metrics.csv").read_text().splitlines() for version in ("version_0", "version_1")
-    )
-    assert after[: len(before)] == before  # the first epoch is taken over, not repeated
-    assert {line.split(",")[0] for line in after[len(before) :]} == {"1"}
-    assert [path.name for path in (killed / "checkpoints").iterdir()] == ["best.ckpt"]  # of both parts
-    assert read_file(killed / "version_1" / "checkpoints" / "last.ckpt")["epoch"] == 1
+    assert json.loads((killed / "done.json").read_text()) == {"test": "test"}
+    epochs = [line.split(",")[0] for line in (killed / "metrics.csv").read_text().splitlines()[1:]]
+    assert epochs == sorted(epochs)  # the first epoch is not repeated
+    assert epochs.count("0") == epochs.count("1") > 2
+    assert {path.name for path in (killed / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert read_file(killed / "checkpoints" / "last.ckpt")["epoch"] == 1
 
 
 def test_a_finished_run_is_read_and_not_repeated(
@@ -279,15 +272,23 @@ def test_a_finished_run_is_read_and_not_repeated(
     assert result.checkpoint == killed / "checkpoints" / "best.ckpt"
     for level, scores in result.scores.items():
         for name in ("auroc", "f1_real", "accuracy"):
-            expected = metrics(killed / "version_2")[f"test/{level}_{name}"]
+            expected = metrics(killed / "test")[f"test/{level}_{name}"]
             assert scores.values[name].value == pytest.approx(expected, abs=1e-6)
     assert "accuracy_at_val" in result.scores["video"].values
+
+
+def test_a_run_of_an_earlier_version_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_resgat", lambda *_: pytest.fail("nothing may be run"))
+    pretend_test(tmp_path / "version_2")
+    (tmp_path / "request.json").write_text(json.dumps({"arguments": ["--net.heads", "1"], "configs": {}}))
+    (tmp_path / "done.json").write_text(json.dumps({"fit": "version_1", "test": "version_2"}))
+    assert train_and_test(tmp_path, ["--net.heads", "1"]).folder == tmp_path / "version_2"
 
 
 def test_a_test_that_was_lost_is_repeated(killed: Path, request_: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_resgat", in_process)
     before = train_and_test(killed, request_)
-    shutil.rmtree(killed / "version_2")
+    shutil.rmtree(killed / "test")
     with pytest.raises(ResGATError, match="Test again"):
         train_and_test(killed, request_)
     (killed / "done.json").unlink()
@@ -339,7 +340,7 @@ def test_a_command_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_a_signal_is_passed_on_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = tmp_path / "done"
-    child = tmp_path / "resgat"  # saves when it is told to stop, and takes its time
+    child = tmp_path / "resgat"  # saves on the signal, and takes its time
     child.write_text(
         f"#!/bin/sh\ntrap 'sleep 1; touch {done}; exit 75' TERM\nkill -TERM {os.getpid()}\n"
         "while :; do sleep 0.1; done\n"
@@ -351,15 +352,6 @@ def test_a_signal_is_passed_on_and_waited_for(monkeypatch: pytest.MonkeyPatch, t
         module._resgat("fit")
     assert done.is_file()
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_what_is_left_half_done_cannot_be_mistaken(
-    request_: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(module, "_resgat", lambda *_: None)  # a command that leaves no folder
-    with pytest.raises(ResGATError, match="expected one new run folder"):
-        train_and_test(tmp_path, request_)
-    assert not (tmp_path / "done.json").exists()
 
 
 def test_a_run_that_never_began_can_be_asked_for_otherwise(
@@ -382,15 +374,10 @@ def test_a_private_run_is_trained_and_tested_in_private(
     request_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, ...]] = []
-
-    def note(*arguments: str) -> None:
-        calls.append(arguments)
-        (tmp_path / "run" / f"version_{len(calls)}").mkdir()
-
-    monkeypatch.setattr(module, "_resgat", note)
+    monkeypatch.setattr(module, "_resgat", lambda *arguments: calls.append(arguments))
     for private in (True, False):
         with pytest.raises(ManifestError):  # nothing was tested
             train_and_test(tmp_path / "run", request_, private)
         assert [call[0] for call in calls[-2:]] == ["fit", "test"]
         assert ["--private" in call for call in calls[-2:]] == [private, private]
-        (tmp_path / "run" / "done.json").unlink()
+        assert not (tmp_path / "run" / "done.json").exists()
