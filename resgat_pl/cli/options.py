@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from resgat_pl.cli.configs import shipped_path
 from resgat_pl.core.errors import ConfigError
 
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -82,7 +83,7 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
 
 
 def arrange_trainer(given: Sequence[str]) -> Arranged:
-    """Write the short options of ``fit``, ``validate``, ``test`` and ``predict`` in full; other words stay.
+    """Write short options of ``fit``, ``validate``, ``test`` and ``predict`` in full, and paths of shipped configurations.
 
     Example:
         >>> arrange_trainer(["test", "--crops", "crops", "--out=runs/a"]).words
@@ -92,6 +93,10 @@ def arrange_trainer(given: Sequence[str]) -> Arranged:
     for word in given:
         option, sign, value = word.partition("=")
         full = SHORT.get(option[2:]) if option.startswith("--") else None
+        if option == "--config" and sign:
+            word = f"{option}={shipped_path(value)}"
+        elif words and words[-1] == "--config":
+            word = shipped_path(word)
         words.append(f"--{full}{sign}{value}" if full else word)
     return Arranged(words, [])
 
