@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
-import resgat_pl
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.text import nearest
 
-FOLDER: Final = Path(resgat_pl.__file__).parent / "configs"
+FOLDER: Final = Path(__file__).parent / "shipped"
 """In a checkout a link to ``configs/`` on the top level; in a wheel the files themselves."""
 
 

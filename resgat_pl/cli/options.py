@@ -83,21 +83,22 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
 
 
 def arrange_trainer(given: Sequence[str]) -> Arranged:
-    """Write short options of ``fit``, ``validate``, ``test`` and ``predict`` in full, and paths of shipped configurations.
+    """Write the short options of ``fit``, ``validate``, ``test`` and ``predict``, and shipped configurations, in full.
 
     Example:
         >>> arrange_trainer(["test", "--crops", "crops", "--out=runs/a"]).words
         ['test', '--data.crops', 'crops', '--trainer.default_root_dir=runs/a']
     """
-    words = []
+    words: list[str] = []
     for word in given:
         option, sign, value = word.partition("=")
         full = SHORT.get(option[2:]) if option.startswith("--") else None
         if option == "--config" and sign:
-            word = f"{option}={shipped_path(value)}"
+            words.append(f"--config={shipped_path(value)}")
         elif words and words[-1] == "--config":
-            word = shipped_path(word)
-        words.append(f"--{full}{sign}{value}" if full else word)
+            words.append(shipped_path(word))
+        else:
+            words.append(f"--{full}{sign}{value}" if full else word)
     return Arranged(words, [])
 
 

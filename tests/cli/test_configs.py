@@ -63,12 +63,13 @@ def test_configurations_are_in_the_wheel(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tmp_path)
     licence = "resgat_pl/data/layouts/ffpp_splits/LICENSE"
     (tmp_path / licence).parent.mkdir(parents=True)
-    for name in ("resgat_pl/__init__.py", licence):
+    (tmp_path / "resgat_pl" / "cli").mkdir()
+    for name in ("resgat_pl/__init__.py", "resgat_pl/cli/__init__.py", licence):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (tmp_path / "resgat_pl" / "configs").symlink_to("../configs")
+    (tmp_path / "resgat_pl" / "cli" / "shipped").symlink_to("../../configs")
     build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         for name in NAMES:
-            assert yaml.safe_load(wheel.read(f"resgat_pl/configs/{name}.yaml"))
+            assert yaml.safe_load(wheel.read(f"resgat_pl/cli/shipped/{name}.yaml"))
