@@ -35,5 +35,7 @@ napoleon_use_rtype = False
 html_theme = "furo"
 html_title = "resgat_pl"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 copybutton_exclude = ".linenos, .gp, .go"

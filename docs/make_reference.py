@@ -157,11 +157,15 @@ def configs_block() -> str:
 def api_block(room: str) -> str:
     """The public names of a room's folders, for autodoc."""
     folders = sorted(path.parent for path in (ROOT / "resgat_pl" / room).rglob("__init__.py"))
-    parts = []
-    for folder in folders:
-        module = ".".join(folder.relative_to(ROOT).parts)
-        if names := public_names(module):
-            parts += [f"## {module}", "", "```{eval-rst}", *(_directive(module, name) for name in names), "```", ""]
+    modules = [".".join(folder.relative_to(ROOT).parts) for folder in folders]
+    owner = {id(getattr(import_module(each), name)): each for each in modules for name in public_names(each)}
+    parts = [plain((import_module(modules[0]).__doc__ or "").partition("\n")[0]), ""]
+    for module in modules:
+        names = {name: owner[id(getattr(import_module(module), name))] for name in public_names(module)}
+        if names:
+            here = [_directive(module, name) for name, home in names.items() if home == module]
+            there = [f"`{name}` is described under {home}." for name, home in names.items() if home != module]
+            parts += [f"## {module}", "", *there, ""] + (["```{eval-rst}", *here, "```", ""] if here else [])
     return "\n".join(parts).strip()
 
 
