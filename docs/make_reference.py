@@ -26,6 +26,7 @@ from resgat_pl.cli.configs import configs
 from resgat_pl.cli.main import main
 from resgat_pl.core import errors
 from resgat_pl.data.manifest.table import SCHEMA
+from resgat_pl.explain import registry
 
 ROOT: Final = Path(__file__).parent.parent
 FOLDER: Final = ROOT / "docs" / "reference"
@@ -154,6 +155,16 @@ def configs_block() -> str:
     return "\n".join(["| name | for |", "|---|---|", *(f"| `{name}` | {plain(about)} |" for name, about in entries)])
 
 
+def explainers_block() -> str:
+    """All explanation methods and baselines, with what their numbers are."""
+    rows = ["| method | numbers | signed | exact | what its map shows |", "|---|---|---|---|---|"]
+    for name, method in {**registry.methods(), **registry.baselines()}.items():
+        shown = f"*{name}*" if name in registry.baselines() else f"`{name}`"
+        signed, exact = ("yes" if each else "no" for each in (method.signed, method.exact))
+        rows.append(f"| {shown} | {method.unit} | {signed} | {exact} | {plain(registry.describe(method))} |")
+    return "\n".join(rows)
+
+
 def api_block(room: str) -> str:
     """The public names of a room's folders, for autodoc."""
     folders = sorted(path.parent for path in (ROOT / "resgat_pl" / room).rglob("__init__.py"))
@@ -191,6 +202,7 @@ def blocks() -> dict[str, str]:
     fit = help_of(SHARED)
     found = {f"resgat {command}": command_block(command, fit) for command in (*TRAINER, *TOOLS)}
     found |= {"manifest": manifest_block(), "errors": errors_block(), "configs": configs_block()}
+    found["explainers"] = explainers_block()
     return found | {f"api of {room}": api_block(room) for room in ROOMS}
 
 
