@@ -27,6 +27,8 @@ from resgat_pl.cli.main import main
 from resgat_pl.core import errors
 from resgat_pl.data.manifest.table import SCHEMA
 from resgat_pl.explain import registry
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods import baselines
 
 ROOT: Final = Path(__file__).parent.parent
 FOLDER: Final = ROOT / "docs" / "reference"
@@ -158,8 +160,10 @@ def configs_block() -> str:
 def explainers_block() -> str:
     """All explanation methods and baselines, with what their numbers are."""
     rows = ["| method | numbers | signed | exact | what its map shows |", "|---|---|---|---|---|"]
-    for name, method in {**registry.methods(), **registry.baselines()}.items():
-        shown = f"*{name}*" if name in registry.baselines() else f"`{name}`"
+    found = {name: kind for name, kind in vars(baselines).items() if kind.__class__ is type(Explainer)}
+    none = {name: kind for name, kind in found.items() if kind.__module__ == baselines.__name__}
+    for name, method in {**registry.methods(), **none}.items():
+        shown = f"*{name}*" if name in none else f"`{name}`"
         signed, exact = ("yes" if each else "no" for each in (method.signed, method.exact))
         rows.append(f"| {shown} | {method.unit} | {signed} | {exact} | {plain(registry.describe(method))} |")
     return "\n".join(rows)
