@@ -3,7 +3,10 @@
 ``make docs`` builds into ``docs/_build``; warnings are errors.
 """
 
+import re
 from importlib.metadata import version as installed
+
+from sphinx.application import Sphinx
 
 project = "resgat_pl"
 author = "The resgat_pl authors"
@@ -39,3 +42,15 @@ html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def setup(app: Sphinx) -> None:
+    """Read |x| in docstrings as an absolute value, which reStructuredText takes for a substitution."""
+    app.connect("autodoc-process-docstring", _escape_bars, priority=100)
+
+
+def _escape_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    for at, line in enumerate(lines):
+        parts = line.split("``")  # every second one is code
+        parts[::2] = [re.sub(r"\|([^|]+)\|", r"\\|\1\\|", part) for part in parts[::2]]
+        lines[at] = "``".join(parts)

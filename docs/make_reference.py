@@ -161,7 +161,7 @@ def explainers_block() -> str:
     """All explanation methods and baselines, with what their numbers are."""
     rows = ["| method | numbers | signed | exact | what its map shows |", "|---|---|---|---|---|"]
     found = {name: kind for name, kind in vars(baselines).items() if kind.__class__ is type(Explainer)}
-    none = {name: kind for name, kind in found.items() if kind.__module__ == baselines.__name__}
+    none = {name: kind for name, kind in found.items() if not inspect.isabstract(kind)}
     for name, method in {**registry.methods(), **none}.items():
         shown = f"*{name}*" if name in none else f"`{name}`"
         signed, exact = ("yes" if each else "no" for each in (method.signed, method.exact))

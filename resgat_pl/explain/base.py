@@ -42,7 +42,7 @@ class Explanation:
         logit: ``(B,)`` float32, of the target class.
         bias: ``(B,)`` float32, what the method says the target's logit is without any node. For the graph methods it
             is b' of ``nn.contribution``, computed from the parameters.
-        completeness_gap: ``(B,)`` float32, ``|Σ node_map + bias − logit| / (1 + |logit|)``; NaN where ``unit`` is not
+        completeness_gap: ``(B,)`` float32, |Σ node_map + bias − logit| / (1 + |logit|); NaN where ``unit`` is not
             ``logit``. At most 1e-4 for an exact method.
         n_forward: Forward passes of the whole network for each image.
         n_backward: Backward passes of the whole network for each image.
