@@ -1,5 +1,6 @@
 # make demo     install, then: synthesise, extract, train, test; results in runs/demo/
 # make test     install, then all tests but those of whole runs on several processes: make test-long
+# make docs     install, then the documentation; docs/_build/index.html
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ DATA ?= real
 JOBS ?= 2
 PARTS ?=
 
-.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench faults audit clean
+.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers bench faults audit docs clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -73,5 +74,10 @@ explainers: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python experiments/bench/run.py $(PARTS)
 
+# Pages in docs/_build/index.html; warnings are errors.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+
 clean:
-	rm -rf runs datasets build *.egg-info
+	rm -rf runs datasets build docs/_build *.egg-info

@@ -9,18 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
-from resgat_pl.explain import registry
-from resgat_pl.nn.resgat import ResGAT
+from .docs.pages import PAGES
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-    *(ROOT / ".github" / name for name in ("CONTRIBUTING.md", "SECURITY.md")),
-    ROOT / "experiments" / "bench" / "README.md",
-]
 FOLDERS = ("resgat_pl/", "tests/", "docs/", "configs/", "experiments/", ".github/", ".ci/")
 NAMED = re.compile(r"`([\w.{},/-]+)`")
 LINKED = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
@@ -111,41 +103,3 @@ def test_the_glossary_is_alphabetical() -> None:
     words = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(words) > 50
     assert words == sorted(words, key=str.casefold)
-
-
-@pytest.fixture
-def example(tmp_path: Path, request: pytest.FixtureRequest) -> ModuleType:
-    """One of the Python blocks of CONTRIBUTING."""
-    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[request.param]
-    (tmp_path / "from_contributing.py").write_text(block)
-    return imported(tmp_path / "from_contributing.py")
-
-
-@pytest.mark.parametrize("example", [0], indirect=True)
-def test_the_explanation_method_that_contributing_shows_works(example: ModuleType) -> None:
-    try:
-        method = registry.find("Brightness")
-        assert registry.describe(method) == "How bright the image is around each node."
-    finally:
-        registry._entries.pop("Brightness", None)
-    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
-    images = torch.rand(2, 3, 64, 64)
-    found = method(net).attribute(images)
-    assert found.node_map.shape == (2, *net.grid.shape)
-    assert torch.allclose(found.node_map.mean(dim=(1, 2)), images.mean(dim=(1, 2, 3)))
-
-
-@pytest.mark.parametrize("example", [1], indirect=True)
-def test_the_layout_that_contributing_shows_works(example: ModuleType, tmp_path: Path) -> None:
-    for name in ("genuine/a.mp4", "genuine/b.mp4", "forged/a.mp4"):
-        path = tmp_path / "set" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    index = example.TwoFolders().index(tmp_path / "set")
-    assert [(record.key, record.label) for record in index.records] == [
-        ("two_folders/forged/-/a", 1),
-        ("two_folders/original/-/a", 0),
-        ("two_folders/original/-/b", 0),
-    ]
-    assert index.problems == ()

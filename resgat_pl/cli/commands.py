@@ -92,6 +92,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat figures experiments/figures.yaml --data synthetic",
         ("plan",),
     ),
+    "configs": Tool(
+        "resgat_pl.cli.configs",
+        "configs",
+        "list the configurations that come with the package, or copy one",
+        "resgat configs copy dfdc_gatv1 my.yaml",
+        ("action", "name", "dest"),
+    ),
 }
 TRAINER: Final[Mapping[str, tuple[str, str]]] = {
     "fit": (

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from resgat_pl.cli.configs import shipped_path
 from resgat_pl.core.errors import ConfigError
 
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -91,17 +92,22 @@ def replacement(name: str, key: str, value: str) -> str | None:
 
 
 def arrange_trainer(given: Sequence[str]) -> Arranged:
-    """Write the short options of ``fit``, ``validate``, ``test`` and ``predict`` in full; other words stay.
+    """Write the short options of ``fit``, ``validate``, ``test`` and ``predict``, and shipped configurations, in full.
 
     Example:
         >>> arrange_trainer(["test", "--crops", "crops", "--out=runs/a"]).words
         ['test', '--data.crops', 'crops', '--trainer.default_root_dir=runs/a']
     """
-    words = []
+    words: list[str] = []
     for word in given:
         option, sign, value = word.partition("=")
         full = SHORT.get(option[2:]) if option.startswith("--") else None
-        words.append(f"--{full}{sign}{value}" if full else word)
+        if option == "--config" and sign:
+            words.append(f"--config={shipped_path(value)}")
+        elif words and words[-1] == "--config":
+            words.append(shipped_path(word))
+        else:
+            words.append(f"--{full}{sign}{value}" if full else word)
     return Arranged(words, [])
 
 

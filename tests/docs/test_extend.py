@@ -1,0 +1,84 @@
+"""The code on the pages about extending does what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl.core.types import REAL, VideoRecord
+from resgat_pl.explain import registry
+from resgat_pl.nn.resgat import ResGAT
+
+from .pages import DOCS, blocks
+
+
+@pytest.fixture
+def example(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The module that a page shows."""
+    path = tmp_path / f"{request.param}.py"
+    path.write_text(blocks(DOCS / "extend" / f"{request.param}.md", "python")[0].code)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[path.stem]
+
+
+@pytest.mark.parametrize("example", ["add_an_explainer"], indirect=True)
+def test_the_explanation_method(example: ModuleType) -> None:
+    try:
+        method = registry.find("Brightness")
+        assert registry.describe(method) == "How bright the image is around each node."
+    finally:
+        registry._entries.pop("Brightness", None)
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
+    images = torch.rand(2, 3, 64, 64)
+    found = method(net).attribute(images)
+    assert found.node_map.shape == (2, *net.grid.shape)
+    assert torch.allclose(found.node_map.mean(dim=(1, 2)), images.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("example", ["add_a_layout"], indirect=True)
+def test_the_layout(example: ModuleType, tmp_path: Path) -> None:
+    for name in ("genuine/a.mp4", "genuine/b.mp4", "forged/a.mp4"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    index = example.TwoFolders().index(tmp_path / "set")
+    assert [(record.key, record.label) for record in index.records] == [
+        ("two_folders/forged/-/a", 1),
+        ("two_folders/original/-/a", 0),
+        ("two_folders/original/-/b", 0),
+    ]
+    assert index.problems == ()
+
+
+@pytest.mark.parametrize("example", ["add_a_split"], indirect=True)
+def test_the_split(example: ModuleType) -> None:
+    names = [f"cam{camera}_{number}" for camera in range(20) for number in range(3)]
+    videos = [VideoRecord("d", "original", "", name, REAL, "video", (), (name,)) for name in names]
+    assigned = example.BySource(test=0.3).assign(videos)
+    assert set(assigned.values()) == {"train", "val", "test"}
+    sides = [{assigned[video.key] for video in videos[first : first + 3]} for first in range(0, 60, 3)]
+    assert all(len(side) == 1 for side in sides)
+    assert assigned != example.BySource(test=0.3, seed=1).assign(videos)
+    assert example.BySource(test=0.3).spec["test"] == 0.3
+
+
+@pytest.mark.parametrize("example", ["add_a_face_detector"], indirect=True)
+def test_the_face_detector(example: ModuleType) -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[70:90, 100:120] = 255
+    (face,) = example.Brightest(side=40).detect(image)
+    assert np.abs(face.box - [90, 60, 130, 100]).max() <= 1
+    assert example.Brightest().spec["side"] == 64
