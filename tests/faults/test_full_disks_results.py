@@ -21,8 +21,8 @@ from resgat_pl.reproduce.tables import Run
 
 from ..helpers.folders import tree
 from ..helpers.tiny_runs import untrained
-from ..reproduce.test_runs import CSV_ONLY, in_process
 from ..reproduce.test_figures import Trained, planned
+from ..reproduce.test_runs import CSV_ONLY, in_process
 from .conftest import Ledger
 from .disk import SmallDisk
 from .test_full_disks import refused
