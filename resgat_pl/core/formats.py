@@ -25,16 +25,18 @@ def check_version(
     *,
     again: str,
     writer: object = None,
+    oldest: int | None = None,
 ) -> None:
     """Make sure that this program reads a file's format.
 
     Args:
         found: The number in the file, or whatever is in its place.
-        current: The format that this program reads and writes.
+        current: The newest format that this program reads, and the one that it writes.
         what: The file, for the message.
         error: Class of the error.
         again: Remedy for a file that is older or has no usable number: how to make it again.
         writer: The file's entry of the package that wrote it.
+        oldest: The oldest format that the caller brings up to date; None is ``current``.
 
     Raises:
         ResGATError: Of the class ``error``: names the file, its number and the remedy.
@@ -43,7 +45,7 @@ def check_version(
     if isinstance(found, bool) or not isinstance(found, int):
         shown = "no format number" if found is None else f"{str(found)[:40]!r} for a format number"
         raise error(f"{what} has {shown}; {reads}. {again}")
-    if found != current:
+    if not (current if oldest is None else oldest) <= found <= current:
         raise error(f"{what} has format {found}; {reads}. {_install(writer) if found > current else again}")
 
 
