@@ -109,6 +109,12 @@ def test_what_is_no_number_is_refused(found: Any) -> None:
         check_version(found, 1, "a.bin", ManifestError, again="Make it again.")
 
 
+def test_older_formats_can_be_read_on() -> None:
+    check_version(2, 3, "a", WeightsError, again="", oldest=2)
+    with pytest.raises(WeightsError, match="format 1"):
+        check_version(1, 3, "a", WeightsError, again="", oldest=2)
+
+
 @pytest.mark.parametrize(("writer", "told"), [("3.1.0", "resgat-pl>=3.1.0"), ("3.1+cpu.1", 'resgat-pl>=3.1"')])
 def test_a_newer_file_says_what_to_install(writer: str, told: str) -> None:
     with pytest.raises(WeightsError, match=re.escape(told)):
