@@ -29,9 +29,12 @@ def write_mask(path: Path, masks: NDArray[np.bool_]) -> None:
 
 def _write(path: Path, frames: NDArray[np.uint8], quality: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the bit-exact flags the file would name the version of the library and the time.
+    # Without the bit-exact flags the file would name the version of the library and the time; x264's macroblock tree
+    # decides by what happens to be in memory, so the same frames would give other bytes.
     with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", **quality})
+        stream = container.add_stream(
+            "libx264", rate=FPS, options={"preset": "veryfast", "x264-params": "mbtree=0", **quality}
+        )
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
