@@ -104,6 +104,12 @@ def test_worked_example() -> None:
     assert crossing == pytest.approx(1 / 4), "half-way along the segment that the tie makes"
 
 
+def test_ends_of_the_bins() -> None:
+    apart, together = (measure(np.array([0.5, high]), np.array([0, 1]))["ece"] for high in (0.54, 0.53))
+    assert apart == pytest.approx((0.5 + 0.46) / 2), "0.54 is past 8/15: each bin errs for itself"
+    assert together == pytest.approx(abs(0.5 + 0.53 - 1) / 2)
+
+
 def test_a_missing_class_leaves_undefined_what_needs_it() -> None:
     probability = np.array([0.1, 0.7, 0.9])
     fakes, reals = measure(probability, np.ones(3, int)), measure(probability, np.zeros(3, int))
