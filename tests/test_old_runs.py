@@ -22,7 +22,6 @@ import yaml
 
 from resgat_pl import ResGAT
 from resgat_pl.cli.main import main
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.scores import evaluate, read_predictions
 from resgat_pl.explain.report.document import read_report
@@ -156,12 +155,22 @@ def test_the_old_spelling_of_explain_gives_the_old_verdict(tmp_path: Path, capfd
     assert read_report(tmp_path / "explained" / "photo.png" / "report.json")
 
 
-def test_an_old_report_is_refused_with_what_to_do() -> None:
-    """In format 1 the probability of a video was calibrated otherwise, and cannot be computed from the document."""
+def test_an_old_report_is_read_with_its_values(tmp_path: Path) -> None:
+    """What format 1 did not have is unknown, and nothing of it is computed."""
     path = Path("explained/photo.png/report.json")
-    assert json.loads(path.read_text())["schema"] == 1
-    with pytest.raises(ConfigError, match=r"has format 1; .* reads 2\. Explain the file again\."):
-        read_report(path)
+    then, now = json.loads(path.read_text()), read_report(path)
+    assert then["schema"] == now["schema"] == 1
+    assert (now["verdict"], now["probability"]) == ("real", 0.4604813302293814)
+    assert now["decision"] == then["decision"] | {"limit": None, "chosen": None}
+    assert now["calibration"] == then["calibration"] | {"frames": None}
+    assert now["checkpoint"] == then["checkpoint"] | {"trained_on": "Trained on: unknown.", "recordings": None}
+    assert (now["centres"], now["faces_found"]) == (None, None)
+    changed = {"decision", "calibration", "checkpoint", "centres", "faces_found"}
+    assert {name: value for name, value in now.items() if name not in changed} == {
+        name: value for name, value in then.items() if name not in changed
+    }
+    resgat("explain", "photo.png", "--ckpt_path", BEST, "--out", tmp_path / "again", *WHOLE)
+    assert now.keys() == json.loads((tmp_path / "again" / "photo.png" / "report.json").read_text()).keys()
 
 
 def test_the_old_spelling_of_cross(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
@@ -22,7 +23,7 @@ from resgat_pl.nn.unwrap import unwrap
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
 Unit = Literal["logit", "probability", "attention", "gradient", "mask"]
-"""What the numbers of a map are. ``logit`` maps can be compared with each other and added up; a ``mask`` is learnt
+"""Units of a map. ``logit`` maps can be compared with each other and added up; a ``mask`` is learnt
 factors in [0, 1]."""
 
 
@@ -33,15 +34,15 @@ class Explanation:
     Attributes:
         method: Name of the explainer's class.
         unit: What the numbers of ``node_map`` are.
-        signed: Whether negative values mean something: that a node speaks against the target.
+        signed: True if negative values mean that a node is evidence against the target.
         target: The class explained.
-        node_map: ``(B, h, w)`` float32, positive where a node speaks for the target.
+        node_map: ``(B, h, w)`` float32, positive where a node is evidence for the target.
         lattice: Where the nodes are in the images.
         edge_scores: ``(B, E)`` float32 in the order of ``edge_index``, or None where the method has none.
         edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included.
         logit: ``(B,)`` float32, of the target class.
-        bias: ``(B,)`` float32, what the method says the target's logit is without any node. For the graph methods it
-            is b' of ``nn.contribution``, computed from the parameters.
+        bias: ``(B,)`` float32, the target's logit without any node, by this method. For the graph methods it is b' of
+            ``nn.contribution``, computed from the parameters.
         completeness_gap: ``(B,)`` float32, |Σ node_map + bias − logit| / (1 + |logit|); NaN where ``unit`` is not
             ``logit``. At most 1e-4 for an exact method.
         n_forward: Forward passes of the whole network for each image.
@@ -50,7 +51,6 @@ class Explanation:
         seconds: Wall-clock time for each image, transfers included.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> from resgat_pl.explain.methods.graph import Contribution
         >>> found = Contribution(net).attribute(torch.rand(1, 3, 64, 64))
@@ -161,7 +161,7 @@ def completeness_gap(nodes: Tensor, logit: Tensor, bias: Tensor) -> Tensor:
 
 
 class Attribution(NamedTuple):
-    """What a method finds for some images, for the class *fake*.
+    """A method's result for some images, for the class *fake*.
 
     Attributes:
         nodes: ``(B, N)`` float.
@@ -186,7 +186,8 @@ class Explainer(ABC):
     """An explanation method for one network.
 
     ``attribute`` works in batches, on the network's device, and leaves the network as it found it: mode, parameters,
-    gradients. Images elsewhere, or of another precision, are copied.
+    gradients. Images elsewhere, or of another precision, are copied. Subclasses document only the arguments and errors
+    that they add.
 
     Attributes:
         unit: See ``Unit``.
@@ -202,7 +203,6 @@ class Explainer(ABC):
 
     Example:
         >>> from resgat_pl.explain.methods.graph import Contribution
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> Contribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -214,8 +214,7 @@ class Explainer(ABC):
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
         net = unwrap(model, type(self).__name__)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        at_least(1, batch_size=batch_size)
         self.net = net
         self.batch_size = batch_size
 
@@ -241,7 +240,7 @@ class Explainer(ABC):
     def explain(self, images: Tensor) -> Attribution:
         """Explain at most ``batch_size`` images on the network's device, the network being in evaluation mode.
 
-        Whether gradients are recorded is up to the caller; a method that needs or does not need them says so itself.
+        The caller may or may not record gradients; a method that needs them, or not, switches them itself.
         """
 
 
@@ -249,8 +248,8 @@ class Explainer(ABC):
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode and off compiled code, and afterwards every part back to what it was.
 
-    Compiled code does not know of hooks that come later, such as those that count passes, and would be compiled again
-    for each number of images.
+    Compiled code ignores hooks that are added later, such as those that count passes, and would be compiled again for
+    each number of images.
     """
     modes = {module: module.training for module in net.modules()}
     compiled = {module: call for module in modes if (call := module._compiled_call_impl) is not None}
@@ -293,7 +292,7 @@ class Passes:
     backward: int = 0
 
     def attribution(self, nodes: Tensor, logit: Tensor, bias: Tensor) -> Attribution:
-        """What was found at this cost; shapes as there."""
+        """The result at this cost; shapes as there."""
         return Attribution(nodes, logit, bias, forward=self.forward / len(logit), backward=self.backward / len(logit))
 
 
@@ -321,30 +320,36 @@ def count_passes(net: ResGAT) -> Iterator[Passes]:
         handle.remove()
 
 
-def at_least(least: int, **arguments: int) -> None:
-    """Make sure that each argument, given by name, is ``least`` or more.
-
-    Raises:
-        ConfigError: One is less.
-    """
+def at_least(least: int, **arguments: float) -> None:
+    """Refuse an argument, given by name, below ``least``, with a ``ConfigError``."""
     for name, value in arguments.items():
         if value < least:
             raise ConfigError(f"{name} is {value}; it must be at least {least}.")
 
 
-def one_of(choices: Sequence[str], **arguments: str) -> None:
-    """Make sure that each argument, given by name, is one of ``choices``.
+def positive(**arguments: float) -> None:
+    """Refuse an argument, given by name, that is not above 0, with a ``ConfigError``."""
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ConfigError(f"{name} is {value}; it must be positive.")
 
-    Raises:
-        ConfigError: One is not.
-    """
+
+def one_of(choices: Sequence[str], **arguments: str) -> None:
+    """Refuse an argument, given by name, that is none of ``choices``, with a ``ConfigError``."""
     for name, value in arguments.items():
         if value not in choices:
             raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
 
 
-def missing(method: str, package: str, error: ImportError) -> ConfigError:
-    """What to raise where a method's package cannot be imported."""
-    return ConfigError(
-        f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
-    )
+def optional(module: str, name: str, method: str, package: str = "captum") -> Any:
+    """An object of a package that is not installed everywhere, for a method.
+
+    Raises:
+        ConfigError: It cannot be imported; the message names what to install.
+    """
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
+        ) from error

@@ -1,10 +1,11 @@
-"""A fixed set of faces, explained: what ``Heatmaps`` draws, says and logs."""
+"""A fixed set of faces, explained: what ``Heatmaps`` draws, describes and logs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -14,13 +15,11 @@ from torch import Tensor
 
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.explain.base import evaluation_mode
 from resgat_pl.explain.benchmark.localisation import node_auroc
 from resgat_pl.explain.drawing.overlay import SheetFace
-from resgat_pl.explain.methods.graph import attention_map
+from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
 from resgat_pl.explain.sentences import Finding, attention_entropy
-from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -76,7 +75,7 @@ class ExplainedFaces:
         ]
 
     def sheet(self) -> list[SheetFace]:
-        """What to draw."""
+        """The faces to draw, with their maps."""
         probability = self.logit.sigmoid()
         return [
             SheetFace(
@@ -90,6 +89,16 @@ class ExplainedFaces:
         ]
 
 
+def in_turn(queues: Sequence[Sequence[int]]) -> list[int]:
+    """The first of every queue, then the second of every queue that has one, and so on.
+
+    Example:
+        >>> in_turn([[1, 2, 3], [4], [5, 6]])
+        [1, 4, 5, 2, 6, 3]
+    """
+    return [entry for turn in zip_longest(*queues) for entry in turn if entry is not None]
+
+
 def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
     """Choose a balanced set by rule: half real, half fake, spread over methods and videos, the middle frame of each.
 
@@ -99,7 +108,7 @@ def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
     methods = faces.manifest.column("method")[faces.rows]
     videos = faces.manifest.video_codes[faces.rows]
     chosen: list[int] = []
-    for label in (0, 1):
+    for label in (REAL, FAKE):
         members = np.flatnonzero((faces.labels == label) & ~faces.untouched)
         by_method: dict[str, list[int]] = {}
         for video in np.unique(videos[members]):
@@ -108,31 +117,16 @@ def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
             by_method.setdefault(methods[middle], []).append(middle)
         rng = np.random.default_rng(0)
         queues = [rng.permutation(by_method[method]).tolist() for method in sorted(by_method)]
-        most = max((len(queue) for queue in queues), default=0)
-        in_turn = [queue[turn] for turn in range(most) for queue in queues if turn < len(queue)]
-        chosen += in_turn[: count // 2 + (count % 2) * label]
+        chosen += in_turn(queues)[: count // 2 + (count % 2) * label]
     return np.array(chosen, np.int64)
 
 
-@torch.no_grad()
 def explain_faces(net: ResGAT, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
     """Explain the faces at some positions, at least one, in evaluation mode; the network's mode is restored."""
     positions = chosen.tolist()
     images = torch.stack([faces[position]["image"] for position in positions])
-    found: dict[str, list[Tensor]] = {}
-    with evaluation_mode(net):
-        for batch in torch.split(images, _BATCH):
-            explained = contributions(net, batch.to(net.mean) / 255)
-            output = explained.output
-            parts = {
-                "logit": output.logit,
-                "bias": explained.bias,
-                "contribution": explained.node.reshape(-1, *net.grid.shape),
-                "attention": attention_map(output).reshape(-1, *net.grid.shape),
-                "entropy": attention_entropy(output.attention, output.edge_index),
-            }
-            for name, part in parts.items():
-                found.setdefault(name, []).append(part.float().cpu())
+    found, attention = read_outs(net, images / 255, [Contribution, Attention], _BATCH)
+    contribution = found["Contribution"]
     points = faces.manifest.column("landmarks")[faces.rows[chosen]]
     unknown = np.full(10, np.nan, np.float32)
     known = np.stack([unknown if face is None else np.asarray(face, np.float32) for face in points])
@@ -148,8 +142,12 @@ def explain_faces(net: ResGAT, faces: FaceCrops, chosen: NDArray[np.int64]) -> E
         masks=[faces.mask(position) for position in positions],
         landmarks=landmarks,
         average_face=average_face,
-        lattice=net.backbone.lattice(*images.shape[2:]),
-        **{name: torch.cat(parts) for name, parts in found.items()},
+        logit=contribution.logit,
+        bias=contribution.bias,
+        contribution=contribution.node_map,
+        attention=found["Attention"].node_map,
+        entropy=attention_entropy(attention, contribution.edge_index.cpu()),
+        lattice=contribution.lattice,
     )
 
 

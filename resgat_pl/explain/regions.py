@@ -135,7 +135,7 @@ def _frame(landmarks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _spans_nothing(linear: Tensor) -> Tensor:
-    """Whether frames are degenerate, or mirrored: ``(B,)`` bool."""
+    """True for frames that are degenerate or mirrored: ``(B,)`` bool."""
     enough: Tensor = torch.linalg.det(linear) >= _FLAT
     return ~enough
 

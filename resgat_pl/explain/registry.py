@@ -16,10 +16,11 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Explainer
 
 Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "baseline"]
-"""Kinds of methods, in the order in which they are listed; a ``baseline`` knows nothing of the network."""
+"""Kinds of methods, in the order in which they are listed; a ``baseline`` does not depend on the network."""
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""
+_ANY_NUMBER: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _Method = TypeVar("_Method", bound=type[Explainer])
 
 
@@ -61,11 +62,6 @@ def methods() -> dict[str, type[Explainer]]:
     return {name: entry.method for name, entry in _all().items() if entry.family != "baseline"}
 
 
-def baselines() -> dict[str, type[Explainer]]:
-    """The baselines, by name: maps that do not depend on the network."""
-    return {name: entry.method for name, entry in _all().items() if entry.family == "baseline"}
-
-
 def find(name: str) -> type[Explainer]:
     """The method or baseline of this name.
 
@@ -82,6 +78,12 @@ def find(name: str) -> type[Explainer]:
 def describe(method: type[Explainer]) -> str:
     """One sentence on what the map of a method shows."""
     return _all()[method.__name__].about
+
+
+def needs(method: type[Explainer]) -> list[str]:
+    """Names of the arguments of a method, beside the model, that have no default."""
+    extra = list(inspect.signature(method).parameters.values())[1:]
+    return [each.name for each in extra if each.default is each.empty and each.kind not in _ANY_NUMBER]
 
 
 def _all() -> dict[str, _Entry]:

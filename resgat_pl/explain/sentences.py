@@ -18,7 +18,7 @@ from resgat_pl.explain.regions import REGIONS, or_average
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
-weight of .31 and four of .17: the strongest source is heard 1.8 times as much as each other one."""
+weight of .31 and four of .17: the strongest source gets 1.8 times as much as each other one."""
 DISAGREEMENT: Final = 0.3
 """Two explainers disagree below this rank correlation of their node maps: less than a tenth of the ranks' variance is
 then common to both."""
@@ -83,42 +83,26 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """For people: verdict, what speaks for it, what against it, what else there is, and warnings.
+        """The whole explanation: verdict, evidence for it, evidence against it, the rest, and warnings.
 
         Regions, rest and bias add up to the logit; a number that is left out is rounded to 0, or it is a minor bias.
         """
         other: Target = "real" if self.verdict == "fake" else "fake"
-        told = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
+        said = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
         supporters, opponents = self.named(self.verdict), self.named(other)
         parts = [self._side(supporters, self.verdict) or f"no region speaks noticeably for {self.verdict}"]
         parts += [against] if (against := self._side(opponents, other)) else []
         rest = math.fsum(v for name, v in self.regions.items() if name not in supporters and name not in opponents)
         if self._shows(rest):
             parts.append(f"all other regions together give {self._number(rest)}")
-        if self.bias_matters and self._shows(self.bias):
+        moved = abs(self.bias) + sum(map(abs, self.regions.values()))
+        if abs(self.bias) >= BIAS_SHARE * moved and self._shows(self.bias):
             parts.append(f"the model's bias, which no region gives, is {self._number(self.bias)}")
-        return f"{told}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
-
-    @property
-    def brief(self) -> str:
-        """For captions: the verdict and the names in order of weight, without numbers, signs or warnings."""
-        sign = 1 if self.verdict == "fake" else -1
-        causes = dict(self.named(self.verdict))
-        if self.bias_matters and sign * self.bias > 0:
-            causes["model's bias"] = self.bias
-        against = self.named("real" if self.verdict == "fake" else "fake")
-        because = f" because of the {joined(sorted(causes, key=lambda name: -sign * causes[name]))}" if causes else ""
-        return f"{self.verdict}{because}" + (f", in spite of the {joined(list(against))}" if against else "")
-
-    @property
-    def bias_matters(self) -> bool:
-        """Whether the bias is a share of at least ``BIAS_SHARE`` of all that moves the logit."""
-        moved = abs(self.bias) + sum(abs(value) for value in self.regions.values())
-        return moved > 0 and abs(self.bias) >= BIAS_SHARE * moved
+        return f"{said}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about what makes the explanation doubtful."""
+        """Sentences on what makes the explanation doubtful."""
         return tuple(self._warnings())
 
     def named(self, target: Target) -> dict[str, float]:
@@ -194,16 +178,26 @@ def findings(
         limit: See ``Finding``.
 
     Raises:
-        ConfigError: The explanation does not add up to the logit, the arguments are not of the same faces, ``other`` is
-            unsigned, or the temperature is not positive.
+        ConfigError: The explanation does not add up to the logit, the maps or landmarks are not of the same faces, or
+            the temperature is not positive.
     """
     count = len(explanation.node_map)
-    _check(explanation, landmarks, attention, other, temperature)
+    gap = float(explanation.completeness_gap.max())
+    if explanation.unit != "logit" or not gap <= _GAP:
+        raise ConfigError(
+            f"Words need contributions that add up to the logit, but those of {explanation.method} are in the unit "
+            f"{explanation.unit} with a gap of {gap:.2g}. Use Contribution."
+        )
+    if temperature is not None and not temperature > 0:
+        raise ConfigError(f"The temperature is {temperature}; it must be positive, or None if there is none.")
     known, missing = or_average(torch.full((count, 5, 2), torch.nan) if landmarks is None else landmarks)
     sign = 1 if explanation.target == "fake" else -1
     tables = (explanation.regions(known) * sign).tolist()
     entropy = None if attention is None else attention_entropy(attention, explanation.edge_index).tolist()
-    agreement = None if other is None else _agreement(explanation, other)
+    agreement = None
+    if other is not None:
+        same = 1 if explanation.target == other.target else -1
+        agreement = spearman(explanation.node_map.flatten(1), same * other.node_map.flatten(1)).tolist()
     return [
         Finding(
             logit=sign * float(explanation.logit[i]),
@@ -220,21 +214,10 @@ def findings(
     ]
 
 
-def describe(
-    explanation: Explanation,
-    landmarks: Tensor | None = None,
-    attention: Tensor | None = None,
-    other: Explanation | None = None,
-    temperature: float | None = None,
-) -> list[str]:
-    """A sentence for each face, see ``findings`` for arguments and errors, and ``Finding.sentence``."""
-    return [found.sentence for found in findings(explanation, landmarks, attention, other, temperature)]
-
-
 def attention_entropy(attention: Tensor, edge_index: Tensor) -> Tensor:
-    """How evenly each node listens to its sources: 0 if to one only, 1 if to all alike.
+    """Normalised entropy of the attention over the sources of each node: 0 is one source, 1 is uniform.
 
-    The entropy over the sources of a target, divided by the logarithm of their number; the mean over targets and heads.
+    It is divided by the logarithm of the number of sources, and averaged over targets and heads.
 
     Args:
         attention: ``(B, E, heads)`` float in [0, 1], summing to 1 over the sources of a target.
@@ -258,37 +241,5 @@ def apart(value: float, limit: float) -> tuple[str, str]:
     return texts
 
 
-def _agreement(explanation: Explanation, other: Explanation) -> list[float]:
-    sign = 1 if explanation.target == other.target else -1
-    values: list[float] = spearman(explanation.node_map.flatten(1), sign * other.node_map.flatten(1)).tolist()
-    return values
-
-
 def _minus(number: str) -> str:
     return number.replace("-", "−")  # the sign for numbers, as long as the plus
-
-
-def _check(
-    explanation: Explanation,
-    landmarks: Tensor | None,
-    attention: Tensor | None,
-    other: Explanation | None,
-    temperature: float | None,
-) -> None:
-    gap = float(explanation.completeness_gap.max())
-    if explanation.unit != "logit" or not gap <= _GAP:
-        raise ConfigError(
-            f"Words need contributions that add up to the logit, but those of {explanation.method} are in the unit "
-            f"{explanation.unit} with a gap of {gap:.2g}. Use Contribution."
-        )
-    counts = {"landmarks": landmarks, "attention": attention, "other": None if other is None else other.node_map}
-    for name, given in counts.items():
-        if given is not None and len(given) != len(explanation.node_map):
-            raise ConfigError(f"{len(explanation.node_map)} faces were explained, but {name} has {len(given)}.")
-    if other is not None and (not other.signed or other.node_map.shape != explanation.node_map.shape):
-        raise ConfigError(
-            f"{other.method} (signed: {other.signed}, {tuple(other.node_map.shape)}) cannot be compared with "
-            f"{explanation.method} {tuple(explanation.node_map.shape)}; give a signed explanation on the same grid."
-        )
-    if temperature is not None and not temperature > 0:
-        raise ConfigError(f"The temperature is {temperature}; it must be positive, or None if there is none.")

@@ -20,7 +20,7 @@ from resgat_pl.core.untrusted_paths import is_plain_name
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.drawing.comparison import Column, draw_comparison
-from resgat_pl.explain.face_set import choose_faces
+from resgat_pl.explain.face_set import choose_faces, in_turn
 from resgat_pl.explain.methods.gradient import GradCAM
 from resgat_pl.explain.methods.graph import attention_map
 from resgat_pl.explain.methods.lime import lime_map
@@ -166,12 +166,10 @@ def choose_pairs(faces: FaceCrops, count: int) -> NDArray[np.int64]:
     queues = [rng.permutation(np.array(middles)[methods == method]).tolist() for method in sorted(set(methods))]
     taken: list[int] = []
     used: set[int] = set()  # an original is shown once
-    for turn in range(max(map(len, queues))):
-        for queue in queues:
-            if turn < len(queue) and pairs[queue[turn], 1] not in used and len(taken) < 2 * count:
-                fake, real = pairs[queue[turn]].tolist()
-                used.add(real)
-                taken += [real, fake]
+    for fake, real in pairs[in_turn(queues)].tolist():
+        if real not in used and len(taken) < 2 * count:
+            used.add(real)
+            taken += [real, fake]
     return np.array(taken, np.int64)
 
 

@@ -101,8 +101,8 @@ def test_a_missing_landmark_means_the_average_face(module: ResGATModule, data: F
     missing = torch.from_numpy(faces.rows[chosen] % 2 == 1)
     assert torch.equal(seen.average_face, missing)
     assert bool((seen.landmarks[missing] == AVERAGE_LANDMARKS).all())
-    told = ["average face" in found.sentence for found in seen.findings()]
-    assert told == missing.tolist()
+    stated = ["average face" in found.sentence for found in seen.findings()]
+    assert stated == missing.tolist()
 
 
 def test_localisation_counts_fakes_with_a_mask_only() -> None:

@@ -22,7 +22,6 @@ from resgat_pl.explain.sentences import (
     UNIFORM,
     Finding,
     attention_entropy,
-    describe,
     findings,
 )
 from resgat_pl.nn.grid import Grid
@@ -90,8 +89,8 @@ def test_every_number_is_that_of_the_table(face: Finding) -> None:
     bias = only(rf"bias, which no region gives, is {NUMBER}", sentence)
     if bias is not None:
         assert bias == pytest.approx(face.bias, abs=half)
-        told = math.fsum(number for number, _ in claimed.values()) + rest + bias
-        assert told == pytest.approx(face.logit, abs=(len(claimed) + 2) * half)
+        stated_sum = math.fsum(number for number, _ in claimed.values()) + rest + bias
+        assert stated_sum == pytest.approx(face.logit, abs=(len(claimed) + 2) * half)
     else:
         moved = abs(face.bias) + sum(map(abs, face.regions.values()))
         assert abs(face.bias) < max(BIAS_SHARE * moved, half)
@@ -125,28 +124,12 @@ def test_the_verdict_and_the_strongest_reason_for_it_come_first(face: Finding) -
         assert float(shown[2]) == pytest.approx(probability, abs=0.005001)
 
 
-@settings(deadline=None, max_examples=80)
-@given(found)
-def test_the_brief_form_has_words_only_and_the_right_sides(face: Finding) -> None:
-    assert re.fullmatch(r"[a-z', ]+", face.brief)
-    verdict, _, rest = face.brief.partition(" because of the ")
-    assert verdict.startswith(face.verdict)
-    because, _, _ = rest.partition(", in spite of the ")
-    sign = 1 if face.verdict == "fake" else -1
-    for name, number in face.regions.items():
-        if re.search(rf"\b{name}\b", because):
-            assert sign * number > 0
-        if re.search(rf"\b{name}\b", face.brief.partition(", in spite of the ")[2]):
-            assert sign * number < 0
-
-
 def test_sentences_as_they_are_meant() -> None:
     face = replace(finding(mouth=1.9, left_eye=0.6, nose=-0.3, forehead=0.06, bias=0.9), temperature=1.0)
     assert face.sentence == (
         "Fake, probability 0.96 (logit +3.2): the mouth (+1.9) and the left eye (+0.6) speak for fake; the nose (−0.3) "
         "speaks for real; all other regions together give +0.1; the model's bias, which no region gives, is +0.9."
     )
-    assert face.brief == "fake because of the mouth, model's bias and left eye, in spite of the nose"
     assert finding(chin=-4.0, nose=-1.04, background=-0.91, mouth=0.62).sentence == (
         "Real, probability of fake below 0.01 (logit −5.3): the chin (−4.0), the nose (−1.0) and the background (−0.9) "
         "speak for real; the mouth (+0.6) speaks for fake. The probability is not calibrated."
@@ -169,7 +152,6 @@ def test_the_words_follow_the_decision_and_say_where_the_logit_does_not() -> Non
         "for fake. The mean logit alone would say fake: the verdict follows the mean of the frames' probabilities, "
         "which a few frames of large logits move less."
     )
-    assert mean.brief == "real, in spite of the mouth"
     low = replace(mean, limit=0.4)
     assert low.verdict == "fake"
     assert low.sentence.endswith("By a threshold of 0.50 it would be real: the one in force is 0.40.")
@@ -191,7 +173,7 @@ def test_a_single_face_is_fake_above_the_limit_on_the_scale_of_its_probability(
         assert (face.verdict == "fake") == (face.probability > limit)
 
 
-def test_doubts_are_told_from_their_thresholds_on() -> None:
+def test_doubts_are_reported_from_their_thresholds_on() -> None:
     sure = replace(finding(mouth=2.0), temperature=1.5, entropy=UNIFORM - 1e-6, agreement=DISAGREEMENT)
     assert sure.warnings == ()
     assert "entropy 0.98" in replace(sure, entropy=UNIFORM).sentence
@@ -253,7 +235,6 @@ def test_findings_are_the_explanations_numbers(
         assert face.entropy == pytest.approx(float(entropy[i]))
         assert face.agreement is not None
         assert face.methods == (method.__name__, "NodeEvidence")
-    assert describe(asked, landmarks)[1] == findings(asked, landmarks)[1].sentence
     assert all(face.average_face for face in findings(asked))
 
 
@@ -263,7 +244,7 @@ def regions_of(explanation: Explanation, index: int, landmarks: Tensor) -> Tenso
 
 def test_targets_and_agreement(net: ResGAT, images: Tensor) -> None:
     fake, real = (Contribution(net).attribute(images, target) for target in get_args(Target))
-    assert describe(fake) == describe(real)
+    assert [face.sentence for face in findings(fake)] == [face.sentence for face in findings(real)]
     assert [face.agreement for face in findings(fake, other=real)] == pytest.approx([1.0] * 3)
     flat = replace(fake, node_map=torch.zeros_like(fake.node_map))
     assert [face.agreement for face in findings(fake, other=flat)] == [None] * 3
@@ -273,10 +254,8 @@ def test_what_does_not_add_up_is_not_put_into_words(net: ResGAT, images: Tensor)
     good = Contribution(net).attribute(images)
     for wrong in (NodeEvidence(net), Attention(net)):
         with pytest.raises(ConfigError, match="add up"):
-            describe(wrong.attribute(images))
-    with pytest.raises(ConfigError, match="landmarks has 2"):
-        describe(good, AVERAGE_LANDMARKS.repeat(2, 1, 1))
-    with pytest.raises(ConfigError, match="cannot be compared"):
-        describe(good, other=Attention(net).attribute(images))
+            findings(wrong.attribute(images))
+    with pytest.raises(ConfigError, match="there are 2 landmarks"):
+        findings(good, AVERAGE_LANDMARKS.repeat(2, 1, 1))
     with pytest.raises(ConfigError, match="temperature is 0"):
-        describe(good, temperature=0.0)
+        findings(good, temperature=0.0)

@@ -80,8 +80,10 @@ def test_a_wrapped_network_is_explained_as_it_is(name: str, tmp_path: Path) -> N
         assert inner._compiled_call_impl is call  # and afterwards it is compiled as before
 
 
-@pytest.mark.parametrize("model", [nn.Linear(2, 2), Holder(Holder(nn.Linear(2, 2))), torch.jit.script(nn.ReLU())])
-def test_what_holds_no_network_is_refused_by_name(model: nn.Module) -> None:
+@pytest.mark.parametrize(
+    "model", [nn.Linear(2, 2), Holder(Holder(nn.Linear(2, 2))), torch.jit.script(nn.ReLU()), None, "resnet50"]
+)
+def test_what_holds_no_network_is_refused_by_name(model: Any) -> None:
     with pytest.raises(ConfigError, match=r"Contribution explains a ResGAT .* not "):
         Contribution(model)
 

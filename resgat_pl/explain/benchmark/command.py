@@ -1,4 +1,4 @@
-"""All explanation methods on the same faces: do they find the forgery, does the model use it, what do they cost?"""
+"""``resgat benchmark-explainers``: all explanation methods on the same faces, scored by what they find and cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.base import Explainer, at_least
 from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, FaceScores, differences, summarise
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
 from resgat_pl.explain.benchmark.prepare import DetectorBenchmark, ResultCache
@@ -40,7 +40,7 @@ def benchmark_explainers(
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
     Every method explains the same evaluation-mode checkpoint and the same correctly detected fakes of the test split,
-    on the same grid, for the class fake; genuine counterparts are controls. What was measured is kept in OUT/cache, by
+    on the same grid, for the class fake; genuine counterparts are controls. Measurements are stored in OUT/cache, by
     checkpoint and method: the same command continues where it was stopped, and measures only what is new.
 
     Args:
@@ -65,17 +65,17 @@ def benchmark_explainers(
         The leaderboard as Markdown.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
-    for name, value in {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces}.items():
-        if value < 1:
-            raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    at_least(1, **{"--faces": faces, "--slow_faces": slow_faces, "--sanity_faces": sanity_faces})
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
+    # Read everything before the long work, so that a refusal comes at once.
     tests = []
-    for label, path in checkpoints:  # before the long work, so that a refusal comes at once
+    for label, path in checkpoints:
         detector = Detector.load(path)
         divided = detector.manifest(crops, split)
         tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage)))
+    # Score all test splits before any face is chosen: all checkpoints explain the same ones.
     out.mkdir(parents=True, exist_ok=True)
     entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
@@ -85,6 +85,7 @@ def benchmark_explainers(
         for _, detector, divided, _ in tests
     ]
     common = _common(benches) if common_faces and len(benches) > 1 else None
+    # Measure; a method that cannot be had becomes a note and not the end.
     with tqdm(total=len(tests) * len(classes), unit="method", desc="benchmark") as bar:
         for (label, _, _, leaky), bench in zip(tests, benches, strict=True):
             bench.choose(faces, common)

@@ -1,4 +1,4 @@
-"""The faces of a benchmark: detected fakes with masks, landmarks and genuine counterparts, loaded and judged once."""
+"""The faces of a benchmark: detected fakes with masks, landmarks and genuine counterparts, loaded and scored once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
+from resgat_pl.explain.face_set import in_turn
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -103,11 +104,8 @@ def choose_detected_fakes(faces: FaceCrops, detected: NDArray[np.bool_], count: 
     for name in sorted(set(kind)):
         codes = rng.permutation(np.unique(video[kind == name]))
         by_video = [_middle_out(places[video == code].tolist()) for code in codes]
-        turns = range(max(map(len, by_video)))
-        queues.append([mine[turn] for turn in turns for mine in by_video if turn < len(mine)])
-    longest = max(map(len, queues))
-    taken = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-    return np.array(taken[:count], np.int64)
+        queues.append(in_turn(by_video))
+    return np.array(in_turn(queues)[:count], np.int64)
 
 
 def counterparts(faces: FaceCrops) -> dict[int, int]:
@@ -117,7 +115,7 @@ def counterparts(faces: FaceCrops) -> dict[int, int]:
 
 
 def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_size: int) -> dict[str, Array]:
-    """What the network says to the chosen faces and their counterparts, whole and node by node.
+    """Logits of the chosen faces and of their counterparts, whole and node by node.
 
     Returns:
         ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``BenchmarkFaces``; ``ms``, the
@@ -125,14 +123,14 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
     """
     partner, judge = counterparts(faces), judge_of(net)
     lattice = net.backbone.lattice(faces.image_size, faces.image_size)
-    logit = torch.cat([judge(_pixels(faces, part.tolist())) for part in _chunks(places)])
+    logit = torch.cat([judge(pixels(faces, part.tolist())) for part in _chunks(places)])
     real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
     seconds = []
     with tqdm(total=int(paired.sum()), desc="restoring single nodes", unit="face", leave=False) as bar:
         for some in _chunks(np.flatnonzero(paired)):
-            images = _pixels(faces, places[some].tolist())
-            reals = _pixels(faces, [partner[place] for place in places[some].tolist()])
+            images = pixels(faces, places[some].tolist())
+            reals = pixels(faces, [partner[place] for place in places[some].tolist()])
             started = time.perf_counter()
             real_logit[some] = judge(reals).double().numpy()
             effects[some] = faith.single(judge, images, reals, lattice, batch_size).double().numpy()
@@ -149,15 +147,15 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
 def load_faces(
     net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float
 ) -> BenchmarkFaces:
-    """The chosen faces with what ``judge_faces`` found of them."""
+    """The chosen faces with the results of ``judge_faces``."""
     table = faces.manifest.table.take(faces.rows[places]).to_pylist()
     partner = counterparts(faces)
     chosen = places.tolist()
-    images = _pixels(faces, chosen)
+    images = pixels(faces, chosen)
     reals = torch.zeros_like(images)
     paired = torch.tensor([place in partner for place in chosen])
     if paired.any():
-        reals[paired] = _pixels(faces, [partner[place] for place in chosen if place in partner])
+        reals[paired] = pixels(faces, [partner[place] for place in chosen if place in partner])
     masks = [faces.mask(place) for place in chosen]
     blank = torch.zeros(images.shape[2:])
     return BenchmarkFaces(
@@ -206,5 +204,6 @@ def _chunks(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(values, range(CHUNK, len(values), CHUNK)) if len(values) else []
 
 
-def _pixels(faces: FaceCrops, places: list[int]) -> Tensor:
+def pixels(faces: FaceCrops, places: list[int]) -> Tensor:
+    """Crops ``(B, 3, S, S)`` float32 in [0, 1], RGB, at some positions."""
     return torch.stack([faces[place]["image"] for place in places]).float() / 255

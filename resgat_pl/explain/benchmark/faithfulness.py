@@ -1,11 +1,11 @@
-"""Does the model use what an explanation points at? Scores that change the picture and ask the model again.
+"""Faithfulness: scores that change what an explanation points at, and look at the logit again.
 
 ``fill`` puts other pixels into the nodes of a picture, most important node first, and ``curves`` does so step by step:
 
 - *restoration*: the real counterpart's pixels go into a fake. What is put in is a genuine face, so the verdict can only
   fall for the right reason. Needs the same frame of the original video.
 - *deletion* and *insertion* (Petsiuk et al., "RISE", BMVC 2018): blurred or mean pixels go in, or the picture's own
-  pixels go into a blurred or mean one. A detector of forgeries reads blur itself as a trace, so deletion by blur can
+  pixels go into a blurred or mean one. To a detector of forgeries blur itself is a trace, so deletion by blur can
   *add* evidence, and insertion starts from a picture that is called fake already: read them beside restoration.
 """
 
@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.node_geometry import Lattice
 
 Judge = Callable[[Tensor], Tensor]
@@ -89,11 +88,7 @@ def curves(
 
     Returns:
         ``(B, K)`` float32 on the CPU.
-
-    Raises:
-        ConfigError: The shapes do not belong together.
     """
-    _check(images, filler, order, lattice.shape)
     rank = order.argsort(dim=1)
     numbers = torch.tensor(counts, device=order.device)
     chosen = rank[:, None, :] < numbers[None, :, None]
@@ -101,18 +96,18 @@ def curves(
 
 
 def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch_size: int = 64) -> Tensor:
-    """How far the logit falls when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
+    """Fall of the logit when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
 
     With the real counterpart as filler this is the causal effect of each node's pixels.
-
-    Raises:
-        ConfigError: The shapes do not belong together.
     """
     nodes = math.prod(lattice.shape)
-    _check(images, filler, torch.zeros(len(images), nodes), lattice.shape)
     chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
-    before = torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
-    return before[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
+    return in_batches(judge, images, batch_size)[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
+
+
+def in_batches(judge: Judge, images: Tensor, batch_size: int) -> Tensor:
+    """Logits ``(B,)`` float32 on the CPU of ``images (B, 3, H, W)``, so many at once."""
+    return torch.cat([judge(batch).float().cpu() for batch in torch.split(images, batch_size)])
 
 
 def area(values: Tensor, counts: Sequence[int], nodes: int) -> Tensor:
@@ -143,11 +138,6 @@ def blurred(images: Tensor, share: float = 0.05) -> Tensor:
     return F.conv2d(across, kernel[:, :, :, None], groups=images.shape[1])
 
 
-def mean_colour(images: Tensor) -> Tensor:
-    """Each picture's mean colour, ``(B, 3, H, W)`` → the same."""
-    return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
-
-
 def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice, batch_size: int) -> Tensor:
     """Logits ``(B, K)`` of each image with each of its choices ``(B, K, N)`` filled."""
     count, variants = chosen.shape[:2]
@@ -156,12 +146,3 @@ def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattic
         image, variant = places // variants, places % variants
         found.append(judge(fill(images[image], filler[image], chosen[image, variant], lattice)).float().cpu())
     return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
-
-
-def _check(images: Tensor, filler: Tensor, order: Tensor, grid: tuple[int, int]) -> None:
-    if images.shape != filler.shape or images.ndim != 4:
-        raise ConfigError(f"Images {tuple(images.shape)} cannot be filled from {tuple(filler.shape)}: shapes differ.")
-    if order.shape != (len(images), grid[0] * grid[1]):
-        raise ConfigError(
-            f"{tuple(order.shape)} is no order of the {grid[0]}×{grid[1]} nodes of {len(images)} images each."
-        )

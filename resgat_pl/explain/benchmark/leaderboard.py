@@ -1,4 +1,4 @@
-"""What the explanation methods are worth: means with intervals over genuine clips and seeds."""
+"""Scores of explanation methods: means with intervals over genuine clips and seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval
 from resgat_pl.evaluation.metrics.scores import POOLED
 
 BASELINES: Final = ("Random", "Uniform", "CentrePrior", "MeanMask")
-"""What every method has to beat."""
+"""Methods without a network, which every other has to beat."""
 ORACLE: Final = "Restoration"
 """The effect of restoring each node alone, as a map: needs the real counterpart, which nobody has of a fake. Nodes act
 together, so the nodes with the largest effects are not the best set of nodes."""
@@ -84,8 +84,8 @@ class FaceScores:
         kind: ``(F,)`` str, manipulation methods.
         weight: ``(F,)`` float64, logit of the fake minus that of its counterpart, in which ``restoration`` is measured.
         scores: By name ``(F,)`` float64, NaN where not measured.
-        cost: See ``trial.Trial``.
-        traits: See ``trial.Trial``.
+        cost: See ``measure.MethodScores``.
+        traits: See ``measure.MethodScores``.
     """
 
     label: str
@@ -127,11 +127,11 @@ def summarise(entries: Sequence[FaceScores], resamples: int = 1000, seed: int = 
     Genuine clips are resampled with all fakes made from them, since these share a face, and all methods and labels
     alike. Of several checkpoints with one label the mean is taken over the seeds, which are resampled as well; since
     resamples of k seeds vary by (k − 1) / k of what seeds do, their deviations are scaled up (Rao & Wu, JASA 1988).
-    ``restoration`` is that of the mean logit: a face counts by how far its logit can fall, for a ratio with next to
-    nothing below the line would drown all others.
+    ``restoration`` is that of the mean logit: a face counts by how far its logit can fall, since a ratio with a
+    denominator near 0 would outweigh all others.
     """
     lines: list[LeaderboardRow] = []
-    groups, weight = _resamples(entries, resamples, seed)
+    bootstrap = _Bootstrap(entries, resamples, seed)
     for label in dict.fromkeys(entry.label for entry in entries):
         mine = _with_gain([entry for entry in entries if entry.label == label])
         for method in dict.fromkeys(entry.method for entry in mine):
@@ -139,7 +139,13 @@ def summarise(entries: Sequence[FaceScores], resamples: int = 1000, seed: int = 
             kinds = sorted({kind for entry in seeds for kind in entry.kind})
             for kind in [POOLED, *kinds] if len(kinds) > 1 else [POOLED]:
                 for score in SCORES:
-                    lines += _lines(seeds, kind, score, groups, weight, seed)
+                    parts = {POOLED: bootstrap.mean(seeds, kind, score)}
+                    parts |= {entry.checkpoint: bootstrap.of(entry, kind, score) for entry in seeds}
+                    lines += [
+                        LeaderboardRow(label, checkpoint, method, kind, score, _interval(part, score), part.faces)
+                        for checkpoint, part in parts.items()
+                        if part is not None and part.faces
+                    ]
     return lines
 
 
@@ -152,16 +158,16 @@ def differences(entries: Sequence[FaceScores], resamples: int = 1000, seed: int 
     labels = list(dict.fromkeys(entry.label for entry in entries))
     if len(labels) < 2 or len({(*entry.group, *entry.kind) for entry in entries}) > 1:
         return []
-    groups, weight = _resamples(entries, resamples, seed)
+    bootstrap = _Bootstrap(entries, resamples, seed)
     found = []
     for method in dict.fromkeys(entry.method for entry in entries):
         for score in _COMPARED:
             seeds = ([e for e in entries if (e.label, e.method) == (label, method)] for label in labels)
-            parts = [_mean(mine, POOLED, score, groups, weight, seed) for mine in seeds]
-            for label, part in zip(labels[1:], parts[1:], strict=True):
-                if parts[0] is not None and part is not None:
-                    clips, faces = min(parts[0].clips, part.clips), min(parts[0].faces, part.faces)
-                    value = interval(part.values - parts[0].values, clips)
+            first, *others = (bootstrap.mean(mine, POOLED, score) for mine in seeds)
+            for label, part in zip(labels[1:], others, strict=True):
+                if first is not None and part is not None:
+                    value = interval(part.values - first.values, min(first.clips, part.clips))
+                    faces = min(first.faces, part.faces)
                     found.append(LeaderboardRow(label, f"− {labels[0]}", method, POOLED, score, value, faces))
     return found
 
@@ -179,58 +185,46 @@ class _Mean(NamedTuple):
     clips: int
 
 
-def _resamples(entries: Sequence[FaceScores], resamples: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
-    """All genuine clips, and how often each is drawn in each resample; the first row is the sample itself."""
-    groups = sorted({name for entry in entries for name in entry.group})
-    return groups, np.concatenate([np.ones((1, len(groups)), np.int64), draw(len(groups), resamples, seed)])
+class _Bootstrap:
+    """Resamples of the genuine clips behind all entries, the same for all; the first is the sample itself."""
+
+    def __init__(self, entries: Sequence[FaceScores], resamples: int, seed: int) -> None:
+        self.seed = seed
+        self.clips = sorted({name for entry in entries for name in entry.group})
+        count = len(self.clips)
+        self.weight = np.concatenate([np.ones((1, count), np.int64), draw(count, resamples, seed)])
+
+    def of(self, entry: FaceScores, kind: str, score: str) -> _Mean:
+        """The mean over the faces of one checkpoint."""
+        values = entry.scores.get(score, np.full(len(entry.kind), np.nan))
+        used = np.isfinite(values) & ((entry.kind == kind) | (kind == POOLED))
+        group = np.searchsorted(self.clips, entry.group[used].astype(str))
+        share = entry.weight[used] if score == "restoration" else np.ones(int(used.sum()))
+        above = self.weight @ np.bincount(group, share * values[used], len(self.clips))
+        below = self.weight @ np.bincount(group, share, len(self.clips))
+        drawn = self.weight @ np.bincount(group, minlength=len(self.clips))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _Mean(np.where(drawn > 0, above / below, np.nan), int(used.sum()), len(np.unique(group)))
+
+    def mean(self, seeds: Sequence[FaceScores], kind: str, score: str) -> _Mean | None:
+        """The mean over several checkpoints, which are resampled too; None without any face."""
+        found = [part for entry in seeds if (part := self.of(entry, kind, score)).faces]
+        if not found:
+            return None
+        table = np.stack([part.values for part in found])
+        count = len(table)
+        drawn = np.random.default_rng(self.seed).integers(count, size=(len(self.weight), count))
+        drawn[0] = np.arange(count)
+        centre = table.mean(axis=0)
+        mean = np.take_along_axis(table, drawn.T, axis=0).mean(axis=0)
+        wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
+        return _Mean(centre + wider * (mean - centre), sum(p.faces for p in found), max(p.clips for p in found))
 
 
-def _mean(
-    seeds: list[FaceScores], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
-) -> _Mean | None:
-    found = [part for entry in seeds if (part := _resampled(entry, kind, score, groups, weight)).faces]
-    if not found:
-        return None
-    table = np.stack([part.values for part in found])
-    count = len(table)
-    drawn = np.random.default_rng(seed).integers(count, size=(weight.shape[0], count))
-    drawn[0] = np.arange(count)
-    centre = table.mean(axis=0)
-    mean = np.take_along_axis(table, drawn.T, axis=0).mean(axis=0)
-    wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-    return _Mean(centre + wider * (mean - centre), sum(p.faces for p in found), max(p.clips for p in found))
-
-
-def _lines(
-    seeds: list[FaceScores], kind: str, score: str, groups: list[str], weight: NDArray[np.int64], seed: int
-) -> list[LeaderboardRow]:
-    whole = _mean(seeds, kind, score, groups, weight, seed)
-    if whole is None:
-        return []
-    found = []
-    singles = ((entry.checkpoint, _resampled(entry, kind, score, groups, weight)) for entry in seeds)
-    for checkpoint, part in ((POOLED, whole), *singles):
-        if part.faces:
-            value = interval(part.values, part.clips, _outcomes(score, part.faces))
-            found.append(LeaderboardRow(seeds[0].label, checkpoint, seeds[0].method, kind, score, value, part.faces))
-    return found
-
-
-def _outcomes(score: str, faces: int) -> int | None:
-    """What ``interval`` wants to know of a score that is a share of faces."""
-    return faces if score in {"pointing", "flips", "control"} else None
-
-
-def _resampled(entry: FaceScores, kind: str, score: str, groups: list[str], weight: NDArray[np.int64]) -> _Mean:
-    values = entry.scores.get(score, np.full(len(entry.kind), np.nan))
-    used = np.isfinite(values) & ((entry.kind == kind) | (kind == POOLED))
-    group = np.searchsorted(groups, entry.group[used].astype(str))
-    share = entry.weight[used] if score == "restoration" else np.ones(int(used.sum()))
-    above = weight @ np.bincount(group, share * values[used], len(groups))
-    below = weight @ np.bincount(group, share, len(groups))
-    drawn = weight @ np.bincount(group, minlength=len(groups))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _Mean(np.where(drawn > 0, above / below, np.nan), int(used.sum()), len(np.unique(group)))
+def _interval(mean: _Mean, score: str) -> Interval:
+    """Wilson's interval for a score that is a share of faces, else the bootstrap's."""
+    outcomes = mean.faces if score in {"pointing", "flips", "control"} else None
+    return interval(mean.values, mean.clips, outcomes)
 
 
 def _with_gain(entries: list[FaceScores]) -> list[FaceScores]:
@@ -256,17 +250,12 @@ def _with_gain(entries: list[FaceScores]) -> list[FaceScores]:
 def ranked(lines: Iterable[LeaderboardRow], label: str) -> list[str]:
     """The methods of a label, the best first by the first of ``SCORES`` that there is: AUROC in face, with masks."""
     mine = [line for line in lines if (line.label, line.checkpoint, line.kind) == (label, POOLED, POOLED)]
-    leading = leading_score(mine)
+    there = {line.score for line in mine if not math.isnan(line.value.value)}
+    leading = next((score for score in SCORES if score in there), "")
     sign = -1 if leading and SCORES[leading].better == "low" else 1
     value = {line.method: sign * line.value.value for line in mine if line.score == leading}
     methods = list(dict.fromkeys(line.method for line in mine))
     return sorted(methods, key=lambda name: -value.get(name, -math.inf))
-
-
-def leading_score(lines: Iterable[LeaderboardRow]) -> str | None:
-    """The first of ``SCORES`` of which there are values; None without any."""
-    there = {line.score for line in lines if not math.isnan(line.value.value)}
-    return next((score for score in SCORES if score in there), None)
 
 
 def as_csv(lines: Sequence[LeaderboardRow]) -> str:

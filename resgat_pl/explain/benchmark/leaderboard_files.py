@@ -33,7 +33,7 @@ def write_leaderboard(
         out: Folder.
         lines: Of ``leaderboard.summarise``.
         compared: Of ``leaderboard.differences``.
-        entries: What they were made from.
+        entries: The measurements behind them.
         detectors: See ``leaderboard_text.markdown``.
         options: Of the command.
         publish: Whether it also goes to W&B.

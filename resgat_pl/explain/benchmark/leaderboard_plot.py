@@ -46,7 +46,7 @@ def draw_leaderboard(lines: Sequence[LeaderboardRow], ms: dict[tuple[str, str], 
 
 
 def leaderboard_figure(lines: Sequence[LeaderboardRow], ms: dict[tuple[str, str], float]) -> FigureCanvasAgg:
-    """What ``draw_leaderboard`` writes, as a figure on its canvas."""
+    """The figure that ``draw_leaderboard`` writes, on its canvas."""
     labels = list(dict.fromkeys(line.label for line in lines))
     with style.context("default"):
         figure = Figure(figsize=(13, 5.4 * len(labels)), dpi=160, layout="constrained")

@@ -34,7 +34,7 @@ def markdown(
 
     Args:
         lines: Of ``summarise``.
-        entries: What they were made from.
+        entries: The measurements behind them.
         detectors: For each checkpoint ``label``, ``checkpoint``, ``frame`` and ``video`` AUROC (``Interval``),
             ``detected``, ``fakes``, ``faces``, ``turned``, ``nodes`` and ``notes``.
         compared: Of ``differences``.
@@ -126,7 +126,7 @@ _LEGEND: Final = "\n".join(
 
 
 def _floor(detectors: Sequence[dict[str, Any]]) -> str:
-    """What |ρ| is of maps that have nothing in common."""
+    """A sentence on |ρ| of unrelated maps."""
     grids = sorted({d["nodes"] for d in detectors})
     floors = " and ".join(f"{rank_floor(nodes):.2f} for {nodes} nodes" for nodes in grids)
     return f"Floor of |ρ|: unrelated maps have {floors} on average, not 0; less is no better."

@@ -1,7 +1,7 @@
-"""Does an explanation point at what was manipulated? Scores of node maps against manipulation masks, image by image.
+"""Localisation: scores of node maps against manipulation masks, image by image.
 
-Every function returns one number an image, so that the caller can average over any videos, resampled or not. NaN means
-that the question cannot be asked of this image: nothing was manipulated, or everything.
+Every function returns one number per image, so that the caller can average over any videos, resampled or not. NaN
+stands for an image in which nothing was manipulated, or everything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def node_auroc(maps: Tensor, covers: Tensor, valid: Tensor | None = None) -> Ten
     information scores 0.5.
 
     Args:
-        maps: ``(B, h, w)`` float, higher where a node speaks for *fake*.
+        maps: ``(B, h, w)`` float, higher where a node is evidence for *fake*.
         covers: ``(B, h, w)`` float in [0, 1], see ``Lattice.cover``; a node above ``COVERED`` is positive.
         valid: ``(B, h, w)`` bool, the nodes that take part, e.g. those inside the face; None for all. Position alone
             scores about 0.9 over all nodes, because corners are never manipulated.
@@ -56,7 +56,9 @@ def node_auroc(maps: Tensor, covers: Tensor, valid: Tensor | None = None) -> Ten
 
 
 def pointing_game(maps: Tensor, covers: Tensor) -> Tensor:
-    """Whether the highest node of each image is manipulated (Zhang et al., "Top-down neural attention", IJCV 2018).
+    """Score 1 if the highest node of an image is manipulated, else 0: the pointing game.
+
+    Zhang et al., "Top-down neural attention", IJCV 2018.
 
     Args:
         maps: ``(B, h, w)`` float.
@@ -80,7 +82,7 @@ def mass_accuracy(maps: Tensor, covers: Tensor) -> Tensor:
     """Share of the positive evidence that lies inside the mask: relevance mass accuracy (Arras et al. 2022).
 
     Σ_j max(m_j, 0) · cover_j / Σ_j max(m_j, 0), which is the accuracy of the map painted over the pixels. It depends
-    on the zero of the map, and so rewards methods that stay silent where nothing is.
+    on the zero of the map, and so rewards methods that are 0 where nothing was manipulated.
 
     Args:
         maps: ``(B, h, w)`` float.

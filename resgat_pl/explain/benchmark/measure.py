@@ -20,6 +20,7 @@ from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
 from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.explain.methods.pixels import baseline_of
 from resgat_pl.explain.regions import inside_face
 from resgat_pl.nn.resgat import ResGAT
 
@@ -33,7 +34,7 @@ SPARED: Final = 8
 
 @dataclass
 class MethodScores:
-    """What was measured of one method.
+    """The measurements of one method.
 
     Attributes:
         maps: ``(F', h, w)`` float32, the maps of the first F' faces.
@@ -90,30 +91,30 @@ def measure_method(
             if not done and (slow := found[0].n_forward + 2 * found[0].n_backward > SLOW):
                 limit = bar.total = min(len(faces), slow_faces)
             bar.update(len(found[-1].logit))
-    trial = MethodScores(torch.cat([part.node_map.cpu() for part in found]))
+    result = MethodScores(torch.cat([part.node_map.cpu() for part in found]))
     gaps = torch.cat([part.completeness_gap for part in found])
-    trial.cost = {
+    result.cost = {
         "forward": found[0].n_forward,
         "backward": found[0].n_backward,
         "graph": found[0].n_graph,
         "ms": 1000 * float(np.median([part.seconds for part in found])),
         "gap": float(gaps.max()),
     }
-    trial.traits = {"unit": explainer.unit, "signed": explainer.signed, "exact": explainer.exact}
-    score_maps(net, trial, faces, slow_faces, batch_size, title)
+    result.traits = {"unit": explainer.unit, "signed": explainer.signed, "exact": explainer.exact}
+    score_maps(net, result, faces, slow_faces, batch_size, title)
     share = SPARED if slow else 1
-    trial.scores["control"] = _control(explainer, trial.maps, faces, max(1, limit // share))
-    trial.scores |= _sanity(net, factory, trial.maps, faces, max(1, sanity_faces // share))
-    return trial
+    result.scores |= _control(explainer, result.maps, faces, max(1, limit // share))
+    result.scores |= _sanity(net, factory, result.maps, faces, max(1, sanity_faces // share))
+    return result
 
 
 def score_maps(
-    net: ResGAT, trial: MethodScores, faces: BenchmarkFaces, slow_faces: int, batch_size: int, title: str
+    net: ResGAT, result: MethodScores, faces: BenchmarkFaces, slow_faces: int, batch_size: int, title: str
 ) -> None:
     """Add the scores that follow from the maps alone: localisation and faithfulness."""
-    trial.scores |= _localisation(trial.maps, faces)
-    trial.scores |= _restoration(net, trial.maps, faces, batch_size, title)
-    trial.scores |= _deletion(net, trial.maps[:slow_faces], faces, batch_size, title)
+    result.scores |= _localisation(result.maps, faces)
+    result.scores |= _restoration(net, result.maps, faces, batch_size, title)
+    result.scores |= _deletion(net, result.maps[:slow_faces], faces, batch_size, title)
 
 
 def _localisation(maps: Tensor, faces: BenchmarkFaces) -> dict[str, Array]:
@@ -130,7 +131,7 @@ def _localisation(maps: Tensor, faces: BenchmarkFaces) -> dict[str, Array]:
         "mass": localisation.mass_accuracy(maps, covers),
         "aupro": localisation.aupro(maps, masks, faces.lattice),
     }
-    return {name: _spread(values, torch.arange(len(maps)), len(faces)) for name, values in found.items()}
+    return _spread(found, torch.arange(len(maps)), len(faces))
 
 
 def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
@@ -152,7 +153,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: i
         "flips": (logits[:, counts.index(faith.few(nodes))] <= faces.cut).double(),
         "effects": spearman(maps[who].flatten(1), faces.effects[who], constant=0),
     }
-    return {name: _spread(values, who, len(faces)) for name, values in scores.items()}
+    return _spread(scores, who, len(faces))
 
 
 def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
@@ -160,9 +161,9 @@ def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int,
     nodes, judge, count = math.prod(faces.lattice.shape), judge_of(net), len(maps)
     counts, order = faith.steps(nodes), faith.order_of(maps)
     images = faces.images[:count]
-    found: dict[str, Array] = {}
-    for name, filler in (("blur", faith.blurred(images)), ("mean", faith.mean_colour(images))):
-        empty = _batched(judge, filler, batch_size)
+    found: dict[str, Tensor] = {}
+    for name, filler in (("blur", faith.blurred(images)), ("mean", baseline_of(images, "mean"))):
+        empty = faith.in_batches(judge, filler, batch_size)
         ways = {
             "deletion": (images, filler, faces.logit[:count], empty),
             "insertion": (filler, images, empty, faces.logit[:count]),
@@ -170,24 +171,21 @@ def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int,
         for way, (base, put, first, last) in ways.items():
             inner = faith.curves(judge, base, put, order, faces.lattice, counts, batch_size)
             curve = torch.cat([first[:, None], inner, last[:, None]], dim=1).double().sigmoid()
-            found[f"{way}_{name}"] = _spread(faith.area(curve, counts, nodes), torch.arange(count), len(faces))
-    return found
+            found[f"{way}_{name}"] = faith.area(curve, counts, nodes)
+    return _spread(found, torch.arange(count), len(faces))
 
 
-def _control(explainer: Explainer, maps: Tensor, faces: BenchmarkFaces, count: int) -> Array:
-    """Whether the map's top on the fake is above that on its real counterpart; ties count half."""
+def _control(explainer: Explainer, maps: Tensor, faces: BenchmarkFaces, count: int) -> dict[str, Array]:
+    """Score 1 if the map's maximum is higher on the fake than on its real counterpart; ties count half."""
     who = faces.paired[:count].nonzero().flatten()
     tops = [explainer.attribute(faces.reals[part]).node_map.cpu().amax(dim=(1, 2)) for part in _parts(who)]
-    if not tops:
-        return np.full(len(faces), np.nan)
-    gap = maps[who].amax(dim=(1, 2)) - torch.cat(tops)
-    return _spread((gap.sign() + 1) / 2, who, len(faces))
+    gap = maps[who].amax(dim=(1, 2)) - torch.cat([*tops, torch.empty(0)])
+    return _spread({"control": (gap.sign() + 1) / 2}, who, len(faces))
 
 
 def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: BenchmarkFaces, count: int) -> dict[str, Array]:
     images, maps = faces.images[:count], maps[:count].flatten(1)
     images = images[: len(maps)]
-    who = torch.arange(len(maps))
 
     def explain(changed: ResGAT, **target: Any) -> Tensor:
         parts = [factory(changed).attribute(part, **target).node_map.cpu() for part in torch.split(images, CHUNK)]
@@ -197,20 +195,17 @@ def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: BenchmarkFaces, 
     found = {f"random_{parts[-1]}": similar(explain(randomised(net, parts))).abs() for parts in CASCADE}
     found["target_flip"] = similar(explain(net, target="real"))
     found["uniform_attention"] = similar(explain(with_uniform_attention(net)))
-    return {name: _spread(values, who, len(faces)) for name, values in found.items()}
+    return _spread(found, torch.arange(len(maps)), len(faces))
 
 
-def _spread(values: Tensor, places: Tensor, count: int) -> Array:
-    """Values of some faces in a table of all; NaN elsewhere."""
-    table = np.full(count, np.nan)
-    table[places.numpy()] = values.double().numpy()
-    return table
+def _spread(found: dict[str, Tensor], places: Tensor, count: int) -> dict[str, Array]:
+    """Scores of some faces in tables of all; NaN elsewhere."""
+    tables = {name: np.full(count, np.nan) for name in found}
+    for name, values in found.items():
+        tables[name][places.numpy()] = values.double().numpy()
+    return tables
 
 
 def _parts(places: Tensor) -> tuple[Tensor, ...]:
     """As ``torch.split``, which makes one empty part of nothing."""
     return torch.split(places, CHUNK) if len(places) else ()
-
-
-def _batched(judge: faith.Judge, images: Tensor, batch_size: int) -> Tensor:
-    return torch.cat([judge(part) for part in torch.split(images, batch_size)])

@@ -19,26 +19,23 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.storage import write_atomic
+from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
 from resgat_pl.evaluation.predict import predictions, score
+from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
-from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces
+from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces, pixels
 from resgat_pl.explain.benchmark.leaderboard import ORACLE, FaceScores
 from resgat_pl.explain.benchmark.measure import Factory, MethodScores, measure_method, score_maps
-from resgat_pl.nn.resgat import ResGAT
 
 _VERSION: Final = 2
-"""Raised when the measuring changes, so that results kept from before are measured again."""
-
-
+"""Raised when the measuring changes, so that stored results are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
-
-
 _REFERENCES: Final = 32
 """Genuine training faces for the methods that compare with other faces, at most."""
 
@@ -50,7 +47,7 @@ class ResultCache:
         self.folder = folder
 
     def get(self, key: dict[str, Any], make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """Read what was made under this key, or make and keep it."""
+        """Read the result of this key, or make and store it."""
         text = json.dumps({**key, "version": _VERSION}, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
         if not path.is_file():
@@ -71,7 +68,7 @@ class DetectorBenchmark:
     Args:
         detector: The detector, from a checkpoint.
         manifest: The crops, divided; the test split is used, and the training split for methods that compare.
-        cache: What was measured before.
+        cache: Earlier results.
         seed: Of the choice of faces and of methods that draw.
         batch_size: Images at once.
         workers: Loading processes.
@@ -94,21 +91,20 @@ class DetectorBenchmark:
             "manifest": self.manifest.fingerprint(),
             "splits": self.manifest.split_fingerprint(),
         }
-
-        def test() -> dict[str, NDArray[Any]]:
-            found = score(self.detector, self.manifest, None, self.batch_size, self.workers, "test split")
-            return {"probability": found["frame"].probability}
-
-        self.probability = self.cache.get({**self.key, "what": "test"}, test)["probability"]
+        self.probability = self.cache.get({**self.key, "what": "test"}, self._score)["probability"]
         self.key |= {"seed": self.seed, "threshold": self.threshold}
         self.detected = self.probability > self.threshold
         self.mean_mask, self.reference = self._training()
         return self
 
+    def _score(self) -> dict[str, NDArray[Any]]:
+        found = score(self.detector, self.manifest, None, self.batch_size, self.workers, "test split")
+        return {"probability": found["frame"].probability}
+
     @property
     def detected_rows(self) -> set[int]:
         """Rows of the manifest with the fakes that the detector calls fake."""
-        return set(self.crops.rows[self.detected & (self.crops.labels == 1)].tolist())
+        return set(self.crops.rows[self.detected & (self.crops.labels == FAKE)].tolist())
 
     def choose(self, count: int, among: set[int] | None = None) -> None:
         """Choose the faces to explain, at most ``count``.
@@ -130,13 +126,12 @@ class DetectorBenchmark:
         self.faces: BenchmarkFaces = load_faces(self.net, self.crops, places, judged, cut)
 
     def about(self, label: str) -> dict[str, Any]:
-        """What the leaderboard says of the detector."""
+        """The detector as the leaderboard describes it."""
         found = predictions(self.manifest, self.crops.rows, torch.from_numpy(self.probability).logit())
         scores = evaluate(found, self.detector.thresholds, seed=self.seed)
         pooled: dict[str, Interval] = {row.level: row.values["auroc"] for row in scores if row.method == POOLED}
         turned = (self.faces.real_logit <= self.faces.cut)[self.faces.paired].double().mean()
-        notes = [] if self.mean_mask is not None else ["MeanMask: the training split has no masks"]
-        notes += self._lacking()
+        fakes = self.crops.labels == FAKE
         return {
             "label": label,
             "checkpoint": str(self.detector.path),
@@ -145,17 +140,17 @@ class DetectorBenchmark:
             **pooled,
             "scores": [row.plain() for row in scores],
             "threshold": self.threshold,
-            "detected": int((self.detected & (self.crops.labels == 1) & ~self.crops.untouched).sum()),
-            "fakes": int(((self.crops.labels == 1) & ~self.crops.untouched).sum()),
+            "detected": int((self.detected & fakes).sum()),
+            "fakes": int(fakes.sum()),
             "faces": len(self.faces),
             "nodes": math.prod(self.faces.lattice.shape),
             "turned": float(turned),
             "rows": self.faces.rows.tolist(),
-            "notes": notes,
+            "notes": self._lacking(),
         }
 
     def _lacking(self) -> list[str]:
-        """What cannot be scored, and for want of what."""
+        """Notes on scores that cannot be measured on all faces, and what these lack."""
         faces, count = self.faces, len(self.faces)
         parts = (
             ("masks", faces.masks.flatten(1).any(dim=1), "AUROC, pointing, mass and AUPRO"),
@@ -163,10 +158,13 @@ class DetectorBenchmark:
             ("genuine counterparts", faces.paired, f"restoration, flips, ρ effects, fake > real and {ORACLE}"),
         )
         return [
-            f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
-            + ("these only" if known.any() else "none")
-            for what, known, scores in parts
-            if not bool(known.all())
+            *(["MeanMask: the training split has no masks"] if self.mean_mask is None else []),
+            *(
+                f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
+                + ("these only" if known.any() else "none")
+                for what, known, scores in parts
+                if not bool(known.all())
+            ),
         ]
 
     def measure(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> MethodScores:
@@ -176,10 +174,10 @@ class DetectorBenchmark:
         key = {**self.key, "what": name, "slow_faces": slow_faces, "sanity_faces": sanity_faces}
         key["code"] = hashlib.sha256(code.encode()).hexdigest()
         factory = self._factory(method)
-        faces = self.faces
 
         def run() -> dict[str, NDArray[Any]]:
-            return measure_method(self.net, factory, faces, slow_faces, sanity_faces, self.batch_size, name).pack()
+            given = factory, self.faces, slow_faces, sanity_faces, self.batch_size, name
+            return measure_method(self.net, *given).pack()
 
         return MethodScores.unpack(self.cache.get(key, run))
 
@@ -189,26 +187,23 @@ class DetectorBenchmark:
             return None
 
         def run() -> dict[str, NDArray[Any]]:
-            trial = MethodScores(self.faces.effects.reshape(-1, *self.faces.lattice.shape))
-            nodes = float(trial.maps[0].numel())
-            trial.cost = {
-                "forward": nodes + 1,
-                "backward": 0.0,
-                "graph": 0.0,
-                "ms": self.effects_ms,
-                "gap": math.nan,
-            }
-            trial.traits = {"unit": "logit", "signed": True, "exact": False}
-            score_maps(self.net, trial, self.faces, slow_faces, self.batch_size, ORACLE)
-            return trial.pack()
+            shape = self.faces.lattice.shape
+            forward = math.prod(shape) + 1.0
+            scores = MethodScores(
+                self.faces.effects.reshape(-1, *shape),
+                cost={"forward": forward, "backward": 0.0, "graph": 0.0, "ms": self.effects_ms, "gap": math.nan},
+                traits={"unit": "logit", "signed": True, "exact": False},
+            )
+            score_maps(self.net, scores, self.faces, slow_faces, self.batch_size, ORACLE)
+            return scores.pack()
 
         return MethodScores.unpack(self.cache.get({**self.key, "what": ORACLE, "slow_faces": slow_faces}, run))
 
-    def entry(self, label: str, method: str, trial: MethodScores) -> FaceScores:
-        """For the leaderboard."""
+    def entry(self, label: str, method: str, found: MethodScores) -> FaceScores:
+        """The measurements of a method for the leaderboard."""
         weight = (self.faces.logit - self.faces.real_logit).double().numpy()
         place = (label, str(self.detector.path), method)
-        return FaceScores(*place, self.faces.group, self.faces.kind, weight, trial.scores, trial.cost, trial.traits)
+        return FaceScores(*place, self.faces.group, self.faces.kind, weight, found.scores, found.cost, found.traits)
 
     def _factory(self, method: type[Explainer]) -> Factory:
         """Make the method of a network, with what its arguments ask for by name.
@@ -217,16 +212,11 @@ class DetectorBenchmark:
             ConfigError: An argument without a default is none of these, or cannot be had.
         """
         had = {"seed": self.seed, "reference": self.reference, "mean": self.mean_mask, "batch_size": self.batch_size}
-        asked = list(inspect.signature(method).parameters.values())[1:]
-        given = {entry.name: had[entry.name] for entry in asked if had.get(entry.name) is not None}
-        if lacking := [entry.name for entry in asked if entry.default is entry.empty and entry.name not in given]:
+        asked = inspect.signature(method).parameters
+        given: dict[str, Any] = {name: value for name, value in had.items() if name in asked and value is not None}
+        if lacking := [name for name in registry.needs(method) if name not in given]:
             raise ConfigError(f"{method.__name__} needs {lacking[0]}, which the training split does not give.")
-        make: Callable[..., Explainer] = method
-
-        def factory(net: ResGAT) -> Explainer:
-            return make(net, **given)
-
-        return factory
+        return partial(method, **given)
 
     def _training(self) -> tuple[Tensor | None, Tensor | None]:
         """From the training split: the mean of the fakes' masks ``(S, S)``, and genuine faces ``(R, 3, S, S)``."""
@@ -235,17 +225,15 @@ class DetectorBenchmark:
         masked = np.array([path is not None for path in self.manifest.column("mask_path")[train]], bool)
         rng = np.random.default_rng(self.seed)
         known = ~self.manifest.untouched[train]
-        fakes = rng.permutation(train[(labels == 1) & masked & known])[:_TRAIN_MASKS]
-        reals = rng.permutation(train[labels == 0])[:_REFERENCES]
+        fakes = rng.permutation(train[(labels == FAKE) & masked & known])[:_TRAIN_MASKS]
+        reals = rng.permutation(train[labels == REAL])[:_REFERENCES]
 
         def mean() -> dict[str, NDArray[Any]]:
             crops = FaceCrops(self.manifest, fakes, self.crops.image_size)
             masks = [mask for place in range(len(crops)) if (mask := crops.mask(place)) is not None]
             return {"mean": np.mean(masks, axis=0) / 255}
 
-        mask = None
-        if len(fakes):
-            mask = torch.from_numpy(self.cache.get({**self.key, "what": "mean mask"}, mean)["mean"]).float()
+        mask = self.cache.get({**self.key, "what": "mean mask"}, mean)["mean"] if len(fakes) else None
         crops = FaceCrops(self.manifest, reals, self.crops.image_size)
-        faces = [crops[place]["image"].float() / 255 for place in range(len(crops))]
-        return mask, torch.stack(faces) if faces else None
+        faces = pixels(crops, list(range(len(crops)))) if len(crops) else None
+        return None if mask is None else torch.from_numpy(mask).float(), faces

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what does not beat them explains nothing.
+"""Maps that do not depend on the model: a method that does not beat them explains nothing.
 
 Position alone goes a long way, since forgeries are in the middle of a face crop and never in its corners.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.methods.graph import uniform_map
 from resgat_pl.explain.registry import explainer
 
@@ -21,7 +21,7 @@ from resgat_pl.explain.registry import explainer
 class Baseline(Explainer):
     """A map that is drawn without a look at the network's answer.
 
-    The one forward pass is for the logit that stands beside every map; none of it is explained, so it is all bias.
+    The one forward pass is for the logit that is reported beside every map; none of it is explained, so it is all bias.
     The numbers are in [0, 1] and unsigned.
     """
 
@@ -47,15 +47,12 @@ class Random(Baseline):
     They depend on the seed and on the image alone, so a picture gets the same map in any batch.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``.
         seed: Of the numbers, 0 or more.
     """
 
     def __init__(self, model: nn.Module, batch_size: int = 32, seed: int = 0) -> None:
         super().__init__(model, batch_size)
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; it must be at least 0.")
+        at_least(0, seed=seed)
         self.seed = seed
 
     def draw(self, images: Tensor) -> Tensor:
@@ -84,15 +81,12 @@ class CentrePrior(Baseline):
     """A Gaussian bump in the middle of the crop.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``.
         width: Its standard deviation as a share of the crop's side.
     """
 
     def __init__(self, model: nn.Module, batch_size: int = 32, width: float = 0.25) -> None:
         super().__init__(model, batch_size)
-        if not width > 0:
-            raise ConfigError(f"width is {width}; it must be positive.")
+        positive(width=width)
         self.width = width
 
     def draw(self, images: Tensor) -> Tensor:
@@ -104,12 +98,10 @@ class CentrePrior(Baseline):
 
 @explainer("baseline")
 class MeanMask(Baseline):
-    """How often each place was manipulated in the training data: the best map that does not look at the picture.
+    """Share of training fakes manipulated at each place: the best map that does not look at the picture.
 
     Args:
-        model: See ``Explainer``.
         mean: ``(H, W)`` float in [0, 1], the mean over the masks of *training* fakes, at any resolution.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: ``mean`` is no such table.

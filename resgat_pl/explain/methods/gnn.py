@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Unit
+from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.resgat import ResGAT
@@ -24,14 +23,13 @@ class GNNExplainer(Explainer):
     It learns a factor in [0, 1] for the features of each node and for the message of each edge, such that the network
     still decides as it did (binary cross-entropy with its own decision), and small or undecided factors are rewarded
     or penalised with PyTorch Geometric's weights. The map is unsigned: a high factor means needed for the decision,
-    whichever it was, so it is the same for either target. Attention runs anew on the scaled features, but the factors
+    whichever it was, so it is the same for either target. Attention is computed on the scaled features, but the factors
     of edges act after the softmax and the remaining ones are not normalised again.
 
     Once the logit is so large that the cross-entropy is exactly 0 in float32 with all factors near ½ (beyond about
     17), there is nothing to learn from, and all factors are 0.
 
     Args:
-        model: See ``Explainer``.
         batch_size: Images encoded at once; does not matter to the result, each image is explained alone.
         epochs: Steps of Adam for each image.
         lr: Its learning rate.
@@ -41,7 +39,6 @@ class GNNExplainer(Explainer):
         ConfigError: See ``Explainer``; ``epochs``, ``lr`` or ``seed`` is out of range.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> GNNExplainer(net, epochs=2).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -54,11 +51,9 @@ class GNNExplainer(Explainer):
         self, model: nn.Module, batch_size: int = 32, epochs: int = 100, lr: float = 0.01, seed: int = 0
     ) -> None:
         super().__init__(model, batch_size)
-        for name, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-        if not lr > 0:
-            raise ConfigError(f"lr is {lr}; it must be positive.")
+        at_least(1, epochs=epochs)
+        at_least(0, seed=seed)
+        positive(lr=lr)
         self.epochs = epochs
         self.lr = lr
         self.seed = seed

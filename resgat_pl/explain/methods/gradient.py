@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import (
     Attribution,
     Explainer,
@@ -21,9 +20,16 @@ from resgat_pl.explain.base import (
     at_least,
     completeness_gap,
     count_passes,
-    missing,
+    optional,
 )
-from resgat_pl.explain.methods.pixels import Baseline, baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
+from resgat_pl.explain.methods.pixels import (
+    Baseline,
+    baseline_of,
+    check_reference,
+    mean_by_cell,
+    node_of_pixel,
+    sum_by_cell,
+)
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import Contributions, decompose
 
@@ -34,14 +40,12 @@ class GradCAM(Explainer):
 
     m_j = Σ_f a_f x_jf with a_f = (1/N) Σ_i ∂z/∂x_if (their Eqs. 1 and 2), x_j being the features of node j. Under
     uniform attention m_j is exactly ``NodeEvidence``: averaging the gradient over the nodes takes the attention out,
-    and what is left is what each node would say. The bias is b' of ``nn.contribution``, with which the map then adds
-    up to the logit; the gap says how far from uniform attention is.
+    and the evidence of each node is left. The bias is b' of ``nn.contribution``, with which the map then adds
+    up to the logit; the gap measures how far from uniform attention is.
 
     Args:
-        model: See ``Explainer``.
-        relu: True keeps only what speaks for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
+        relu: True keeps only evidence for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
             map is then unsigned. False keeps the sign.
-        batch_size: See ``Explainer``.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -66,10 +70,7 @@ class GradCAM(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``."""
-        try:
-            from captum.attr import LayerGradCam
-        except ImportError as error:
-            raise missing("Grad-CAM", "captum", error) from error
+        grad_cam = optional("captum.attr", "LayerGradCam", "Grad-CAM")
         parts: list[Contributions] = []
 
         def logit(batch: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class GradCAM(Explainer):
             return parts[-1].output.logit  # one number an image, and so no target for captum to choose
 
         with _differentiable(self, images) as (pixels, passes):
-            maps = LayerGradCam(logit, self.net.backbone).attribute(pixels)
+            maps = grad_cam(logit, self.net.backbone).attribute(pixels)
         return passes.attribution(maps.flatten(1), parts[0].output.logit, parts[0].bias)
 
 
@@ -90,10 +91,8 @@ class IntegratedGradients(Explainer):
     of the baseline, so the gap is the error of the integration: more steps make it smaller.
 
     Args:
-        model: See ``Explainer``.
         steps: Gradients an image.
         baseline: See ``pixels.baseline_of``.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or ``steps`` is not positive.
@@ -115,13 +114,10 @@ class IntegratedGradients(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if captum is not installed, or the baseline does not fit."""
-        try:
-            from captum.attr import IntegratedGradients as Captum
-        except ImportError as error:
-            raise missing("IntegratedGradients", "captum", error) from error
+        captums = optional("captum.attr", "IntegratedGradients", "IntegratedGradients")
         with _differentiable(self, images) as (pixels, passes):
             baseline = baseline_of(pixels, self.baseline)
-            found = Captum(lambda batch: self.net(batch).logit).attribute(
+            found = captums(lambda batch: self.net(batch).logit).attribute(
                 pixels, baseline, n_steps=self.steps, internal_batch_size=self.batch_size
             )
             with torch.no_grad():
@@ -137,17 +133,15 @@ class GradientSHAP(Explainer):
     Integrated gradients averaged over a distribution of baselines, by one random point on each line:
     mean over s of (x − b_s) · ∇z(b_s + u_s (x − b_s)), u_s uniform in [0, 1]. Summed like ``IntegratedGradients``; the
     bias is the mean logit of the b_s. captum's ``GradientShap`` is the same estimate, but draws from global random
-    states, anew for each batch, and puts all samples into one batch; here every image has the same draws.
+    states, again for each batch, and puts all samples into one batch; here every image has the same draws.
 
     Args:
-        model: See ``Explainer``.
         reference: ``(R, 3, H, W)`` float in [0, 1], RGB, faces to draw baselines from, with replacement; None draws
             Gaussian noise around ``baseline``.
         baseline: See ``pixels.baseline_of``; without ``reference``.
         noise: Standard deviation of that noise, of values in [0, 1].
         samples: Gradients an image.
         seed: Of the draws.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
@@ -171,9 +165,7 @@ class GradientSHAP(Explainer):
     ) -> None:
         super().__init__(model, batch_size)
         at_least(1, samples=samples)
-        at_least(0, seed=seed)
-        if noise < 0:
-            raise ConfigError(f"noise is {noise}; it must be at least 0.")
+        at_least(0, seed=seed, noise=noise)
         self.reference = reference
         self.baseline = baseline
         self.noise = noise
@@ -208,11 +200,7 @@ class GradientSHAP(Explainer):
         """``(samples, 3, H, W)``, baselines or the noise of them."""
         if self.reference is None:
             return torch.randn(self.samples, *images.shape[1:], generator=random).to(images) * self.noise
-        if self.reference.ndim != 4 or self.reference.shape[1:] != images.shape[1:] or not len(self.reference):
-            raise ConfigError(
-                f"The reference is {tuple(self.reference.shape)}, the images are {tuple(images.shape[1:])}: give at "
-                "least one face of their size, (R, 3, H, W)."
-            )
+        check_reference(self.reference, images)
         rows = torch.randint(len(self.reference), (self.samples,), generator=random)
         return self.reference[rows.to(self.reference.device)].to(images)
 
@@ -222,8 +210,8 @@ class Saliency(Explainer):
     """Saliency (Simonyan et al., ICLR workshop 2014), by captum: how much the logit reacts to each pixel.
 
     The greatest absolute gradient of a pixel's channels, averaged over each node's cell. It has no sign and no scale of
-    evidence: a pixel to which the logit reacts need not be why it is what it is. The bias is what the tangent at the
-    image says of a black one.
+    evidence: a pixel to which the logit reacts need not be why it is what it is. The bias is the value of the
+    tangent at the image for a black one.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -237,10 +225,7 @@ class Saliency(Explainer):
 
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``; raises ConfigError if captum is not installed."""
-        try:
-            from captum.attr import Saliency as Captum
-        except ImportError as error:
-            raise missing("Saliency", "captum", error) from error
+        captums = optional("captum.attr", "Saliency", "Saliency")
         logits: list[Tensor] = []
 
         def logit(batch: Tensor) -> Tensor:
@@ -248,7 +233,7 @@ class Saliency(Explainer):
             return logits[-1]
 
         with _differentiable(self, images) as (pixels, passes):
-            gradient = Captum(logit).attribute(pixels.requires_grad_(), abs=False).detach()
+            gradient = captums(logit).attribute(pixels.requires_grad_(), abs=False).detach()
         nodes = mean_by_cell(gradient.abs().amax(dim=1), node_of_pixel(self.net, *images.shape[2:]))
         bias = logits[0].detach() - (gradient * images).sum(dim=(1, 2, 3))
         return passes.attribution(nodes, logits[0], bias)

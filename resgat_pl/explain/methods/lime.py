@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,20 +12,9 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE
-from resgat_pl.explain.base import (
-    Attribution,
-    Explainer,
-    Unit,
-    at_least,
-    count_passes,
-    evaluation_mode,
-    missing,
-    one_of,
-)
-from resgat_pl.explain.methods.pixels import Segments, mean_by_cell, node_of_pixel, segment
+from resgat_pl.explain.base import Attribution, Explainer, Unit, count_passes, evaluation_mode, optional
+from resgat_pl.explain.methods.pixels import Segments, check_perturbing, mean_by_cell, node_of_pixel, segment
 from resgat_pl.explain.registry import explainer
-from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.unwrap import unwrap
 
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """Images ``(B, H, W, 3)`` float32 in [0, 1] → probabilities ``(B, 2)`` float64 of real and fake."""
@@ -41,11 +30,9 @@ class LIME(Explainer):
     segment, which is how much probability the segment brings. The bias is the logit with every segment hidden.
 
     Args:
-        model: See ``Explainer``.
         samples: Perturbed images to classify, the unperturbed one included.
         segments: What is perturbed, see ``pixels.Segments``.
         seed: Of the perturbations and of the superpixels: the same seed gives the same map.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
@@ -68,7 +55,7 @@ class LIME(Explainer):
         batch_size: int = 32,
     ) -> None:
         super().__init__(model, batch_size)
-        _check(samples, segments, seed)
+        check_perturbing(samples, segments, seed)
         self.samples = samples
         self.segments = segments
         self.seed = seed
@@ -81,11 +68,35 @@ class LIME(Explainer):
         with count_passes(self.net) as passes:
             for image in images:
                 table = segment(self.net, image, self.segments, self.seed)
-                weights = _lime(self.net, image, table, self.samples, self.seed, self.batch_size)
-                nodes.append(mean_by_cell(weights[None], squares))
+                nodes.append(mean_by_cell(self.weights(image, table)[None], squares))
                 hidden.append(mean_by_cell(image, table)[:, table])
             logit, bias = self.net(images).logit, self.net(torch.stack(hidden)).logit
         return passes.attribution(torch.cat(nodes), logit, bias)
+
+    def weights(self, image: Tensor, table: Tensor) -> Tensor:
+        """Weight ``(H, W)`` float32 for *fake* of the segment ``table (H, W)`` of each pixel of ``image (3, H, W)``."""
+        parameter = next(self.net.parameters())
+
+        def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
+            given = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+            logit = self.net(given.to(parameter.device, parameter.dtype)).logit
+            fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
+            return torch.stack([1 - fake, fake], dim=1).numpy()
+
+        explanation = _quiet_lime()(random_state=self.seed).explain_instance(
+            image.detach().float().permute(1, 2, 0).cpu().numpy(),
+            classify,
+            labels=(FAKE,),
+            top_labels=None,
+            num_samples=self.samples,
+            batch_size=self.batch_size,
+            segmentation_fn=lambda _: table.cpu().numpy(),
+            random_seed=self.seed,
+        )
+        weights = np.zeros(int(table.max()) + 1, np.float32)
+        for number, found in explanation.local_exp[FAKE]:
+            weights[number] = found
+        return torch.from_numpy(weights).to(table.device)[table]
 
 
 @torch.no_grad()
@@ -97,10 +108,10 @@ def lime_map(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Tensor:
-    """LIME at the resolution of the image, see ``LIME``. Global random states are neither read nor changed.
+    """LIME at the resolution of the image. Global random states are neither read nor changed.
 
     Args:
-        net: Network in evaluation mode, see ``Explainer``.
+        net: See ``Explainer``.
         image: ``(3, H, W)`` float in [0, 1], RGB.
         samples: Perturbed images to classify, the unperturbed one included.
         segments: What is perturbed.
@@ -109,50 +120,23 @@ def lime_map(
 
     Returns:
         ``(H, W)`` float32 on the CPU, for each pixel the weight of its segment: the change of the probability of
-        *fake* that the segment brings, negative if it speaks for *real*.
+        *fake* that the segment brings, negative if it is evidence for *real*.
 
     Raises:
-        ConfigError: The network is in training mode; the image has another shape or is too small for a grid of 2×2
-            nodes; an argument is out of range; lime or scikit-image is not installed.
+        ConfigError: The image has another shape or is too small for a grid of 2×2 nodes; an argument is out of range;
+            lime or scikit-image is not installed.
     """
-    net = unwrap(net, "LIME")
-    if any(module.training for module in net.modules()):
-        raise ConfigError(
-            "The network is in training mode, in which dropout and batch normalisation make its answer random and "
-            "dependent on the batch: call net.eval() before explaining."
-        )
+    explainer = LIME(net, samples, segments, seed, batch_size)
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise ConfigError(
             f"The image is {tuple(image.shape)} {image.dtype}; give one image (3, H, W) of floats in [0, 1]."
         )
-    _check(samples, segments, seed)
-    at_least(1, batch_size=batch_size)
-    with evaluation_mode(net):
-        return _lime(net, image, segment(net, image, segments, seed), samples, seed, batch_size).cpu()
+    with evaluation_mode(explainer.net):
+        return explainer.weights(image, segment(explainer.net, image, segments, seed)).cpu()
 
 
-def _check(samples: int, segments: str, seed: int) -> None:
-    at_least(2, samples=samples)
-    at_least(0, seed=seed)
-    one_of(get_args(Segments), segments=segments)
-
-
-def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, batch_size: int) -> Tensor:
-    """Weight ``(H, W)`` float32 for *fake* of each pixel's segment, on the network's device."""
-    try:
-        from lime.lime_image import LimeImageExplainer
-    except ImportError as error:
-        raise missing("LIME", "lime", error) from error
-    parameter = next(net.parameters())
-
-    def classify(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
-        logit = net(
-            torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(parameter.device, parameter.dtype)
-        ).logit
-        fake = logit.double().cpu().sigmoid()  # float32 would round a confident answer to 1
-        return torch.stack([1 - fake, fake], dim=1).numpy()
-
-    class Quiet(LimeImageExplainer):  # type: ignore[misc]  # lime has no types, so its classes are Any
+def _quiet_lime() -> Any:
+    class Quiet(optional("lime.lime_image", "LimeImageExplainer", "LIME", "lime")):  # type: ignore[misc]  # Any
         """lime's own, without the progress bar that it cannot switch off and without its loop over pixels."""
 
         def data_labels(
@@ -174,17 +158,4 @@ def _lime(net: ResGAT, image: Tensor, table: Tensor, samples: int, seed: int, ba
             ]
             return kept, np.concatenate(answers)
 
-    explanation = Quiet(random_state=seed).explain_instance(
-        image.detach().float().permute(1, 2, 0).cpu().numpy(),
-        classify,
-        labels=(FAKE,),
-        top_labels=None,
-        num_samples=samples,
-        batch_size=batch_size,
-        segmentation_fn=lambda _: table.cpu().numpy(),
-        random_seed=seed,
-    )
-    weights = np.zeros(int(table.max()) + 1, np.float32)
-    for number, found in explanation.local_exp[FAKE]:
-        weights[number] = found
-    return torch.from_numpy(weights).to(table.device)[table]
+    return Quiet

@@ -1,4 +1,4 @@
-"""Read-outs by dropping nodes: the encoder runs once, and only the attention of what is left is done anew.
+"""Read-outs by dropping nodes: the encoder runs once, and only the attention of the remaining nodes is computed again.
 
 A *coalition* is the set of nodes that stay. A dropped node leaves as source and as target: it sends nothing, the
 softmax of its neighbours runs over their remaining sources, and of its own output only the layer's constants stay, as
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.base import Attribution, Explainer, at_least, positive
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid
@@ -54,20 +54,20 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
         )
     first = head if isinstance(head, LinearHead) else head.hidden
     constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
-    unheard = F.linear(constant, first.weight, first.bias)
+    alone = F.linear(constant, first.weight, first.bias)
     table = _outputs_by_subset(grid, graph, net.gat.along(graph, first.weight[None])) / grid.num_nodes
-    images, width = len(graph.nodes), len(unheard)
+    images, width = len(graph.nodes), len(alone)
     size = max(1, _CHUNK // max(len(SLOTS) * grid.num_nodes, images * width))
     logits = []
     for part in torch.split(coalitions, size):
         rows = _table_rows(grid, part.to(table.device))
-        hidden = unheard + F.embedding_bag(rows, table, mode="sum").reshape(-1, images, width)
+        hidden = alone + F.embedding_bag(rows, table, mode="sum").reshape(-1, images, width)
         logits.append((hidden if isinstance(head, LinearHead) else head.out(hidden.relu())).squeeze(-1))
     return torch.cat(logits).T
 
 
 def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
-    """What every target makes of every subset of its sources, from ``values (B, N, heads, P)``: ``(32 N, B · P)``.
+    """Output of every target for every subset of its sources, from ``values (B, N, heads, P)``: ``(32 N, B · P)``.
 
     The bits of a subset's number are the slots, the lowest being the target itself; without it there is no output.
     """
@@ -110,13 +110,12 @@ class _ByCoalitions(Explainer):
 
 @explainer("nodes")
 class NodeAblation(_ByCoalitions):
-    """What the logit loses when a node is dropped and attention turns to the others: z(all) − z(all but j).
+    """The fall of the logit when a node is dropped and attention turns to the others: z(all) − z(all but j).
 
     The causal check of ``Contribution``, which keeps the attention fixed. The losses of single nodes need not add up,
-    and ``completeness_gap`` says how far they are from it; the bias is z of no node.
+    and ``completeness_gap`` measures how far they are from it; the bias is z of no node.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> NodeAblation(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -135,8 +134,6 @@ class _Sampled(_ByCoalitions):
     """Random coalitions, from a generator of their own: the same seed gives every image the same coalitions.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``; does not matter to the result.
         samples: Coalitions to evaluate for each image, at most.
         seed: Of the coalitions.
 
@@ -146,9 +143,8 @@ class _Sampled(_ByCoalitions):
 
     def __init__(self, model: nn.Module, batch_size: int = 32, samples: int = 2000, seed: int = 0) -> None:
         super().__init__(model, batch_size)
-        for name, value, least in (("samples", samples, 2), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} is {value}; it must be at least {least}.")
+        at_least(2, samples=samples)
+        at_least(0, seed=seed)
         self.samples = samples
         self.seed = seed
 
@@ -168,7 +164,6 @@ class NodeShapley(_Sampled):
     One pair takes 2 (N − 1) coalitions: 2000 of them are 20 pairs on 7×7 nodes but 5 on 14×14.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> NodeShapley(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -214,8 +209,6 @@ class NodeLIME(_Sampled):
     the regression's coefficients and the bias its intercept; they need not add up to the logit.
 
     Args:
-        model: See ``Explainer``.
-        batch_size: See ``Explainer``; does not matter to the result.
         samples: Coalitions to evaluate for each image.
         seed: Of the coalitions.
         kernel_width: ``width`` above.
@@ -224,7 +217,6 @@ class NodeLIME(_Sampled):
         ConfigError: See ``Explainer``; ``samples``, ``seed`` or ``kernel_width`` is out of range.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> NodeLIME(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])
@@ -234,8 +226,7 @@ class NodeLIME(_Sampled):
         self, model: nn.Module, batch_size: int = 32, samples: int = 1000, seed: int = 0, kernel_width: float = 0.25
     ) -> None:
         super().__init__(model, batch_size, samples, seed)
-        if not kernel_width > 0:
-            raise ConfigError(f"kernel_width is {kernel_width}; it must be positive.")
+        positive(kernel_width=kernel_width)
         self.kernel_width = kernel_width
 
     def coalitions(self, nodes: int) -> Tensor:
@@ -267,7 +258,6 @@ class NodeRISE(_Sampled):
     share is taken off: b' where nodes only add up.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> NodeRISE(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])

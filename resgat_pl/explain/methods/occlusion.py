@@ -60,15 +60,12 @@ class Occlusion(Explainer):
     """Occlusion (Zeiler & Fergus, ECCV 2014) of one square at a time, the cells of the network's grid.
 
     A node's value is how much the logit falls when its square is hidden. Squares act together, so the values need not
-    add up; the bias is the logit with every square hidden, and the gap says how far they are from doing so.
+    add up; the bias is the logit with every square hidden, and the gap measures how far they are from it.
 
     Args:
-        model: See ``Explainer``.
         fill: What a hidden square shows: see ``pixels.Fill``, or a picture ``(3, H, W)`` or a colour ``(3, 1, 1)``.
-        batch_size: See ``Explainer``.
 
     Example:
-        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> Occlusion(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])

@@ -6,32 +6,31 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import missing, one_of
+from resgat_pl.explain.base import at_least, one_of, optional
 from resgat_pl.nn.resgat import ResGAT
 
 Segments = Literal["squares", "quickshift"]
-"""What is switched on and off: ``squares`` are the cells of the network's grid, ``quickshift`` superpixels."""
+"""Parts that are switched on and off: ``squares`` are the cells of the network's grid, ``quickshift`` superpixels."""
 Baseline = Literal["mean", "blur", "black"]
 """An image without information: of the image's mean colour, the image blurred, or black.
 
-None is neutral. ``black`` says nothing about dark pixels, which it does not change. ``blur`` keeps the face, but
+None is neutral. ``black`` does not change dark pixels, and so finds nothing about them. ``blur`` keeps the face, but
 blending and resampling blur as well, so for a detector of fakes it can add evidence where it should remove it.
 ``mean``, the default of all methods that hide pixels, has no detail that could look real or fake.
 """
 Fill = Literal["mean", "blur", "black", "inpaint"]
-"""What hidden pixels show: a ``Baseline``, or what inpainting (Telea 2004) draws from the pixels that are left."""
+"""Content of hidden pixels: a ``Baseline``, or what inpainting (Telea 2004) draws from the pixels that are left."""
 
 _BLUR: Final = 1 / 14
 """Standard deviation of the blur as a share of the shorter side: half a cell of a 7×7 grid."""
 
 
 def node_of_pixel(net: ResGAT, height: int, width: int) -> Tensor:
-    """Node ``(H, W)`` int64 of each pixel, the one that it lies nearest to, on the net's device: see ``nn.lattice``.
+    """Node ``(H, W)`` int64 of each pixel, the nearest one, on the net's device: see ``nn.lattice``.
 
     Raises:
         ConfigError: An image of that size is too small for a grid of 2×2 nodes.
@@ -59,21 +58,27 @@ def segment(net: ResGAT, image: Tensor, segments: Segments, seed: int) -> Tensor
     one_of(get_args(Segments), segments=segments)
     if segments == "squares":
         return node_of_pixel(net, *image.shape[1:])
-    table = _superpixels(image.detach().float().permute(1, 2, 0).cpu().numpy(), seed)
+    pixels = image.detach().float().permute(1, 2, 0).cpu().numpy()
+    # Lime's defaults. It passes its seed under a name that scikit-image has dropped, and so draws the same ones always.
+    quickshift = optional("skimage.segmentation", "quickshift", "quickshift", "scikit-image")
+    table = np.asarray(quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed), np.int64)
     return torch.from_numpy(table).to(next(net.parameters()).device)
 
 
-def _superpixels(pixels: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
-    """Segment ``(H, W)`` of each pixel, numbered from 0, with the parameters of lime's default.
+def check_perturbing(samples: int, segments: str, seed: int) -> None:
+    """Refuse arguments of methods that hide segments at random, with a ``ConfigError``."""
+    at_least(2, samples=samples)
+    at_least(0, seed=seed)
+    one_of(get_args(Segments), segments=segments)
 
-    lime passes its seed under a name that scikit-image has dropped, and silently draws the same superpixels always.
-    """
-    try:
-        from skimage.segmentation import quickshift
-    except ImportError as error:
-        raise missing("quickshift", "scikit-image", error) from error
-    segments = quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)  # type: ignore[no-untyped-call]
-    return np.asarray(segments, np.int64)
+
+def check_reference(reference: Tensor, images: Tensor) -> None:
+    """Refuse other faces ``(R, 3, H, W)`` that have not the size of ``images (B, 3, H, W)``, with a ``ConfigError``."""
+    if reference.ndim != 4 or reference.shape[1:] != images.shape[1:] or not len(reference):
+        raise ConfigError(
+            f"The reference is {tuple(reference.shape)}, the images are {tuple(images.shape[1:])}: give at least one "
+            "face of their size, (R, 3, H, W)."
+        )
 
 
 def baseline_of(images: Tensor, baseline: Baseline | Tensor) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, at_least, count_passes, missing, one_of
+from resgat_pl.explain.base import Attribution, Explainer, count_passes, optional
 from resgat_pl.explain.methods.gnn import seeded
 from resgat_pl.explain.methods.occlusion import HiddenParts
-from resgat_pl.explain.methods.pixels import Fill, Segments, node_of_pixel, segment, sum_by_cell
+from resgat_pl.explain.methods.pixels import Fill, Segments, check_perturbing, node_of_pixel, segment, sum_by_cell
 from resgat_pl.explain.registry import explainer
 
 
@@ -26,12 +26,10 @@ class KernelSHAP(Explainer):
     evenly over its pixels and summed over each node's cell.
 
     Args:
-        model: See ``Explainer``.
         samples: Coalitions per image, at least two for each segment; the first two are all segments and none.
         segments: See ``pixels.Segments``.
         fill: What hidden segments show: see ``pixels.Fill``, or a picture ``(3, H, W)`` or a colour ``(3, 1, 1)``.
         seed: Of the coalitions and of the superpixels.
-        batch_size: See ``Explainer``.
 
     Raises:
         ConfigError: See ``Explainer``, or an argument is out of range.
@@ -55,9 +53,7 @@ class KernelSHAP(Explainer):
         batch_size: int = 32,
     ) -> None:
         super().__init__(model, batch_size)
-        at_least(2, samples=samples)
-        at_least(0, seed=seed)
-        one_of(get_args(Segments), segments=segments)
+        check_perturbing(samples, segments, seed)
         self.samples = samples
         self.segments = segments
         self.fill = fill
@@ -84,7 +80,8 @@ class KernelSHAP(Explainer):
                     )
                 values, bias = self._values(game, image)
                 biases.append(bias)
-                nodes.append(_over_nodes(values, table, squares))
+                spread = values.double().to(table.device) / table.flatten().bincount()  # evenly over the pixels
+                nodes.append(sum_by_cell(spread[table][None], squares).float())
             logit = self.net(images).logit
         return passes.attribution(torch.cat(nodes), logit, torch.stack(biases).to(logit))
 
@@ -105,12 +102,8 @@ class KernelSHAP(Explainer):
 
 def _paired_kernel_shap(play: Any) -> Any:  # captum is not installed everywhere
     """Captum's ``KernelShap`` that evaluates the complement after each coalition it draws."""
-    try:
-        from captum.attr import KernelShap
-    except ImportError as error:
-        raise missing("KernelSHAP", "captum", error) from error
 
-    class Paired(KernelShap):  # type: ignore[misc]  # captum has no types, so its classes are Any
+    class Paired(optional("captum.attr", "KernelShap", "KernelSHAP")):  # type: ignore[misc]  # captum has no types, so its classes are Any
         def kernel_shap_perturb_generator(self, original_inp: Any, **kwargs: object) -> Generator[Tensor, None, None]:
             for place, coalition in enumerate(super().kernel_shap_perturb_generator(original_inp, **kwargs)):
                 yield coalition
@@ -118,9 +111,3 @@ def _paired_kernel_shap(play: Any) -> Any:  # captum is not installed everywhere
                     yield 1 - coalition
 
     return Paired(play)
-
-
-def _over_nodes(values: Tensor, table: Tensor, squares: Tensor) -> Tensor:
-    """Spread the values of segments evenly over their pixels, and sum these by node: ``(1, N)``."""
-    spread = values.double().to(table.device) / table.flatten().bincount()
-    return sum_by_cell(spread[table][None], squares).float()

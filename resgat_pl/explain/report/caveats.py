@@ -1,4 +1,4 @@
-"""What must be said wherever these maps are shown."""
+"""The limits of these maps, to be shown wherever they are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from resgat_pl.evaluation.detector import Detector
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
-    """Sentences on what the maps of a detector do not say.
+    """Sentences on what the maps of a detector do not show.
 
     Args:
         detector: The detector.
-        calibrated: Whether the file's probability is, see ``document.Calibration``.
+        calibrated: True if the file's probability is, see ``document.Calibration``.
     """
     config = detector.net.config
     side = int(config["image_size"])

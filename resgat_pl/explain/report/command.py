@@ -25,16 +25,15 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.html import write_html
-from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
-from resgat_pl.explain.report.verdict import Judgement, compared
+from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 
-_TOLD: Final = 10
-"""Files that are told one by one; of more, the table says."""
+_LISTED: Final = 10
+"""Files listed one by one; the rest is in scores.csv."""
 
 
 def explain(
@@ -96,13 +95,13 @@ def explain(
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Work(examiner, cutting, faces, finder, out, html, overlays).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays).run(found)
     finally:
         finder.close()
 
 
 @dataclass
-class _Work:
+class _Run:
     """A run over many files."""
 
     examiner: Examiner
@@ -114,27 +113,25 @@ class _Work:
     overlays: bool
 
     def run(self, search: Search) -> str:
+        """Judge the files that an earlier run has not judged, and report on all."""
         media = search.media
-        summary = ScoreTable(self.out, self._settings())
-        todo = [medium for medium in media if not summary.is_done(medium.name, _size(medium))]
-        summary.forget([medium.name for medium in todo])
-        taken = [row["report"] for row in summary.done.values()]
-        folders = dict(zip([m.name for m in todo], safe_names([m.name for m in todo], taken), strict=True))
+        table = ScoreTable(self.out, self._settings())
+        todo = [medium for medium in media if not table.is_done(medium.name, _size(medium))]
+        for medium in todo:
+            table.done.pop(medium.name, None)
+        folders = safe_names([medium.name for medium in todo], [row["report"] for row in table.done.values()])
         rows: list[Row] = []
-        with (
-            summary,
-            tqdm(total=len(media), initial=len(media) - len(todo), unit="file", desc="explain", smoothing=0.05) as bar,
-        ):
-            for medium in todo:
-                row = self._one(medium, self.out / folders[medium.name], alone=len(media) == 1)
-                rows.append(row)
-                summary.add(row)
+        bar = tqdm(total=len(media), initial=len(media) - len(todo), unit="file", desc="explain", smoothing=0.05)
+        with table, bar:
+            for medium, folder in zip(todo, folders, strict=True):
+                rows.append(self._row(medium, self.out / folder, alone=len(media) == 1))
+                table.add(rows[-1])
                 bar.update()
         write_left_out(self.out, search.left_out)
-        return self._tell(rows, [summary.done[m.name]["status"] for m in media if m.name in summary.done], search)
+        return self._report(rows, [table.done[m.name]["status"] for m in media if m.name in table.done], search)
 
     def _settings(self) -> dict[str, object]:
-        """What a run must have in common with the one it continues; names are those of the options."""
+        """Settings that a run must share with the one it continues, named like the options."""
         examiner, spec = self.examiner, self.extraction.spec
         return {
             "schema": SCHEMA,
@@ -149,27 +146,25 @@ class _Work:
             "seed": examiner.seed,
         }
 
-    def _one(self, medium: Medium, folder: Path, alone: bool) -> Row:
+    def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
+        """Judge a file and write its report into a folder; of several files a failed one becomes a row too."""
         started = time.perf_counter()
         try:
-            return self._judge(medium, folder, started)
+            row = self._judge(medium, folder, started)
         except (ResGATError, OSError) as error:
             if isinstance(error, OSError) and is_disk_full(error):
                 raise storage_error(error, folder) from None
-            reason = str(error)
+            row = Row(medium.name, "failed", error=" ".join(str(error).split()))
         except Exception as error:
             if alone:
                 raise
             # One file must not keep thousands from being judged, again and again whenever the run is continued.
             tqdm.write(printable(traceback.format_exc()), file=sys.stderr)
-            reason = f"{type(error).__name__}: {error}"
-        taken = round(time.perf_counter() - started, 3)
-        return Row(
-            medium.name,
-            "failed",
-            seconds=taken,
+            row = Row(medium.name, "failed", error=" ".join(f"{type(error).__name__}: {error}".split()))
+        return replace(
+            row,
+            seconds=round(time.perf_counter() - started, 3),
             bytes=_size(medium),
-            error=" ".join(reason.split()),
             trained_on=self.examiner.trained_on.statement,
         )
 
@@ -179,89 +174,99 @@ class _Work:
         if self.html:
             judged = self.examiner.document(medium, found, started)
             notes = judged.notes
-            folder.mkdir(exist_ok=True)
-            if judged.tracks:
-                write_sheet(judged, folder / "faces.png")
-            if self.overlays:
-                write_overlays(judged, folder / "overlays")
-            write_html(judged, folder / "report.html")
-            write_atomic(folder / "report.json", to_json(judged).encode())  # last: it says that the rest is there
+            self._write(judged, folder)
         else:
             judged = self.examiner.score(medium, found)
             notes = self.examiner.notes(medium, found, judged)
-        low, high = judged.interval or (None, None)
-        return Row(
+        row = Row(
             file=medium.name,
-            status="no face" if judged.verdict == "no face" else "scored",
-            verdict="" if judged.verdict == "no face" else judged.verdict,
+            status="no face",
+            faces=len(found.tracks),
+            frames=found.sampled,
+            report=folder.name if self.html else "",
+            faces_found=len(found.tracks) + len(found.unjudged),
+            notes=" | ".join(notes),
+        )
+        if judged.probability is None:
+            return row
+        low, high = judged.interval or (None, None)
+        return replace(
+            row,
+            status="scored",
+            verdict=judged.verdict,
             probability=judged.probability,
             low=low,
             high=high,
-            threshold=judged.decision.limit if judged.probability is not None else None,
-            calibrated="" if judged.probability is None else self.examiner.calibrated(medium),
+            threshold=judged.decision.limit,
+            calibrated=self.examiner.calibrated(medium),
             score=judged.decision.score,
-            faces=len(found.tracks),
-            frames=found.sampled,
-            seconds=round(time.perf_counter() - started, 3),
-            bytes=_size(medium),
-            report=folder.name if self.html else "",
-            error="",
-            faces_found=len(found.tracks) + len(found.unjudged),
-            notes=" | ".join(notes),
-            trained_on=self.examiner.trained_on.statement,
         )
 
-    def _tell(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
-        """Say what came of it.
+    def _write(self, document: Document, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        if document.tracks:
+            write_sheet(document, folder / "faces.png")
+        if self.overlays:
+            write_overlays(document, folder / "overlays")
+        write_html(document, folder / "report.html")
+        write_atomic(folder / "report.json", to_json(document).encode())  # last: it says that the rest is there
+
+    def _report(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
+        """Report the new rows and count all files; ``earlier`` are the statuses of those judged before.
 
         Raises:
             MediaError: Not one file could be judged.
             SomeMediaError: Some could not be read.
         """
-        chosen = self.examiner.detector.thresholds is not None
-        lines = [line for row in rows[:_TOLD] for line in _lines(row, self.out, chosen, self.examiner.assumed)]
-        if len(rows) > _TOLD:
-            lines.append(f"… and {len(rows) - _TOLD} more")
+        # The files one by one, and their number by status.
+        lines = [line for row in rows[:_LISTED] for line in self._lines(row)]
+        if len(rows) > _LISTED:
+            lines.append(f"… and {len(rows) - _LISTED} more")
         statuses = [*earlier, *(row.status for row in rows)]
-        counts = {status: statuses.count(status) for status in ("scored", "no face", "failed")}
-        total = f"{counts['scored']} of {len(statuses)} files judged"
-        total += f", {counts['no face']} without a face" if counts["no face"] else ""
-        total += f", {counts['failed']} could not be read" if counts["failed"] else ""
-        total += f", {len(earlier)} of them earlier" if earlier else ""
+        scored = statuses.count("scored")
+        counts = {
+            "without a face": statuses.count("no face"),
+            "could not be read": statuses.count("failed"),
+            "of them earlier": len(earlier),
+        }
+        total = f"{scored} of {len(statuses)} files judged"
+        total += "".join(f", {count} {what}" for what, count in counts.items() if count)
         if search.left_out:
             total += f", {describe(search.left_out)} (all in {self.out / LEFT_OUT})"
+        # Files that failed or were out of reach end in an error, after the report on the others.
         table = self.out / SCORES
         failed = [row.error for row in rows if row.status == "failed"]
-        if not counts["scored"]:
+        if not scored:
             cause = (
                 failed[0] if failed else "no face was found; are they upright, and an eighth of the picture or larger?"
             )
             raise MediaError(f"Nothing could be judged ({total}): {cause} See {table}.")
         lines += [*self.examiner.assumed, self.examiner.trained_on.statement, f"{total}. Table: {table}"]
-        if failed:
+        lost = [entry for entry in search.left_out if entry.is_lost]
+        if failed or lost:
             tqdm.write(printable("\n".join(lines)))
+        if failed:
             raise SomeMediaError(
                 f"{len(failed)} of {len(statuses)} files could not be read, first: {failed[0]}. See the column error "
                 f"of {table}; the same command tries them again."
             )
-        if lost := [entry for entry in search.left_out if entry.is_lost]:
-            tqdm.write(printable("\n".join(lines)))
+        if lost:
             more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise SomeMediaError(f"{lost[0].name} {lost[0].reason}: what is in it was not looked at{more}.")
         return "\n".join(lines)
 
-
-def _lines(row: Row, out: Path, chosen: bool, assumed: Sequence[str]) -> list[str]:
-    """What is said of one file; ``assumed`` is said once for all."""
-    if row.status == "failed":
-        return [f"{row.file}: failed: {row.error}"]
-    where = f"  → {out / row.report / 'report.html'}" if row.report else ""
-    notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in assumed]
-    if row.probability is None or row.threshold is None:
-        return [f"{row.file}: no face found in {row.frames} frame{'s' * (row.frames != 1)}{where}", *notes]
-    interval = None if row.low is None or row.high is None else (row.low, row.high)
-    said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
-    return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
+    def _lines(self, row: Row) -> list[str]:
+        """Lines on one file; what was assumed is said once for all files."""
+        if row.status == "failed":
+            return [f"{row.file}: failed: {row.error}"]
+        where = f"  → {self.out / row.report / 'report.html'}" if row.report else ""
+        notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in self.examiner.assumed]
+        if row.probability is None or row.threshold is None:
+            return [f"{row.file}: no face found in {row.frames} frame{'s' * (row.frames != 1)}{where}", *notes]
+        interval = None if row.low is None or row.high is None else (row.low, row.high)
+        chosen = self.examiner.detector.thresholds is not None
+        said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
+        return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
 
 
 def _size(medium: Medium) -> int:

@@ -2,7 +2,7 @@
 
 ``report.json`` is ``Document`` as written by ``to_json``: one object with the fields below in this order, every
 dataclass an object, ``None`` as ``null`` (JSON has no NaN), and without the fields marked *not in the JSON*. It carries
-``schema``; a reader must refuse another number, as ``read_report`` does. Positive always means *towards fake*. Scores
+``schema``; a reader must refuse a newer number, as ``read_report`` does. Positive always means *towards fake*. Scores
 are in [0, 1], logits are natural logarithms of odds, times are seconds, boxes are pixels of the upright frame,
 landmarks are fractions of the crop.
 
@@ -16,6 +16,9 @@ its faces, as in the project's metrics per video. ``probability`` of faces and f
 ``probability > decision.limit`` are the same. A single frame of a video is on the scale of its file, so that the file's
 probability lies among those of its frames and all are compared with one limit: ``σ(logit / T)``. Without a temperature
 1 stands for it.
+
+Format 1 had one temperature, of single frames. There a face's ``probability`` is the mean of its frames' and the file's
+the maximum over its faces, so no threshold has its scale: the verdict follows ``score`` and ``threshold`` alone.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ from resgat_pl.core.formats import WRITER, check_version
 
 SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
+_SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
+    "decision": {"limit": None, "chosen": None},
+    "calibration": {"frames": None},
+    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
+}
+"""Fields that parts of earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "no face"]
 
 
@@ -43,8 +52,7 @@ class Checkpoint:
         net: The network's arguments, ``ResGAT.config``.
         extraction: How its training crops were cut out, which is how faces are cut out here.
         assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
-        trained_on: Data sets, methods and number of videos that it was trained on, in words. Absent, like all fields
-            with a default, from reports of earlier versions.
+        trained_on: Data sets, methods and number of videos that it was trained on, in words.
         recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
             verdict on others; None where it is unknown.
     """
@@ -60,9 +68,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Centres:
-    """Centres of the nodes in a crop; a node's cell is what lies nearer to it than to any other.
+    """Centres of the nodes in a crop; a node's cell is all that is nearer to it than to any other.
 
-    Not in the documents of earlier versions, which took the crop to be cut evenly.
+    Earlier versions took the crop to be cut evenly.
 
     Attributes:
         rows: Of each row of nodes, as a share of the crop's height.
@@ -75,7 +83,7 @@ class Centres:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How probabilities come from scores: σ(log-odds(score) / temperature).
+    """The calibration of probabilities: σ(log-odds(score) / temperature).
 
     Attributes:
         temperature: Fitted on the scores of the checkpoint's validation data at the level of the file (videos, or
@@ -91,14 +99,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Decision:
-    """How the verdict came about: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
+    """The decision: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
 
     Attributes:
         score: As in the project's metrics per video: like ``Document.probability`` but without calibration. None
             without a face.
         threshold: What it is compared with.
         source: Where the threshold comes from, in words.
-        borderline: Whether the threshold lies among 95 % of the scores of frames drawn again, so that other frames of
+        borderline: Whether the threshold is among 95 % of the scores of frames drawn again, so that other frames of
             the same video could have turned the verdict; from two frames on, while the interval is shown from ten on.
             False for a single frame, of which nothing is known.
         limit: The threshold on the scale of ``Document.probability``.
@@ -152,7 +160,7 @@ class NodeMap:
     Attributes:
         nodes: h rows of w values, from the top left.
         regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
-        bias: What the method says the logit is without any node; None unless the unit is ``logit``.
+        bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
     """
@@ -221,7 +229,7 @@ class FaceTrack:
 
 @dataclass(frozen=True)
 class Document:
-    """What ``resgat explain`` finds out about one file.
+    """The results of ``resgat explain`` for one file.
 
     Attributes:
         schema: ``SCHEMA``.
@@ -234,10 +242,10 @@ class Document:
         probability: Of *fake*, calibrated if ``calibration`` has a temperature; None without a face.
         interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None without a face, or with
             fewer than ten frames of the one that decides.
-        decision: How the verdict came about.
-        calibration: How probabilities come from logits.
+        decision: How the verdict follows from the score.
+        calibration: How probabilities follow from scores.
         checkpoint: The detector.
-        versions: Of this package and of what it stands on.
+        versions: Of this package and of those that it uses.
         seed: Of the bootstrap and of methods that draw at random.
         grid: Rows and columns of nodes.
         centres: Where they are.
@@ -246,10 +254,10 @@ class Document:
         edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
         methods: In the order asked for; the first is shown first.
         tracks: The largest face first; empty without a face.
-        notes: What was unusual about this file, in words.
-        caveats: What must be said wherever these maps are shown.
+        notes: Sentences on what is unusual about this file.
+        caveats: Limits of these maps, to be shown wherever they are.
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
-        faces_found: Different faces seen, with those that were not judged, whom ``notes`` name; None where unknown.
+        faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
     """
 
     schema: int
@@ -301,17 +309,27 @@ def to_json(document: Document) -> str:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read a ``report.json`` into plain values, see ``plain``.
+    """Read a ``report.json`` of this or an earlier format into plain values, see ``plain``.
+
+    Returns:
+        All fields of ``Document``, with the values and the ``schema`` of the file. Those that it does not have, being
+        older, are None, and ``checkpoint.trained_on`` says that it is unknown.
 
     Raises:
-        ConfigError: It cannot be read, or is of another version of the document; the message says what to do.
+        ConfigError: It cannot be read, or is of a newer version of the document; the message says what to do.
     """
+    again = "Explain the file again."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no report of resgat explain ({error}). Explain the file again.") from None
+        raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None
     found = content if isinstance(content, dict) else {}
     versions = found.get("versions")
     writer = versions.get(WRITER) if isinstance(versions, dict) else None
-    check_version(found.get("schema"), SCHEMA, path, ConfigError, again="Explain the file again.", writer=writer)
-    return found
+    check_version(found.get("schema"), SCHEMA, path, ConfigError, again=again, writer=writer, oldest=1)
+    try:
+        parts = {name: {**unknown, **found[name]} for name, unknown in _SINCE_FORMAT_1.items()}
+        whole = {"centres": None, "faces_found": None, **found, **parts}
+        return {entry.name: whole[entry.name] for entry in fields(Document)}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None

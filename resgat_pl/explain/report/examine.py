@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
@@ -38,10 +38,11 @@ from resgat_pl.nn.node_geometry import Lattice
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
 
+@dataclass
 class Examiner:
     """Judges and explains files with one detector.
 
-    Args:
+    Attributes:
         detector: The detector.
         extraction: How faces are cut out.
         assumed: What of that is not known from the checkpoint, in words.
@@ -50,41 +51,27 @@ class Examiner:
         seed: Of the bootstrap.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        extraction: Extraction,
-        assumed: Sequence[str],
-        methods: Sequence[type[Explainer]],
-        batch_size: int = 32,
-        seed: int = 0,
-    ) -> None:
-        self.detector = detector
-        self.extraction = extraction
-        self.assumed = list(assumed)
-        self.methods = list(methods)
-        self.batch_size = batch_size
-        self.seed = seed
+    detector: Detector
+    extraction: Extraction
+    assumed: list[str]
+    methods: list[type[Explainer]]
+    batch_size: int = 32
+    seed: int = 0
 
     @cached_property
     def trained_on(self) -> TrainedOn:
-        """What is known of the detector's training."""
+        """The detector's training data in words."""
         return trained_on(self.detector.provenance)
 
     @cached_property
     def checkpoint(self) -> doc.Checkpoint:
         """The detector as documents name it."""
-        spec = self.extraction.spec
-        kept = {name: value for name, value in spec.items() if name not in {"frames", "every", "max_faces", "version"}}
-        return doc.Checkpoint(
-            self.detector.path.name,
-            fingerprint(self.detector.path),
-            self.detector.net.config,
-            kept,
-            self.assumed,
-            trained_on=self.trained_on.statement,
-            recordings=self.trained_on.recordings,
-        )
+        path, spec = self.detector.path, self.extraction.spec
+        for name in {"frames", "every", "max_faces", "version"} & spec.keys():
+            del spec[name]
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return doc.Checkpoint(path.name, sha256, self.detector.net.config, spec, self.assumed, *self.trained_on)
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
@@ -107,7 +94,7 @@ class Examiner:
         grid = self.detector.net.grid
         return doc.Document(
             schema=doc.SCHEMA,
-            file=_printable(medium.path.name),
+            file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
             kind=medium.kind,
             size=found.size,
             frames_total=found.total,
@@ -116,7 +103,12 @@ class Examiner:
             probability=judgement.probability,
             interval=judgement.interval,
             decision=judgement.decision,
-            calibration=self._calibration(medium),
+            calibration=calibration_of(
+                self._temperature(medium),
+                level_of(medium.kind),
+                self.detector.validation,
+                self.detector.temperatures["frame"],
+            ),
             checkpoint=self.checkpoint,
             versions=self._versions,
             seed=self.seed,
@@ -134,14 +126,14 @@ class Examiner:
         )
 
     def notes(self, medium: Medium, found: FoundFaces, judgement: Judgement) -> list[str]:
-        """What was unusual about a file and what limits its verdict, in words."""
+        """Sentences on what is unusual about a file and limits its verdict."""
         size = medium.path.stat().st_size if medium.path.is_file() else 0
         known = faces_known(self.detector.provenance)
         return [
             *self.assumed,
             *found.notes,
             *limits(medium, found, self.extraction.margin, known, size),
-            *self._notes(found, judgement),
+            *_doubts(found, judgement),
             *judgement.notes,
         ]
 
@@ -163,37 +155,17 @@ class Examiner:
     def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
         ends = np.cumsum([len(track) for track in found.tracks])[:-1]
         faces = np.split(scored, ends) if found.tracks else []
-        frame, video = self.detector.temperatures["frame"], self.detector.temperatures["video"]
         known = self.detector
+        frame, video = known.temperatures["frame"], known.temperatures["video"]
         return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
 
     def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
-        """Whether the probability of a file is."""
+        """``yes`` if the probability of a file is calibrated."""
         return "no" if self._temperature(medium) is None else "yes"
 
     def _temperature(self, medium: Medium) -> float | None:
         """Of scores at the level of the file."""
         return self.detector.temperatures[level_of(medium.kind)]
-
-    def _calibration(self, medium: Medium) -> doc.Calibration:
-        level, known = level_of(medium.kind), self.detector
-        return calibration_of(known.temperatures[level], level, known.validation, known.temperatures["frame"])
-
-    def _notes(self, found: FoundFaces, judgement: Judgement) -> list[str]:
-        score = judgement.decision.score
-        if score is None:
-            frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
-            return [
-                f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
-                "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
-            ]
-        notes = []
-        fakes = [n for n, face in enumerate(judgement.faces) if face.score > judgement.decision.threshold]
-        notes += rests_on(fakes, found)
-        if ((judgement.probability or 0.0) > 0.5) != (judgement.verdict == "fake"):
-            limit = apart(judgement.probability or 0.0, judgement.decision.limit)[1]
-            notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
-        return notes
 
     def _method(self, method: type[Explainer], explained: Explained | None) -> doc.Method:
         found = None if explained is None else explained.methods[method.__name__]
@@ -216,6 +188,7 @@ class Examiner:
     ) -> list[doc.FaceTrack]:
         shots = [shot for track in found.tracks for shot in track]
         landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
+        # The words are those of the contributions, whatever methods are shown.
         said = findings(
             explained.contribution,
             torch.where(replaced[:, None, None], torch.nan, landmarks),
@@ -224,6 +197,7 @@ class Examiner:
             self._temperature(medium),  # the file's for its frames too: their mean is then among them
             judgement.decision.limit,
         )
+        # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         frames = [
@@ -241,6 +215,7 @@ class Examiner:
             )
             for place, shot in enumerate(shots)
         ]
+        # Their means over each face.
         tracks, start = [], 0
         for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
             part = slice(start, start + len(track))
@@ -262,10 +237,20 @@ class Examiner:
         return tracks
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
+    """Notes on a file without a verdict, or on one that rests on little or follows an unusual threshold."""
+    decision, probability = judgement.decision, judgement.probability
+    if decision.score is None or probability is None:
+        frames = f"{found.sampled} frame{'s' * (found.sampled != 1)}"
+        return [
+            f"No face was found in {frames} of {found.size[0]}×{found.size[1]} px, so there is "
+            "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
+        ]
+    notes = rests_on([n for n, face in enumerate(judgement.faces) if face.verdict == "fake"], found)
+    if (probability > 0.5) != (judgement.verdict == "fake"):
+        limit = apart(probability, decision.limit)[1]
+        notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
+    return notes
 
 
 def _second_opinion(explained: Explained) -> Explanation | None:
@@ -276,20 +261,22 @@ def _second_opinion(explained: Explained) -> Explanation | None:
 
 
 def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
-    entropies = [finding.entropy for finding in said if finding.entropy is not None]
-    agreements = [finding.agreement for finding in said if finding.agreement is not None]
-    return Finding(
+    return replace(
+        said[0],
         logit=fmean(finding.logit for finding in said),
         bias=fmean(finding.bias for finding in said),
         regions={name: fmean(finding.regions[name] for finding in said) for name in REGIONS},
-        temperature=said[0].temperature,
         average_face=any(finding.average_face for finding in said),
-        entropy=fmean(entropies) if entropies else None,
-        agreement=fmean(agreements) if agreements else None,
-        methods=said[0].methods,
+        entropy=_mean_of_known(finding.entropy for finding in said),
+        agreement=_mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
     )
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
@@ -320,10 +307,9 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
 
 def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:
     edges = explanation.edge_scores
-    biases = [node_map.bias for node_map in parts if node_map.bias is not None]
     nodes = explanation.node_map[part].double().mean(dim=0)
     logit = float(explanation.logit[part].double().mean())
-    bias = fmean(biases) if biases else None
+    bias = _mean_of_known(node_map.bias for node_map in parts)
     return doc.NodeMap(
         nodes=_rows(nodes),
         regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
@@ -344,8 +330,3 @@ def _short(value: float) -> float:
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
-
-
-def _printable(name: str) -> str:
-    """A file name need not be Unicode; a document is."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

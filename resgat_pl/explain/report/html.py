@@ -13,7 +13,6 @@ from typing import Any
 
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.document import Document, plain
-from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.verdict import headline
 
 _SCRIPTS = ("build.js", "draw.js", "summary.js", "page.js")
@@ -78,10 +77,7 @@ def _embedded(data: dict[str, Any]) -> str:
 def _summary(document: Document) -> str:
     if document.probability is None:
         return f"{document.file}: no face found."
-    judged = faces_judged(len(document.tracks), document.faces_found or len(document.tracks))
-    return " ".join(
-        [f"{document.file}: {headline(document)}, {judged}.", *document.notes, document.checkpoint.trained_on]
-    )
+    return " ".join([f"{document.file}: {headline(document)}.", *document.notes, document.checkpoint.trained_on])
 
 
 def _printable(text: str) -> str:

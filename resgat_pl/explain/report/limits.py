@@ -1,13 +1,14 @@
-"""What limits a verdict on one file: who was not judged, and faces unlike those that the detector was trained on."""
+"""Limits of a verdict on one file: faces that were not judged, and faces unlike those of the training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 
+from resgat_pl.core.text import joined
 from resgat_pl.data.faces.detection import sharpness, turn_of
 from resgat_pl.explain.report.media import FoundFaces, Shot, Unjudged
 from resgat_pl.explain.report.media_search import Medium
@@ -23,15 +24,15 @@ TURN: Final = 0.35
 BITS: Final = {"video": 0.02, "image": 0.3}
 """Bits of the file for each pixel (and frame). FaceForensics++'s c40, which shows, has some 0.02."""
 LONGEST: Final = 0.5
-"""Seconds between searched frames; whoever is seen for less is hardly seen by people either."""
+"""Seconds between searched frames; a face that is shown for less is hardly seen by people either."""
 _BRIEF: Final = 0.25
-"""A face in a smaller part of the frames is called brief."""
+"""A face that was found in less than this share of the frames is called brief."""
 _NAMED: Final = 3
-"""So many of those who were not judged are described one by one."""
+"""So many of the faces that were not judged are described one by one."""
 
 
 def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str, float], bytes_: int) -> list[str]:
-    """What to say beside a verdict, each a sentence with its numbers.
+    """Sentences beside a verdict, each with its numbers.
 
     Args:
         medium: The file.
@@ -45,7 +46,9 @@ def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str,
     for number, track in enumerate(found.tracks, 1):
         name = f"Face {number}" if several else "The face"
         if is_brief(track, found):
-            notes.append(f"{name} was found in {len(track)} of {found.sampled} frames{_when(_span(track))}.")
+            notes.append(
+                f"{name} was found in {len(track)} of {found.sampled} frames{_when(track[0].time, track[-1].time)}."
+            )
         if unlike := _unlike(track, margin, known):
             notes.append(f"{name} is judged less well: {'; '.join(unlike)}.")
     blind = [number for number, track in enumerate(found.tracks, 1) if np.isnan([s.landmarks for s in track]).all()]
@@ -62,31 +65,23 @@ def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str,
 
 
 def is_brief(track: Sequence[Shot], found: FoundFaces) -> bool:
-    """Whether a face was found in a small part of the frames only."""
+    """True for a face that was found in a small part of the frames only."""
     return len(track) < _BRIEF * found.sampled
 
 
 def rests_on(fakes: Sequence[int], found: FoundFaces) -> list[str]:
-    """What to say if a verdict rests on brief faces alone; ``fakes`` are the positions of the tracks judged fake."""
+    """A note if a verdict rests on brief faces alone; ``fakes`` are the positions of the tracks judged fake."""
     others = [len(track) for place, track in enumerate(found.tracks) if place not in fakes]
     if not (fakes and others) or not all(is_brief(found.tracks[place], found) for place in fakes):
         return []
-    parts = [f"face {place + 1} ({len(found.tracks[place])} of {found.sampled} frames)" for place in fakes]
-    which = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    which = joined([f"face {place + 1} ({len(found.tracks[place])} of {found.sampled} frames)" for place in fakes])
     longer = min(others) > max(len(found.tracks[place]) for place in fakes)
     rest = "the faces that are seen for longer" if longer else "the others"
     return [f"Fake rests on {which} alone; {rest} are judged real."]
 
 
-def faces_judged(judged: int, seen: int) -> str:
-    """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
-    return (
-        f"{judged} of {seen} faces judged" if judged < seen else f"{judged} {'face' if judged == 1 else 'faces'} judged"
-    )
-
-
 def _unseen(medium: Medium, found: FoundFaces) -> list[str]:
-    """What may have happened between the frames that were searched."""
+    """A note on frames so far apart that faces between them may have been missed."""
     if medium.kind == "image" or found.sampled >= found.total or found.step is None or found.step < LONGEST:
         return []
     return [
@@ -96,15 +91,17 @@ def _unseen(medium: Medium, found: FoundFaces) -> list[str]:
 
 
 def _overlooked(found: FoundFaces) -> list[str]:
+    """Notes on the faces that were seen and not judged, by the reason."""
     notes = []
-    smaller = [face for face in found.unjudged if face.why == "larger"]
+    smaller, glimpses, tiny = (
+        [face for face in found.unjudged if face.why == why] for why in ("larger", "glimpse", "tiny")
+    )
     if smaller:
         judged = len(found.tracks)
         notes.append(
             f"{judged} of {judged + len(found.unjudged)} faces are judged, the largest (--faces {judged}). Not judged: "
             f"{_described(smaller, found.sampled)}."
         )
-    glimpses = [face for face in found.unjudged if face.why == "glimpse"]
     if glimpses:
         closer = " Give more --frames to look closer." if found.sampled < found.total else " Every frame was searched."
         what = "A face was" if len(glimpses) == 1 else f"{len(glimpses)} faces were"
@@ -112,7 +109,6 @@ def _overlooked(found: FoundFaces) -> list[str]:
             f"{what} found in a single frame of {found.sampled} and not judged, since it may be a false alarm: "
             f"{_described(glimpses, 1)}.{closer}"
         )
-    tiny = [face for face in found.unjudged if face.why == "tiny"]
     if tiny:
         what = "A face is" if len(tiny) == 1 else f"{len(tiny)} faces are"
         notes.append(
@@ -126,18 +122,13 @@ def _described(faces: Sequence[Unjudged], sampled: int) -> str:
     parts = []
     for face in faces[:_NAMED]:
         often = f" in {face.frames} of {sampled} frames" if sampled > 1 else ""
-        parts.append(f"one of {face.side:.0f} px{often}{_when((face.first, face.last))}")
+        parts.append(f"one of {face.side:.0f} px{often}{_when(face.first, face.last)}")
     if len(faces) > _NAMED:
         parts.append(f"{len(faces) - _NAMED} more")
     return ", ".join(parts)
 
 
-def _span(track: Sequence[Shot]) -> tuple[float | None, float | None]:
-    return track[0].time, track[-1].time
-
-
-def _when(span: tuple[float | None, float | None]) -> str:
-    first, last = span
+def _when(first: float | None, last: float | None) -> str:
     if first is None or last is None:
         return ""
     return f" at {first:.1f} s" if last - first < 0.05 else f" from {first:.1f} to {last:.1f} s"
@@ -145,24 +136,25 @@ def _when(span: tuple[float | None, float | None]) -> str:
 
 def _unlike(track: Sequence[Shot], margin: float, known: Mapping[str, float]) -> list[str]:
     """In what a face is beyond the training faces, or beyond fixed bounds, by the median of its frames."""
+
+    def median(values: Iterable[float]) -> float:
+        return float(np.median(list(values)))
+
     said = []
-    side = float(np.median([(shot.box[2:] - shot.box[:2]).max() for shot in track])) / margin
-    least = known.get("side")
-    if least is None and side < SMALLEST:
-        said.append(f"small, {side:.0f} px (below {SMALLEST})")
-    elif least is not None and side < 0.75 * least:
-        said.append(f"small, {side:.0f} px (training faces: from {least:.0f} px)")
-    grey = float(np.median([_brightness(shot) for shot in track]))
+    side, least = median((shot.box[2:] - shot.box[:2]).max() for shot in track) / margin, known.get("side")
+    if side < (SMALLEST if least is None else 0.75 * least):
+        bound = f"below {SMALLEST}" if least is None else f"training faces: from {least:.0f} px"
+        said.append(f"small, {side:.0f} px ({bound})")
+    grey = median(map(_brightness, track))
     if grey < DARKEST:
         said.append(f"dark, mean grey level {grey:.0f} of 255 (below {DARKEST})")
-    sharp = float(np.median([sharpness(shot.image) for shot in track]))
-    least = known.get("sharpness")
+    sharp, least = median(sharpness(shot.image) for shot in track), known.get("sharpness")
     if least is not None and sharp < 0.5 * least:
         said.append(f"blurred or strongly compressed, sharpness {sharp:.0f} (training crops: from {least:.0f})")
     points = np.stack([shot.landmarks for shot in track])
     points = points[~np.isnan(points).any(axis=(1, 2))]
     if len(points):
-        roll, turn = (float(np.median(values)) for values in turn_of(points))
+        roll, turn = map(median, turn_of(points))
         most = known.get("roll")
         if roll > (ROLL if most is None else most + 10):
             said.append(f"tilted by {roll:.0f}°{_bound(most, ROLL, '°')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from resgat_pl.data.media.timeline import DECODER_ERRORS
 from resgat_pl.explain.report.media_search import Medium
 
 _RANGES: Final = {
-    "size": (16, 2048),  # px; a stranger's checkpoint must not make crops that no memory holds
+    "size": (16, 2048),  # px; an untrusted checkpoint must not make crops that no memory holds
     "margin": (0.5, 10.0),
     "min_face": (0.0, 1.0),
     "max_side": (1, 2**16),
@@ -81,8 +82,8 @@ class FoundFaces:
         total: Frames in the file.
         sampled: Frames that were searched.
         tracks: One person over time each, the largest first; empty where there is none.
-        notes: What was unusual.
-        unjudged: Everybody else who was seen, the largest first.
+        notes: Sentences on what is unusual.
+        unjudged: All other faces that were seen, the largest first.
         step: Seconds between two searched frames, the most; None where unknown.
     """
 
@@ -96,7 +97,7 @@ class FoundFaces:
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
-    """How the crops that a checkpoint was trained on were cut out, so that new faces are cut alike.
+    """The settings with which a checkpoint's training crops were cut out, so that new faces are cut alike.
 
     Args:
         provenance: The checkpoint's; None where it has none.
@@ -115,6 +116,7 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
             f"The checkpoint does not say how its training crops were cut out: {default.size} px, margin "
             f"{default.margin} and the face detector MTCNN are assumed."
         ]
+    # A checkpoint may be untrusted: its numbers must be such as an extraction can have.
     for key, (least, most) in _RANGES.items():
         if key not in {"size", "margin"} and spec.get("detector") != "MTCNN":
             continue  # what another detector calls so is not used here
@@ -124,6 +126,7 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
                 f"The checkpoint says that its crops were cut out with extraction.{key} = {str(value)[:40]!r}; it must "
                 f"be {least:g} to {most:g}. Take the checkpoint as resgat fit wrote it."
             )
+    # Only these detectors can be made from their names.
     assumed = []
     detector: FaceDetector | None = None
     name = str(spec.get("detector"))[:100]
@@ -151,77 +154,97 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
 def find_faces(medium: Medium, extraction: Extraction, most: int) -> FoundFaces:
     """Decode a file, find the faces in its sampled frames, follow them, and cut them out as ``extract`` does.
 
-    Whoever is found in two frames is kept, however short that is of the file; who is found in one is left out as a
-    likely false alarm if there are others (and 8 frames or more).
+    A face that is found in two frames is judged, however short that is of the file; one of a single frame is left out
+    as a likely false alarm if there are others (and 8 frames or more).
 
-    Only the crops are kept, not the frames, so memory grows by 150 kB a face and frame (224 px).
+    Only the crops are stored, not the frames, so memory grows by 150 kB a face and frame (224 px).
 
     Args:
         medium: The file.
         extraction: Which frames to take, and how to cut.
-        most: Faces (tracks) to keep, the largest.
+        most: Faces (tracks) to judge, the largest.
 
     Raises:
         MediaError: The file cannot be read.
     """
     detector = extraction.face_detector
-    times: list[tuple[int, float | None]] = []
-    detected: list[list[Face]] = []
-    cuts: list[dict[int, Shot]] = []
-    scenes: list[Scene] = []
-    tiny: list[list[Unjudged]] = []
-    keener = detector.keener()
-    size = (0, 0)
-    sizes: dict[tuple[int, int], int] = {}
     media = FrameReader([medium.path], "video" if medium.kind == "video" else "frames")
+    # Two frames are searched for smaller faces too.
     try:
         chosen = extraction.sample(media)
-        wanted = len(chosen)
-        frames = media.read(chosen)
-        if medium.kind == "image":
-            frames = (frame._replace(number=0) for frame in frames)  # a name such as 0007.png numbers nothing here
-        for frame in frames:
-            size = (frame.image.shape[1], frame.image.shape[0])
-            sizes.setdefault(size, frame.number)
-            time = None if medium.kind == "image" or np.isnan(frame.time) else float(frame.time)
-            faces = detector.detect(frame.image)
-            faces = [face for face in faces if touches(crop_box(face, detector, extraction.margin).box, size)]
-            if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
-                faces = with_looks(frame.image, faces)
-            scenes.append(scene_of(frame.image))
-            if keener is not None and len(times) in {wanted // 3, 2 * wanted // 3}:
-                tiny.append(_tiny(frame.image, time, faces, keener))
-            times.append((frame.number, time))
-            detected.append(faces)
-            cuts.append({id(face): _cut(frame, time, face, extraction) for face in faces})
+        keener = dict.fromkeys((len(chosen) // 3, 2 * len(chosen) // 3), detector.keener())
+        searched = [
+            _search(frame, medium, extraction, keener.get(place)) for place, frame in enumerate(media.read(chosen))
+        ]
     except DECODER_ERRORS as error:
         raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None
     notes = media.notes
+    sizes: dict[tuple[int, int], int] = {}
+    for frame in searched:
+        sizes.setdefault(frame.size, frame.number)
     if len(sizes) > 1:
         changes = ", ".join(f"{width}×{height} from frame {number}" for (width, height), number in sizes.items())
         notes.append(f"The frame size changes ({changes}); boxes are in px of their own frame.")
-    clock = [float("nan") if time is None else time for _, time in times]
-    everybody = follow_faces(detected, clock, scenes)
+    # Follow the faces through the frames, and divide them into those to judge and the others.
+    clock = [float("nan") if frame.time is None else frame.time for frame in searched]
+    everybody = follow_faces([frame.faces for frame in searched], clock, [frame.scene for frame in searched])
     lasting = [track for track in everybody if is_lasting(track)]
     if everybody and not lasting:
         notes.append("No face was found in two frames; those of single frames are judged, and may be false alarms.")
     tracks = (lasting or everybody)[:most]
-    others = [track for track in everybody if not any(track is kept for kept in tracks)]
-    shots = [[cuts[place][id(face)] for place, face in enumerate(track) if face is not None] for track in tracks]
     unjudged = [
-        _unjudged(track, times, "glimpse" if lasting and not is_lasting(track) else "larger") for track in others
+        _unjudged(track, searched, "glimpse" if lasting and not is_lasting(track) else "larger")
+        for track in everybody
+        if not any(track is judged for judged in tracks)
     ]
-    unjudged += sorted(tiny, key=len)[-1] if tiny else []
-    step = float(np.diff(clock).max()) if len(clock) > 1 and np.isfinite(clock).all() else None
-    return FoundFaces(size, len(media.indices), len(times), shots, notes, unjudged, step)
+    return FoundFaces(
+        size=searched[-1].size if searched else (0, 0),
+        total=len(media.indices),
+        sampled=len(searched),
+        tracks=[
+            [frame.shots[id(face)] for frame, face in zip(searched, track, strict=True) if face is not None]
+            for track in tracks
+        ],
+        notes=notes,
+        unjudged=unjudged + sorted([[], *(frame.tiny for frame in searched)], key=len)[-1],
+        step=float(np.diff(clock).max()) if len(clock) > 1 and np.isfinite(clock).all() else None,
+    )
+
+
+class _Searched(NamedTuple):
+    """A frame in which faces were searched for: which it is, and the faces, cut out by ``id`` and tiny ones."""
+
+    number: int
+    time: float | None
+    size: tuple[int, int]
+    scene: Scene
+    faces: list[Face]
+    shots: dict[int, Shot]
+    tiny: list[Unjudged]
+
+
+def _search(frame: Frame, medium: Medium, extraction: Extraction, keener: FaceDetector | None) -> _Searched:
+    """Find the faces of a frame and cut them out; ``keener`` looks for smaller ones."""
+    detector, size = extraction.face_detector, (frame.image.shape[1], frame.image.shape[0])
+    number, time = frame.number, float(frame.time)
+    if medium.kind == "image":
+        number, time = 0, math.nan  # a name such as 0007.png numbers nothing here
+    when = None if math.isnan(time) else time
+    faces = detector.detect(frame.image)
+    faces = [face for face in faces if touches(crop_box(face, detector, extraction.margin).box, size)]
+    if not isinstance(detector, WholeFrame):  # crops made elsewhere are of one person
+        faces = with_looks(frame.image, faces)
+    shots = {id(face): _cut(frame._replace(number=number), when, face, extraction) for face in faces}
+    tiny = [] if keener is None else _tiny(frame.image, when, faces, keener)
+    return _Searched(number, when, size, scene_of(frame.image), faces, shots, tiny)
 
 
 class FaceFinder:
-    """``find_faces`` in a process that may die of a file, kept for the next one.
+    """``find_faces`` in a separate process, since a damaged file may kill it; it serves all files.
 
     Args:
         extraction: Which frames to take, and how to cut.
-        most: Faces (tracks) to keep, the largest.
+        most: Faces (tracks) to judge, the largest.
         timeout: Seconds that a file may take.
     """
 
@@ -255,7 +278,7 @@ def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFa
 def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """A folder name for each file: letters, digits, dot, dash and underscore of its own name, and no two alike.
 
-    Alike also means alike but for upper and lower case, which some file systems do not tell apart. ``taken`` are names
+    Alike also means alike but for upper and lower case, which some file systems do not distinguish. ``taken`` are names
     that are in use already.
     """
     used = {name.casefold() for name in taken}
@@ -275,8 +298,8 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
     data = (provenance or {}).get("data") or {}
     if data.get("extraction"):
         return dict(data["extraction"])
-    # Checkpoints from before the settings were kept still name their crops, which may be here; a stranger's must not
-    # make this machine call a server.
+    # Checkpoints from before the settings were stored still name their crops, which may be here; an untrusted one must
+    # not make this machine call a server.
     if "://" in str(data.get("crops", "")):
         return {}
     try:
@@ -287,21 +310,25 @@ def _spec(provenance: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _unjudged(
-    track: Sequence[Face | None], times: Sequence[tuple[int, float | None]], why: Literal["larger", "glimpse"]
+    track: Sequence[Face | None], searched: Sequence[_Searched], why: Literal["larger", "glimpse"]
 ) -> Unjudged:
-    seen = [(face, times[place][1]) for place, face in enumerate(track) if face is not None]
-    side = max(float((face.box[2:] - face.box[:2]).max()) for face, _ in seen)
-    return Unjudged(presence(track), seen[0][1], seen[-1][1], side, why)
+    seen = [(face, frame.time) for face, frame in zip(track, searched, strict=True) if face is not None]
+    return Unjudged(presence(track), seen[0][1], seen[-1][1], max(_side(face) for face, _ in seen), why)
 
 
 def _tiny(image: NDArray[np.uint8], time: float | None, found: Sequence[Face], keener: FaceDetector) -> list[Unjudged]:
     """Faces of a frame that the detector leaves out for their size, the largest first."""
     faces = []
     for face in keener.detect(image):
-        centre, side = (face.box[:2] + face.box[2:]) / 2, float((face.box[2:] - face.box[:2]).max())
+        centre = (face.box[:2] + face.box[2:]) / 2
         if not any((other.box[:2] <= centre).all() and (centre <= other.box[2:]).all() for other in found):
-            faces.append(Unjudged(1, time, time, side, "tiny"))
+            faces.append(Unjudged(1, time, time, _side(face), "tiny"))
     return sorted(faces, key=lambda face: -face.side)
+
+
+def _side(face: Face) -> float:
+    """The longer side of a face's box in px."""
+    return float((face.box[2:] - face.box[:2]).max())
 
 
 def _cut(frame: Frame, time: float | None, face: Face, extraction: Extraction) -> Shot:

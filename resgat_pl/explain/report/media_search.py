@@ -48,7 +48,7 @@ class LeftOut(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What came of a search.
+    """The result of a search.
 
     Attributes:
         media: The files to look at, each once.
@@ -57,11 +57,6 @@ class Search(NamedTuple):
 
     media: list[Medium]
     left_out: list[LeftOut]
-
-
-def find_media(arguments: Sequence[str | Path]) -> list[Medium]:
-    """The media of ``search_media``."""
-    return search_media(arguments).media
 
 
 def search_media(arguments: Sequence[str | Path]) -> Search:
@@ -134,7 +129,7 @@ def _judge(path: Path) -> Medium | LeftOut:
     kind = _kind(path)
     if kind is not None:
         return Medium(path, str(path), kind)
-    if known and suffix not in _AMBIGUOUS:  # damaged, empty or unreadable: whoever reads it says so
+    if known and suffix not in _AMBIGUOUS:  # damaged, empty or unreadable: its row of the table says so
         return Medium(path, str(path), _by_suffix(path))
     if not path.is_file():
         reason = "a link that leads nowhere" if path.is_symlink() else "no file but a pipe or a device"
@@ -146,7 +141,7 @@ def _judge(path: Path) -> Medium | LeftOut:
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:
-    """By the content; None where it says nothing, or the file cannot be read."""
+    """Kind by the content; None where that does not show it, or the file cannot be read."""
     if _suffix(path) in RAW_SUFFIXES or not path.is_file():  # a pipe would be read for ever
         return None
     try:

@@ -160,9 +160,9 @@
     if (logit !== null) rows.push(["Bias (without any node)", bias]);
     const gap = logit === null ? 0 : logit - bias - within;
     const digits = digitsFor(regionScale[state.method]);
-    // An exact method's gap is the rounding of its arithmetic; any other must be told.
-    const told = !method().exact || Math.abs(gap) >= 0.5 * 10 ** -digits;
-    if (logit !== null && told) rows.push(["Not accounted for by this method", gap]);
+    // An exact method's gap is the rounding of its arithmetic; any other must be reported.
+    const reported = !method().exact || Math.abs(gap) >= 0.5 * 10 ** -digits;
+    if (logit !== null && reported) rows.push(["Not accounted for by this method", gap]);
     const plus = hasSign ? "+" : "";
     const total = logit === null ? within : logit;
     const values = printed(

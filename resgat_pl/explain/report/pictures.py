@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
-from resgat_pl.explain.report.limits import faces_judged
 from resgat_pl.explain.report.verdict import headline
 from resgat_pl.nn.node_geometry import Lattice
 
@@ -45,17 +44,18 @@ def write_sheet(document: Document, path: Path) -> None:
     """
     columns = min(_SHOWN, max(len(track.frames) for track in document.tracks))
     width = _LEFT + max(columns, 4) * (_PANEL + _GAP) + _RIGHT
-    told = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
+    sentences = [textwrap.wrap(f"Face {track.number}. {track.sentence}", width // 7) for track in document.tracks]
     rows = 1 + len(document.methods)
-    heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in told]
+    heights = [_LINE * (len(lines) + 2) + rows * (_PANEL + _GAP) for lines in sentences]
     limits = [*document.notes, document.checkpoint.trained_on]
     noted = [line for text in limits for line in textwrap.wrap(text, width // 7)]
     sheet = _Sheet(width, (2 + len(noted)) * _LINE + sum(heights))
-    sheet.write(width / 2, 1.2 * _LINE, _headline(document), size=11, ha="center")
+    name = textwrap.shorten(document.file, 60, placeholder="…")
+    sheet.write(width / 2, 1.2 * _LINE, f"{name}: {headline(document)}", size=11, ha="center")
     for number, line in enumerate(noted, 2):
         sheet.write(_GAP, (0.3 + number) * _LINE, line)
     top = (2 + len(noted)) * _LINE
-    for track, lines, height in zip(document.tracks, told, heights, strict=True):
+    for track, lines, height in zip(document.tracks, sentences, heights, strict=True):
         for number, line in enumerate(lines, 1):
             sheet.write(_GAP, top + number * _LINE, line)
         _draw(sheet, document, track, columns, top + (len(lines) + 2) * _LINE)
@@ -162,11 +162,3 @@ def _nodes(frame: FaceFrame, method: Method) -> NDArray[np.float32]:
 def _face(frame: FaceFrame) -> NDArray[np.uint8]:
     decoded = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     return np.asarray(decoded, np.uint8)
-
-
-def _headline(document: Document) -> str:
-    name = textwrap.shorten(document.file, 60, placeholder="…")
-    if document.probability is None:
-        return f"{name}: no face"
-    judged = faces_judged(len(document.tracks), document.faces_found or len(document.tracks))
-    return f"{name}: {headline(document)}, {judged}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,14 +14,15 @@ from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.folder_lock import LOCK_NAME
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.output_tables import csv_table
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.media_search import LeftOut
 
 SCORES: Final = "scores.csv"
 LEFT_OUT: Final = "not_looked_at.csv"
-"""Files that were given and are no rows of the table, with the reason; absent where there are none."""
+"""Files that were given and are not in the table, with the reason; absent where there are none."""
 SETTINGS: Final = "settings.json"
-"""What was asked for; a folder is continued only with the same."""
+"""The request; a folder is continued only with the same."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Row:
         probability: Of fake.
         low: Lower end of its 95 % interval over the frames; empty for fewer than ten.
         high: Upper end.
-        threshold: What ``probability`` is compared with: ``fake`` if it is above.
-        calibrated: ``yes`` or ``no``: whether ``probability`` is, at the level of files.
+        threshold: Limit of ``probability``: ``fake`` if it is above.
+        calibrated: ``yes`` if ``probability`` is calibrated at the level of files, else ``no``.
         score: The same without calibration, as in the project's metrics per video.
         faces: Faces judged.
         frames: Frames searched.
@@ -72,7 +72,7 @@ class Row:
 
 COLUMNS: Final = tuple(entry.name for entry in fields(Row))
 _FIRST: Final = COLUMNS[: COLUMNS.index("error") + 1]
-"""Columns of the first tables, in which what limits a verdict was not noted."""
+"""Columns of the first tables, which had no notes on what limits a verdict."""
 
 
 class ScoreTable:
@@ -83,7 +83,8 @@ class ScoreTable:
         settings: Everything that changes the results, as plain values.
 
     Attributes:
-        done: Rows of an earlier run by file, without those that failed, which are tried again.
+        done: Rows of an earlier run by file, without those that failed, which are tried again. Those that are removed
+            before the table is opened are dropped.
 
     Raises:
         ConfigError: The folder cannot be used, holds something else, or the results of other settings.
@@ -97,13 +98,9 @@ class ScoreTable:
         self._file: TextIO | None = None
 
     def __enter__(self) -> ScoreTable:
-        """Rewrite what is kept, then stay open for more."""
-        kept = io.StringIO()
-        writer = csv.DictWriter(kept, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.done.values())
+        """Write the rows of the earlier run again, then stay open for more."""
         path = self.folder / SCORES
-        write_atomic(path, kept.getvalue().encode("utf-8", "surrogateescape"))
+        _write(path, COLUMNS, ([row[name] for name in COLUMNS] for row in self.done.values()))
         self._file = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         return self
 
@@ -115,16 +112,11 @@ class ScoreTable:
             self._file.close()
 
     def is_done(self, name: str, size: int) -> bool:
-        """Whether an earlier run judged this file, it has not changed since, and its report is still there."""
+        """True if an earlier run judged this file, it has not changed since, and its report is still there."""
         row = self.done.get(name)
         if row is None or row["bytes"] != str(size):
             return False
         return not row["report"] or (self.folder / row["report"] / "report.json").is_file()
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop rows that are to be made anew; before the table is opened."""
-        for name in names:
-            self.done.pop(name, None)
 
     def add(self, row: Row) -> None:
         """Write one row, at once."""
@@ -136,18 +128,19 @@ class ScoreTable:
 
 
 def write_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
-    """Write what is not in the table beside it; remove what an earlier run wrote where nothing is left out now."""
-    if not left_out:
+    """List the files that are not in the table; remove an earlier run's list where nothing is left out now."""
+    if left_out:
+        _write(folder / LEFT_OUT, ("file", "reason"), ((entry.name, entry.reason) for entry in left_out))
+    else:
         (folder / LEFT_OUT).unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "reason"))
-    writer.writerows((entry.name, entry.reason) for entry in left_out)
-    write_atomic(folder / LEFT_OUT, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    write_atomic(path, csv_table(header, rows).encode("utf-8", "surrogateescape"))
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the folder that of these settings, or check that it is."""
     path = folder / SETTINGS
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,15 +43,11 @@ class FaceScore:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A file; the attributes but the last two are those of ``report.document.Document``.
+    """A file; ``verdict``, ``probability``, ``interval`` and ``decision`` are those of ``report.document.Document``.
 
     Attributes:
-        verdict: See there.
-        probability: See there.
-        interval: See there.
-        decision: See there.
         faces: In the order given.
-        notes: What limits the verdict, in words.
+        notes: Sentences on what limits the verdict.
     """
 
     verdict: Verdict
@@ -63,7 +59,7 @@ class Judgement:
 
 
 def level_of(kind: Kind) -> Level:
-    """An image is a matter of frames, a video of videos: where a file's threshold and temperature come from."""
+    """The level whose threshold and temperature a file has: an image that of frames, a video that of videos."""
     return "frame" if kind == "image" else "video"
 
 
@@ -104,6 +100,7 @@ def judge(
         limit=calibrated_score(threshold, temperature),
         chosen=thresholds is not None,
     )
+    # Score every face, with the spread over resampled frames.
     scored = [calibrated(face, None) for face in logits]
     if not scored:
         return Judgement("no face", None, None, decision, [])
@@ -114,6 +111,7 @@ def judge(
         spread = _spread([values], [weight]) if len(values) >= FEWEST else None
         verdict: Literal["fake", "real"] = "fake" if score > threshold else "real"
         faces.append(FaceScore(score, calibrated_score(score, temperature), _at(spread, temperature), verdict))
+    # The highest face decides; its spread counts those of the others, which may come out higher.
     best = max(faces, key=lambda face: face.score)
     spread = _spread(scored, weights)
     known = len(scored[faces.index(best)]) >= FEWEST  # the maximum rests on this face's frames
@@ -134,7 +132,7 @@ def calibration_of(
     validation: Validation | None = None,
     frames: float | None = None,
 ) -> Calibration:
-    """What to say about the probabilities.
+    """The calibration, with a sentence on it.
 
     Args:
         temperature: Of the level of the file.
@@ -185,13 +183,19 @@ def compared(
     return f"{verdict}, probability of fake {shown}{between}, {side} the threshold {at}{whose}{known}"
 
 
+def faces_judged(judged: int, seen: int) -> str:
+    """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
+    return f"{judged} of {seen} faces judged" if judged < seen else f"{judged} face{'s' * (judged != 1)} judged"
+
+
 def headline(document: Document) -> str:
-    """Verdict, probability and threshold of a document with a face, see ``compared``."""
+    """Verdict, probability, threshold and number of faces of a document, see ``compared``."""
     decision, probability = document.decision, document.probability
-    calibrated = document.calibration.temperature is not None
     if probability is None:
         return document.verdict
-    return compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+    calibrated, judged = document.calibration.temperature is not None, len(document.tracks)
+    verdict = compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+    return f"{verdict}, {faces_judged(judged, document.faces_found or judged)}"
 
 
 def _source(level: Level, thresholds: Mapping[Level, float] | None, validation: Validation | None) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, SplitError
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
@@ -350,16 +349,8 @@ def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tm
         benchmark_explainers(**{"ckpt_path": "a.ckpt", "crops": tmp_path, "out": tmp_path / "out", **change})
 
 
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--ckpt", f"a={tmp_path / 'no.ckpt'}", "--manifest", str(tmp_path), "--methods", "[Contribution]"]
-    assert main(["benchmark-explainers", *arguments]) == 2
-    assert "no.ckpt" in capsys.readouterr().err
-
-
-def test_all_methods_are_known() -> None:
+def test_the_baselines_always_take_part() -> None:
     found = explainers()
     assert list(found)[: len(BASELINES)] == list(BASELINES)
-    assert {"Contribution", "GradCAM", "LIME", "KernelSHAP"} <= set(found)
     assert all(name == entry.__name__ for name, entry in found.items())
     assert list(explainers(["Contribution", "Random"])) == [*BASELINES, "Contribution"]
-    assert torch.is_grad_enabled()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -171,14 +170,6 @@ def test_images_do_not_influence_each_other() -> None:
         assert score(maps, covers).equal(alone)
     together = aupro(maps[:4], masks, grid_of(maps))
     assert together.equal(torch.cat([aupro(maps[i : i + 1], masks[i : i + 1], grid_of(maps)) for i in range(4)]))
-
-
-def test_covers_are_shares_of_area() -> None:
-    mask = torch.zeros(1, 8, 8)
-    mask[0, :4, :4] = 1
-    mask[0, 0, 4] = 0.5
-    assert Lattice.even(2, 2).cover(mask).flatten().tolist() == [1.0, 0.5 / 16, 0.0, 0.0]
-    assert math.isclose(float(Lattice.even(4, 4).cover(mask.bool()).mean()), 17 / 64)  # half a pixel is True
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
+"""Methods by gradient against their definitions."""
+
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from copy import deepcopy
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,42 +10,12 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.gradient import GradCAM, GradientSHAP, IntegratedGradients, Saliency
 from resgat_pl.explain.methods.pixels import baseline_of, mean_by_cell, node_of_pixel, sum_by_cell
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
-both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
-both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
-IMAGES = torch.rand(3, 3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine several wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_net(**arguments: Any) -> ResGAT:
-    return deepcopy(_made(**arguments))
-
-
-@cache
-def _made(**arguments: Any) -> ResGAT:
-    """With attention that is not uniform and biases that are not zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = ResGAT(**{"encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 8, **arguments})
-        with torch.no_grad():
-            net.backbone(IMAGES)  # in training mode: a first set of batch statistics
-            for name, parameter in net.gat.named_parameters():
-                parameter.mul_(5) if name.startswith("att") else parameter
-                parameter.normal_() if name.endswith("bias") else parameter
-    return net.eval()
+from ...helpers.nets import IMAGES, both_heads, both_versions, make_net, make_uniform
 
 
 def by_definition(net: ResGAT, images: Tensor) -> Tensor:
@@ -97,10 +65,7 @@ def test_is_the_evidence_where_attention_is_uniform(attention: str, head: str) -
     frozen = contributions(net, IMAGES).evidence
     assert (signed(net, IMAGES) - frozen).abs().max() > 1e-3  # not where attention depends on the nodes
     assert GradCAM(net).attribute(IMAGES).completeness_gap.max() > 1e-3
-    for name, parameter in net.gat.named_parameters():
-        if name.startswith("att"):
-            torch.nn.init.zeros_(parameter)
-    parts = contributions(net, IMAGES)
+    parts = contributions(make_uniform(net), IMAGES)
     assert (parts.node - parts.evidence).abs().max() > 1e-3  # the contribution does have the ring
     found = GradCAM(net).attribute(IMAGES)
     torch.testing.assert_close(found.node_map.flatten(1), parts.evidence.detach(), atol=1e-5, rtol=1e-4)
@@ -174,62 +139,9 @@ def test_saliency_is_the_greatest_gradient_of_a_pixel() -> None:
     torch.testing.assert_close(found.bias, tangent, atol=1e-4, rtol=1e-4)
 
 
-def every(net: ResGAT, batch_size: int = 32) -> list[Explainer]:
-    return [
-        GradCAM(net, batch_size=batch_size),
-        IntegratedGradients(net, steps=5, batch_size=batch_size),
-        GradientSHAP(net, samples=5, batch_size=batch_size),
-        Saliency(net, batch_size=batch_size),
-    ]
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_an_image_has_one_map_whatever_its_batch(number: int) -> None:
-    net = make_net()
-    sizes: list[int] = []
-    net.head.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    together = every(net)[number].attribute(IMAGES)
-    sizes.clear()
-    alone = every(net, batch_size=2)[number].attribute(IMAGES)
-    assert max(sizes) == 2
-    torch.testing.assert_close(together.node_map, alone.node_map, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(together.bias, alone.bias, atol=1e-5, rtol=1e-4)
-    assert (together.n_forward, together.n_backward) == pytest.approx((alone.n_forward, alone.n_backward))
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-@pytest.mark.parametrize("trainable", [True, False])
-@pytest.mark.parametrize("number", range(4))
-def test_the_network_and_the_random_states_stay_as_they_are(mode: Any, trainable: bool, number: int) -> None:
-    net = make_net(normalize="none").requires_grad_(trainable)  # so that the images themselves reach the encoder
-    expected = every(net)[number].attribute(IMAGES).node_map
-    for parameter in net.parameters():
-        parameter.grad = torch.full_like(parameter, 7.0)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    states = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
-    with mode():
-        images = IMAGES.clone()
-        found = every(net)[number].attribute(images).node_map
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert not found.requires_grad
-    assert not images.requires_grad
-    for parameter in net.parameters():
-        assert parameter.grad is not None
-        assert (parameter.grad == 7).all()
-        assert parameter.requires_grad == trainable
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not any(module.training or module._forward_hooks for module in net.modules())
-    assert np.random.get_state()[1].tolist() == states[0]  # type: ignore[index]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), states[1])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda net: IntegratedGradients(net, steps=0), "steps is 0; it must be at least 1"),
-        (lambda net: GradientSHAP(net, samples=0), "samples is 0; it must be at least 1"),
-        (lambda net: GradientSHAP(net, seed=-1), "seed is -1; it must be at least 0"),
-        (lambda net: GradientSHAP(net, noise=-0.1), r"noise is -0.1; it must be at least 0"),
         (
             lambda net: GradientSHAP(net, IMAGES[:, :, :32]),
             r"reference is \(3, 3, 32, 80\), the images are \(3, 64, 80\)",
@@ -245,10 +157,3 @@ def test_the_network_and_the_random_states_stay_as_they_are(mode: Any, trainable
 def test_refuses(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(make_net()).attribute(IMAGES)
-
-
-@pytest.mark.parametrize("method", [GradCAM, IntegratedGradients, Saliency])
-def test_says_how_to_get_captum(monkeypatch: pytest.MonkeyPatch, method: type[Explainer]) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(ConfigError, match=r'captum.*pip install "resgat-pl\[figures\]"'):
-        method(make_net()).attribute(IMAGES)

@@ -1,78 +1,35 @@
-"""What all methods have in common that change the image and look at the logit."""
+"""The common ground of all methods that change the image and look at the logit."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.gradient import IntegratedGradients
-from resgat_pl.explain.methods.importance import PartialDependence, PermutationImportance
 from resgat_pl.explain.methods.lime import LIME
 from resgat_pl.explain.methods.occlusion import HiddenParts, Occlusion
 from resgat_pl.explain.methods.pixels import baseline_of, inpaint, node_of_pixel, sum_by_cell
 from resgat_pl.explain.methods.shap import KernelSHAP
-from resgat_pl.nn.resgat import ResGAT
+
+from ...helpers.nets import ContrastOfOneSquare, Stub, make_net
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(3, 3, 64, 80, generator=RANDOM)  # 4×5 nodes
 WEIGHTS = torch.randn(3, 64, 80, generator=RANDOM) / 50
-REFERENCE = torch.rand(5, 3, 64, 80, generator=RANDOM)
 
 METHODS: dict[str, Callable[..., Explainer]] = {
     "occlusion": Occlusion,
-    "inpainting": lambda net, **more: Occlusion(net, "inpaint", **more),
-    "lime": lambda net, **more: LIME(net, 150, "squares", **more),
-    "kernel": lambda net, **more: KernelSHAP(net, 150, **more),
-    "permutation": lambda net, **more: PermutationImportance(net, REFERENCE, draws=3, **more),
-    "dependence": PartialDependence,
+    "inpainting": lambda net: Occlusion(net, "inpaint"),
+    "lime": lambda net: LIME(net, 150, "squares"),
+    "kernel": lambda net: KernelSHAP(net, 150),
 }
-every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
-SQUARES = ("occlusion", "inpainting", "lime", "kernel")
-
-
-def make_net(kind: type[ResGAT] = ResGAT) -> Any:
-    return deepcopy(_made(kind))
-
-
-@cache
-def _made(kind: type[ResGAT]) -> ResGAT:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return kind(encoder="resnet18", encoder_stage=3, heads=2, hidden=8).eval()
-
-
-class Stub(ResGAT):
-    """Answers by a function of the pixels instead of the network, but through its head, where passes are counted."""
-
-    def answer(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, images: Tensor) -> ResGATOutput:
-        self.grid.fit(*self.backbone.grid_shape(*images.shape[2:]))
-        self.head(images.new_zeros(len(images), 16))
-        logit = self.answer(images)
-        return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
-
-
-class ContrastOfOneSquare(Stub):
-    """Depends on the contrast within the square of node 7, row 1 and column 2, and on nothing else."""
-
-    sign = 1.0
-
-    def answer(self, images: Tensor) -> Tensor:
-        return self.sign * (images[:, :, 8:24, 24:40].flatten(1).std(dim=1) * 10 - 1)
 
 
 class Additive(Stub):
@@ -83,7 +40,7 @@ class Additive(Stub):
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("name", SQUARES)
+@pytest.mark.parametrize("name", METHODS)
 def test_finds_the_square_that_matters(name: str, sign: float) -> None:
     net = make_net(ContrastOfOneSquare)
     net.sign = sign
@@ -110,54 +67,6 @@ def test_finds_what_an_additive_network_adds(method: str, fill: Any) -> None:
     torch.testing.assert_close(found.node_map.flatten(1), expected, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(found.bias, net(start).logit, atol=1e-4, rtol=1e-4)
     assert found.completeness_gap.max() < 1e-4
-
-
-@every_method
-def test_the_real_class_is_the_fake_class_negated(make: Callable[..., Explainer]) -> None:
-    net = make_net(Additive)
-    fake, real = (make(net).attribute(IMAGES[:1], target) for target in ("fake", "real"))
-    assert fake.node_map.abs().max() > 1e-3
-    for name in ("node_map", "logit", "bias"):
-        torch.testing.assert_close(getattr(real, name), -getattr(fake, name))
-
-
-@every_method
-def test_the_batch_size_bounds_the_batches_and_changes_nothing(make: Callable[..., Explainer]) -> None:
-    net = make_net(Additive)
-    sizes: list[int] = []
-    net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    expected = make(net).attribute(IMAGES)
-    assert expected.n_forward == pytest.approx(sum(sizes) / 3)
-    assert expected.n_backward == 0
-    sizes.clear()
-    found = make(net, batch_size=2).attribute(IMAGES)
-    assert set(sizes) <= {1, 2}
-    torch.testing.assert_close(found.node_map, expected.node_map, atol=1e-5, rtol=1e-3)
-    torch.testing.assert_close(found.bias, expected.bias, atol=1e-5, rtol=1e-3)
-
-
-@every_method
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
-def test_nothing_is_said_or_left_behind(make: Any, mode: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    net = make_net()
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    states = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
-    with mode():
-        images = IMAGES[:1, :, :32, :32].clone()  # 2×2 nodes
-        explainer = make(net)
-        if isinstance(explainer, PermutationImportance):
-            explainer.reference = REFERENCE[:, :, :32, :32]
-        found = explainer.attribute(images)
-    assert found.node_map.isfinite().all()
-    assert found.node_map.abs().max() > 0
-    assert not found.node_map.requires_grad
-    torch.testing.assert_close(found.logit, net(images).logit.detach(), atol=1e-5, rtol=1e-4)
-    assert np.random.get_state()[1].tolist() == states[0]  # type: ignore[index]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), states[1])
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not any(module.training or module._forward_hooks for module in net.modules())
-    assert all(parameter.grad is None for parameter in net.parameters())
-    assert capfd.readouterr() == ("", "")
 
 
 @torch.no_grad()
@@ -190,15 +99,6 @@ def test_superpixels_share_their_shapley_value_by_area() -> None:
     assert len(few) < 20  # squares within one superpixel have the same share of it
 
 
-def test_the_seed_decides_which_coalitions_are_drawn() -> None:
-    net = make_net(ContrastOfOneSquare)
-    net.answer = lambda images: images.flatten(1).std(dim=1) * images[:, :, :40].mean(dim=(1, 2, 3)) * 100
-    for kind in (LIME, KernelSHAP):
-        maps = [kind(net, 60, "squares", seed=seed).attribute(IMAGES[:1]).node_map for seed in (1, 1, 2)]
-        assert torch.equal(maps[0], maps[1])
-        assert not torch.allclose(maps[0], maps[2], atol=1e-6)
-
-
 def test_inpainting_draws_from_what_is_left() -> None:
     image = torch.rand(3, 32, 32, generator=RANDOM)
     hidden = torch.zeros(32, 32, dtype=torch.bool)
@@ -219,17 +119,8 @@ def test_inpainting_draws_from_what_is_left() -> None:
         (lambda net: Occlusion(net, "white"), "fill is 'white'; it must be mean or blur or black or inpaint"),
         (lambda net: Occlusion(net, torch.zeros(3, 5, 5)), r"baseline is \(3, 5, 5\), the images are \(3, 64, 80\)"),
         (lambda net: KernelSHAP(net, samples=39), "samples is 39, but the image has 20 segments: give at least 40"),
-        (lambda net: KernelSHAP(net, segments="slic"), "segments is 'slic'; it must be squares or quickshift"),
-        (lambda net: KernelSHAP(net, seed=-1), "seed is -1"),
-        (lambda net: LIME(net, samples=1), "samples is 1; it must be at least 2"),
     ],
 )
 def test_refuses(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(make_net(Additive)).attribute(IMAGES)
-
-
-def test_says_how_to_get_captum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(ConfigError, match=r'KernelSHAP needs captum,.*pip install "resgat-pl\[figures\]"'):
-        KernelSHAP(make_net()).attribute(IMAGES)

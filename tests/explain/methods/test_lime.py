@@ -1,10 +1,9 @@
+"""LIME against the authors' package."""
+
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
-from copy import deepcopy
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,45 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.methods.lime import LIME, lime_map
 from resgat_pl.explain.methods.pixels import mean_by_cell, node_of_pixel
 from resgat_pl.nn.resgat import ResGAT
 
+from ...helpers.nets import ContrastOfOneSquare, make_net
+
 IMAGE = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine several wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_net(kind: type[ResGAT] = ResGAT) -> ResGAT:
-    return deepcopy(_made(kind))
-
-
-@cache
-def _made(kind: type[ResGAT]) -> ResGAT:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return kind(encoder="resnet18", encoder_stage=3, heads=2, hidden=8).eval()
-
-
-class ContrastOfOneSquare(ResGAT):
-    """Its answer depends on the contrast within the square of node 7, row 1 and column 2, and on nothing else.
-
-    On contrast, because LIME hides a segment under its mean colour.
-    """
-
-    sign = 1.0
-
-    def forward(self, images: Tensor) -> ResGATOutput:
-        logit = self.sign * (images[:, :, 8:24, 24:40].flatten(1).std(dim=1) * 10 - 1)
-        return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, logit.new_zeros(len(logit), 1, 1))
 
 
 def lime_nodes(net: ResGAT, weights: Tensor) -> Tensor:
@@ -62,7 +29,7 @@ def lime_nodes(net: ResGAT, weights: Tensor) -> Tensor:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_finds_the_square_that_matters(sign: float) -> None:
     net = make_net(ContrastOfOneSquare)
-    net.sign = sign  # type: ignore[assignment]
+    net.sign = sign
     weights = lime_map(net, IMAGE, samples=200, segments="squares")
     assert weights.shape == (64, 80)
     assert weights.dtype == torch.float32
@@ -184,13 +151,7 @@ def test_refuses(arguments: dict[str, Any], message: str) -> None:
         lime_map(make_net(), **{"image": IMAGE, **arguments})
 
 
-def test_training_mode_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"net\.eval\(\)"):
-        lime_map(make_net().train(), IMAGE)
-
-
-@pytest.mark.parametrize(("module", "package"), [("lime.lime_image", "lime"), ("skimage.segmentation", "scikit-image")])
-def test_says_how_to_get_lime(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=rf'needs {package},.*pip install "resgat-pl\[figures\]"'):
+def test_says_how_to_get_superpixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    with pytest.raises(ConfigError, match=r'needs scikit-image,.*pip install "resgat-pl\[figures\]"'):
         lime_map(make_net(), IMAGE, samples=2)

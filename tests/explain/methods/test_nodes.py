@@ -275,16 +275,6 @@ def test_all_agree_where_nodes_only_add_up(attention: str, kind: type[Explainer]
 
 
 @sampled
-def test_the_seed_alone_decides(kind: type[Explainer]) -> None:
-    net = make_net()
-    first = kind(net, seed=1, samples=100).attribute(IMAGES).node_map  # type: ignore[call-arg]
-    torch.rand(1)  # the global generator moves on
-    assert torch.equal(kind(net, seed=1, samples=100).attribute(IMAGES).node_map, first)  # type: ignore[call-arg]
-    other = kind(net, seed=2, samples=100).attribute(IMAGES).node_map  # type: ignore[call-arg]
-    assert (other - first).abs().max() > 1e-4
-
-
-@sampled
 def test_more_samples_give_steadier_maps(kind: type[Explainer]) -> None:
     net = make_net()
 
@@ -293,20 +283,3 @@ def test_more_samples_give_steadier_maps(kind: type[Explainer]) -> None:
         return float(torch.stack(maps).std(dim=0).mean())
 
     assert spread(4000) < 0.6 * spread(200)
-
-
-@pytest.mark.parametrize(
-    ("kind", "arguments"),
-    [
-        (NodeShapley, {"samples": 1}),
-        (NodeLIME, {"samples": 0}),
-        (NodeRISE, {"seed": -1}),
-        (NodeLIME, {"kernel_width": 0.0}),
-        (NodeLIME, {"kernel_width": float("nan")}),
-        (NodeAblation, {"batch_size": 0}),
-    ],
-)
-def test_arguments_out_of_range_are_refused(kind: Any, arguments: dict[str, Any]) -> None:
-    (name,) = arguments
-    with pytest.raises(ConfigError, match=f"{name} is .*must be"):
-        kind(make_net(), **arguments)

@@ -17,12 +17,11 @@ from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.explain.methods import graph
 from resgat_pl.explain.report.document import SCHEMA
 from resgat_pl.explain.report.examine import Examiner, resize_crop
 from resgat_pl.explain.report.media import cutting_of, find_faces
-from resgat_pl.explain.report.media_search import find_media
-from resgat_pl.explain.report.run_methods import choose_methods, run
+from resgat_pl.explain.report.media_search import search_media
+from resgat_pl.explain.report.run_methods import choose_methods, is_shared, run
 
 from ...helpers.judged_media import ODD, Run, ask, table
 
@@ -174,7 +173,7 @@ def test_scores_are_those_of_the_training_crops(checkpoint: Path, ffpp_root: Pat
     cutting, assumed = cutting_of(detector.provenance)
     assert assumed == []
     assert (cutting.size, cutting.margin) == (64, 1.3)
-    (medium,) = find_media(list(ffpp_root.glob("original_sequences/**/000.mp4")))
+    (medium,) = search_media(list(ffpp_root.glob("original_sequences/**/000.mp4"))).media
     found = find_faces(medium, replace(cutting, frames=3), 1)
     assert [shot.number for shot in found.tracks[0]] == manifest.column("frame_index")[rows].tolist()
     for side in (48, 64, 80):
@@ -189,23 +188,20 @@ def test_scores_are_those_of_the_training_crops(checkpoint: Path, ffpp_root: Pat
 def test_what_is_read_off_the_scoring_pass_is_what_the_methods_say(checkpoint: Path) -> None:
     net = Detector.load(checkpoint).net
     images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    names = ("Attention", "NodeEvidence", "Contribution")
-    found = run(net, images, choose_methods(",".join(names)), batch_size=2)
+    names = ("Attention", "NodeEvidence", "Contribution", "AttentionExcess", "EdgeContribution")
+    methods = choose_methods(",".join(names))
+    found = run(net, images, methods, batch_size=2)
     assert tuple(found.methods) == names
-    for name in names:
-        alone = getattr(graph, name)(net).attribute(images)
-        shared = found.methods[name]
-        for attribute in ("node_map", "logit", "bias", "completeness_gap", "edge_scores"):
-            one, other = getattr(shared, attribute), getattr(alone, attribute)
-            assert (one is None) == (other is None)
-            if one is not None:
+    assert all(map(is_shared, methods))
+    for shared, alone in zip(
+        found.methods.values(), (method(net).attribute(images) for method in methods), strict=True
+    ):
+        for name, one in vars(shared).items():
+            other = getattr(alone, name)
+            if isinstance(one, torch.Tensor):
                 torch.testing.assert_close(one, other, equal_nan=True, atol=1e-5, rtol=1e-4)
-        assert (shared.method, shared.unit, shared.signed, shared.n_forward) == (
-            alone.method,
-            alone.unit,
-            alone.signed,
-            alone.n_forward,
-        )
+            else:
+                assert one == other or name == "seconds"
 
 
 def test_without_reports_a_killed_run_continues(
@@ -251,7 +247,7 @@ def test_without_reports_a_killed_run_continues(
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "said"),
     [
         (3, 'has format 3; .* pip install "resgat-pl>=8.0"'),
         (1, "has format 1; .* Name a new folder"),
@@ -259,12 +255,12 @@ def test_without_reports_a_killed_run_continues(
     ],
 )
 def test_a_folder_of_another_version_is_not_continued(
-    schema: Any, told: str, checkpoint: Path, media: Path, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    schema: Any, said: str, checkpoint: Path, media: Path, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = json.loads((done.out / "settings.json").read_text())
     (tmp_path / "settings.json").write_text(json.dumps({**settings, "schema": schema, "resgat_pl": "8.0"}))
     assert ask(checkpoint, media, "--out", tmp_path) == 2
-    assert re.search(rf"settings\.json {told}", capsys.readouterr().err) or schema == "x"
+    assert re.search(rf"settings\.json {said}", capsys.readouterr().err) or schema == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 

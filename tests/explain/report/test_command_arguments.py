@@ -10,21 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.core.errors import DatasetNotFoundError
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.command import explain
 from resgat_pl.explain.report.media import cutting_of, safe_names
-from resgat_pl.explain.report.media_search import find_media
-from resgat_pl.explain.report.run_methods import choose_methods
+from resgat_pl.explain.report.media_search import search_media
 from resgat_pl.nn.checkpoint_file import read_file
 
 from ...helpers.judged_media import ODD, ask, table
 from ...helpers.tiny_runs import tiny
 
 
-def test_mistakes_are_told(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(checkpoint: Path, media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = media / ODD
     (tmp_path / "hollow").mkdir()
     for given, said in (
@@ -90,16 +89,16 @@ def test_names_become_folders_that_differ() -> None:
 
 
 def test_media_are_found_once_and_in_order(media: Path, tmp_path: Path) -> None:
-    found = find_media([media / "two.mp4", media, media])
+    found = search_media([media / "two.mp4", media, media]).media
     assert found[0].path.name == "two.mp4"
     assert len(found) == 10
     assert {medium.kind for medium in found} == {"image", "video"}
     shutil.copy(media / ODD, tmp_path / "picture")
     shutil.copy(media / "one.mp4", tmp_path / "film")
-    kinds = [medium.kind for medium in find_media([tmp_path / "picture", tmp_path / "film"])]
+    kinds = [medium.kind for medium in search_media([tmp_path / "picture", tmp_path / "film"]).media]
     assert kinds == ["image", "video"]
     with pytest.raises(DatasetNotFoundError, match="does not exist"):
-        find_media([tmp_path / "nowhere"])
+        search_media([tmp_path / "nowhere"])
 
 
 def test_a_name_need_not_be_unicode(checkpoint: Path, media: Path, tmp_path: Path) -> None:
@@ -114,15 +113,6 @@ def test_a_name_need_not_be_unicode(checkpoint: Path, media: Path, tmp_path: Pat
     ((file, row),) = table(tmp_path / "out").items()
     assert file == str(folder / name)
     assert json.loads((tmp_path / "out" / row["report"] / "report.json").read_text())["file"] == "caf�.png"
-
-
-def test_methods_are_chosen_by_name() -> None:
-    assert [method.__name__ for method in choose_methods("Attention, Contribution,Attention")] == [
-        "Attention",
-        "Contribution",
-    ]
-    with pytest.raises(ConfigError, match="there is no method 'Explainer'"):
-        choose_methods("Explainer")
 
 
 def test_training_leaves_what_explaining_needs_in_the_checkpoint(ffpp_crops: Path, tmp_path: Path) -> None:

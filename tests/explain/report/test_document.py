@@ -13,6 +13,7 @@ import pytest
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.report import document as module
 from resgat_pl.explain.report.document import SCHEMA, Document, plain, read_report, to_json
+from resgat_pl.explain.report.html import to_html
 
 RECORDS = [value for value in vars(module).values() if isinstance(value, type) and is_dataclass(value)]
 
@@ -29,9 +30,12 @@ def test_the_json_is_the_document_without_pictures(document: Callable[..., Docum
     assert read["tracks"][0]["frames"][0]["maps"]["Contribution"]["nodes"] == frame.maps["Contribution"].nodes
 
 
-def test_a_number_that_json_cannot_hold_is_refused(document: Callable[..., Document]) -> None:
+@pytest.mark.parametrize("write", [to_json, to_html])
+def test_a_number_that_json_cannot_hold_is_refused(
+    write: Callable[[Document], str], document: Callable[..., Document]
+) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        to_json(replace(document(), seconds=float("nan")))
+        write(replace(document(), seconds=float("nan")))
 
 
 def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path) -> None:
@@ -41,26 +45,27 @@ def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
         (SCHEMA + 1, r'has format 3; .* pip install "resgat-pl>=7\.1\.0"'),
-        (SCHEMA - 1, "has format 1; .* Explain the file again"),
+        (0, "has format 0; .* Explain the file again"),
         (None, "has no format number"),
         ("1", "has .* for a format number"),
         (True, "has .* for a format number"),
     ],
 )
 def test_a_report_of_another_version_is_refused(
-    schema: Any, told: str, document: Callable[..., Document], tmp_path: Path
+    schema: Any, message: str, document: Callable[..., Document], tmp_path: Path
 ) -> None:
     content = {**plain(document()), "schema": schema, "versions": {"resgat_pl": "7.1.0"}}
     (tmp_path / "report.json").write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=rf"report\.json {told}"):
+    with pytest.raises(ConfigError, match=rf"report\.json {message}"):
         read_report(tmp_path / "report.json")
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"schema": {}, "versions": 3}']
+    "data",
+    [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"schema": {}, "versions": 3}', b'{"schema": 1}'],
 )
 def test_what_is_no_report_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(data)

@@ -1,4 +1,4 @@
-"""How the HTML report looks, and whether everyone can use it: widths, contrast, names, focus, print, speed."""
+"""Layout and accessibility of the HTML report: widths, contrast, names, focus, print, speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said beside a verdict: who was not judged, and in what the faces are unlike the training faces."""
+"""Notes beside a verdict: faces that were not judged, and faces unlike the training faces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resgat_pl.explain.report.limits import faces_judged, limits, rests_on
+from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot, Unjudged
 from resgat_pl.explain.report.media_search import Medium
 
@@ -139,15 +139,6 @@ def test_strong_compression_is_named() -> None:
     assert said(track(), size=640 * 360 * 200 // 80) == ""
     assert "bits a pixel" in said(track(1), kind="image", sampled=1, size=3000)
     assert said(track(), size=0) == ""  # unknown
-
-
-def test_faces_are_counted() -> None:
-    assert [faces_judged(1, 1), faces_judged(2, 2), faces_judged(4, 6), faces_judged(0, 1)] == [
-        "1 face judged",
-        "2 faces judged",
-        "4 of 6 faces judged",
-        "0 of 1 faces judged",
-    ]
 
 
 def test_blur_is_what_lowers_sharpness() -> None:

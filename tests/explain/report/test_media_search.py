@@ -14,7 +14,7 @@ from resgat_pl.core.errors import DatasetNotFoundError
 from resgat_pl.data.layouts.base import is_image, is_video
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of, why_not
-from resgat_pl.explain.report.media_search import describe, find_media, search_media
+from resgat_pl.explain.report.media_search import describe, search_media
 
 from ...data.media.test_images import animated
 from ...helpers.clips import write
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_opened_is_lost(folder: Path, monkeypatch: pytes
 
 def test_what_is_named_is_taken(folder: Path) -> None:
     (folder / "notes.txt").write_text("hello")
-    assert [medium.kind for medium in find_media([folder / "notes.txt", folder / "f", folder / "k.gif"])] == [
+    assert [medium.kind for medium in search_media([folder / "notes.txt", folder / "f", folder / "k.gif"]).media] == [
         "video",
         "image",
         "video",
@@ -100,10 +100,10 @@ def test_what_is_named_is_taken(folder: Path) -> None:
     (folder / "only").mkdir()
     (folder / "only" / "notes.txt").write_text("hello")
     with pytest.raises(DatasetNotFoundError, match=r"no image and no video.*1 not looked at.*only.notes\.txt"):
-        find_media([folder / "only"])
+        search_media([folder / "only"])
     (folder / "void").mkdir()
     with pytest.raises(DatasetNotFoundError, match="It is empty"):
-        find_media([folder / "void"])
+        search_media([folder / "void"])
 
 
 def test_extract_knows_the_same_suffixes_and_counts_the_others(tmp_path: Path) -> None:

@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resgat_pl.cli.main import main
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_video
 from resgat_pl.explain.report.scores_csv import COLUMNS
 
-from ...helpers.tiny_runs import untrained
+from ...helpers.judged_media import ask, table
 
 Image = NDArray[np.uint8]
 
@@ -37,11 +36,6 @@ def scene(*people: tuple[int, int, int, int]) -> Image:
     for number, x, y, side in people:
         frame[y : y + side, x : x + side] = cv2.resize(person(number), (side, side), interpolation=cv2.INTER_AREA)
     return frame
-
-
-@pytest.fixture(scope="module")
-def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("weights") / "a.ckpt", ffpp_crops)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +63,9 @@ class Run(NamedTuple):
 
 
 def explained(out: Path, *given: object) -> Run:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert main(["explain", *map(str, given), "--out", str(out)]) == 0
-    with (out / "scores.csv").open(newline="") as file:
-        return Run(out, {Path(row["file"]).name: row for row in csv.DictReader(file)}, said.getvalue())
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert ask(*given, "--out", out) == 0
+    return Run(out, {Path(file).name: row for file, row in table(out).items()}, said.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +115,12 @@ def test_a_table_of_an_earlier_version_is_not_continued(
     checkpoint: Path, media: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(run.out / "settings.json", tmp_path)
-    table = tmp_path / "scores.csv"
-    with table.open("w", newline="") as file:
+    scores = tmp_path / "scores.csv"
+    with scores.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS[: COLUMNS.index("error") + 1], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(run.rows.values())
-    before = table.read_bytes()
-    given = (checkpoint, media, "--no-html", "--faces", 2, "--out", tmp_path)
-    assert main(["explain", *map(str, given)]) == 2
+    before = scores.read_bytes()
+    assert ask(checkpoint, media, "--no-html", "--faces", 2, "--out", tmp_path) == 2
     assert "lacks the columns faces_found, notes, trained_on" in capsys.readouterr().err
-    assert table.read_bytes() == before
+    assert scores.read_bytes() == before

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.binary import measure
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, video_scores
-from resgat_pl.explain.report.verdict import Kind, calibration_of, compared, judge
+from resgat_pl.explain.report.verdict import Kind, calibration_of, compared, faces_judged, judge
 from resgat_pl.explain.sentences import Finding
 
 logit_lists = st.lists(st.lists(st.floats(-8, 8), min_size=1, max_size=20), min_size=1, max_size=4)
@@ -189,3 +189,12 @@ def test_calibration_is_said() -> None:
     assert "12 genuine" in calibration_of(1.5, "video", Validation(12, 30)).statement
     assert "1.37" in calibration_of(1.3712).statement
     assert calibration_of(1.3712).temperature == 1.3712
+
+
+def test_faces_are_counted() -> None:
+    assert [faces_judged(1, 1), faces_judged(2, 2), faces_judged(4, 6), faces_judged(0, 1)] == [
+        "1 face judged",
+        "2 faces judged",
+        "4 of 6 faces judged",
+        "0 of 1 faces judged",
+    ]
