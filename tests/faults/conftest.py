@@ -45,7 +45,7 @@ def tries(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[float], SmallDisk]]:
-    """``small_disk(megabytes)``: a disk of its own; skips the test where none can be mounted."""
+    """``small_disk(megabytes)``: a separate disk; skips the test where none can be mounted."""
     made: list[SmallDisk] = []
 
     def make(megabytes: float) -> SmallDisk:

@@ -6,7 +6,6 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,6 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from ..helpers.clips import encoded as video
 
 Expected = Literal["good", "odd", "broken", "either"]
 """``good``: the crops of an undamaged set. ``odd``: valid, and the same face upright. ``broken``: named with the cause.
@@ -63,31 +64,6 @@ def write(root: Path, made: list[Case]) -> None:
             path.write_bytes(case.content)
         else:
             case.content(path)
-
-
-def video(
-    frames: list[Picture],
-    form: str = "mp4",
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    stamps: list[int] | None = None,
-    options: dict[str, str] | None = None,
-) -> bytes:
-    """Encode a clip; ``stamps`` are times in 1/1000 s."""
-    target = io.BytesIO()
-    with av.open(target, "w", format=form) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pixels
-        if stamps is not None:
-            stream.codec_context.time_base = Fraction(1, 1000)
-        for number, image in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            if stamps is not None:
-                frame.pts, frame.time_base = stamps[number], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return target.getvalue()
 
 
 def picture(image: Picture | Image.Image, form: str, **options: object) -> bytes:
@@ -185,9 +161,8 @@ def _names(face: Picture) -> Iterator[Case]:
         "back\\slash",
         "a" * 200,
         "dots...",
-        "#?&;$(x)",
     ]
-    for stem in stems:
+    for stem in [*stems, "#?&;$(x)"]:
         yield Case("odd name", f"{stem}.mp4", "good", clip)
 
 

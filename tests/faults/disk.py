@@ -1,10 +1,12 @@
-"""A small disk for a test: a tmpfs of its own, which can be filled, set read-only and enlarged."""
+"""A small disk for a test: a separate tmpfs, which can be filled, set read-only and enlarged."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,15 +38,22 @@ class SmallDisk:
         subprocess.run([*(AS_ROOT or []), "mount", "-o", f"remount,{options}", str(self.path)], check=True)
 
     def fill(self, leave: int = 0) -> None:
-        """Take all its room but so many bytes."""
+        """Take all free space but so many bytes."""
         free = shutil.disk_usage(self.path).free
         with (self.path / "ballast").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(free - leave, 1))
 
     def relieve(self) -> None:
-        """Give the room back."""
+        """Give the space back."""
         (self.path / "ballast").unlink()
 
+    @contextmanager
+    def refusing(self, how: str) -> Iterator[None]:
+        """Be ``full`` or ``read-only`` for a while."""
+        self.fill() if how == "full" else self.remount("ro")
+        yield
+        self.relieve() if how == "full" else self.remount("rw")
+
     def close(self) -> None:
-        """Take it away, whatever is still open there."""
+        """Unmount it, whatever is still open there."""
         subprocess.run([*(AS_ROOT or []), "umount", "-l", str(self.path)], check=True)

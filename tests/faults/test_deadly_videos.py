@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -25,12 +24,13 @@ from resgat_pl.data.faces.detection import Face, RGBImage, WholeFrame
 from resgat_pl.data.manifest.table import Manifest
 
 from ..core.test_executors import scheduler, workers  # noqa: F401 - fixtures
+from ..helpers.folders import stamps, tree
 from .conftest import Ledger
 from .corpus import picture
 
 DEADS = {10: "signal 11, SIGSEGV", 20: "signal 9, SIGKILL", 30: "signal 6, SIGABRT", 40: "longer than 5 s"}
 DEADS |= {50: "exit status 3", 60: "not enough memory", 70: "a weird shape"}
-"""Grey level of a picture → what is told of it."""
+"""Grey level of a picture → what is reported of it."""
 
 
 class Deadly(WholeFrame):
@@ -77,11 +77,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def digest(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 @pytest.mark.parametrize("engine", ["two", *(pytest.param(name, marks=pytest.mark.faults) for name in ("one", "dask"))])
 def test_deadly_videos_are_named_and_all_others_cut(
     engine: str, root: Path, tmp_path: Path, ledger: Ledger, request: pytest.FixtureRequest
@@ -92,11 +87,11 @@ def test_deadly_videos_are_named_and_all_others_cut(
         request.getfixturevalue("workers")
         options = {"engine": "dask", "address": request.getfixturevalue("scheduler")}
     summary = extract(root, tmp_path / "out", extraction=SMALL, video_timeout=5, **options)
-    told = {key.rpartition("/")[2]: reason for key, reason in summary.skipped.items()}
-    wrong = {level: told.get(f"dead{level}") for level, cause in DEADS.items() if cause not in told[f"dead{level}"]}
+    causes = {key.rpartition("/")[2]: reason for key, reason in summary.skipped.items()}
+    wrong = {level: causes.get(f"dead{level}") for level, cause in DEADS.items() if cause not in causes[f"dead{level}"]}
     assert not wrong
-    assert all(f"{name}.png: " in reason for name, reason in told.items())
-    assert set(told) == {"pair", *(f"dead{level}" for level in DEADS)}
+    assert all(f"{name}.png: " in reason for name, reason in causes.items())
+    assert set(causes) == {"pair", *(f"dead{level}" for level in DEADS)}
     assert len(Manifest.read(tmp_path / "out")) == 13
     ledger("decoder that dies, hangs or raises", tries=len(DEADS), lost=len(wrong), recovered=len(DEADS) - len(wrong))
     assert [
@@ -111,14 +106,15 @@ def test_what_is_tried_again(root: Path, tmp_path: Path) -> None:
             path.unlink()
     out = tmp_path / "out"
     assert len(extract(root, out, extraction=SMALL, video_timeout=2).skipped) == 3
-    before = {path: path.stat().st_mtime_ns for path in (out / "fragments").iterdir()}
+    before = stamps(out / "fragments")
     assert len(extract(root, out, extraction=SMALL, video_timeout=1).skipped) == 3
-    changed = [path for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
-    assert len(changed) == 2  # those that died; what took too long is not tried with as little time or less
+    assert (
+        len(before.items() ^ stamps(out / "fragments").items()) == 2 * 2
+    )  # those that died; what took too long is not tried with as little time or less
     began = time.monotonic()
-    told = extract(root, out, extraction=SMALL, video_timeout=4).skipped
+    skipped = extract(root, out, extraction=SMALL, video_timeout=4).skipped
     assert time.monotonic() - began > 4
-    assert any("longer than 4 s" in reason for reason in told.values())
+    assert any("longer than 4 s" in reason for reason in skipped.values())
 
 
 def test_a_fake_is_aligned_once_its_original_can_be_read(root: Path, tmp_path: Path) -> None:
@@ -133,7 +129,7 @@ def test_a_fake_is_aligned_once_its_original_can_be_read(root: Path, tmp_path: P
     mark.unlink()
     assert not extract(root, tmp_path / "out", extraction=once).skipped
     extract(root, tmp_path / "clean", extraction=once)
-    assert digest(tmp_path / "out") == digest(tmp_path / "clean")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
 
 
 class Once(WholeFrame):
@@ -189,9 +185,9 @@ def test_files_that_may_not_be_read_are_named(root: Path, tmp_path: Path, ledger
             pytest.skip("root may read every file")
         command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
     subprocess.run(list(map(str, command)), check=True, timeout=120)
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
-    assert {key.rpartition("/")[2] for key in told} == set(closed)
-    assert all("Permission denied" in reason for reason in told.values()), told
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert {key.rpartition("/")[2] for key in skipped} == set(closed)
+    assert all("Permission denied" in reason for reason in skipped.values()), skipped
     assert len(Manifest.read(tmp_path / "out")) == 11
     ledger("unreadable file (no permission)", tries=2, lost=0, recovered=2)
 

@@ -15,10 +15,10 @@ from resgat_pl.cli.main import main
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 
+from ..helpers.folders import MEGABYTES, OPTIONS, tree
 from ..helpers.tiny_runs import tiny, untrained
 from .conftest import Ledger
 from .disk import SmallDisk
-from .test_killed_extraction import SHARD_MEGABYTES, tree
 
 pytestmark = pytest.mark.long
 
@@ -67,19 +67,15 @@ def test_extraction(
     for number in range(count):
         disk = small_disk(20)
         out = disk.path / "crops"
-        given = ["extract", ffpp_root, out, "--extraction.frames", 3, "--extraction.size", 64, "--store", store]
-        command = [str(part) for part in (*given, "--shard_megabytes", SHARD_MEGABYTES)]
+        command = ["extract", str(ffpp_root), str(out), *OPTIONS, "--store", store, "--shard_megabytes", str(MEGABYTES)]
         disk.fill(leave=int(full * (0.2 + 0.7 * number / max(count - 1, 1))))
         refused(main(command), capfd.readouterr().err, disk.path)
         before = {name: data for name, data in tree(out).items() if name.startswith("fragments") and ".parquet" in name}
         assert before and "manifest.parquet" not in tree(out)
+        disk.relieve()
         if how == "read-only":
-            disk.relieve()
-            disk.remount("ro")
-            refused(main(command), capfd.readouterr().err, disk.path)
-            disk.remount("rw")
-        else:
-            disk.relieve()
+            with disk.refusing(how):
+                refused(main(command), capfd.readouterr().err, disk.path)
         assert before.items() <= tree(out).items()
         assert main(command) == 0, capfd.readouterr().err
         assert tree(out) == undisturbed
@@ -169,16 +165,9 @@ def test_predictions_and_results(ffpp_crops: Path, how: str, small_disk: Disks, 
     assert test().status == 0
     before = tree(disk.path)
     assert {"results.json", "predictions/frames.csv"} <= set(before)
-    if how == "full":
-        disk.fill()
-    else:
-        disk.remount("ro")
-    done = test()
+    with disk.refusing(how):
+        done = test()
     refused(done.status, done.errors, disk.path)
-    if how == "full":
-        disk.relieve()
-    else:
-        disk.remount("rw")
     assert without_dates(tree(disk.path)) == without_dates(before)
     for path in before:
         (disk.path / path).unlink()
@@ -220,13 +209,12 @@ def test_reports(
     capfd.readouterr()
     refused(explain(disk.path / "out"), capfd.readouterr().err, disk.path)
     disk.relieve()
-    kept = tree(disk.path / "out")
-    reports = {name: data for name, data in kept.items() if name.endswith(("report.html", "report.json"))}
+    written = tree(disk.path / "out")
+    reports = {name: data for name, data in written.items() if name.endswith(("report.html", "report.json"))}
     assert reports
     if how == "read-only":
-        disk.remount("ro")
-        refused(explain(disk.path / "out"), capfd.readouterr().err, disk.path)
-        disk.remount("rw")
+        with disk.refusing(how):
+            refused(explain(disk.path / "out"), capfd.readouterr().err, disk.path)
     assert reports.items() <= tree(disk.path / "out").items()
     assert explain(disk.path / "out") == 0, capfd.readouterr().err
     again = tree(disk.path / "out")

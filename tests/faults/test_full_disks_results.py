@@ -19,13 +19,13 @@ from resgat_pl.reproduce.command import train_and_test
 from resgat_pl.reproduce.experiment import Condition, Experiment
 from resgat_pl.reproduce.tables import Run
 
+from ..helpers.folders import tree
 from ..helpers.tiny_runs import untrained
 from ..reproduce.test_command import CSV_ONLY, in_process
 from ..reproduce.test_figures import Trained, planned
 from .conftest import Ledger
 from .disk import SmallDisk
 from .test_full_disks import refused
-from .test_killed_extraction import tree
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 

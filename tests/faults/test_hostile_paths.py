@@ -27,11 +27,11 @@ from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.reproduce.experiment import Experiment
 from resgat_pl.reproduce.figures import figures
 
+from ..helpers.folders import tree
 from ..helpers.tiny_runs import untrained, variant
 from ..reproduce.test_figures import planned
 from .conftest import Ledger
 from .test_hostile_files import OUTSIDE
-from .test_killed_extraction import tree
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -15,8 +15,8 @@ import pytest
 from resgat_pl.core.folder_lock import LOCK_NAME, folder_lock
 from resgat_pl.data.extraction.command import extract
 
+from ..helpers.folders import MEGABYTES, OPTIONS, SMALL, tree
 from .conftest import Ledger
-from .test_killed_extraction import EXTRACTION, SHARD_MEGABYTES, tree
 
 FAULT = "two commands at once on one folder"
 
@@ -35,7 +35,7 @@ def test_two_extractions_give_the_bytes_of_one(
 
     def work() -> None:
         try:
-            extract(ffpp_root, tmp_path, extraction=EXTRACTION, store=store, shard_megabytes=SHARD_MEGABYTES)
+            extract(ffpp_root, tmp_path, extraction=SMALL, store=store, shard_megabytes=MEGABYTES)
         except BaseException as error:
             errors.append(error)
 
@@ -58,10 +58,10 @@ def test_one_that_waits_goes_on_when_the_other_is_killed(
     ffpp_root: Path, ffpp_crops: Path, shard_crops: Path, store: str, tmp_path: Path, ledger: Ledger
 ) -> None:
     command: list[Any] = [sys.executable, "-m", "resgat_pl", "extract", ffpp_root, tmp_path, "--store", store]
-    command += ["--extraction.frames", 3, "--extraction.size", 64, "--shard_megabytes", SHARD_MEGABYTES]
+    command += [*OPTIONS, "--shard_megabytes", MEGABYTES]
 
-    def start(told: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=told)
+    def start(errors: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=errors)
 
     first = start(subprocess.DEVNULL)
     wait_for_fragments(tmp_path, lambda: first.poll() is None)
@@ -84,7 +84,7 @@ def test_batch_jobs_work_side_by_side(
             pass
 
     with folder_lock(tmp_path, shared=True):
-        extract(ffpp_root, tmp_path, extraction=EXTRACTION, part="1/21")
+        extract(ffpp_root, tmp_path, extraction=SMALL, part="1/21")
         assert "waits" not in capsys.readouterr().err
         assert list(tmp_path.glob(f"{LOCK_NAME}*"))  # the other's, still
         merging = threading.Thread(target=merge)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+Target = TypeVar("Target", Path, BytesIO)
 WIDTH, HEIGHT = 64, 48
 GROUPS = {"g": "20", "sc_threshold": "0", "bf": "3"}
 
@@ -28,7 +30,7 @@ def number_of(image: NDArray[np.uint8]) -> int:
 
 
 def write(
-    path: Path,
+    path: Target,
     frames: int | list[NDArray[np.uint8]] = 100,
     codec: str = "libx264",
     options: dict[str, str] | None = None,
@@ -37,10 +39,11 @@ def write(
     stamps: list[int] | None = None,
     pixels: str = "yuv420p",
     prepare: Callable[[Any], None] = lambda stream: None,
-) -> Path:
+) -> Target:
     """Encode; ``stamps`` are times in 1/1000 s, ``flags`` those of MP4's writer."""
     images = [barcode(number) for number in range(frames)] if isinstance(frames, int) else frames
-    with av.open(str(path), "w", format=form, options={"movflags": flags} if flags else {}) as container:
+    target = str(path) if isinstance(path, Path) else path
+    with av.open(target, "w", format=form, options={"movflags": flags} if flags else {}) as container:
         stream = container.add_stream(codec, rate=25, options=GROUPS if options is None else options)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
@@ -54,6 +57,17 @@ def write(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def encoded(
+    frames: list[NDArray[np.uint8]],
+    form: str = "mp4",
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    stamps: list[int] | None = None,
+) -> bytes:
+    """The bytes of a clip."""
+    return write(BytesIO(), frames, codec, {}, form, stamps=stamps, pixels=pixels).getvalue()
 
 
 def remux(

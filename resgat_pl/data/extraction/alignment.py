@@ -27,7 +27,6 @@ _STILL: Final = 0.5
 _FAR: Final = 60
 """Frames that two sampled ones may lie apart for that."""
 
-
 Track = dict[int, CropBox]
 """One face over time: frame number → where to cut."""
 
@@ -190,8 +189,8 @@ def read_ahead(plan: Plan, media: FrameReader) -> tuple[Plan, list[Frame]]:
         frames = list(media.read(wanted))
         plan = plan._replace(frames=frames)
     else:
-        frames = list(media.read(_few(plan.numbers)))
-    compared = set(_few(plan.numbers))
+        frames = list(media.read(few(plan.numbers, _COMPARED)))
+    compared = set(few(plan.numbers, _COMPARED))
     return plan, [frame for frame in frames if frame.number in compared] or frames[:1]
 
 
@@ -206,10 +205,10 @@ def compare(plan: Plan, frames: Sequence[Frame], beside: SideBySide, margin: flo
     return agreement(pairs, margin)
 
 
-def _few(numbers: Sequence[int]) -> list[int]:
-    if not numbers:
-        return []
-    return [numbers[place] for place in np.unique(np.linspace(0, len(numbers) - 1, _COMPARED).round().astype(int))]
+def few(numbers: Sequence[int], count: int) -> list[int]:
+    """At most so many numbers, spread evenly from the first to the last."""
+    places = np.unique(np.linspace(0, len(numbers) - 1, count).round().astype(int)) if numbers else ()
+    return [numbers[place] for place in places]
 
 
 def _between(tracks: Mapping[int, Track], sampled: Sequence[int], number: int) -> Track:

@@ -29,8 +29,6 @@ _NOISE: Final = 1.3
 """Noise in a face, of 255, up to which the limit below holds as it is; x264 leaves so much at CRF 18 to 23."""
 _ALTERED: Final = 2.5
 """Mean difference in a cell beyond the noise, of 255, from which a face was altered."""
-_UNTOUCHED: Final = 1.1
-"""… and up to which it was not, if another face of the video was."""
 _GLARING: Final = 10.0
 """… and from which it was, however much the other faces of the video differ."""
 _MORE: Final = 1.4

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
-from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide
+from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide, few
 from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
 from resgat_pl.data.faces.cropping import crop_face
 from resgat_pl.data.media.frames import Frame, FrameReader
@@ -50,7 +50,7 @@ class AlteredFaces:
         self.plan = plan
         self.margin = margin
         self._recent = recent
-        # Crops made elsewhere were cut by boxes of their own, so their pixels do not correspond.
+        # Crops made elsewhere were cut by other boxes, so their pixels do not correspond.
         self._original = None if original is None or record.kind == "crops" else original
         self._difference = Difference(margin)
         self._covered = Covered(margin)
@@ -62,16 +62,15 @@ class AlteredFaces:
 
     def order(self, media: FrameReader) -> list[int]:
         """The faces, those that were altered first, and then the largest: by a few frames."""
-        wanted = self.plan.wanted
-        few = [wanted[place] for place in np.unique(np.linspace(0, len(wanted) - 1, _GLANCE).round().astype(int))]
+        glances = few(self.plan.wanted, _GLANCE)
         difference, covered = Difference(self.margin), Covered(self.margin)
         if self._original is not None:
-            for frame in self.plan.frames if self.plan.frames is not None else media.read(few):
+            for frame in self.plan.frames if self.plan.frames is not None else media.read(glances):
                 self._compare(difference, frame)
             self._beside = self._open()  # from the start again
         if self.record.mask is not None:
             with suppress(MediaError):  # reported when its crops are cut
-                for number, mask in self._read_masks(self.record.mask, few):
+                for number, mask in self._read_masks(self.record.mask, glances):
                     covered.add(number, mask, self._boxes(number, mask))
         found = agreed(covered.found(), difference.found())
         rank = {True: 0, None: 1, False: 2}

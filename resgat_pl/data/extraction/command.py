@@ -64,11 +64,11 @@ def extract(
         address: Address of the Dask scheduler, e.g. tcp://host:8786.
         part: Do one part of the work only, such as 3/50, without a manifest: for arrays of batch jobs.
         merge: Cut nothing; write the manifest of what the parts have cut.
-        store: How the crops are stored. "files": each a file of its own, best on a local disk. "shards": gathered into
-            WebDataset tars (crop, mask and a JSON of the manifest's row), for network disks, which are slow with
-            hundreds of thousands of small files; training then streams them. Crops and manifest are the same either
-            way. null goes on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them
-            into shards without cutting again.
+        store: How the crops are stored. "files": single files, best on a local disk. "shards": gathered into WebDataset
+            tars (crop, mask and a JSON of the manifest's row), for network disks, which are slow with hundreds of
+            thousands of small files; training then streams them. Crops and manifest are the same either way. null goes
+            on as OUT was begun, with files in a new folder; "shards" on a folder of files moves them into shards
+            without cutting again.
         shard_megabytes: Size of a shard.
         video_timeout: Seconds that one video may take; give more for every frame of long videos. It does not change
             the crops.
@@ -110,7 +110,7 @@ def extract(
 
 
 def is_current(root: str | Path, out: str | Path, layout: Layout | None, extraction: Extraction) -> bool:
-    """Whether ``out`` holds the finished manifest of exactly this data set and these settings.
+    """True if ``out`` holds the finished manifest of exactly this data set and these settings.
 
     Raises:
         ManifestError: The manifest has a newer format.

@@ -84,6 +84,7 @@ def crop_video(
     report: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
+        # The boxes to cut: the original's where they fit, else by detection.
         media = FrameReader(record.files, record.kind)
         plan = _aligned(record, media, extraction, original, recent, report)
         aligned = original if plan is not None else None
@@ -91,6 +92,8 @@ def crop_video(
         report["frame_size"] = plan.size
         altered = AlteredFaces(record, plan, aligned, recent, extraction.margin)
         chosen = _chosen(record, media, plan, extraction.max_faces or max_faces, altered, report)
+
+        # The crops.
         got = set()
         for frame in plan.read(media):
             altered.add(frame)
@@ -105,6 +108,8 @@ def crop_video(
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         if len(got) < plan.asked:
             add_note(report, f"faces in {len(got)} of {plan.asked} frames")
+
+        # Their masks and labels, which need all frames.
         yield from altered.masks(rows, extraction.size, report)
         altered.write_labels(rows, report)
         _undo_pairing(record, rows, report)
@@ -148,7 +153,7 @@ def _aligned(
 
 
 def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreement, report: dict[str, Any]) -> str:
-    """Why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
+    """Reason why a fake cannot be cut by the boxes of what is taken for its original; empty if it can."""
     if record.pairing == "name":
         report["relation"] = found.relation
         if found.relation != "pair":

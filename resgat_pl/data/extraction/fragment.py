@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.core.storage import is_remote, names_in, read_many
+from resgat_pl.core.storage import is_remote, names_in, read_many, readable
 from resgat_pl.core.untrusted_paths import check_inside
 from resgat_pl.data.crop_store.writer import video_hash
 from resgat_pl.data.manifest.arrow_cache import PATHS
@@ -46,13 +46,18 @@ def read_fragment(source: Any, path: Path) -> pa.Table:
 
 
 def is_of_disk(error: BaseException) -> bool:
-    """Whether the disk could not be read; Arrow's errors of damage are plain ``OSError`` without a number."""
+    """Recognise a disk that could not be read; Arrow's errors of damage are plain ``OSError`` without a number."""
     return isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError)
 
 
 def fragment_path(out: Path, key: str) -> Path:
     """The fragment of the video ``key``."""
     return out / "fragments" / f"{video_hash(key)}.parquet"
+
+
+def has_crops(fragment: Path) -> bool:
+    """True if a fragment lists any crop; its rows are not read."""
+    return bool(pq.read_metadata(readable(fragment)).num_rows)
 
 
 def read_report(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
@@ -106,7 +111,7 @@ def _count_files(metadata: pq.FileMetaData) -> int:
 
 
 def has_files(folder: Path, report: dict[str, Any]) -> bool:
-    """Whether all crop files listed in the fragment exist; always true for URLs.
+    """True if all crop files listed in the fragment exist; always for URLs.
 
     Args:
         folder: The folder of the video's crops.
@@ -115,13 +120,8 @@ def has_files(folder: Path, report: dict[str, Any]) -> bool:
     return is_remote(folder) or len(names_in(folder)) >= report["files"]
 
 
-def is_done(report: dict[str, Any], request: str) -> bool:
-    """Whether a fragment with this report is what was asked for."""
-    return report.get("request") == request and "skipped" not in report
-
-
 def is_to_be_cut(report: dict[str, Any], request: str, timeout: float) -> bool:
-    """Whether another run should try the video, unless its crops are lost.
+    """True if another run should try the video, unless its crops are lost.
 
     What could not be read is tried again: the disk may be back, the memory free. What took too long is not, unless it
     is given more time: it would cost the whole of that time in every run.

@@ -38,7 +38,7 @@ Relation = Literal["pair", "doubt", "unrelated"]
 
 
 class Agreement(NamedTuple):
-    """How far a fake and its original show the same outside the faces.
+    """Agreement of a fake and its original outside the faces.
 
     Attributes:
         share: Of the cells that are not plain, those that show the same, in [0, 1]; NaN where these are too few.
@@ -63,7 +63,7 @@ class Agreement(NamedTuple):
 
     @property
     def refuted(self) -> bool:
-        """Whether two pictures cannot be a pair, whatever a data set says."""
+        """True if two pictures cannot be a pair, whatever a data set says."""
         return not self.faces or self.share <= _UNRELATED  # not where the share is NaN
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ def agreement(frames: Iterable[tuple[Picture, Picture, Sequence[Box]]], margin: 
 
 
 def _is_copy(frame: Sequence[Picture]) -> bool:
-    """Whether a fake's frame and the original's show the same at another place: such were made from each other."""
+    """True if a fake's frame and the original's show the same at another place: such were made from each other."""
     if len(frame) < 2:
         return False
     one, other = (fingerprint(picture)[0] for picture in frame)

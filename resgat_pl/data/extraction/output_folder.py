@@ -26,7 +26,7 @@ from resgat_pl.data.extraction.fragment import fragment_path
 from resgat_pl.data.manifest.table import MANIFEST_NAME, refuse_newer
 
 SETTINGS_NAME: Final = "extraction.json"
-"""What crops are cut with, written before the first of them."""
+"""File with the settings that crops are cut with, written before the first of them."""
 
 
 def prepare_out(root: Path, out: Path) -> None:
@@ -35,8 +35,7 @@ def prepare_out(root: Path, out: Path) -> None:
     Raises:
         ConfigError: It is the data set itself, or cannot be made.
     """
-    same = out == root if is_remote(out) or is_remote(root) else out.resolve() == root.resolve()
-    if same:
+    if out == root if is_remote(out) or is_remote(root) else out.resolve() == root.resolve():
         raise ConfigError(f"The crops would be written into the data set itself ({out}). Name another folder.")
     refresh(out)
     try:
@@ -82,9 +81,8 @@ def check_settings(out: Path, spec: Mapping[str, Any], replace: bool) -> None:
             raise ConfigError(
                 f"{out} holds crops that another version of resgat-pl cut ({changes}; since 2 frames and faces are "
                 "chosen otherwise, and it is known which face of a fake was altered), and nothing was changed. Cut "
-                "them again "
-                f"with resgat extract ROOT {out} and the same options and --replace true; or train on them as they "
-                "are, with --data.root null."
+                f"them again with resgat extract ROOT {out} and the same options and --replace true; or train on them "
+                "as they are, with --data.root null."
             )
         raise ConfigError(
             f"{out} holds crops that were cut with other settings ({changes}), and nothing was changed. Give the same "

@@ -21,7 +21,7 @@ from resgat_pl.core.storage import read_many, refresh, write_atomic
 from resgat_pl.data.crop_store.reader import holds_shards
 from resgat_pl.data.crop_store.writer import Store
 from resgat_pl.data.extraction.crop_video import crops_folder
-from resgat_pl.data.extraction.extract_video import FamilyExtractor, VideoCropper, problem_on_worker
+from resgat_pl.data.extraction.extract_video import FamilyExtractor, problem_on_worker
 from resgat_pl.data.extraction.fragment import (
     fragment_path,
     is_to_be_cut,
@@ -130,8 +130,8 @@ class ExtractionRun:
             StorageError: The disk is full.
         """
         check_workers(executor, partial(problem_on_worker, self.root, self.out, EXTRACTION_VERSION))
-        cropper = VideoCropper(self.extraction, timeout, threads, self.layout.max_faces)
-        extractor = FamilyExtractor(cropper, self.out, self.stored.store)
+        store, max_faces = self.stored.store, self.layout.max_faces
+        extractor = FamilyExtractor(self.extraction, self.out, store, timeout, threads, max_faces)
         jobs = jobs_of(self.records, self.families, self.requests, keys)
         total, done, crops = len(self.keys), len(self.keys) - len(keys), 0
         with (

@@ -22,7 +22,7 @@ VIDEO_TIMEOUT: Final = 600.0
 
 @dataclass(frozen=True)
 class Extraction:
-    """How faces are cut out of videos.
+    """The settings of an extraction: frames, faces and crops.
 
     Args:
         frames: Frames to take of each video, spread evenly, or "all".

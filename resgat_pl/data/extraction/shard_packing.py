@@ -37,7 +37,7 @@ from resgat_pl.data.crop_store.reader import (
     write_index,
 )
 from resgat_pl.data.crop_store.writer import Store, append_member, close_tar, loose_path, read_tar, video_hash
-from resgat_pl.data.extraction.fragment import fragment_path, has_files, is_of_disk, read_fragment
+from resgat_pl.data.extraction.fragment import fragment_path, has_crops, has_files, is_of_disk, read_fragment
 from resgat_pl.data.manifest.table import Manifest, write_table
 
 _LISTED = pa.schema(
@@ -112,7 +112,7 @@ class Stored:
             (self.out / FOLDER / name).unlink(missing_ok=True)
 
     def holds(self, key: str, report: dict[str, Any], folder: str) -> bool:
-        """Whether all crops that a video's fragment lists are there.
+        """True if all crops that a video's fragment lists are there.
 
         Args:
             key: The video's key.
@@ -147,7 +147,8 @@ def pack(out: Path, requests: Mapping[str, str], megabytes: float) -> None:
         for key, request in packed.videos.items()
         if key not in done and requests.get(key, request) == request
     }
-    cut = [key for key in requests if key not in done and key not in moved and _Video(out, key).rows]
+    waiting = [key for key in requests if key not in done and key not in moved]
+    cut = [key for key in waiting if has_crops(fragment_path(out, key))]
     used = {packed.shard.path.name for packed in shards}
     with tqdm(total=len(cut) + len(moved), unit="video", desc="pack", disable=not (cut or moved)) as bar:
         videos: list[_Video] = []
@@ -164,7 +165,7 @@ def pack(out: Path, requests: Mapping[str, str], megabytes: float) -> None:
             _commit(out / FOLDER / _free_name(used), tar, videos)
     for packed in stale:
         packed.remove()
-    _sweep(out, done)
+    _clean_up(out, done)
 
 
 def index_shards(manifest: Manifest) -> None:
@@ -241,11 +242,11 @@ class _Video:
 
     @property
     def files(self) -> list[Path]:
-        """The crops and masks as files of their own."""
+        """The crops and masks where they are single files."""
         return [inside(self.out, name) for name in self.names]
 
     def are_files(self) -> bool:
-        """Whether all crops and masks are there as files."""
+        """True if all crops and masks are there as files."""
         return all(path.is_file() for path in self.files)
 
     def append(self, tar: bytearray, old: PackedShard | None) -> None:
@@ -319,7 +320,7 @@ def _free_name(used: set[str]) -> str:
     return name
 
 
-def _sweep(out: Path, done: set[str]) -> None:
+def _clean_up(out: Path, done: set[str]) -> None:
     """Remove what a run left that was killed between a shard's index and what it was made of, or while removing it."""
     known = {packed.shard.path.name for packed in _packed(out)}
     for name in names_in(out / FOLDER, ".tar"):

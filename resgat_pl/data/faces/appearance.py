@@ -19,12 +19,12 @@ _CELLS: Final = 8
 _BINS: Final = 8
 _ROW: Final = np.arange(_SIDE) * _CELLS // _SIDE
 _PLACE: Final = (_ROW[:, None] * _CELLS + _ROW[None, :]) * _BINS
-"""Where the bins of the cell that each pixel of a face lies in begin."""
+"""First bin of the cell that each pixel of a face lies in."""
 _COLOURS: Final = 6
 _COLOUR_WEIGHT: Final = 0.02
 """A difference of 10 in a or b of CIELAB counts as much as one of 0.2 between the gradients, whose most is √2."""
 _PLACES: Final = np.array([[0.398, 0.382], [0.602, 0.382], [0.5, 0.498], [0.416, 0.618], [0.584, 0.618]], np.float32)
-"""Where the five landmarks lie in the aligned face, of its side: a head with hair and chin fills it."""
+"""The five landmarks in the aligned face, as shares of its side: a head with hair and chin fills it."""
 _NOISE: Final = 6.0
 """Gradients of a cell below this (grey levels a pixel) are noise rather than a feature."""
 _THUMB: Final = 16
@@ -77,7 +77,7 @@ def look_of(image: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArr
 
 
 def unlikenesses(one: Sequence[Look], other: Sequence[Look]) -> NDArray[np.float64]:
-    """How much each of some faces differs from each of others: ``(n, m)``, 0 for the same picture, see ``tracking``."""
+    """Difference of each of some faces from each of others: ``(n, m)``, 0 for the same picture, see ``tracking``."""
     gradients, colours = (
         np.sqrt(np.maximum(_squares(a)[:, None] + _squares(b) - 2 * a @ b.T, 0.0))
         for a, b in ((np.stack([look[part] for look in looks]) for looks in (one, other)) for part in (0, 1))
@@ -87,7 +87,7 @@ def unlikenesses(one: Sequence[Look], other: Sequence[Look]) -> NDArray[np.float
 
 
 def unlikeness(one: Sequence[Look], other: Sequence[Look]) -> float:
-    """How much the two most alike of two faces' looks differ."""
+    """Difference of the two most alike of two faces' looks."""
     return float(unlikenesses(one, other).min())
 
 
@@ -102,7 +102,7 @@ def scene_of(image: NDArray[np.uint8]) -> Scene:
 
 
 def may_be_cut(one: Scene, other: Scene) -> bool:
-    """Whether there may be a cut between two frames: both their structure and their colours differ.
+    """True if there may be a cut between two frames: both their structure and their colours differ.
 
     A person who walks through a still picture changes the first alone, a slow pan neither much. Fast motion of the
     camera may be taken for a cut; faces then have to look alike to be one person's, no more.

@@ -73,7 +73,7 @@ def square_box(box: NDArray[np.float32], margin: float) -> NDArray[np.int32]:
 
 
 def touches(box: NDArray[np.int32], size: Sequence[int]) -> bool:
-    """Whether any pixel of ``box`` lies within a frame of ``size`` (w, h): a detector may place one beside it."""
+    """True if any pixel of ``box`` lies within a frame of ``size`` (w, h): a detector may place one beside it."""
     x0, y0, x1, y1 = (int(value) for value in box)
     return min(x1, size[0]) > max(x0, 0) and min(y1, size[1]) > max(y0, 0)
 

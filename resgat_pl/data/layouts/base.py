@@ -6,18 +6,19 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 from resgat_pl.core.errors import DatasetNotFoundError, LayoutError
 from resgat_pl.core.storage import absolute, listing, locate, read_bytes, refresh
 from resgat_pl.core.text import count_and_name, first_few
-from resgat_pl.core.types import FAKE, REAL, VideoRecord
+from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord
 from resgat_pl.data.media.file_type import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
+_T = TypeVar("_T")
 _DESCRIPTIONS = frozenset({"csv", "json", "md", "npy", "txt"})
 """Suffixes of what data sets themselves put beside their videos: labels, landmarks, terms."""
 
@@ -36,7 +37,7 @@ class Index:
 
 
 class CountRow(NamedTuple):
-    """How many videos of a method there are, and how many there should be.
+    """Number of videos of a method on disk and in the complete data set.
 
     Attributes:
         method: Manipulation method, or the name under which its videos are published.
@@ -83,7 +84,7 @@ class Layout(ABC):
 
     @abstractmethod
     def matches(self, root: Path) -> bool:
-        """Tell whether the existing folder ``root`` looks like this layout, without listing every video."""
+        """Return true if the existing folder ``root`` looks like this layout, without listing every video."""
 
     @abstractmethod
     def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
@@ -105,8 +106,10 @@ class Layout(ABC):
         """
         root = check_root(root)
         if not self.matches(root):
-            msg = f"{root} does not have the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
-            raise DatasetNotFoundError(msg)
+            raise DatasetNotFoundError(
+                f"{root} does not have the layout {self.name!r}: expected {self.expected}, found {contents(root)}."
+            )
+        # One record per key: the first one that the layout gives.
         found, problems = self.scan(root)
         unique: dict[str, VideoRecord] = {}
         twice, unreadable = [], []
@@ -118,16 +121,15 @@ class Layout(ABC):
                 unreadable.append(ascii(key))
             elif unique.setdefault(key, record) is not record:
                 twice.append(key)
+
+        # What is left out, and what is missing.
         if unreadable:
             problems.append(f"{tally(unreadable, 'video')} skipped, the name is not UTF-8: rename")
         if twice:
             problems.append(f"{tally(twice, 'video')} found more than once under one name: the first one is taken")
         if not unique:
-            msg = (
-                f"{root} has the layout {self.name!r} but no labelled video in it. Expected {self.expected}. "
-                + " ".join(f"{line}." for line in problems)
-            )
-            raise DatasetNotFoundError(msg.rstrip())
+            lack = f"{root} has the layout {self.name!r} but no labelled video in it. Expected {self.expected}."
+            raise DatasetNotFoundError(" ".join([lack, *(f"{line}." for line in problems)]))
         if others := _not_media(unique.values()):
             problems.append(others)
         labels = {record.label for record in unique.values()}
@@ -137,7 +139,7 @@ class Layout(ABC):
         return Index(tuple(unique[key] for key in sorted(unique)), tuple(problems))
 
     def knows_people(self, video: VideoRecord) -> bool:
-        """Whether the identities of a record of this layout are people."""
+        """True if the identities of a record of this layout are people."""
         return self.people
 
     def counted_as(self, video: VideoRecord) -> str | None:
@@ -210,8 +212,9 @@ def entries(folder: Path) -> Entries:
     except (FileNotFoundError, NotADirectoryError):
         return Entries([], [])
     except OSError as error:
-        msg = f"The folder {folder} cannot be read ({error.strerror}): check its permissions and its disk."
-        raise DatasetNotFoundError(msg) from error
+        raise DatasetNotFoundError(
+            f"The folder {folder} cannot be read ({error.strerror}): check its permissions and its disk."
+        ) from error
     return Entries(*(sorted(name for name in names if not name.startswith(".")) for names in found))
 
 
@@ -231,13 +234,35 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in sorted(filter(is_image, entries(folder).files), key=_frame_order))
 
 
+def best_media(
+    places: Sequence[Path], forms: Mapping[Path, MediaKind]
+) -> Iterator[tuple[str, MediaKind, tuple[Path, ...]]]:
+    """Yield (video, kind, files), each video in its best form only.
+
+    Args:
+        places: Folders of videos.
+        forms: Folders that hold a folder of images per video, the better ones first; what kind they are.
+    """
+    seen = set()
+    for place in places:
+        for video, path in videos_in(place):
+            seen.add(video)
+            yield video, "video", (path,)
+    for place, kind in forms.items():
+        for video in entries(place).folders:
+            if video not in seen:
+                files = images_in(place / video)
+                seen.update([video] * bool(files))  # an empty folder must not hide the next form
+                yield video, kind, files
+
+
 def is_video(name: str) -> bool:
-    """Tell a video file by the suffix of its name."""
+    """Recognise a video file by the suffix of its name."""
     return split_name(name)[1] in VIDEO_SUFFIXES
 
 
 def is_image(name: str) -> bool:
-    """Tell an image file by the suffix of its name."""
+    """Recognise an image file by the suffix of its name."""
     return split_name(name)[1] in IMAGE_SUFFIXES
 
 
@@ -256,17 +281,19 @@ def check_root(root: str | Path) -> Path:
     root = absolute(locate(root))
     refresh(root)
     if root.is_file():
-        msg = f"The data set root {root} is a file: give the folder that holds the data set; unpack an archive first."
-        raise DatasetNotFoundError(msg)
+        raise DatasetNotFoundError(
+            f"The data set root {root} is a file: give the folder that holds the data set; unpack an archive first."
+        )
     if not root.is_dir():
-        msg = f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk."
         parent = next((folder for folder in root.parents if folder.is_dir() and any(entries(folder))), None)
-        if parent is not None:
-            msg += f" The nearest folder that exists is {parent}, with {contents(parent)}."
-        raise DatasetNotFoundError(msg)
+        near = "" if parent is None else f" The nearest folder that exists is {parent}, with {contents(parent)}."
+        raise DatasetNotFoundError(
+            f"The data set root {root} does not exist: check the path for a typing error or an unmounted disk.{near}"
+        )
     if not any(entries(root)):
-        msg = f"The data set root {root} is empty: wait for the download to end, or give the folder it went to."
-        raise DatasetNotFoundError(msg)
+        raise DatasetNotFoundError(
+            f"The data set root {root} is empty: wait for the download to end, or give the folder it went to."
+        )
     return root
 
 
@@ -279,26 +306,36 @@ def read_text(path: Path) -> str:
     try:
         text = TextIOWrapper(BytesIO(read_bytes(path)), encoding="utf-8-sig").read()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read as UTF-8 text ({error}): restore it from the data set's archive."
-        raise LayoutError(msg) from error
+        raise LayoutError(
+            f"{path} cannot be read as UTF-8 text ({error}): restore it from the data set's archive."
+        ) from error
     if "\0" in text:  # what an interrupted copy leaves on some file systems
-        msg = f"{path} holds zero bytes, so it is no text or was cut off: restore it from the data set's archive."
-        raise LayoutError(msg)
+        raise LayoutError(
+            f"{path} holds zero bytes, so it is no text or was cut off: restore it from the data set's archive."
+        )
     return text
 
 
-def read_json(path: Path, expected: str) -> object:
-    """Parse a JSON file.
+def read_json(path: Path, kind: type[_T], expected: str) -> _T:
+    """Parse a JSON file that holds one value of a kind, ``dict`` or ``list``.
 
     Raises:
-        LayoutError: It cannot be read, or is not JSON; the message says what was expected.
+        LayoutError: It cannot be read, is not JSON, or holds something else; the message says what was expected.
     """
     try:
-        parsed: object = json.loads(read_text(path))
+        parsed = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        msg = f"{path} is not valid JSON ({error}): expected {expected}. Restore it from the data set's archive."
-        raise LayoutError(msg) from error
+        raise LayoutError(
+            f"{path} is not valid JSON ({error}): expected {expected}. Restore it from the data set's archive."
+        ) from error
+    if not isinstance(parsed, kind):
+        raise LayoutError(f"{path} holds a {type(parsed).__name__}: expected {expected}.")
     return parsed
+
+
+def skipped(where: str, names: Sequence[str], noun: str, why: str) -> list[str]:
+    """The problem line on things that are left out; no line if there are none."""
+    return [f"{where}: {tally(names, noun)} skipped, {why}"] if names else []
 
 
 def tally(names: Iterable[str], noun: str) -> str:

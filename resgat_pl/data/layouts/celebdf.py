@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from resgat_pl.core.errors import LayoutError
-from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord, video_key
-from resgat_pl.data.layouts.base import Layout, entries, images_in, read_text, tally, videos_in
+from resgat_pl.core.types import FAKE, REAL, VideoRecord, video_key
+from resgat_pl.data.layouts.base import Layout, best_media, entries, read_text, skipped, tally
 
 _CELEB: Final = "Celeb-real"
 _YOUTUBE: Final = "YouTube-real"
@@ -23,7 +23,7 @@ _SPELLED: Final = {name.lower(): name for name in _NAMES}  # some write Youtube-
 _LIST: Final = "List_of_testing_videos.txt"
 _LINE: Final = re.compile(r"([01])\s+([^/]+)/(?:videos/)?([^/]+)\.mp4")
 _UNKNOWN: Final = "youtube "
-"""What the identity of a video starts with of whose person nothing is known."""
+"""Beginning of the identity of a video whose person is unknown."""
 _FORMS: Final = ("videos", "frames", "landmarks", "masks")  # beside frames/, DeepfakeBench writes the last two
 
 
@@ -43,8 +43,8 @@ class CelebDF(Layout):
 
     The genuine videos of both folders have the method ``original``. A fake has both people as its identities ("aa is
     the original id, bb is swapped id", says the author in issue 6 of the official repository) and the target's clip as
-    its original, which need not be on disk. Nothing is known of the people of YouTube-real, so each video there is an
-    identity of its own.
+    its original, which need not be on disk. Nothing is known of the people of YouTube-real, so each video there is a
+    separate identity.
 
     Listed videos have the official split ``test``, and the others none. **The list's label is the reverse of ours**;
     it is only checked against the folder. The published list has 518 videos, 178 real and 340 fake. It is a list of
@@ -112,25 +112,23 @@ def _read_list(path: Path) -> set[str]:
         match = _LINE.fullmatch(line.strip())
         folder = _SPELLED.get(match[2].lower()) if match else None
         if match is None or folder is None:
-            msg = (
+            raise LayoutError(
                 f"{path}, line {number}: {line!r}, expected a label and a path such as '1 {_CELEB}/id0_0000.mp4' or "
                 f"'0 {_FAKES}/id0_id1_0000.mp4'. Restore the file from the data set's archive."
             )
-            raise LayoutError(msg)
         if (match[1] == "0") != (folder == _FAKES):
-            msg = (
+            raise LayoutError(
                 f"{path}, line {number}: {line!r} says {'real' if match[1] == '1' else 'fake'}, but {folder}/ holds "
                 f"{'fake' if folder == _FAKES else 'real'} videos. In this list 1 is real and 0 is fake: correct the "
                 "line, or restore the file from the data set's archive."
             )
-            raise LayoutError(msg)
         keys.add(_key(folder, match[3]))
     return keys
 
 
 def _records(folder: str, path: Path, listed: set[str], problems: list[str]) -> Iterator[VideoRecord]:
     strange, empty = [], []
-    for video, kind, files in _media(path):
+    for video, kind, files in best_media([path, path / "videos"], {path / "frames": "crops"}):
         match = _NAMES[folder].fullmatch(video)
         if match is None:
             strange.append(video)
@@ -151,21 +149,8 @@ def _records(folder: str, path: Path, listed: set[str], problems: list[str]) -> 
             original=_key(_CELEB, f"{match[1]}_{match[3]}") if fake else None,
             official_split="test" if _key(folder, video) in listed else None,
         )
-    if strange:
-        problems.append(f"{path.name}: {tally(strange, 'video')} skipped, named unlike Celeb-DF")
-    if empty:
-        problems.append(f"{path.name}: {tally(empty, 'folder')} skipped, without an image")
-    # Celeb-DF++ keeps its fakes one level deeper, by method: they must not be left out in silence.
-    if deeper := [name for name in entries(path).folders if name not in _FORMS]:
-        problems.append(f"{path.name}: {tally(deeper, 'folder')} skipped, unknown to Celeb-DF v2")
-
-
-def _media(folder: Path) -> Iterator[tuple[str, MediaKind, tuple[Path, ...]]]:
-    """Yield (video, kind, files), each video in its best form only."""
-    seen = set()
-    for video, path in (*videos_in(folder), *videos_in(folder / "videos")):
-        seen.add(video)
-        yield video, "video", (path,)
-    for video in entries(folder / "frames").folders:
-        if video not in seen:
-            yield video, "crops", images_in(folder / "frames" / video)
+    problems += skipped(path.name, strange, "video", "named unlike Celeb-DF")
+    problems += skipped(path.name, empty, "folder", "without an image")
+    # Celeb-DF++ has its fakes one level deeper, by method: they must not be left out in silence.
+    deeper = [name for name in entries(path).folders if name not in _FORMS]
+    problems += skipped(path.name, deeper, "folder", "unknown to Celeb-DF v2")

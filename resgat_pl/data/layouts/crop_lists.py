@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.storage import is_remote, locate
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
-from resgat_pl.data.layouts.base import Layout, entries, read_text, tally
+from resgat_pl.data.layouts.base import Layout, entries, read_text, skipped, tally
 
 
 class _List(NamedTuple):
@@ -71,14 +71,15 @@ class CropLists(Layout):
         for one, other in combinations(lists, 2):
             if both := sorted(map(str, lists[one] & lists[other])):
                 if _LISTS[one].label != _LISTS[other].label:
-                    msg = f"{one} and {other} in {root} both name {both[0]}: a face is real or fake, correct the lists."
-                    raise LayoutError(msg)
+                    raise LayoutError(
+                        f"{one} and {other} in {root} both name {both[0]}: a face is real or fake, correct the lists."
+                    )
                 problems.append(f"{tally(both, 'image')} on both {one} and {other}")
         return [record for name, images in lists.items() for record in _records(name, images, problems)], problems
 
 
 class _Disk:
-    """Tells which files exist by listing each folder once: a call for each of a million crops is slow on a share."""
+    """Finds files by listing each folder once: a call for each of a million crops is slow on a network disk."""
 
     def __init__(self, root: Path, allow_outside: bool) -> None:
         self._root = root
@@ -109,7 +110,7 @@ class _Disk:
         return folder / path.name if path.name in names else None
 
     def _is_inside(self, folder: Path) -> bool:
-        """Whether a folder lies below the root by its name, or where the disk says that it is."""
+        """True for a folder below the root by its name, or by where the disk says that it is."""
         if is_remote(folder) or is_remote(self._root):
             return ".." not in str(folder).split("/") and f"{folder}/".startswith(f"{str(self._root).rstrip('/')}/")
         root = self._root.resolve()
@@ -128,8 +129,9 @@ def _read(path: Path, disk: _Disk, problems: list[str]) -> set[Path]:
     found = [disk.find(line, f"{path}, line {number},") for number, line in numbered]
     if missing := [line for line, image in zip(lines, found, strict=True) if image is None]:
         if len(missing) == len(lines):
-            msg = f"{path} names {tally(missing, 'image')} and none exists: write the paths relative to {path.parent}."
-            raise LayoutError(msg)
+            raise LayoutError(
+                f"{path} names {tally(missing, 'image')} and none exists: write the paths relative to {path.parent}."
+            )
         problems.append(f"{path.name}: {tally(missing, 'image')} not on disk")
     images = {image for image in found if image is not None}
     if repeated := len(lines) - len(missing) - len(images):
@@ -146,8 +148,7 @@ def _records(name: str, images: set[Path], problems: list[str]) -> list[VideoRec
             videos[match["video"]].append((int(match["number"]), image))
         else:
             strange.append(image.name)
-    if strange:
-        problems.append(f"{name}: {tally(sorted(strange), 'image')} skipped, not named <video>.mp4_face_<n>.jpg")
+    problems += skipped(name, sorted(strange), "image", "not named <video>.mp4_face_<n>.jpg")
     return [
         VideoRecord(
             dataset=CropLists.name,

@@ -33,8 +33,9 @@ def detect_layout(root: str | Path) -> Layout:
         return fitting[0]
     if fitting:
         names = " and ".join(layout.name for layout in fitting)
-        msg = f"{root} fits more than one layout ({names}): choose one by its class, or keep the data sets apart."
-        raise LayoutError(msg)
+        raise LayoutError(
+            f"{root} fits more than one layout ({names}): choose one by its class, or keep the data sets apart."
+        )
     looked_for = "; ".join(f"{layout.name}: {layout.expected}" for layout in LAYOUTS)
     msg = f"No known data set layout in {root}. Looked for {looked_for}. Found {contents(root)}."
     children = _children(root)
@@ -55,5 +56,5 @@ def _fitting(root: Path) -> list[Layout]:
     return [layout for layout in (kind() for kind in LAYOUTS) if layout.matches(root)]
 
 
-def _children(root: Path, at_most: int = 20) -> list[Path]:
-    return [root / name for name in entries(root).folders[:at_most]]
+def _children(root: Path) -> list[Path]:
+    return [root / name for name in entries(root).folders[:20]]

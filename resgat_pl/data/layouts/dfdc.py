@@ -10,7 +10,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord, video_key
-from resgat_pl.data.layouts.base import Layout, entries, read_json, read_text, split_name, tally, videos_in
+from resgat_pl.data.layouts.base import Layout, entries, read_json, read_text, skipped, split_name, tally, videos_in
 
 _PART: Final = re.compile(r"dfdc_train_part_0*(\d+)")
 _SAMPLE: Final = "train_sample_videos"
@@ -87,14 +87,14 @@ class DFDC(Layout):
             videos = {path.name: path for _, path in videos_in(folder.path)}
             labels = _label_file(folder)
             if labels is None:
-                problems.append(f"{where}: {tally(videos, 'video')} skipped, no {' or '.join(_LABEL_FILES)}")
+                problems += skipped(where, [*videos], "video", f"no {' or '.join(_LABEL_FILES)}")
                 continue
             if labels not in truths:
                 truths[labels] = _read_metadata(labels) if labels.name == _METADATA else _read_csv(labels)
             truth = truths[labels]
             absent[labels] = absent.get(labels, set(truth)) - videos.keys()
-            if unlabelled := [name for name in videos if name not in truth]:
-                problems.append(f"{where}: {tally(unlabelled, 'video')} skipped, missing from {labels.name}")
+            unlabelled = [name for name in videos if name not in truth]
+            problems += skipped(where, unlabelled, "video", f"missing from {labels.name}")
             records += _records({videos[name]: truth[name] for name in videos if name in truth}, folder.path.name)
         problems += [
             f"{tally(sorted(names), 'video')} of {labels.relative_to(root)} not on disk"
@@ -156,11 +156,7 @@ def _records(truths: dict[Path, _Truth], folder: str) -> Iterator[VideoRecord]:
 
 
 def _read_metadata(path: Path) -> dict[str, _Truth]:
-    expected = f'an object of {{"<video>.mp4": {_EXPECTED_ENTRY}}}'
-    metadata = read_json(path, expected)
-    if not isinstance(metadata, dict):
-        msg = f"{path} holds a {type(metadata).__name__}: expected {expected}."
-        raise LayoutError(msg)
+    metadata = read_json(path, dict, f'an object of {{"<video>.mp4": {_EXPECTED_ENTRY}}}')
     return {name: _read_entry(path, name, entry) for name, entry in metadata.items()}
 
 
@@ -170,21 +166,20 @@ def _read_entry(path: Path, name: str, entry: object) -> _Truth:
             return _Truth(FAKE if label == "FAKE" else REAL, original or None)
         case {"is_fake": 0 | 1 as label}:
             return _Truth(FAKE if label else REAL, official_split="test")
-    msg = f"{path}, key {name!r}: {entry!r}, expected {_EXPECTED_ENTRY}. Restore the file from the data set's archive."
-    raise LayoutError(msg)
+    raise LayoutError(
+        f"{path}, key {name!r}: {entry!r}, expected {_EXPECTED_ENTRY}. Restore the file from the data set's archive."
+    )
 
 
 def _read_csv(path: Path) -> dict[str, _Truth]:
     rows = csv.DictReader(read_text(path).splitlines(), quoting=csv.QUOTE_NONE)
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
-        msg = f"{path} starts with {rows.fieldnames}: expected the header filename,label."
-        raise LayoutError(msg)
+        raise LayoutError(f"{path} starts with {rows.fieldnames}: expected the header filename,label.")
     truths = {}
     for row in rows:
         if row["label"] not in ("0", "1"):
-            msg = (
+            raise LayoutError(
                 f"{path}, line {rows.line_num}: label {row['label']!r} of {row['filename']!r}, expected 0 or 1 (fake)."
             )
-            raise LayoutError(msg)
         truths[row["filename"]] = _Truth(FAKE if row["label"] == "1" else REAL, official_split="test")
     return truths

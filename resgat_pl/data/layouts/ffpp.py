@@ -11,7 +11,7 @@ from typing import ClassVar, Final, NamedTuple
 from resgat_pl.core.errors import LayoutError
 from resgat_pl.core.storage import locate
 from resgat_pl.core.types import FAKE, REAL, MediaKind, VideoRecord, video_key
-from resgat_pl.data.layouts.base import CountRow, Layout, entries, images_in, tally, videos_in
+from resgat_pl.data.layouts.base import CountRow, Layout, best_media, entries, skipped, tally, videos_in
 from resgat_pl.data.layouts.ffpp_official import official_split
 from resgat_pl.data.layouts.ffpp_sources import SAME_SOURCE
 
@@ -20,7 +20,7 @@ _FAKES: Final = "manipulated_sequences"
 _DFD: Final = "DeepFakeDetection"
 _METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter", _DFD)
 _COMPRESSIONS: Final = {"raw": "raw", "c0": "raw", "c23": "c23", "c40": "c40"}  # folder name to recorded name
-_FRAMES: Final[tuple[tuple[str, MediaKind], ...]] = (("images", "frames"), ("frames", "crops"))
+_FRAMES: Final[dict[str, MediaKind]] = {"images": "frames", "frames": "crops"}
 _FLAT: Final = {re.sub(r"\W|_", "", name).lower(): name for name in _METHODS}
 _FLAT_ORIGINALS: Final = ("original", "originals", "youtube", "actors")
 _BESIDE: Final = ("csv", "splits", "masks")
@@ -152,7 +152,7 @@ class FFPP(Layout):
         return divided, problems
 
     def counted_as(self, video: VideoRecord) -> str | None:
-        """Tell the two kinds of originals apart, which come in other numbers, by the scene in an actor's name."""
+        """Distinguish the two kinds of originals, which come in other numbers, by the scene in an actor's name."""
         if video.method != "original":
             return video.method
         return f"original ({'actors' if '__' in video.video else 'youtube'})"
@@ -170,18 +170,17 @@ class FFPP(Layout):
         there = list(dict.fromkeys(source.method for source in fakes))
         methods = there if self.methods is None else self.methods
         if unknown := [name for name in methods if name not in there]:
-            msg = (
+            raise LayoutError(
                 f"No method {', '.join(unknown)} in {nested if nested.name in entries(root).folders else root}: there "
                 f"are {', '.join(there) or 'none'}. Correct `methods` (originals come along without being named) or "
                 "download what is missing."
             )
-            raise LayoutError(msg)
         wanted = {"actors" if method == _DFD else "youtube" for method in methods}
         if self.methods is None:
             wanted = {"actors", "youtube"}
         originals = _originals(tops, wanted, problems)
-        strange = [name for name in flat if not flat[name] and name.lower() not in (*_FLAT_ORIGINALS, *_BESIDE)]
-        strange = [name for name in strange if name.lower() not in (_ORIGINALS, _FAKES)]
+        known = (*_FLAT_ORIGINALS, *_BESIDE, _ORIGINALS, _FAKES)
+        strange = [name for name in flat if not flat[name] and name.lower() not in known]
         if strange and any(flat.values()):
             problems.append(f"{tally(strange, 'folder')} of {root.name}/ unknown and not taken")
         return [*originals, *(source for source in fakes if source.method in methods)]
@@ -191,23 +190,22 @@ class FFPP(Layout):
         if self.compressions is None:
             if len(present) > 1:
                 names = [name or "one that is not known (videos outside raw/, c23/ and c40/)" for name in present]
-                msg = (
+                raise LayoutError(
                     f"FaceForensics++ is there in {len(present)} compressions, {', '.join(names)}: choose with "
                     f"`compressions` of the FFPP layout, for example `compressions: [{present[-1]}]`."
                 )
-                raise LayoutError(msg)
             return present
         chosen = [_COMPRESSIONS.get(name, name) for name in self.compressions]
         if strange := [name for name in chosen if name not in _COMPRESSIONS.values()]:
-            msg = f"No compression {', '.join(strange)}: `compressions` of the FFPP layout knows raw, c23 and c40."
-            raise LayoutError(msg)
+            raise LayoutError(
+                f"No compression {', '.join(strange)}: `compressions` of the FFPP layout knows raw, c23 and c40."
+            )
         if absent := [name for name in chosen if name not in present]:
             named = ", ".join(name or "one that is not known: name one alone, to say which it is" for name in present)
-            msg = (
+            raise LayoutError(
                 f"No videos in compression {', '.join(absent)}: there are {named or 'none'}. "
                 "Correct `compressions` or download what is missing."
             )
-            raise LayoutError(msg)
         return sorted(set(chosen))
 
     def _places(self, source: _Source) -> list[_Place]:
@@ -234,12 +232,16 @@ class FFPP(Layout):
                 f"{where}: {tally(beside, 'folder')} not taken: put them into {source.folder.name}/images/ if they "
                 "hold full frames, or into frames/ if they hold cut out faces"
             )
+
+        # The videos, by what their names say.
         strange, empty, seen = [], [], set()
         for place in places:
             if place.compression not in chosen:
                 continue
-            inside = "" if place.folder == source.folder else f"{place.folder.name}/"
-            for video, kind, files in _media(place.folder):
+            folder = place.folder
+            inside = "" if folder == source.folder else f"{folder.name}/"
+            forms = {folder / form: kind for form, kind in _FRAMES.items()}
+            for video, kind, files in best_media([folder / "videos", folder], forms):
                 parsed = _parse(source.method, video)
                 if parsed is None:
                     strange.append(f"{inside}{video}")
@@ -261,10 +263,8 @@ class FFPP(Layout):
                     original=None if target is None else video_key(FFPP.name, "original", place.compression, target),
                     mask=None if kind == "crops" else masks.get(video),
                 )
-        if strange:
-            problems.append(f"{where}: {tally(strange, 'video')} skipped, named unlike FaceForensics++")
-        if empty:
-            problems.append(f"{where}: {tally(empty, 'folder')} skipped, without an image")
+        problems += skipped(where, strange, "video", "named unlike FaceForensics++")
+        problems += skipped(where, empty, "folder", "without an image")
         if orphans := sorted(masks.keys() - seen):
             problems.append(f"{where}: {tally(orphans, 'mask')} without a video")
 
@@ -283,7 +283,7 @@ def _originals(tops: Mapping[str, Path], wanted: set[str], problems: list[str]) 
         found = [_Source("original", top / name) for name in names if name in wanted]
         if videos_in(top) or any(name in (*_COMPRESSIONS, "videos") for name in names):
             found.append(_Source("original", top))
-        known = ("actors", "youtube", "videos", *_COMPRESSIONS, *(form for form, _ in _FRAMES))
+        known = ("actors", "youtube", "videos", *_COMPRESSIONS, *_FRAMES)
         if strange := [name for name in names if name not in known]:
             problems.append(f"{tally(strange, 'folder')} of {_ORIGINALS}/ unknown: only youtube and actors are taken")
     for name in _FLAT_ORIGINALS:
@@ -293,21 +293,7 @@ def _originals(tops: Mapping[str, Path], wanted: set[str], problems: list[str]) 
 
 
 def _holds_media(folder: Path) -> bool:
-    return any(any(entries(folder / form)) for form in ("videos", *(form for form, _ in _FRAMES)))
-
-
-def _media(folder: Path) -> Iterator[tuple[str, MediaKind, tuple[Path, ...]]]:
-    """Yield (video, kind, files) of one compression folder, each video in its best form only."""
-    seen = set()
-    for video, path in (*videos_in(folder / "videos"), *videos_in(folder)):
-        seen.add(video)
-        yield video, "video", (path,)
-    for form, kind in _FRAMES:
-        for video in entries(folder / form).folders:
-            if video not in seen:
-                files = images_in(folder / form / video)
-                seen.update([video] * bool(files))  # an empty folder must not hide the next form
-                yield video, kind, files
+    return any(any(entries(folder / form)) for form in ("videos", *_FRAMES))
 
 
 def _parse(method: str, video: str) -> tuple[tuple[str, ...], str | None] | None:

@@ -44,6 +44,7 @@ def official_split(
     youtube = [record for record in records if all(map(_ID.fullmatch, record.identities))]
     if not youtube:
         return read_official(files) if files else {}
+    # The shipped files are of FaceForensics++ itself: they fit where most fakes are of its pairs.
     pairs = {frozenset(pair) for split in _SPLITS for pair in _read_pairs(_SHIPPED / f"{split}.json")}
     fakes = [record for record in youtube if record.label == FAKE]
     strange = [record.video for record in fakes if frozenset(record.identities) not in pairs]
@@ -57,6 +58,7 @@ def official_split(
             )
             return {}
         return dict(shipped())
+    # The user's files win; where they differ from the official ones, numbers cannot be compared.
     if missing := [f"{split}.json" for split in _SPLITS if split not in files]:
         problems.append(f"{', '.join(missing)} missing beside the other split files: its ids have no official split")
     official = read_official(files)
@@ -88,14 +90,14 @@ def read_official(files: dict[Split, Path]) -> dict[str, Split]:
     for split, path in files.items():
         for name in (name for pair in _read_pairs(path) for name in pair):
             if not _ID.fullmatch(name):
-                msg = (
+                raise SplitError(
                     f"{path} names the id {name!r}, which FaceForensics++ does not have: its ids are 000 to 999. "
                     "Restore the official files."
                 )
-                raise SplitError(msg)
             if official.setdefault(name, split) != split:
-                msg = f"The id {name} is in both {official[name]}.json and {path}: restore the official files."
-                raise SplitError(msg)
+                raise SplitError(
+                    f"The id {name} is in both {official[name]}.json and {path}: restore the official files."
+                )
     return official
 
 
@@ -105,13 +107,14 @@ def _own_files(root: Path, given: Path | None) -> dict[Split, Path]:
         if files := {split: folder / f"{split}.json" for split in _SPLITS if f"{split}.json" in names}:
             return files
     if given:
-        msg = f"None of train.json, val.json and test.json in {given}: correct `splits` of the FFPP layout."
-        raise LayoutError(msg)
+        raise LayoutError(
+            f"None of train.json, val.json and test.json in {given}: correct `splits` of the FFPP layout."
+        )
     return {}
 
 
 def _lacks(youtube: Sequence[VideoRecord]) -> str:
-    """Why the shipped split is no help for the clips that are there; empty if it is one.
+    """Reason why the shipped split is no help for the clips that are there; empty if it is one.
 
     Of a small part of the data set it can leave nothing to train on or to test with. A part that is there as a whole,
     such as the test set alone, is what it is.
@@ -132,12 +135,8 @@ def _lacks(youtube: Sequence[VideoRecord]) -> str:
 
 def _read_pairs(path: Path) -> list[list[str]]:
     expected = 'a list of pairs of ids such as [["071", "054"], ["087", "081"]]'
-    pairs = read_json(path, expected)
-    if not isinstance(pairs, list):
-        msg = f"{path} holds a {type(pairs).__name__}: expected {expected}."
-        raise LayoutError(msg)
+    pairs = read_json(path, list, expected)
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)):
-            msg = f"{path} holds {pair!r}: expected {expected}."
-            raise LayoutError(msg)
+            raise LayoutError(f"{path} holds {pair!r}: expected {expected}.")
     return pairs

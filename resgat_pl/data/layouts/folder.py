@@ -11,7 +11,17 @@ from typing import Final, Literal, NamedTuple
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, REAL, MediaKind, Split, VideoRecord
-from resgat_pl.data.layouts.base import Entries, Layout, entries, images_in, is_image, is_video, split_name, tally
+from resgat_pl.data.layouts.base import (
+    Entries,
+    Layout,
+    entries,
+    images_in,
+    is_image,
+    is_video,
+    skipped,
+    split_name,
+    tally,
+)
 from resgat_pl.data.layouts.same_files import SAME_FILE, same_files
 
 _LABELS: Final = {"real": REAL, "fake": FAKE}
@@ -20,8 +30,6 @@ _SPLITS: Final[dict[str, Split]] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-
-
 _BOUNDARY: Final = re.compile(r"[\W_]")
 _SERIES: Final = 20
 """More fakes of one method are not named after one genuine video: it is a series that is counted up."""
@@ -87,7 +95,6 @@ class Folder(Layout):
 
     def __init__(self, people: bool = False, pairs: Literal["auto", "names", "none"] = "auto") -> None:
         self.people = people
-
         if pairs not in {"auto", "names", "none"}:
             raise ConfigError(f"layout.pairs is {pairs!r}; it must be auto, names or none.")
         self.pairs = pairs
@@ -112,6 +119,7 @@ class Folder(Layout):
                 video = f"{clip.name}{at}"
                 original = originals.get(place, clip) if place.label == FAKE and self.pairs != "none" else None
                 is_apart = place.label == FAKE and self.pairs == "none" and not self.people
+                # Without an original of its whole name, the beginning of the name may suggest one.
                 after = named_after.get(clip.stem) if original is None else None
                 if after is not None:
                     original = originals.get(place, clip._replace(stem=after))
@@ -250,8 +258,7 @@ def _listed(method: str, folder: Path, names: Entries, problems: list[str]) -> I
             deeper.append(name)
         else:
             empty.append(name)
+    where = f"{folder.parent.name}/{folder.name}"
     if deeper:
-        where = f"{folder.parent.name}/{folder.name}"
         problems.append(f"{where}: {tally(deeper, 'folder')} skipped with the videos in it: move these up")
-    if empty:
-        problems.append(f"{folder.parent.name}/{folder.name}: {tally(empty, 'folder')} skipped, without an image")
+    problems += skipped(where, empty, "folder", "without an image")

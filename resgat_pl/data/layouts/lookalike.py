@@ -11,8 +11,31 @@ from resgat_pl.data.layouts.base import Entries, entries, is_image, is_video, sp
 
 _REAL: Final = re.compile(r"real|genuine|authentic|original|pristine|bona_?fide|youtube", re.IGNORECASE)
 _FAKE: Final = re.compile(r"fake|forged|manipulat|synthe|altered|generated|swap|spoof|deep_?fake", re.IGNORECASE)
-_FFPP_FAKE: Final = re.compile(r"\d{3}_\d{3}")
-_CELEB_FAKE: Final = re.compile(r"id\d+_id\d+_\d{4}")
+_NAMED: Final = (
+    (
+        re.compile(r"\d{3}_\d{3}"),
+        "holds videos named like fakes of FaceForensics++ (000_003.mp4). Move them to "
+        "manipulated_sequences/METHOD/COMPRESSION/videos/ (for example Deepfakes/c23), the genuine ones "
+        "(000.mp4) to original_sequences/youtube/COMPRESSION/videos/, and give the folder that holds both; or "
+        "put each method into a folder of its name (Deepfakes/, Face2Face/, …) beside original/.",
+    ),
+    (
+        re.compile(r"metadata\.json|labels?\.csv"),
+        "holds a list of labels as DFDC has it: put the videos beside their metadata.json (or labels.csv), rename the "
+        "folder to dfdc_train_part_<n> if it is a training part, and give it or the folder above it.",
+    ),
+    (
+        re.compile(r"dataset\.json"),
+        "holds a dataset.json as the DFDC preview has it: put it beside original_videos/, method_A/ and method_B/, and "
+        "give the folder that holds them.",
+    ),
+    (
+        re.compile(r"id\d+_id\d+_\d{4}"),
+        "holds videos named like fakes of Celeb-DF (id0_id1_0000.mp4): call their folder Celeb-synthesis/, that of "
+        "id0_0000.mp4 Celeb-real/, that of 00000.mp4 YouTube-real/, and give the folder that holds them.",
+    ),
+)
+"""Names of files, those of videos without their suffix, and the advice for a folder that holds one."""
 _MOST: Final = 40
 
 
@@ -22,10 +45,11 @@ def advice(root: Path) -> str:
     Folders are listed, at most three levels deep and 40 a level; no file is opened.
     """
     found = list(_walk(root))
-    for look in (_ffpp, _dfdc, _celebdf, _classes):
-        if said := look(root, found):
-            return said
-    return ""
+    for pattern, words in _NAMED:
+        for folder, names in found:
+            if any(pattern.fullmatch(split_name(name)[0] if is_video(name) else name) for name in names.files):
+                return f"{_below(root, folder)} {words}"
+    return _classes(root, found)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, Entries]]:
@@ -37,46 +61,6 @@ def _walk(root: Path) -> Iterator[tuple[Path, Entries]]:
             yield folder, names
             deeper += [folder / name for name in names.folders]
         level = deeper
-
-
-def _ffpp(root: Path, found: list[tuple[Path, Entries]]) -> str:
-    for folder, names in found:
-        if any(_FFPP_FAKE.fullmatch(split_name(name)[0]) for name in names.files if is_video(name)):
-            where = _below(root, folder)
-            return (
-                f"{where} holds videos named like fakes of FaceForensics++ (000_003.mp4). Move them to "
-                f"manipulated_sequences/METHOD/COMPRESSION/videos/ (for example Deepfakes/c23), the genuine ones "
-                "(000.mp4) to original_sequences/youtube/COMPRESSION/videos/, and give the folder that holds both; or "
-                "put each method into a folder of its name (Deepfakes/, Face2Face/, …) beside original/."
-            )
-    return ""
-
-
-def _dfdc(root: Path, found: list[tuple[Path, Entries]]) -> str:
-    for folder, names in found:
-        if {"metadata.json", "labels.csv", "label.csv"} & set(names.files):
-            return (
-                f"{_below(root, folder)} holds a list of labels as DFDC has it: put the videos beside their "
-                "metadata.json (or labels.csv), rename the folder to dfdc_train_part_<n> if it is a training part, and "
-                "give it or the folder above it."
-            )
-        if "dataset.json" in names.files:
-            return (
-                f"{_below(root, folder)} holds a dataset.json as the DFDC preview has it: put it beside "
-                "original_videos/, method_A/ and method_B/, and give the folder that holds them."
-            )
-    return ""
-
-
-def _celebdf(root: Path, found: list[tuple[Path, Entries]]) -> str:
-    for folder, names in found:
-        if any(_CELEB_FAKE.fullmatch(split_name(name)[0]) for name in names.files if is_video(name)):
-            return (
-                f"{_below(root, folder)} holds videos named like fakes of Celeb-DF (id0_id1_0000.mp4): call their "
-                "folder Celeb-synthesis/, that of id0_0000.mp4 Celeb-real/, that of 00000.mp4 YouTube-real/, and give "
-                "the folder that holds them."
-            )
-    return ""
 
 
 def _classes(root: Path, found: list[tuple[Path, Entries]]) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from resgat_pl.core.types import VideoRecord
 
 SAME_FILE: Final = "same file "
-"""What an identity starts with that is no person but the content of a file that stands in several splits."""
+"""Beginning of an identity that is no person but the content of a file in several splits."""
 _WHOLE: Final = 4 * 2**20
 """Bytes up to which a file is read as a whole; of a larger one 64 blocks are, spread evenly over it."""
 _BLOCKS: Final = 64

@@ -27,7 +27,7 @@ _LEAST_STRETCH: Final = 0.01
 """Pixels that are square but for 1 % are left as they are: nobody sees it, and resampling would blur traces."""
 
 _MOST_STRETCH: Final = 8
-"""What claims more is no pixel shape but a fault."""
+"""A larger claim is no pixel shape but a fault."""
 
 
 class Display:
@@ -55,8 +55,7 @@ class Display:
         Raises:
             ValueError: It is too large.
         """
-        if frame.width * frame.height > MOST_PIXELS:  # the header had said otherwise
-            raise ValueError(f"a frame of {frame.width}x{frame.height} px, at most {MOST_PIXELS:,} pixels are decoded")
+        _check_size(frame.width, frame.height)  # the header had said otherwise
         turn = _matrix(frame)
         if frame.interlaced_frame:
             frame = self._whole(frame, before, after)
@@ -94,8 +93,7 @@ class Display:
         height, width = image.shape[:2]
         wider, higher = max(self._aspect, Fraction(1)), max(1 / self._aspect, Fraction(1))
         size = round(width * wider), round(height * higher)
-        if size[0] * size[1] > MOST_PIXELS:
-            raise ValueError(f"a frame of {size[0]}x{size[1]} px, at most {MOST_PIXELS:,} pixels are decoded")
+        _check_size(*size)
         self._note(
             f"The pixels are stored {self._aspect.numerator}:{self._aspect.denominator} wide to high "
             f"({width}×{height}); the picture was stretched to {size[0]}×{size[1]}, as players do."
@@ -125,17 +123,16 @@ class Display:
         return upright
 
 
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"a frame of {width}x{height} px, at most {MOST_PIXELS:,} pixels are decoded")
+
+
 def _aspect(stream: VideoStream) -> Fraction:
     """Width to height of a pixel: by the container, else by the codec; 1 where neither says."""
-    ratio = stream.sample_aspect_ratio
-    if (
-        ratio is None
-        or ratio <= 0
-        or not 1 / _MOST_STRETCH <= ratio <= _MOST_STRETCH
-        or abs(ratio - 1) < _LEAST_STRETCH
-    ):
-        return Fraction(1)
-    return Fraction(ratio)
+    ratio = stream.sample_aspect_ratio or Fraction(1)
+    is_odd = 1 / _MOST_STRETCH <= ratio <= _MOST_STRETCH and abs(ratio - 1) >= _LEAST_STRETCH
+    return Fraction(ratio) if is_odd else Fraction(1)
 
 
 def _matrix(frame: VideoFrame) -> NDArray[np.int32] | None:

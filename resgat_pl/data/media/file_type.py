@@ -104,12 +104,12 @@ def kind_of(head: bytes) -> Literal["image", "video"] | None:
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file is HEIC or another picture in HEIF that is not AVIF."""
+    """Recognise HEIC and other pictures in HEIF that are not AVIF."""
     return head[4:8] == b"ftyp" and kind_of(head) == "image" and not _brands(head) & _AVIF_BRANDS
 
 
 def why_not(head: bytes, suffix: str) -> str:
-    """Why a file that ``kind_of`` does not know is not looked at."""
+    """Reason why a file that ``kind_of`` does not know is not looked at."""
     if suffix in RAW_SUFFIXES:
         return "a camera's raw picture; develop it to JPEG or TIFF"
     if not head:
@@ -137,7 +137,7 @@ def _kind_of_brands(head: bytes) -> Literal["image", "video"] | None:
 
 
 def is_animation(head: bytes) -> bool:
-    """Whether a PNG or WebP is one of several pictures: ``acTL`` stands before the first, or a flag says so."""
+    """Recognise a PNG or WebP of several pictures: ``acTL`` is before the first, or a flag is set."""
     if head.startswith(b"\x89PNG"):
         return b"acTL" in head.partition(b"IDAT")[0]
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:21]) and bool(head[20] & 2)

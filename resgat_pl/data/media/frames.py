@@ -140,8 +140,7 @@ class FrameReader:
         """
         wanted = {int(index) for index in indices}
         if self._source is not None:
-            missing = len(wanted & set(self.indices.tolist()))
-            asked = missing
+            asked = missing = len(wanted & set(self.indices.tolist()))
             for number, image in self._source.read(wanted):
                 missing -= 1
                 yield Frame(number, float(self._times[number]), image)

@@ -27,18 +27,16 @@ MOST_PIXELS: Final = 2**27
 NO_FILE: Final = "is no file but a folder, a pipe or a device"  # a pipe would be read for ever
 
 _FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
-"""What Pillow may open: others start programs (EPS), or have no pixels of their own."""
+"""Formats that Pillow may open: others start programs (EPS), or have no pixels."""
 
 _BY_OPENCV: Final = frozenset({"JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM"})
-"""What OpenCV decodes, as it did before there were others: the same bytes."""
+"""Formats that OpenCV decodes, as it did before there were others: the same bytes."""
 
 _TAGS_OF_PNG: Final = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Without one of these a PNG has no orientation; Pillow would decode all of it to look behind the pixels."""
 
 _SHORTEST: Final = 0.011
 """Browsers show a picture of an animation that claims 10 ms or less for 100 ms."""
-
-
 _FILM: Final = b"ftyp(?:mp4|iso|qt|avc|M4V|hvc)"
 """Beginning of a video, which phones append to a picture."""
 
@@ -84,7 +82,6 @@ def open_picture(path: Path, most_pixels: int | None = None) -> Picture:
         MediaError: The file is missing, no image, too large, or of a format that is not read here.
     """
     data = _read(path, most_pixels is not None)
-    _check_format(data, path)
     header = _header(data)
     if most_pixels is not None:
         check_size(path, *header.size, most_pixels)
@@ -104,17 +101,24 @@ def open_picture(path: Path, most_pixels: int | None = None) -> Picture:
     return Picture(image, notes)
 
 
-def decode_image(data: NDArray[np.uint8], path: object) -> NDArray[np.uint8]:
-    """Decode the bytes ``(n,)`` of an image file in a common format, turned by its EXIF tag.
+def decode_image(data: NDArray[np.uint8], path: object, flags: int = cv2.IMREAD_COLOR_RGB) -> NDArray[np.uint8]:
+    """Decode the bytes ``(n,)`` of an image file in a common format.
 
     Args:
         data: The bytes.
         path: Where they come from, for the message.
+        flags: Of OpenCV; by default the picture is turned by its EXIF tag.
 
     Raises:
         MediaError: They are no image.
     """
-    return _by_opencv(data, path, cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except (cv2.error, MemoryError) as error:  # larger than OpenCV will decode, or than the memory
+        raise MediaError(f"{path}: cannot be decoded ({reason_of(error)})") from None
+    if image is None:
+        raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
+    return image.astype(np.uint8, copy=False)
 
 
 def check_size(path: object, width: int, height: int, most: int = MOST_PIXELS) -> None:
@@ -158,7 +162,6 @@ class Animation:
         self.path = path
         self.notes: list[str] = []
         self._data = _read(path, True)
-        _check_format(self._data, path)
         header = _header(self._data)
         check_size(path, *header.size)
         self._orientation = header.orientation
@@ -212,7 +215,7 @@ class Animation:
 
 
 def count_gif(data: bytes) -> int:
-    """How many pictures a GIF holds, from its blocks, without decoding; as far as they go if it breaks off."""
+    """Count the pictures of a GIF by its blocks, without decoding; as far as they go if it breaks off."""
 
     def table(flags: int) -> int:
         return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
@@ -236,16 +239,14 @@ def _read(path: Path, is_foreign: bool) -> bytes:
     if is_foreign and not is_remote(path) and path.exists() and not path.is_file():
         raise MediaError(f"{path}: {NO_FILE}")
     try:
-        return read_bytes(path)
+        data = read_bytes(path)
     except (OSError, MemoryError) as error:
         raise MediaError(f"{path}: cannot be read ({reason_of(error)})") from None
-
-
-def _check_format(data: bytes, path: Path) -> None:
     if path.suffix.lower().removeprefix(".") in RAW_SUFFIXES:
         raise MediaError(f"{path}: is a camera's raw picture, which is not read. Develop it to JPEG or TIFF.")
     if is_heif(data[:HEAD]) and not _can_heif():
         raise MediaError(f"{path}: HEIC needs a package to be read: pip install 'resgat-pl[heic]'.")
+    return data
 
 
 def _can_heif() -> bool:
@@ -319,7 +320,7 @@ def _decode(data: bytes, path: Path, header: _Header) -> NDArray[np.uint8]:
     if header.form in _BY_OPENCV or not header.form:
         try:
             flags = cv2.IMREAD_COLOR_RGB | (0 if header.form == "TIFF" else cv2.IMREAD_IGNORE_ORIENTATION)
-            return _by_opencv(np.frombuffer(data, np.uint8), path, flags)
+            return decode_image(np.frombuffer(data, np.uint8), path, flags)
         except MediaError as error:
             known = error
     if not header.form:
@@ -344,7 +345,7 @@ def _may_be_clear(image: Image.Image) -> bool:
 
 
 def _is_clear(data: bytes) -> bool:
-    """Whether some pixels of a picture are not opaque."""
+    """True if some pixels of a picture are not opaque."""
     try:
         with _opened(data) as image:
             return _has_clear(image)
@@ -354,16 +355,6 @@ def _is_clear(data: bytes) -> bool:
 
 def _has_clear(image: Image.Image) -> bool:
     return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
-
-
-def _by_opencv(data: NDArray[np.uint8], path: object, flags: int) -> NDArray[np.uint8]:
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except (cv2.error, MemoryError) as error:  # larger than OpenCV will decode, or than the memory
-        raise MediaError(f"{path}: cannot be decoded ({reason_of(error)})") from None
-    if image is None:
-        raise MediaError(f"{path}: {'is empty (0 bytes)' if not data.size else 'is not an image that can be decoded'}")
-    return image.astype(np.uint8, copy=False)
 
 
 def _turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

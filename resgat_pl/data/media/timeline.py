@@ -26,7 +26,7 @@ DECODER_ERRORS: Final = (
     ArithmeticError,  # a frame rate of 1/0
     NotImplementedError,
 )
-"""What decoders raise on damaged files."""
+"""Errors that decoders raise on damaged files."""
 
 _JUMP: Final = 10.0
 """Seconds by which the clock of a broadcast jumps where recordings were joined, as FFmpeg holds; less is a gap."""
@@ -84,7 +84,7 @@ def _is_hidden(packet: Packet[VideoStream]) -> bool:
 
 
 def is_cut(packets: list[PacketFacts]) -> bool:
-    """Whether frames at the start may refer to what is not there, as where a recording was cut."""
+    """True if frames at the start may refer to what is not there, as where a recording was cut."""
     first = packets[0].pts if packets else None
     return first is not None and (
         not packets[0].is_key or any(packet.pts is not None and packet.pts < first for packet in packets)
@@ -93,7 +93,7 @@ def is_cut(packets: list[PacketFacts]) -> bool:
 
 def timeline_of(packets: list[PacketFacts], stream: VideoStream, container: InputContainer) -> Timeline:
     """Lay out the frames that packets give, without those that are not shown."""
-    rate = _rate(stream)
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
     base = stream.time_base or Fraction(1, 1000)
     has_pts = all(packet.pts is not None for packet in packets)
     # Where a container gives no times to show, as AVI with B-frames, those to decode are as many and as far apart.
@@ -142,10 +142,6 @@ def _stretches(
     for start, stop in pairwise([0, *cuts, len(packets)]):
         if stop > start:
             yield [(stamps[place], packets[place].duration) for place in range(start, stop)]
-
-
-def _rate(stream: VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def decoder_reason(error: Exception) -> str:

@@ -112,31 +112,31 @@ class VideoFile:
             raise MediaError(f"{self.path}: no frame can be decoded ({reason})")
 
     @contextmanager
+    def _bytes(self) -> Iterator[IO[bytes]]:
+        if self._copy is None:
+            with self.path.open("rb", buffering=0) as file:
+                yield file
+        else:
+            self._copy.seek(0)
+            yield self._copy
+
+    @contextmanager
     def _open(self) -> Iterator[InputContainer]:
         # Not by its name, which FFmpeg may take for a protocol (a:b.mp4), a pattern (%03d.png) or a hint at a format.
         # Tags need not be UTF-8.
-        if self._copy is not None:
-            self._copy.seek(0)
-            with av.open(_Unnamed(self._copy), "r", metadata_errors="replace", options=_OPTIONS) as container:
-                yield container
-            return
         with (
-            self.path.open("rb", buffering=0) as file,
+            self._bytes() as file,
             av.open(_Unnamed(file), "r", metadata_errors="replace", options=_OPTIONS) as container,
         ):
             yield container
 
     def _what_it_is(self) -> str:
         """A kind of file that is no video; empty if it is none that is known."""
-        if self._copy is not None:
-            self._copy.seek(0)
-            head = self._copy.read(HEAD)
-        else:
-            try:
-                with self.path.open("rb") as file:
-                    head = file.read(HEAD)
-            except OSError:
-                return ""
+        try:
+            with self._bytes() as file:
+                head = file.read(HEAD)
+        except OSError:
+            return ""
         words = why_not(head, "") if kind_of(head) is None else NO_MEDIA
         return "" if words == NO_MEDIA else f"it is {words}"
 
@@ -291,18 +291,14 @@ def _fetched(path: Path) -> IO[bytes] | None:
     return copy
 
 
-def _pictures(container: InputContainer) -> list[VideoStream]:
-    """The video streams but for covers and thumbnails, which are no videos."""
-    return [stream for stream in container.streams.video if not _has(stream, "attached_pic", "timed_thumbnails")]
-
-
 def _has(stream: VideoStream, *names: str) -> bool:
     return any(bool(stream.disposition & flag) for name in names if (flag := getattr(av.stream.Disposition, name, 0)))
 
 
 def _readable(container: InputContainer, path: Path) -> list[VideoStream]:
     """The streams of which one can be looked at."""
-    streams = _pictures(container)
+    covers = ("attached_pic", "timed_thumbnails")
+    streams = [stream for stream in container.streams.video if not _has(stream, *covers)]
     if not streams:
         cover = " but a cover picture" if container.streams.video else ""
         raise MediaError(f"{path}: holds no video stream{cover}")

@@ -16,7 +16,7 @@ Patch = NDArray[np.uint8]
 
 
 class View(NamedTuple):
-    """How the face lies in the patch that is altered.
+    """Position of the face in the patch that is altered.
 
     Attributes:
         face: ``(2, 3)`` map from face units to pixels of the patch.
@@ -148,8 +148,8 @@ KINDS: Final[dict[str, Callable[[np.random.Generator], Alteration]]] = {
     "sharpened": _sharpened,
     "renoised": _renoised,
 }
-"""How to draw an alteration of each kind. Some add detail and some remove it, so that no simple measure (sharpness, the
-size of the file) tells fake from genuine."""
+"""Functions that draw an alteration of each kind. Some add detail and some remove it, so that no simple measure
+(sharpness, the size of the file) separates fake from genuine."""
 
 
 def _bytes(picture: NDArray[np.integer[Any] | np.floating[Any]]) -> Patch:

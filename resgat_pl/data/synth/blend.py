@@ -35,10 +35,10 @@ REGIONS: Final[dict[str, Region]] = {
     "whole_face": Region(0.0, 0.3, 0.86, 1.1),
 }
 """Centre and half axes of each region; left and right are the image's. Every region but the last spans 0.27 to 0.45 of
-the face's width, and the centres are spread over the face, so that position alone tells little of what was altered."""
+the face's width, and the centres are spread over the face, so that position alone says little of what was altered."""
 
 _LANDMARKS = np.array([[-0.42, -0.07], [0.42, -0.07], [0.0, 0.44], [-0.35, 0.86], [0.35, 0.86]])
-"""Where the five landmarks of an average face lie in face units."""
+"""The five landmarks of an average face in face units."""
 _LEFT, _TOP, _SPAN, _TEXELS = -1.7, -1.4, 3.4, 192
 
 

@@ -65,6 +65,8 @@ class Grid:
 class Layer:
     """A picture with transparency, ``rgb`` ``(H, W, 3)`` in [0, 255] and ``alpha`` ``(H, W)`` in [0, 1], float32.
 
+    The colours are multiplied by alpha: they are painted over black.
+
     Args:
         shape: Height and width in pixels.
     """
@@ -78,11 +80,6 @@ class Layer:
         cover = np.broadcast_to(cover, self.alpha.shape).astype(np.float32)
         self.alpha = over(self.alpha, cover, 1.0)
         self.rgb = over(self.rgb, cover[..., None], colour)
-
-    def rgba(self) -> NDArray[np.uint8]:
-        """Return ``(H, W, 4)`` uint8 with the colours multiplied by alpha (they are painted over black)."""
-        stacked = np.concatenate([self.rgb, self.alpha[..., None] * 255], axis=2)
-        return np.clip(stacked + 0.5, 0, 255).astype(np.uint8)
 
 
 def over(below: AnyPlane, cover: AnyPlane, colour: Colour) -> Plane:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, get_args
 
 import cv2
 from tqdm import tqdm
@@ -31,8 +31,6 @@ from resgat_pl.data.synth.record import RECORD, UNFINISHED
 SCHEMA: Final = 1
 """Version of ``synth.json`` and of the pictures; it goes up whenever the same request gives other bytes."""
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -121,16 +119,17 @@ def synthesize(
         "extent": extent,
         "seed": seed,
     }
+
+    # Only a complete set of the same request is left alone.
     kinds = Counter(fake.kind for shot in plan.shots for fake in shot.fakes)
     made = not _is_there(out, request)
     if made:
         _clear(out)
         with _workers(jobs) as spread:
             cast = {} if images is None else _cast(people_of(plan.shots), images, seed, spread)
-            _begin(out, request)
+            _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
             make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, extent=extent, seed=seed)
-            progress = tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip")
-            with progress:
+            with tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip") as progress:
                 for count in spread(make, plan.shots):
                     progress.update(count)
         _finish(out, request, plan)
@@ -151,14 +150,11 @@ def _check(layout: str, fakes_per_real: int, frames: int, size: int, jobs: int) 
 
 
 def _is_there(out: Path, request: dict[str, object]) -> bool:
-    """Return whether the set is there, complete.
+    """Return true if the set is there, complete.
 
     Raises:
         ConfigError: Something else is there.
     """
-    if out.exists() and not out.is_dir():
-        msg = f"out: {out} is a file. Name a folder that is new or empty."
-        raise ConfigError(msg)
     record = out / RECORD
     if record.is_file():
         try:
@@ -167,12 +163,12 @@ def _is_there(out: Path, request: dict[str, object]) -> bool:
         except (ValueError, KeyError, TypeError):
             same = False
         if not same:
-            msg = f"out: {out} holds another set (see {record}). Name another folder, or delete that one."
-            raise ConfigError(msg)
+            raise ConfigError(f"out: {out} holds another set (see {record}). Name another folder, or delete that one.")
         return True
     if out.is_dir() and not (out / UNFINISHED).is_file() and any(out.iterdir()):
-        msg = f"out: {out} is not empty and was not written by this command. Name a folder that is new or empty."
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"out: {out} is not empty and was not written by this command. Name a folder that is new or empty."
+        )
     return False
 
 
@@ -186,11 +182,6 @@ def _clear(out: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def _begin(out: Path, request: dict[str, object]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
 
 
 def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
@@ -221,7 +212,7 @@ def _write_json(path: Path, document: object) -> None:
 
 
 def _cast(people: list[str], images: list[Path], seed: int, spread: _Map) -> dict[str, Portrait]:
-    """Give every person a portrait of their own.
+    """Give every person a different portrait.
 
     Raises:
         ConfigError: There are too few portraits with a face.
@@ -235,11 +226,10 @@ def _cast(people: list[str], images: list[Path], seed: int, spread: _Map) -> dic
                     found.append(portrait)
                     progress.update()
     if len(found) < len(people):
-        msg = (
+        raise ConfigError(
             f"faces: {len(found)} of the {len(images)} images in {images[0].parent} show a face that can be used, but "
             f"{len(people)} people are needed. Lower videos, or add portraits."
         )
-        raise ConfigError(msg)
     return dict(zip(people, found, strict=True))
 
 

@@ -8,8 +8,6 @@ import numpy as np
 from resgat_pl.data.synth.canvas import Grid, Layer, Plane, bump, ellipse, inside, over, ramp
 from resgat_pl.data.synth.looks import Looks
 
-_DARK = np.array([38.0, 24.0, 20.0])
-
 
 class Head:
     """The painted layers of one person.

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hair = Literal["bald", "cropped", "short", "fringe", "long"]
+Vector = NDArray[np.float64]
+"""``(3,)``."""
 
 _SKIN_TONES = np.array(
     [[240, 205, 184], [226, 182, 153], [203, 153, 119], [168, 118, 86], [124, 82, 58], [88, 58, 43]], np.float64
@@ -27,81 +29,43 @@ class Looks:
 
     Lengths are in face units: the face is 2 wide, x to the right, y down, the origin in its middle between the
     eyes. Colours are ``(3,)`` float64 RGB in [0, 255]. Directions are unit vectors with z towards the viewer.
-
-    Attributes:
-        skin: Skin in full light.
-        hair: Hair; also of brows and beard.
-        iris: Iris.
-        lips: Lips.
-        cloth: Clothing.
-        light: ``(3,)`` direction towards the light.
-        ambient: Share of the light that has no direction, in [0, 1].
-        chin: y of the chin.
-        crown: −y of the top of the skull.
-        taper: How much narrower the jaw is than the temples.
-        squareness: Exponent of the outline; 2 is an ellipse.
-        eye_x: x of the (image-)right eye; the left one mirrors it.
-        eye_y: y of the eyes.
-        eye_width: Half the width of an eye.
-        eye_height: Height of the upper lid over the eye's axis.
-        eye_tilt: How far the outer corners are above the inner ones.
-        brow_lift: Distance of the brows over the eyes.
-        brow_thickness: Half the thickness of the brows.
-        nose_y: y of the nose's tip.
-        nose_width: Half the distance of the nostrils' outer sides.
-        nose_relief: Height of the nose over the face.
-        mouth_y: y of the mouth.
-        mouth_width: Half the width of the mouth.
-        lip_upper: Height of the upper lip.
-        lip_lower: Height of the lower lip.
-        smile: How far the corners of the mouth are lifted.
-        age: Depth of folds and wrinkles in [0, 1].
-        freckles: Number of freckles.
-        stubble: Darkness of a shaven beard in [0, 1].
-        beard: Opacity of a beard in [0, 1].
-        style: Hair style.
-        hairline: y of the hairline in the middle of the forehead.
-        volume: Thickness of the hair over the skull.
-        curl: 0 for straight strands, 1 for curls.
-        parting: x of the parting.
-        glasses: Whether the person wears glasses.
     """
 
-    skin: NDArray[np.float64]
-    hair: NDArray[np.float64]
-    iris: NDArray[np.float64]
-    lips: NDArray[np.float64]
-    cloth: NDArray[np.float64]
-    light: NDArray[np.float64]
-    ambient: float
-    chin: float
-    crown: float
-    taper: float
-    squareness: float
-    eye_x: float
-    eye_y: float
-    eye_width: float
-    eye_height: float
-    eye_tilt: float
-    brow_lift: float
-    brow_thickness: float
-    nose_y: float
-    nose_width: float
-    nose_relief: float
-    mouth_y: float
-    mouth_width: float
-    lip_upper: float
-    lip_lower: float
-    smile: float
-    age: float
-    freckles: int
-    stubble: float
-    beard: float
+    skin: Vector  # in full light
+    hair: Vector  # also of brows and beard
+    iris: Vector
+    lips: Vector
+    cloth: Vector  # clothing
+    light: Vector  # direction towards the light
+    ambient: float  # share of the light that has no direction, in [0, 1]
+    chin: float  # y of the chin
+    crown: float  # −y of the top of the skull
+    taper: float  # how much narrower the jaw is than the temples
+    squareness: float  # exponent of the outline; 2 is an ellipse
+    eye_x: float  # x of the (image-)right eye; the left one mirrors it
+    eye_y: float  # y of the eyes
+    eye_width: float  # half the width of an eye
+    eye_height: float  # height of the upper lid over the eye's axis
+    eye_tilt: float  # how far the outer corners are above the inner ones
+    brow_lift: float  # distance of the brows over the eyes
+    brow_thickness: float  # half the thickness of the brows
+    nose_y: float  # y of the nose's tip
+    nose_width: float  # half the distance of the nostrils' outer sides
+    nose_relief: float  # height of the nose over the face
+    mouth_y: float  # y of the mouth
+    mouth_width: float  # half the width of the mouth
+    lip_upper: float  # height of the upper lip
+    lip_lower: float  # height of the lower lip
+    smile: float  # how far the corners of the mouth are lifted
+    age: float  # depth of folds and wrinkles in [0, 1]
+    freckles: int  # number of freckles
+    stubble: float  # darkness of a shaven beard in [0, 1]
+    beard: float  # opacity of a beard in [0, 1]
     style: Hair
-    hairline: float
-    volume: float
-    curl: float
-    parting: float
+    hairline: float  # y of the hairline in the middle of the forehead
+    volume: float  # thickness of the hair over the skull
+    curl: float  # 0 for straight strands, 1 for curls
+    parting: float  # x of the parting
     glasses: bool
 
 
@@ -121,6 +85,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     masculine = bool(rng.random() < 0.5)
     style = _HAIR_STYLES[rng.integers(0 if masculine else 2, 5 if masculine else 7)]
     lip_red = rng.uniform(0.82, 0.95) if masculine else rng.uniform(0.6, 0.9)
+    # The order of the draws is part of the set: another one gives other people.
     eye_y = rng.uniform(-0.12, -0.02)
     nose_y = eye_y + rng.uniform(0.46, 0.56)
     mouth_y = nose_y + rng.uniform(0.39, 0.46)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,24 +28,15 @@ METHOD_KINDS: Final[dict[str, str]] = {
 The methods only lend their names; nothing here does what they do."""
 
 _YOUTUBE = tuple(method for method in METHOD_KINDS if method != "DeepFakeDetection")
-_SCENES = (
-    "exit_phone_room",
-    "hugging_happy",
-    "kitchen_pan",
-    "kitchen_still",
-    "meeting_serious",
-    "outside_talking_pan_laughing",
-    "outside_talking_still_laughing",
-    "podium_speech_happy",
-    "secret_conversation",
-    "talking_against_wall",
-    "talking_angry_couch",
-    "walk_down_hall_angry",
-    "walking_and_outside_surprised",
-    "walking_down_indoor_hall_disgust",
-    "walking_down_street_outside_angry",
-    "walking_outside_cafe_disgusted",
+_SCENE_NAMES = (
+    "exit_phone_room hugging_happy kitchen_pan kitchen_still meeting_serious outside_talking_pan_laughing "
+    "outside_talking_still_laughing podium_speech_happy secret_conversation talking_against_wall "
+    "talking_angry_couch walk_down_hall_angry walking_and_outside_surprised walking_down_indoor_hall_disgust "
+    "walking_down_street_outside_angry walking_outside_cafe_disgusted"
 )
+_SCENES = _SCENE_NAMES.split()
+_Regions = dict[str, Iterator[str]]
+"""By kind of alteration the regions of its fakes."""
 _ACTORS = 28
 _MOST_YOUTUBE = 1000
 MOST_FAKES = 5
@@ -107,30 +99,18 @@ def make_plan(layout: LayoutName, videos: int, fakes_per_real: int, seed: int) -
     """
     rng = generator(seed, "plan", layout)
     planners = {"ffpp": _plan_ffpp, "dfdc": _plan_dfdc, "celebdf": _plan_celebdf}
-    return planners[layout](videos, fakes_per_real, rng, _Rotation(rng))
+    # From the end of each order: the same seed gives the same set as ever.
+    regions: _Regions = defaultdict(lambda: _in_turn(REGIONS, rng, step=-1))
+    return planners[layout](videos, fakes_per_real, rng, regions)
 
 
-class _Rotation:
-    """Assigns the regions evenly to each kind of alteration, in a separate order for each."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._left: dict[str, list[str]] = {}
-
-    def next(self, kind: str) -> str:
-        """Return the region for the next fake of a kind; all have had their turn before one comes again."""
-        left = self._left.setdefault(kind, [])
-        if not left:
-            left.extend(self._rng.permutation(list(REGIONS)).tolist())
-        return left.pop()
-
-
-def _plan_ffpp(videos: int, fakes: int, rng: np.random.Generator, regions: _Rotation) -> Plan:
+def _plan_ffpp(videos: int, fakes: int, rng: np.random.Generator, regions: _Regions) -> Plan:
     actors = 2 * max(1, round(videos / 12))
     youtube = videos - actors
     if videos % 2 or videos < 8 or youtube > _MOST_YOUTUBE:
-        msg = f"videos: {videos} with the layout ffpp, whose clips come in pairs. Give an even number from 8 to 1200."
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"videos: {videos} with the layout ffpp, whose clips come in pairs. Give an even number from 8 to 1200."
+        )
     names = [f"{number:03d}" for number in rng.permutation(youtube)]
     pairs = list(zip(names[::2], names[1::2], strict=True))
     shots = []
@@ -155,19 +135,18 @@ def _plan_ffpp(videos: int, fakes: int, rng: np.random.Generator, regions: _Rota
     return Plan(tuple(shots), {f"splits/{split}.json": [list(pair) for pair in part] for split, part in parts.items()})
 
 
-def _ffpp_fake(method: str, name: str, regions: _Rotation) -> Fake:
+def _ffpp_fake(method: str, name: str, regions: _Regions) -> Fake:
     folder, kind = f"manipulated_sequences/{method}", METHOD_KINDS[method]
-    return Fake(f"{folder}/c23/videos/{name}.mp4", f"{folder}/masks/videos/{name}.mp4", kind, regions.next(kind))
+    return Fake(f"{folder}/c23/videos/{name}.mp4", f"{folder}/masks/videos/{name}.mp4", kind, next(regions[kind]))
 
 
 def _code(rng: np.random.Generator) -> str:
     return "".join(rng.choice(list(string.ascii_uppercase + string.digits), 8))
 
 
-def _plan_dfdc(videos: int, fakes: int, rng: np.random.Generator, regions: _Rotation) -> Plan:
+def _plan_dfdc(videos: int, fakes: int, rng: np.random.Generator, regions: _Regions) -> Plan:
     if videos < 8:
-        msg = f"videos: {videos} with the layout dfdc, which has at least four parts. Give 8 or more."
-        raise ConfigError(msg)
+        raise ConfigError(f"videos: {videos} with the layout dfdc, which has at least four parts. Give 8 or more.")
     kinds = list(METHOD_KINDS.values())
     parts = min(50, max(4, videos // 10))
     names = _names(rng, videos * (1 + fakes))
@@ -181,7 +160,7 @@ def _plan_dfdc(videos: int, fakes: int, rng: np.random.Generator, regions: _Rota
         made = []
         for k in range(fakes):
             kind = kinds[(number * fakes + k) % len(kinds)]
-            fake = Fake(f"{folder}/{next(names)}", None, kind, regions.next(kind), face=int(rng.integers(faces)))
+            fake = Fake(f"{folder}/{next(names)}", None, kind, next(regions[kind]), face=int(rng.integers(faces)))
             made.append(fake)
         people = tuple(f"{original} {face}" for face in range(faces))
         shots.append(Shot(f"{folder}/{original}", people, tuple(made)))
@@ -202,21 +181,20 @@ def _names(rng: np.random.Generator, count: int) -> Iterator[str]:
     return iter(drawn)
 
 
-def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _Rotation) -> Plan:
+def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _Regions) -> Plan:
     # People swap faces with everyone of a small group and nobody else, so that a small set can be split by person too;
     # in the real set the largest such group has about half the people. A group for each split is the least.
     size = fakes + 1
     youtube = max(2, round(videos / 10))
     clips = videos - youtube
     if clips < 3 * size:
-        msg = (
+        raise ConfigError(
             f"videos: {videos} with the layout celebdf and {fakes} fakes per clip, which needs three groups of {size} "
             f"people and two more. Give {3 * size + 2} or more."
         )
-        raise ConfigError(msg)
     groups = max(3, clips // (3 * size))  # about three clips a person
     people = [f"id{number}" for number in rng.permutation(groups * size)]
-    kinds = _dealt(list(METHOD_KINDS.values()), rng)
+    kinds = _in_turn(METHOD_KINDS.values(), rng)
     held_out = max(1, round(groups * 518 / 6529))  # the share of the published list; the last have the fewest clips
     shots, listed = [], []
     for number, person in enumerate(people):
@@ -227,7 +205,7 @@ def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _R
             for other in others:
                 kind = next(kinds)
                 name = f"Celeb-synthesis/{person}_{other}_{clip:04d}.mp4"
-                made.append(Fake(name, None, kind, regions.next(kind)))
+                made.append(Fake(name, None, kind, next(regions[kind])))
             shots.append(Shot(f"Celeb-real/{person}_{clip:04d}.mp4", (person,), tuple(made)))
             if number >= len(people) - held_out * size:
                 listed += [f"1 {shots[-1].video}", *(f"0 {fake.video}" for fake in made)]
@@ -238,10 +216,10 @@ def _plan_celebdf(videos: int, fakes: int, rng: np.random.Generator, regions: _R
     return Plan(tuple(shots), {"List_of_testing_videos.txt": "\n".join(listed) + "\n"})
 
 
-def _dealt(cards: list[str], rng: np.random.Generator) -> Iterator[str]:
-    """Deal out cards without end; all have had their turn before one comes again, in an order that changes."""
+def _in_turn(names: Iterable[str], rng: np.random.Generator, step: int = 1) -> Iterator[str]:
+    """Yield names without end; all have had their turn before one comes again, in an order that changes."""
     while True:
-        yield from rng.permutation(cards).tolist()
+        yield from rng.permutation(list(names))[::step].tolist()
 
 
 def people_of(shots: Iterable[Shot]) -> list[str]:

@@ -22,8 +22,6 @@ _log = logging.getLogger(__name__)
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _LEAST_FACE = 64
 """A face lower than this (px) would be enlarged, and enlarging is one of the traces that fakes must have alone."""
-
-
 _LETTERBOX = 0.1
 """Height of the black bars over and under two portraits side by side, as a share of the frame's."""
 
@@ -49,14 +47,14 @@ def list_images(folder: Path) -> list[Path]:
         ConfigError: The folder is missing or has no image in it.
     """
     if not folder.is_dir():
-        msg = f"faces: {folder} is not a folder. Name a folder of portraits, one person per image, or leave it out."
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"faces: {folder} is not a folder. Name a folder of portraits, one person per image, or leave it out."
+        )
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not images:
-        msg = (
+        raise ConfigError(
             f"faces: no image ({', '.join(sorted(_SUFFIXES))}) in {folder}. Put portraits there, one person per image."
         )
-        raise ConfigError(msg)
     return images
 
 
@@ -122,8 +120,9 @@ class _Shot:
     ) -> None:
         picture = _read(portrait.path)
         if picture is None:
-            msg = f"{portrait.path} could be read a moment ago but no longer: leave the portraits in place."
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"{portrait.path} could be read a moment ago but no longer: leave the portraits in place."
+            )
         x0, y0, x1, y1 = (float(v) for v in portrait.box)
         tile = np.array([width, 1.0 if width == 1 else 1 - 2 * _LETTERBOX])
         # What lies beyond the portrait is shown mirrored: come as close as it takes to see little of it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections.abc import Callable
 from itertools import count
@@ -13,21 +12,9 @@ import pytest
 
 from resgat_pl.data.crop_store.reader import FOLDER, crop_of, mask_of
 from resgat_pl.data.extraction.command import extract
-from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.manifest.table import Manifest
 
-SMALL = Extraction(frames=3, size=64)
-
-
-MEGABYTES = 0.12
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+from ...helpers.folders import MEGABYTES, SMALL
 
 
 def again(root: Path, out: Path, **options: Any) -> Manifest:

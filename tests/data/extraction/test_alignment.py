@@ -65,7 +65,7 @@ def test_frames_between_which_a_face_jumps_are_not_taken() -> None:
     rows = [row(0, frame, [60 * (frame // 10), 0, 60 * (frame // 10) + 50, 50]) for frame in range(0, 50, 10)]
     found = plan(rows, 15)
     assert found.wanted == [0, 10]
-    assert found.asked == 5  # and the shortfall is told
+    assert found.asked == 5  # and the shortfall is reported
     far = plan(still(0, range(0, 1000, 100)), 150)
     assert len(far.wanted) < far.asked
 
@@ -107,7 +107,7 @@ def test_frames_beside() -> None:
     assert [value(beside.get(number)) for number in (1, 2, 3)] == [1, None, None]
 
 
-def test_frames_are_kept_for_the_next_fake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_stay_in_memory_for_the_next_fake(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[list[int]] = []
 
     class Counted:

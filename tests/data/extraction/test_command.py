@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
 from resgat_pl.data.extraction.command import extract, is_current
@@ -24,15 +23,8 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import FrameReader
 from resgat_pl.data.splits.skipped import coverage
 
-SMALL = Extraction(frames=3, size=64)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+from ...helpers.clips import write
+from ...helpers.folders import OPTIONS, SMALL, partly_cut, stamps, tree
 
 
 @pytest.fixture
@@ -87,39 +79,18 @@ def test_landmarks_lie_in_the_crop_and_in_order(ffpp_crops: Path) -> None:
     assert (points[:, :2, 1].max(axis=1) < points[:, 3:, 1].min(axis=1)).all()
 
 
-def test_same_bytes_whatever_the_number_of_processes(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+def test_one_process_gives_the_bytes_of_two_and_a_second_run_touches_nothing(
+    ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
+) -> None:
     extract(ffpp_root, tmp_path, extraction=SMALL, jobs=1)
-    assert digest(tmp_path) == digest(ffpp_crops)
-
-
-def test_a_second_run_touches_nothing(ffpp_root: Path, tmp_path: Path) -> None:
-    extract(ffpp_root, tmp_path, extraction=SMALL)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert tree(tmp_path) == tree(ffpp_crops)
+    before = stamps(tmp_path, "*.png")
     assert is_current(ffpp_root, tmp_path, None, SMALL)
     extract(ffpp_root, tmp_path, extraction=SMALL)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == before
+    assert stamps(tmp_path, "*.png") == before
 
 
-def test_killed_anywhere_it_continues_to_the_same_bytes(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(tmp_path)]
-    command += ["--extraction.frames", "3", "--extraction.size", "64"]
-    rng = np.random.default_rng(0)
-    killed = 0
-    for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and not list((tmp_path / "fragments").glob("*.parquet")):
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.4)))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed
-    extract(ffpp_root, tmp_path, extraction=SMALL)
-    assert digest(tmp_path) == digest(ffpp_crops)
-
-
-def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, tmp_path: Path) -> None:
+def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     originals = sorted((root / "original_sequences" / "youtube" / "c23" / "videos").glob("*.mp4"))
     fakes = sorted((root / "manipulated_sequences").glob("*/c23/videos/*.mp4"))
     fake = next(path for path in fakes if path.stem.startswith(originals[0].stem))
@@ -127,7 +98,8 @@ def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, tmp_path: Path) -
     originals[1].write_text("this is text")
     data = originals[2].read_bytes()
     originals[2].write_bytes(data[: len(data) // 3])
-    write_noise(originals[3])
+    write(originals[3], noise(), options={})
+    shutil.copytree(ffpp_crops, tmp_path / "out")
     summary = extract(root, tmp_path / "out", extraction=SMALL)
     reasons = {key.rpartition("/")[2]: reason for key, reason in summary.skipped.items()}
     assert "empty" in reasons[originals[0].stem]
@@ -147,20 +119,24 @@ def test_bad_videos_are_named_and_the_rest_goes_on(root: Path, tmp_path: Path) -
 
 
 def test_a_repaired_video_is_taken_in(root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(ffpp_crops, tmp_path / "out"))
     victim = sorted((root / "original_sequences" / "youtube" / "c23" / "videos").glob("*.mp4"))[0]
     whole = victim.read_bytes()
     victim.write_bytes(b"")
-    assert extract(root, tmp_path / "out", extraction=SMALL).skipped
-    assert is_current(root, tmp_path / "out", None, SMALL)
+    assert extract(root, out, extraction=SMALL).skipped
+    assert is_current(root, out, None, SMALL)
     victim.write_bytes(whole)
-    assert not is_current(root, tmp_path / "out", None, SMALL)
-    assert not extract(root, tmp_path / "out", extraction=SMALL).skipped
-    assert digest(tmp_path / "out") == digest(ffpp_crops)
+    assert not is_current(root, out, None, SMALL)
+    assert not extract(root, out, extraction=SMALL).skipped
+    assert tree(out) == tree(ffpp_crops)
 
 
 def test_a_shorter_fake_takes_the_common_frames(root: Path, tmp_path: Path) -> None:
     fake = next((root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos").glob("*.mp4"))
-    copy_frames(fake, 2)
+    write(fake, [frame.image for frame in FrameReader([fake], "video").read(range(2))], options={})
+    for path in root.rglob("*.mp4"):
+        if path.stem not in {fake.stem, fake.stem.partition("_")[0]}:
+            path.unlink()
     extract(root, tmp_path / "out", extraction=Extraction(frames="all", size=64))
     manifest = Manifest.read(tmp_path / "out")
     mine = (manifest.column("video") == fake.stem) & (manifest.column("method") == "Deepfakes")
@@ -193,44 +169,20 @@ def test_user_mistakes(tmp_path: Path, ffpp_root: Path) -> None:
         extract(ffpp_root, tmp_path / "file" / "out")
     for name in ("real", "fake"):
         (tmp_path / "noise" / name).mkdir(parents=True)
-        write_noise(tmp_path / "noise" / name / "a.mp4")
+        write(tmp_path / "noise" / name / "a.mp4", noise(), options={})
     with pytest.raises(DatasetNotFoundError, match="Not one face"):
         extract(tmp_path / "noise", tmp_path / "out2", extraction=SMALL)
 
 
-def write_noise(path: Path) -> None:
-    import av
-
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width = stream.height = 96
-        stream.pix_fmt = "yuv420p"
-        for _ in range(5):
-            image = rng.integers(0, 255, (96, 96, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def copy_frames(path: Path, count: int) -> None:
-    """Keep only the first frames of a video."""
-    import av
-
-    images = [frame.image for frame in FrameReader([path], "video").read(range(count))]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+def noise() -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(0).integers(0, 255, (5, 96, 96, 3), np.uint8))
 
 
 def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     from resgat_pl.data.synth.generate import synthesize
 
-    synthesize(tmp_path / "root", layout="dfdc", videos=16, fakes_per_real=1, frames=4, size=192)
-    extract(tmp_path / "root", tmp_path / "out", extraction=Extraction(frames=3, size=64), jobs=2)
+    synthesize(tmp_path / "root", layout="dfdc", videos=8, fakes_per_real=1, frames=3, size=192)
+    extract(tmp_path / "root", tmp_path / "out", extraction=SMALL, jobs=2)
     manifest = Manifest.read(tmp_path / "out")
     rows = manifest.table.to_pylist()
     two = {row["video"] for row in rows if row["track"] == 1 and not row["label"]}
@@ -256,16 +208,17 @@ def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.long)])
 def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     """Status 75, one line, no traceback; and the same command goes on."""
-    command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(tmp_path / "crops"),
-               "--extraction.frames", "3", "--extraction.size", "64"]  # fmt: skip
+    out = partly_cut(ffpp_crops, tmp_path / "crops")
+    command = [sys.executable, "-m", "resgat_pl", "extract", str(ffpp_root), str(out), *OPTIONS]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
-        while not list(tmp_path.glob("crops/fragments/*.parquet")):
+        while len(list(out.glob("fragments/*.parquet"))) <= 30:
             assert running.poll() is None
             time.sleep(0.05)
         running.send_signal(getattr(signal, name))
-        _, told = running.communicate(timeout=60)
-    assert running.returncode == 75, told
-    assert f"resgat: stopped by {name}; what is finished is kept: give the same command again" in told
-    assert "Traceback" not in told
-    extract(ffpp_root, tmp_path / "crops", extraction=Extraction(frames=3, size=64))
-    assert digest(tmp_path / "crops") == digest(ffpp_crops)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 75, errors
+    assert f"resgat: stopped by {name}; what is finished is kept: give the same command again" in errors
+    assert "Traceback" not in errors
+    assert len(list(out.glob("fragments/*.parquet"))) < 42
+    extract(ffpp_root, out, extraction=SMALL)
+    assert tree(out) == tree(ffpp_crops)

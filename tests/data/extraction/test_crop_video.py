@@ -93,7 +93,7 @@ def test_the_untouched_face_of_a_fake_is_known(tmp_path: Path, frames: Any) -> N
     assert known(alone) == {0: {None}, 1: {None}}  # without its original
 
 
-def test_kept_frames_change_nothing(tmp_path: Path) -> None:
+def test_frames_in_memory_change_nothing(tmp_path: Path) -> None:
     recent = Recent()
     real, fake = record(tmp_path, "o", film(1), REAL), record(tmp_path, "a", altered(film(1), SMALL))
     rows, report = cut(real, recent=recent)
@@ -101,7 +101,7 @@ def test_kept_frames_change_nothing(tmp_path: Path) -> None:
     assert cut(fake, original, recent) == cut(fake, original)
 
 
-def test_where_one_face_is_kept_it_is_the_altered_one(tmp_path: Path) -> None:
+def test_where_one_face_is_cut_it_is_the_altered_one(tmp_path: Path) -> None:
     real = record(tmp_path, "o", film(1), REAL)
     original = made(real, max_faces=1)
     assert {row["track"] for row in original.rows} == {0}
@@ -130,7 +130,7 @@ def test_masks_that_cannot_be_right(tmp_path: Path) -> None:
     real = record(tmp_path, "o", film(1), REAL)
     original = made(real)
     fake = altered(film(1), SMALL)
-    for name, mask, told, expected in (
+    for name, mask, words, expected in (
         ("other", square(LARGE), "as in the original", {0: {None}, 1: {None}}),
         ("empty", np.zeros((16, 128, 208), bool), "covers no face", {0: {False}, 1: {True}}),
         ("shape", square(SMALL, (208, 128)), "of another video: 128x208 px", {0: {False}, 1: {True}}),
@@ -139,7 +139,7 @@ def test_masks_that_cannot_be_right(tmp_path: Path) -> None:
         path = tmp_path / f"{name}_mask.mp4"
         write_mask(path, mask)
         outcome = cut(record(tmp_path, name, fake, mask=path), original)
-        assert told in outcome.report["note"]
+        assert words in outcome.report["note"]
         assert known(outcome) == expected
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,18 +12,9 @@ import pytest
 from resgat_pl.core.errors import ManifestError
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.fragment import read_fragment
-from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.manifest.table import Manifest
 
-SMALL = Extraction(frames=3, size=64)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+from ...helpers.folders import SMALL, tree
 
 
 def test_a_folder_with_some_of_its_crops_is_cut_again(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
@@ -38,7 +28,7 @@ def test_a_folder_with_some_of_its_crops_is_cut_again(ffpp_root: Path, ffpp_crop
     manifest.crop(row - row % 3 - 3).unlink()
     (out / "fragments" / ".0a1b.tmp").mkdir()  # of a run that was killed
     extract(ffpp_root, out, extraction=SMALL)
-    assert digest(out) == digest(ffpp_crops)
+    assert tree(out) == tree(ffpp_crops)
     assert not list(out.rglob(".*"))
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.data.faces.detection import MTCNN, WholeFrame, YuNet
+from resgat_pl.data.synth.drawn import draw_clip
 
 
 def test_whole_frame() -> None:
@@ -25,13 +27,8 @@ def test_mtcnn_finds_nothing_in_noise_and_can_be_sent_to_a_process() -> None:
     assert again.detect(noise) == []
 
 
-def test_mtcnn_boxes_do_not_depend_on_the_frame_size(ffpp_root: Path) -> None:
-    import cv2
-
-    from resgat_pl.data.media.frames import FrameReader
-
-    video = next((ffpp_root / "original_sequences" / "youtube").rglob("*.mp4"))
-    image = next(FrameReader([video], "video").read([0])).image
+def test_mtcnn_boxes_do_not_depend_on_the_frame_size() -> None:
+    image = draw_clip([np.random.default_rng(1)], np.random.default_rng(1), 1, 192).frames[0]
     (small,) = MTCNN().detect(image)[:1]
     large = cv2.resize(image, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     (scaled,) = MTCNN().detect(large)[:1]

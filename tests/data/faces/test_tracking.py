@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +40,7 @@ def person(number: int) -> Person:
 
 @cache
 def ground(number: int) -> Image:
-    """A room of its own colours and furniture."""
+    """A room of other colours and furniture."""
     rng = np.random.default_rng(number)
     coarse = rng.integers(0, 255, (4, 7, 3)).astype(np.uint8)
     return np.asarray(cv2.resize(coarse, (WIDE, HIGH), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -62,6 +61,11 @@ def shot(room: int, *people: Placed, light: float = 1.0, quality: int = 90) -> t
     frame = np.clip(frame * light, 0, 255).astype(np.uint8)
     frame = np.asarray(cv2.imdecode(cv2.imencode(".jpg", frame, [1, quality])[1], 1), np.uint8)
     return frame, with_looks(frame, faces)
+
+
+def face(x: float, size: float = 40) -> Face:
+    """A face without a look."""
+    return Face(np.array([x, 50, x + size, 50 + size], np.float32), 1.0, np.full((5, 2), np.nan, np.float32))
 
 
 def follow(shots: Sequence[tuple[Image, list[Face]]], step: float = 0.3) -> list[int]:
@@ -111,17 +115,17 @@ def test_two_people_who_pass_each_other_keep_their_tracks() -> None:
 
 def test_a_dissolve_divides_a_track() -> None:
     before, after = shot(1, (1, 120, 20, 200))[0], shot(1, (3, 120, 20, 200))[0]
-    face = shot(1, (1, 120, 20, 200))[1]
+    faces = shot(1, (1, 120, 20, 200))[1]
     shots = []
     for share in (0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1):
         frame = cv2.addWeighted(before, 1 - share, after, share, 0).astype(np.uint8)
-        shots.append((frame, with_looks(frame, face)))
+        shots.append((frame, with_looks(frame, faces)))
     assert len([count for count in follow(shots) if count >= 4]) == 2
 
 
 def test_a_place_left_long_ago_is_not_continued_by_another() -> None:
     """Without looks: after seconds without anybody, whoever appears is somebody else."""
-    here = [Face(np.array([10, 10, 50, 50], np.float32), 1.0, np.full((5, 2), np.nan, np.float32))]
+    here = [face(10)]
     frames: list[list[Face]] = [here, here, *[[]] * 6, here, here]
     assert [presence(track) for track in follow_faces(frames, list(range(10)))] == [2, 2]
     assert [presence(track) for track in follow_faces([here, here, [], here], list(range(4)))] == [3]
@@ -130,30 +134,21 @@ def test_a_place_left_long_ago_is_not_continued_by_another() -> None:
 @pytest.mark.parametrize(("step", "tracks"), [(1.0, 1), (0.1, 2)])
 def test_how_far_a_head_can_get_depends_on_the_time(step: float, tracks: int) -> None:
     """Without looks: to and fro by 2.5 face widths, which takes some time."""
-    nowhere: NDArray[np.float32] = np.full((5, 2), np.nan, np.float32)
-    frames = [
-        [Face(np.array([x, 0, x + 80, 80], np.float32), 1.0, nowhere)] for x in (0, 0, 200, 200, 0, 0, 200, 200, 0, 0)
-    ]
+    frames = [[face(x, size=80)] for x in (0, 0, 200, 200, 0, 0, 200, 200, 0, 0)]
     assert len(follow_faces(frames, [step * i for i in range(10)])) == tracks
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.floats(0, 600), st.floats(10, 120)), max_size=4), max_size=12))
 def test_every_detection_is_in_one_track_once(given_: list[list[tuple[float, float]]]) -> None:
-    frames = [
-        [
-            Face(np.array([x, 0, x + side, side], np.float32), 1.0, np.full((5, 2), np.nan, np.float32))
-            for x, side in row
-        ]
-        for row in given_
-    ]
+    frames = [[face(x, size=side) for x, side in row] for row in given_]
     tracks = follow_faces(frames)
     for now, faces in enumerate(frames):
         found = [id(track[now]) for track in tracks if track[now] is not None]
         assert sorted(found) == sorted(map(id, faces))
 
 
-def test_what_is_kept_is_measured_by_the_frames_with_faces() -> None:
+def test_presence_is_measured_by_the_frames_with_faces() -> None:
     alone = [shot(1, (1, 120, 20, 200))[1]] * 3
     other = [shot(1, (3, 300, 20, 100))[1]]
     frames: list[list[Face]] = [*alone, *other, *[[]] * 28]
@@ -231,30 +226,24 @@ def patch(path: Path, where: Callable[[int], int | None], frames: int = 96) -> V
     return VideoRecord("folder", "original", "", "walk", REAL, "video", (path,), ("walk",))
 
 
+def cut(video: VideoRecord, frames: int) -> Outcome:
+    outcome = list(crop_video(video, Extraction(frames=frames, size=64, detector=Brightest())))[-1]
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
 @pytest.mark.parametrize("frames", [4, 8, 16, 32])
 def test_a_walk_is_cut_out_in_each_frame(frames: int, tmp_path: Path) -> None:
-    record = patch(tmp_path / "walk.mp4", lambda number: 20 + 6 * number)
-    outcome = list(crop_video(record, Extraction(frames=frames, size=64, detector=Brightest())))[-1]
-    assert isinstance(outcome, Outcome)
+    outcome = cut(patch(tmp_path / "walk.mp4", lambda number: 20 + 6 * number), frames)
     assert len(outcome.rows) == frames
     assert {row["track"] for row in outcome.rows} == {0}
     assert "note" not in outcome.report
 
 
 def test_the_reason_for_no_crops_is_the_true_one(tmp_path: Path) -> None:
-    settings_ = Extraction(frames=8, size=64, detector=Brightest())
-    brief = patch(tmp_path / "brief.mp4", lambda number: 100 if 40 <= number < 46 else None)
-    (outcome,) = crop_video(brief, settings_)
-    assert isinstance(outcome, Outcome)
-    assert "faces in 1 of 8 frames of 640x180 px, none of them in two frames" in outcome.report["skipped"]
-    empty = replace(patch(tmp_path / "empty.mp4", lambda _: None), video="empty")
-    (outcome,) = crop_video(empty, settings_)
-    assert isinstance(outcome, Outcome)
-    assert "no face found in 8 frames" in outcome.report["skipped"]
-
-
-def face(x: float, y: float = 50, size: float = 40) -> Face:
-    return Face(np.array([x, y, x + size, y + size], np.float32), 1.0, np.zeros((5, 2), np.float32))
+    brief = cut(patch(tmp_path / "brief.mp4", lambda number: 100 if 40 <= number < 46 else None), 8)
+    assert "faces in 1 of 8 frames of 640x180 px, none of them in two frames" in brief.report["skipped"]
+    assert "no face found in 8 frames" in cut(patch(tmp_path / "empty.mp4", lambda _: None), 8).report["skipped"]
 
 
 def test_two_faces_that_cross_the_frame_stay_two_tracks() -> None:

@@ -20,6 +20,8 @@ from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.splits.known_people import has_known_people
 
+from ...helpers.folders import touch
+
 EXAMPLES: dict[type[Layout], str] = {
     FFPP: "original_sequences/youtube/c23/videos/000.mp4",
     DFDC: "dfdc_train_part_0/a.mp4",
@@ -30,20 +32,43 @@ EXAMPLES: dict[type[Layout], str] = {
 }
 
 
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_each_layout_is_told_from_the_others(tmp_path: Path, kind: type[Layout]) -> None:
+def test_each_layout_is_distinguished_from_the_others(tmp_path: Path, kind: type[Layout]) -> None:
     assert set(EXAMPLES) == set(layouts.LAYOUTS)
     touch(tmp_path, EXAMPLES[kind], *(["original_videos/a.mp4"] if kind is DFDCPreview else []))
     assert type(detect_layout(tmp_path)) is kind
     for other in set(EXAMPLES) - {kind}:
         with pytest.raises(DatasetNotFoundError, match=f"does not have the layout '{other.name}'"):
             other().index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder"),
+    [(FFPP, "original_sequences/youtube/c23/videos"), (CelebDF, "Celeb-real"), (Folder, "real"), (Folder, "fake")],
+)
+def test_a_layout_without_videos(tmp_path: Path, kind: type[Layout], folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    assert isinstance(detect_layout(tmp_path), kind)
+    with pytest.raises(DatasetNotFoundError, match="no labelled video"):
+        kind().index(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe1\x00", b"1 Celeb-real/id0_0000.mp4\n\0\0\0"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (FFPP, "splits/val.json"),
+        (DFDC, "dfdc_train_part_0/metadata.json"),
+        (DFDCPreview, "dataset.json"),
+        (CelebDF, "List_of_testing_videos.txt"),
+        (CropLists, "TRAIN_CLIENT.txt"),
+    ],
+)
+def test_a_list_that_is_no_text_is_named(tmp_path: Path, kind: type[Layout], name: str, content: bytes) -> None:
+    touch(tmp_path, EXAMPLES[kind], "original_videos/a.mp4", name)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(LayoutError, match=name):
+        kind().index(tmp_path)
 
 
 def test_two_layouts_at_once(tmp_path: Path) -> None:
@@ -223,8 +248,7 @@ def test_chosen_on_the_command_line(tmp_path: Path) -> None:
     options = ["--layout", "FFPP", "--layout.compressions", "[c23]", "--layout.splits", str(tmp_path)]
     layout = auto_cli(pick, args=options, as_positional=False)
     assert isinstance(layout, FFPP)
-    assert layout.compressions == ["c23"]
-    assert layout.splits == tmp_path
+    assert (layout.compressions, layout.splits) == (["c23"], tmp_path)
 
 
 @pytest.mark.parametrize(

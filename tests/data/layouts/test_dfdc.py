@@ -62,7 +62,7 @@ def test_root_can_be_one_part(tmp_path: Path) -> None:
     assert {r.part for r in DFDC().index(root).records} == {"dfdc_train_part_3"}
 
 
-def test_original_is_kept_when_it_is_not_on_disk(tmp_path: Path) -> None:
+def test_original_is_named_when_it_is_not_on_disk(tmp_path: Path) -> None:
     entry = {"label": "FAKE", "split": "train", "original": "gone.mp4"}
     write(tmp_path / "dfdc_train_part_0", {"a.mp4": entry, "b.mp4": entry}, ["a.mp4", "b.mp4"])
     index = DFDC().index(tmp_path)
@@ -72,8 +72,10 @@ def test_original_is_kept_when_it_is_not_on_disk(tmp_path: Path) -> None:
 
 
 def test_kaggle_sample_and_unlabelled_test_videos(tmp_path: Path) -> None:
-    make_part(tmp_path / "train_sample_videos", "aa")
     write(tmp_path / "test_videos", "", ["x.mp4", "y.mp4"], name="readme.txt")
+    with pytest.raises(DatasetNotFoundError, match=r"no labelled video .* test_videos: 2 videos"):
+        DFDC().index(tmp_path)
+    make_part(tmp_path / "train_sample_videos", "aa")
     index = DFDC().index(tmp_path)
     assert {r.part for r in index.records} == {"train_sample_videos"}
     assert len(index.records) == 3
@@ -102,7 +104,7 @@ def test_full_test_set(tmp_path: Path, name: str, place: str, labels_above: bool
     write(folder, text, ["f.mp4", "r.mp4"], name=name)
     if labels_above and place:
         (folder / name).rename(tmp_path / name)
-        if place == "test":  # nothing but a general name: the labels must tell
+        if place == "test":  # nothing but a general name: the labels decide
             assert DFDC().matches(tmp_path)
     assert isinstance(detect_layout(tmp_path), DFDC)
     index = DFDC().index(tmp_path)
@@ -139,41 +141,20 @@ def test_metadata_and_disk_differ(tmp_path: Path) -> None:
     )
 
 
+ENTRIES = ('"FAKE"', "null", "{}", "[1]", '{"split": "train"}', '{"label": "fake"}', '{"label": 1}',
+           '{"label": "FAKE", "original": 3}', '{"label": "FAKE", "original": [[]]}', '{"is_fake": "1"}')  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "entry",
+    ("name", "text", "message"),
     [
-        '"FAKE"',
-        "null",
-        "{}",
-        '{"label": "fake"}',
-        '{"label": 1}',
-        '{"label": "FAKE", "original": 3}',
-        '{"is_fake": "1"}',
+        *(("metadata.json", f'{{"bad.mp4": {entry}}}', r", key 'bad\.mp4': .*expected") for entry in ENTRIES),
+        *(("metadata.json", text, "") for text in ("", "{", '{"bad.mp4": {"label"', "[]", "3", "null", "[" * 100_000)),
+        ("labels.csv", "name,fake\na.mp4,1\n", ".*header"),
+        ("labels.csv", "filename,label\na.mp4,FAKE\n", ".*line 2"),
     ],
 )
-def test_wrong_entries_are_named(tmp_path: Path, entry: str) -> None:
-    write(tmp_path / "dfdc_train_part_0", f'{{"bad.mp4": {entry}}}', ["bad.mp4"])
-    with pytest.raises(LayoutError, match=r"metadata\.json, key 'bad\.mp4': .*expected"):
-        DFDC().index(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000])
-def test_malformed_metadata_is_named(tmp_path: Path, text: str) -> None:
-    write(tmp_path / "dfdc_train_part_0", text, ["a.mp4"])
-    with pytest.raises(LayoutError, match=r"dfdc_train_part_0.metadata\.json"):
-        DFDC().index(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("name,fake\na.mp4,1\n", "header"), ("filename,label\na.mp4,FAKE\n", "line 2")]
-)
-def test_malformed_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
-    write(tmp_path / "test", text, ["a.mp4"], name="labels.csv")
-    with pytest.raises(LayoutError, match=rf"labels\.csv.*{message}"):
-        DFDC().index(tmp_path)
-
-
-def test_only_unlabelled_videos(tmp_path: Path) -> None:
-    write(tmp_path / "test_videos", "", ["x.mp4"], name="readme.txt")
-    with pytest.raises(DatasetNotFoundError, match=r"no labelled video .* test_videos: 1 video"):
+def test_malformed_labels_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    write(tmp_path / "test", text, ["bad.mp4"], name=name)
+    with pytest.raises(LayoutError, match=f"test/{name}{message}"):
         DFDC().index(tmp_path)

@@ -15,7 +15,8 @@ from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.ffpp_official import shipped
 from resgat_pl.data.splits.protocols import OfficialSplit, StrictSplit
 
-from .test_ffpp import OFFICIAL, touch, videos, write_splits
+from ...helpers.folders import touch
+from .test_ffpp import OFFICIAL, videos, write_splits
 
 PAIRS = [("071", "054"), ("720", "672"), ("953", "974")]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resgat_pl.core.errors import ConfigError, DatasetNotFoundError
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts import same_files
 from resgat_pl.data.layouts.base import Index
@@ -13,11 +13,7 @@ from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.splits.leakage import Leak, find_leaks
 from resgat_pl.data.splits.protocols import StrictSplit
 
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+from ...helpers.folders import touch
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".AVI", ".mov", ".mkv", ".webm", ".m4v"])
@@ -37,14 +33,14 @@ def test_videos(tmp_path: Path, suffix: str, real: str, fake: str) -> None:
 
 def test_names_suggest_pairs_or_are_asked_for_or_mean_nothing(tmp_path: Path) -> None:
     touch(tmp_path, "real/00001.png", "fake/gan/00001.png", "fake/gan/00002.png")
-    told = {}
+    found = {}
     for pairs in ("auto", "names", "none"):
         records = {record.key: record for record in Folder(pairs=pairs).index(tmp_path).records}
         fake, alone = records["folder/gan/-/00001"], records["folder/gan/-/00002"]
-        told[pairs] = fake.original, fake.identities, fake.pairing
+        found[pairs] = fake.original, fake.identities, fake.pairing
         assert (alone.original, alone.pairing) == (None, "given")
         assert records["folder/original/-/00001"].identities == ("00001",)
-    assert told == {
+    assert found == {
         "auto": ("folder/original/-/00001", ("00001",), "name"),
         "names": ("folder/original/-/00001", ("00001",), "asked"),
         "none": (None, ("gan/00001",), "given"),
@@ -228,10 +224,3 @@ def test_what_is_beside_real_and_fake_is_named(tmp_path: Path) -> None:
     assert [line for line in index.problems if "not taken" in line] == [
         "2 folders (more, Testing/synthetic) with images or videos not taken: no real/ or fake/ of a split"
     ]
-
-
-def test_both_empty(tmp_path: Path) -> None:
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "real").mkdir()
-    with pytest.raises(DatasetNotFoundError, match="no labelled video"):
-        Folder().index(tmp_path)

@@ -52,11 +52,10 @@ def test_a_wrong_count_is_not_believed(codec: str, claim: int, tmp_path: Path) -
     assert shown(path) == []
 
 
-@pytest.mark.parametrize("claim", [700])
-def test_a_header_that_says_more_is_named(claim: int, tmp_path: Path) -> None:
+def test_a_header_that_says_more_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", codec="mpeg4", options={"g": "20"})
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"strh") + 40, claim)
+    struct.pack_into("<I", data, data.index(b"strh") + 40, 700)
     path.write_bytes(data)
     (note,) = shown(path)
     assert "28.0 s, but its pictures end after 4.0 s" in note
@@ -156,10 +155,8 @@ def test_damage_costs_what_is_damaged(tmp_path: Path) -> None:
     assert number_of(every[0].image) == 0
     assert number_of(every[-1].image) == 99  # what comes behind the damage is not lost
     assert every[-1].time == pytest.approx(99 / 25)
-    path = write(tmp_path / "c.mp4", flags="faststart", frames=[np.full((96, 128, 3), n, np.uint8) for n in range(60)])
-    rng = np.random.default_rng(1)
-    noise = [rng.integers(0, 255, (96, 128, 3), np.uint8) for _ in range(60)]
-    data = bytearray(write(path, noise, flags="faststart").read_bytes())
+    noise = list(np.random.default_rng(1).integers(0, 255, (60, 96, 128, 3), np.uint8))
+    data = bytearray(write(tmp_path / "c.mp4", noise, flags="faststart").read_bytes())
     (tmp_path / "d.mp4").write_bytes(data[: len(data) // 2])
     media, _ = read(tmp_path / "d.mp4")
     assert 20 < len(media.indices) < 40

@@ -7,13 +7,13 @@ from resgat_pl.data.faces.detection import MTCNN
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
 
-PEOPLE = 64
+PEOPLE, SIZE = 40, 192
 
 
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
     return [
-        draw_clip([generator(11, "person", str(n))], generator(11, "clip", str(n)), frames=1, size=256)
+        draw_clip([generator(11, "person", str(n))], generator(11, "clip", str(n)), frames=1, size=SIZE)
         for n in range(PEOPLE)
     ]
 
@@ -28,7 +28,7 @@ def test_detector_finds_the_faces_where_they_were_drawn(clips: list[Clip]) -> No
                 error = np.linalg.norm(face.landmarks - landmarks, axis=1) / between_eyes
                 if error.mean() < 0.3:
                     errors.append(error)
-                    heights.append((face.box[3] - face.box[1]) / 256)
+                    heights.append((face.box[3] - face.box[1]) / SIZE)
     assert len(errors) >= 0.95 * PEOPLE
     assert np.median(np.array(errors)) < 0.12
     assert 0.42 < np.median(heights) < 0.62

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from sklearn.metrics import roc_auc_score
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.layouts.celebdf import CelebDF
+from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
+from resgat_pl.data.media.frames import FrameReader
 from resgat_pl.data.synth.encode import write_mask
 from resgat_pl.data.synth.generate import SynthesisSummary, synthesize
 from resgat_pl.data.synth.plan import METHOD_KINDS, LayoutName
+
+from ...helpers.folders import stamps, tree
 
 TINY: dict[str, Any] = {"videos": 8, "fakes_per_real": 2, "frames": 2, "size": 128}
 
@@ -33,35 +37,26 @@ class Made(NamedTuple):
 
 
 def read_video(path: Path) -> NDArray[np.uint8]:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def _made(root: Path, **request: Any) -> Made:
-    summary = synthesize(root, **request)
-    return Made(root, summary, json.loads((root / "synth.json").read_text()))
+    return np.stack([frame.image for frame in FrameReader([path], "video").read(range(99))])
 
 
 @pytest.fixture(scope="module")
-def ffpp(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return _made(tmp_path_factory.mktemp("synth") / "ffpp", videos=36, frames=4, size=160, jobs=2)
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[LayoutName], Made]:
+    """By layout a set, made once."""
+
+    @cache
+    def make(layout: LayoutName) -> Made:
+        root = tmp_path_factory.mktemp("synth") / layout
+        videos, fakes = {"ffpp": (36, 2), "dfdc": (32, 3), "celebdf": (24, 2)}[layout]
+        summary = synthesize(root, layout=layout, videos=videos, fakes_per_real=fakes, frames=4, size=160, jobs=2)
+        return Made(root, summary, json.loads((root / "synth.json").read_text()))
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def dfdc(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    root = tmp_path_factory.mktemp("synth") / "dfdc"
-    return _made(root, layout="dfdc", videos=32, fakes_per_real=3, frames=4, size=160, jobs=2)
-
-
-@pytest.fixture(scope="module")
-def celebdf(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    root = tmp_path_factory.mktemp("synth") / "celebdf"
-    return _made(root, layout="celebdf", videos=24, frames=4, size=160, jobs=2)
-
-
-def digests(root: Path) -> dict[str, str]:
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def ffpp(made: Callable[[LayoutName], Made]) -> Made:
+    return made("ffpp")
 
 
 def test_ffpp_has_the_names_of_the_real_set(ffpp: Made) -> None:
@@ -77,61 +72,64 @@ def test_ffpp_has_the_names_of_the_real_set(ffpp: Made) -> None:
         for part in ("c23", "masks"):
             patterns[rf"manipulated_sequences/{method}/{part}/videos/\d{{3}}_\d{{3}}\.mp4"] = 12
     counts = Counter(
-        next((pattern for pattern in patterns if re.fullmatch(pattern, name)), name) for name in digests(ffpp.root)
+        next((pattern for pattern in patterns if re.fullmatch(pattern, name)), name) for name in tree(ffpp.root)
     )
     assert counts == patterns
 
 
-def test_ffpp_is_read_without_a_problem(ffpp: Made) -> None:
-    records, problems = FFPP().scan(ffpp.root)
-    assert problems == []
-    assert Counter(record.label for record in records) == {REAL: 36, FAKE: 72}
-    keys = {record.key for record in records}
-    for record in records:
-        if record.label == FAKE:
-            assert record.original in keys
-            assert record.mask is not None
+@pytest.mark.parametrize(("layout", "genuine", "fakes"), [("ffpp", 36, 72), ("dfdc", 32, 96), ("celebdf", 24, 44)])
+def test_sets_are_read_without_a_problem(
+    layout: LayoutName, genuine: int, fakes: int, made: Callable[[LayoutName], Made]
+) -> None:
+    root, summary, record = made(layout)
+    index = detect_layout(root).index(root)
+    assert {r.dataset for r in index.records} == {layout}
+    assert index.problems == ()
+    assert Counter(r.label for r in index.records) == {REAL: genuine, FAKE: fakes}
+    assert (summary.genuine, summary.fakes, len(record["fakes"])) == (genuine, fakes, fakes)
+    assert all((root / name).is_file() for name in record["fakes"])
+    assert set(summary.kinds) == {fake["kind"] for fake in record["fakes"].values()} == set(METHOD_KINDS.values())
+    keys = {r.key for r in index.records}
+    assert all(r.original in keys and (r.mask is not None) == (layout == "ffpp") for r in index.records if r.label)
+    assert layout == "ffpp" or not list(root.rglob("*mask*"))
+
+
+def test_ffpp_has_as_many_fakes_of_each_kind_and_official_splits(ffpp: Made) -> None:
+    assert ffpp.summary.kinds == dict.fromkeys(METHOD_KINDS.values(), 12)
+    assert ffpp.record["methods"] == METHOD_KINDS
+    assert all(fake["kind"] == METHOD_KINDS[name.split("/")[1]] for name, fake in ffpp.record["fakes"].items())
+    for record in FFPP().scan(ffpp.root)[0]:
         if record.method != "DeepFakeDetection" and "__" not in record.video:
             assert record.official_split is not None
-    assert ffpp.summary.kinds == dict.fromkeys(METHOD_KINDS.values(), 12)
 
 
-def test_dfdc_is_read_without_a_problem(dfdc: Made) -> None:
-    records, problems = DFDC().scan(dfdc.root)
-    assert problems == []
-    assert Counter(record.label for record in records) == {REAL: 32, FAKE: 96}
-    keys = {record.key for record in records}
-    assert all(record.original in keys for record in records if record.label == FAKE)
+def test_dfdc_has_real_and_fake_in_each_part(made: Callable[[LayoutName], Made]) -> None:
+    root = made("dfdc").root
+    records, _ = DFDC().scan(root)
     assert len({record.part for record in records}) >= 4
     assert all(re.fullmatch("[a-z]{10}", record.video) for record in records)
     for part in {record.part for record in records}:
         assert {record.label for record in records if record.part == part} == {REAL, FAKE}
-        metadata = json.loads((dfdc.root / part / "metadata.json").read_text())
-        assert {path.name for path in (dfdc.root / part).glob("*.mp4")} == metadata.keys()
-    assert not list(dfdc.root.rglob("*mask*"))
+        metadata = json.loads((root / part / "metadata.json").read_text())
+        assert {path.name for path in (root / part).glob("*.mp4")} == metadata.keys()
 
 
-def test_celebdf_is_read_without_a_problem(celebdf: Made) -> None:
-    index = CelebDF().index(celebdf.root)
-    assert index.problems == ()
-    assert Counter(record.label for record in index.records) == {REAL: 24, FAKE: 44}
-    assert (celebdf.summary.genuine, celebdf.summary.fakes) == (24, 44)
-    keys = {record.key for record in index.records}
-    assert all(record.original in keys for record in index.records if record.label == FAKE)
+def test_celebdf_has_other_people_in_the_test(made: Callable[[LayoutName], Made]) -> None:
+    root = made("celebdf").root
+    records, _ = CelebDF().scan(root)
     people: dict[str | None, set[str]] = {"test": set(), None: set()}
     labels: dict[str | None, set[int]] = {"test": set(), None: set()}
-    for record in index.records:
+    for record in records:
         people[record.official_split].update(record.identities)
         labels[record.official_split].add(record.label)
     assert people["test"].isdisjoint(people[None])
     assert labels == {"test": {REAL, FAKE}, None: {REAL, FAKE}}
-    listed = (celebdf.root / "List_of_testing_videos.txt").read_text().splitlines()
-    assert len(listed) == sum(record.official_split == "test" for record in index.records)
-    assert not list(celebdf.root.rglob("*mask*"))
+    listed = (root / "List_of_testing_videos.txt").read_text().splitlines()
+    assert len(listed) == sum(record.official_split == "test" for record in records)
 
 
-def test_celebdf_shows_the_same_person_in_all_clips_of_one_name(celebdf: Made) -> None:
-    clips = sorted((celebdf.root / "Celeb-real").iterdir())
+def test_celebdf_shows_the_same_person_in_all_clips_of_one_name(made: Callable[[LayoutName], Made]) -> None:
+    clips = sorted((made("celebdf").root / "Celeb-real").iterdir())
     means = {clip.stem: read_video(clip)[0][50:110, 50:110].mean(axis=(0, 1)) for clip in clips}
     between: list[float] = []
     within: list[float] = []
@@ -139,16 +137,6 @@ def test_celebdf_shows_the_same_person_in_all_clips_of_one_name(celebdf: Made) -
         distance = float(np.abs(means[one] - means[other]).mean())
         (within if one.split("_")[0] == other.split("_")[0] else between).append(distance)
     assert np.mean(within) < 0.6 * np.mean(between)
-
-
-def test_record_names_kind_and_region_of_every_fake(ffpp: Made, dfdc: Made, celebdf: Made) -> None:
-    assert ffpp.record["methods"] == METHOD_KINDS
-    for name, fake in ffpp.record["fakes"].items():
-        assert fake["kind"] == METHOD_KINDS[name.split("/")[1]]
-    for made in (ffpp, dfdc, celebdf):
-        assert len(made.record["fakes"]) == made.summary.fakes
-        assert all((made.root / name).is_file() for name in made.record["fakes"])
-        assert set(Counter(fake["kind"] for fake in made.record["fakes"].values())) == set(METHOD_KINDS.values())
 
 
 def test_decoded_fakes_differ_inside_the_mask(ffpp: Made) -> None:
@@ -174,37 +162,42 @@ def test_masks_decode_to_what_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["ffpp", "dfdc", "celebdf"])
-def test_the_files_do_not_give_the_label_away(layout: str, request: pytest.FixtureRequest) -> None:
-    made: Made = request.getfixturevalue(layout)
-    fakes = made.record["fakes"]
+def test_the_files_do_not_give_the_label_away(layout: LayoutName, made: Callable[[LayoutName], Made]) -> None:
+    root, _, record = made(layout)
+    fakes = record["fakes"]
     names = [*fakes, *dict.fromkeys(fake["original"] for fake in fakes.values())]
     labels = [name in fakes for name in names]
-    sizes = [(made.root / name).stat().st_size for name in names]
+    sizes = [(root / name).stat().st_size for name in names]
     assert 0.4 < roc_auc_score(labels, sizes) < 0.6
-    assert {read_video(made.root / name).shape for name in names[::5]} == {(4, 160, 160, 3)}
+    assert {read_video(root / name).shape for name in names[::5]} == {(4, 160, 160, 3)}
 
 
-def test_same_request_same_bytes_whatever_the_jobs(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    synthesize(one, jobs=1, **TINY)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny set."""
+    root = tmp_path_factory.mktemp("whole") / "set"
+    assert synthesize(root, jobs=1, **TINY).made
+    return root
+
+
+def test_same_request_same_bytes_whatever_the_jobs(whole: Path, tmp_path: Path) -> None:
+    two, other = tmp_path / "two", tmp_path / "other"
     synthesize(two, jobs=2, **TINY)
-    assert digests(one) == digests(two)
-    other = tmp_path / "other"
+    assert tree(whole) == tree(two)
     synthesize(other, jobs=1, seed=1, **TINY)
     clip = "original_sequences/youtube/c23/videos/000.mp4"
-    assert digests(one)[clip] != digests(other)[clip]
+    assert tree(whole)[clip] != tree(other)[clip]
 
 
 def test_a_finished_set_is_left_alone_and_an_interrupted_one_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert synthesize(whole, jobs=1, **TINY).made
-    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    broken = tmp_path / "broken"
+    before = stamps(whole)
     again = synthesize(whole, jobs=1, **TINY)
     assert not again.made
     assert again.fakes == 16
-    assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    assert before == stamps(whole)
 
     with monkeypatch.context() as patch:
         calls = []
@@ -222,7 +215,7 @@ def test_a_finished_set_is_left_alone_and_an_interrupted_one_is_made_again(
     stray.write_bytes(b"half a clip of the interrupted run")
     assert not (broken / "synth.json").exists()
     assert synthesize(broken, jobs=1, **TINY).made
-    assert digests(broken) == digests(whole)
+    assert tree(broken) == tree(whole)
 
     with pytest.raises(ConfigError, match="holds another set"):
         synthesize(whole, jobs=1, seed=1, **TINY)
@@ -235,7 +228,7 @@ def test_an_interrupted_set_of_another_layout_leaves_nothing_behind(tmp_path: Pa
         synthesize(tmp_path / layout, layout=layout, jobs=1, **tiny)
     (tmp_path / "celebdf/synth.json").rename(tmp_path / "celebdf/synth.unfinished.json")
     synthesize(tmp_path / "celebdf", layout="dfdc", jobs=1, **tiny)
-    assert digests(tmp_path / "celebdf") == digests(tmp_path / "dfdc")
+    assert tree(tmp_path / "celebdf") == tree(tmp_path / "dfdc")
 
 
 def test_refuses_a_folder_it_did_not_write(tmp_path: Path) -> None:
