@@ -124,6 +124,9 @@ def test_what_fit_let_pass_is_stamped_under_its_own_splits_only(tmp_path: Path) 
     assert check_unseen("a.ckpt", stored, trained) == ["source"]
     with pytest.raises(LeakageError, match="YouTube"):
         check_unseen("a.ckpt", stored, manifest(tmp_path, ("test", "332", "ffpp")))
+    stored["leaky"] = ["source", "identity"]
+    assert check_unseen("a.ckpt", stored, trained) == ["identity", "source"]
+    assert check_unseen("a.ckpt", stored, manifest(tmp_path, ("test", "000", "celebdf"))) == []
 
 
 def test_an_older_checkpoint_is_unknown_but_under_its_own_splits(tmp_path: Path) -> None:

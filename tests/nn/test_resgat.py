@@ -158,6 +158,7 @@ def test_load_says_what_is_wrong(make_net: MakeNet, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"gone\.ckpt"):
         ResGAT.load(tmp_path / "gone.ckpt")
     refused("not a ResGAT checkpoint", resgat=None)
+    refused("not a ResGAT checkpoint", state_dict=3)
     refused(f"format {version + 1}.*upgrade", resgat={"version": version + 1, "net": net.config})
     refused("resnet19", resgat={"version": version, "net": {**net.config, "encoder": "resnet19"}})
     refused("depth", resgat={"version": version, "net": {**net.config, "depth": 2}})

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from sklearn import metrics as reference
@@ -104,6 +104,12 @@ def test_worked_example() -> None:
     assert crossing == pytest.approx(1 / 4), "half-way along the segment that the tie makes"
 
 
+def test_ends_of_the_bins() -> None:
+    apart, together = (measure(np.array([0.5, high]), np.array([0, 1]))["ece"] for high in (0.54, 0.53))
+    assert apart == pytest.approx((0.5 + 0.46) / 2), "0.54 is past 8/15: each bin errs for itself"
+    assert together == pytest.approx(abs(0.5 + 0.53 - 1) / 2)
+
+
 def test_a_missing_class_leaves_undefined_what_needs_it() -> None:
     probability = np.array([0.1, 0.7, 0.9])
     fakes, reals = measure(probability, np.ones(3, int)), measure(probability, np.zeros(3, int))
@@ -165,6 +171,8 @@ def cuts(probability: Array, label: Labels) -> dict[float, Fraction]:
 
 @settings(max_examples=300, deadline=None)
 @given(seeds, ties, st.integers(2, 40), st.booleans())
+@example(6, 0, 6, False)  # rates in floats would round two equal thresholds apart
+@example(33, 3, 10, False)
 def test_best_threshold_is_as_good_as_any_and_the_lowest(seed: int, steps: int, size: int, reverse: bool) -> None:
     probability, label = draw(seed, steps, size)
     label = 1 - label if reverse else label  # then no threshold is better than chance, or few are

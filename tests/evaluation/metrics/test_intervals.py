@@ -62,6 +62,8 @@ def test_a_resample_is_the_score_of_the_drawn_videos() -> None:
     group = np.arange(40) // 2
     found = bootstrap(probability, label, group, threshold=0.4, resamples=5, seed=7)
     assert tuple(found) == METRICS
+    assert all(values.shape == (6,) for values in found.values())
+    assert bootstrap(probability, label, group, resamples=0)["auroc"].shape == (1,)
     for place, counts in enumerate([np.ones(20, np.int64), *draw(20, 5, seed=7)]):  # the value itself comes first
         copies = counts[group]
         wanted = measure(np.repeat(probability, copies), np.repeat(label, copies), 0.4)

@@ -290,6 +290,15 @@ def test_predictions_carry_the_probability_that_explain_gives(tmp_path: Path) ->
     assert all(0 < float(line["calibrated"]) < 1 for line in lines["tracks"])
 
 
+def test_names_and_empty_compressions_stay_text(tmp_path: Path) -> None:
+    names = [("007", "", "000"), ("7", "", "0"), ("7", "", "00"), ("7", "0", "0"), ("7", "00", "0")]
+    whole = manifest(tmp_path, names)  # of numbers alone: one other name makes a column text anyway
+    write_predictions(whole, torch.arange(len(whole)), torch.zeros(len(whole)), tmp_path)
+    found = read_predictions(tmp_path)
+    assert set(found["frame"].method) == {"007", "7"}
+    assert len(set(found["frame"].video)) == len(found["video"].video) == len(names)
+
+
 def write(folder: Path) -> None:
     whole = manifest(folder, NAMES)
     write_predictions(whole, torch.arange(len(whole)), torch.ones(len(whole)), folder)

@@ -26,6 +26,13 @@ def lime_nodes(net: ResGAT, weights: Tensor) -> Tensor:
     return mean_by_cell(weights[None], node_of_pixel(net, *weights.shape))[0]
 
 
+def test_a_network_in_training_mode_is_explained_as_in_evaluation_mode() -> None:
+    net = make_net()
+    expected = lime_map(net, IMAGE, 20, "squares")
+    torch.testing.assert_close(lime_map(net.train(), IMAGE, 20, "squares"), expected)
+    assert net.backbone.training
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_finds_the_square_that_matters(sign: float) -> None:
     net = make_net(ContrastOfOneSquare)
