@@ -214,13 +214,10 @@ def uploaded(run: Path) -> tuple[list[str], str]:
     return [path.relative_to(folder / "files").as_posix() for path in files], "\n".join(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "private"),
-    [
-        ("fit", False),
-        ("fit", True),
-        *(pytest.param(name, True, marks=pytest.mark.long) for name in ("validate", "test", "predict")),
-    ],
+    [("fit", False), ("fit", True), ("validate", True), ("test", True), ("predict", True)],
 )
 def test_wandb_gets_no_paths_and_in_private_nothing_but_numbers(
     command: str, private: bool, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,8 @@ from resgat_pl.export.runtime import ExportedDetector
 
 from ..helpers.tiny_runs import untrained, variant
 
+pytestmark = pytest.mark.long  # each file is compiled and compared: minutes
+
 NETS = {"gatv1": {"attention": "gatv1", "head": "mlp"}, "gatv2": {"attention": "gatv2", "head": "linear"}}
 THRESHOLDS = {"frame": 0.4, "video": 0.6}
 
@@ -108,7 +110,7 @@ def elsewhere(detector: ExportedDetector, faces: np.ndarray) -> list[np.ndarray]
     return list(detector(faces))
 
 
-@pytest.mark.parametrize("name", ["gatv2.onnx", pytest.param("gatv1.pt2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["gatv2.onnx", "gatv1.pt2"])
 def test_copies_in_this_process_and_in_a_spawned_one_say_the_same(
     files: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,8 +63,12 @@ class TrainSampler(DistributedSampler[Draw]):
         SplitError: ``order`` is ``paired`` and no fake has its original in the data set.
 
     Example:
-        >>> sampler = TrainSampler(data.faces("train"), 1, 0, seed=0, order="balanced")  # doctest: +SKIP
-        >>> [draw.position for draw in sampler][:2]  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from resgat_pl.data.manifest.table import Manifest, rows_to_table
+        >>> table = rows_to_table([{"label": 0}, {"label": 1}, {"label": 0}])
+        >>> faces = FaceCrops(Manifest(Path("crops"), table, {}), np.arange(3), 64)
+        >>> [int(faces.labels[draw.position]) for draw in TrainSampler(faces, 1, 0, seed=0, order="balanced")]
+        [0, 1, 0]
     """
 
     def __init__(self, dataset: FaceCrops, num_replicas: int, rank: int, seed: int, order: Order) -> None:
@@ -164,6 +168,13 @@ class EvalSampler(DistributedSampler[Draw]):
 
     ``DistributedSampler`` repeats samples until ranks are even, which makes metrics wrong; here ranks may differ by
     one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from resgat_pl.data.manifest.table import Manifest, rows_to_table
+        >>> faces = FaceCrops(Manifest(Path("crops"), rows_to_table([{}] * 5), {}), np.arange(5), 64)
+        >>> list(EvalSampler(faces, num_replicas=2, rank=1))
+        [Draw(position=1, seed=1), Draw(position=3, seed=3)]
     """
 
     order = None

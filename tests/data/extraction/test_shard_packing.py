@@ -264,10 +264,10 @@ def test_a_full_disk_keeps_what_is_done(
     out = Path(shutil.copytree(cut[0], tmp_path / "out"))
     original, written = packing.write_atomic, count()
 
-    def full(path: Path, data: bytes, durable: bool = False) -> None:
+    def full(path: Path, data: bytes) -> None:
         if next(written) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(path, data, durable)
+        original(path, data)
 
     monkeypatch.setattr(packing, "write_atomic", full)
     with pytest.raises(StorageError, match=r"crops-000002.tar: no space for a shard of 0\.\d MB .*stay"):

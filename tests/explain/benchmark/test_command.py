@@ -111,6 +111,7 @@ def test_the_pooled_value_is_the_mean_over_seeds(board: Path) -> None:
     assert np.mean(single) == pytest.approx(values["Contribution", "auroc"])
 
 
+@pytest.mark.long
 def test_what_was_measured_is_not_measured_again(
     board: Path, ffpp_crops: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_what_was_measured_is_not_measured_again(
     assert measured == ["NodeEvidence", *BASELINES, "Attention"]
 
 
+@pytest.mark.long
 def test_a_method_that_cannot_be_had_becomes_a_note(
     ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +249,7 @@ def test_detectors_are_compared_face_by_face() -> None:
     assert differences([entries[0], other]) == []  # other faces
 
 
+@pytest.mark.long
 def test_several_detectors_explain_the_fakes_that_all_detect(
     ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
