@@ -48,7 +48,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 def _concerns_drawing(record: logging.LogRecord) -> bool:
-    """Whether a line of matplotlib's is no news of its cache: torchmetrics imports it, also where nothing is drawn."""
+    """Test that a line of matplotlib's is not about its cache: torchmetrics imports it, also where nothing is drawn."""
     return record.levelno > logging.WARNING or not any(
         part in str(record.msg) for part in ("cache", "mkdir -p failed", "not a writable directory")
     )

@@ -15,7 +15,7 @@ os.environ["WANDB_SILENT"] = "true"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=("few", "all"), default="few", help="how much to break on purpose")
-    parser.addoption("--faults-table", metavar="FILE", help="document whose table of faults is written anew")
+    parser.addoption("--faults-table", metavar="FILE", help="document whose table of faults is written again")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,3 +79,16 @@ def test_every_module_and_test_is_short() -> None:
 def test_starts_without_torch(room: str) -> None:
     code = f"import sys, {room}; sys.exit(bool({{'torch', 'lightning', 'cv2', 'pyarrow'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_first_lines_of_docstrings_are_nouns_or_imperatives() -> None:
+    """As CONTRIBUTING asks: a clause without a subject says less than its noun."""
+    clauses = re.compile(r"(What|Whether|Who|Where|Why|When|How)\b")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{path.relative_to(PACKAGE)}: {text.splitlines()[0]}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and (text := ast.get_docstring(node)) and clauses.match(text)
+    ]
+    assert found == []

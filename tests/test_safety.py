@@ -115,9 +115,9 @@ def test_older_formats_can_be_read_on() -> None:
         check_version(1, 3, "a", WeightsError, again="", oldest=2)
 
 
-@pytest.mark.parametrize(("writer", "told"), [("3.1.0", "resgat-pl>=3.1.0"), ("3.1+cpu.1", 'resgat-pl>=3.1"')])
-def test_a_newer_file_says_what_to_install(writer: str, told: str) -> None:
-    with pytest.raises(WeightsError, match=re.escape(told)):
+@pytest.mark.parametrize(("writer", "reported"), [("3.1.0", "resgat-pl>=3.1.0"), ("3.1+cpu.1", 'resgat-pl>=3.1"')])
+def test_a_newer_file_says_what_to_install(writer: str, reported: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(reported)):
         check_version(2, 1, "a", WeightsError, again="", writer=writer)
 
 
@@ -255,7 +255,7 @@ def test_wandb_gets_no_paths_and_in_private_nothing_but_numbers(
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "told"),
+    ("answer", "status", "reported"),
     [
         ((0, {"name": "a", "version": "1", "vulns": []}), 0, "1 packages audited, 0 skipped, 0 vulnerabilities"),
         (
@@ -267,9 +267,9 @@ def test_wandb_gets_no_paths_and_in_private_nothing_but_numbers(
         ((1, None), 0, "SKIPPED, nothing was audited"),
     ],
 )
-def test_an_audit_of_nothing_is_not_called_clean(answer: tuple[int, Any], status: int, told: str) -> None:
+def test_an_audit_of_nothing_is_not_called_clean(answer: tuple[int, Any], status: int, reported: str) -> None:
     audit = runpy.run_path(str(ROOT / ".ci" / "audit.py"))
     output = "" if answer[1] is None else json.dumps({"dependencies": [answer[1]]})
     found, shown = audit["judge"](answer[0], output, "ConnectionError: no route" if answer[1] is None else "")
-    assert (found, told in shown) == (status, True), shown
+    assert (found, reported in shown) == (status, True), shown
     assert audit["judge"](2, "", "No module named pip_audit")[0] == 1

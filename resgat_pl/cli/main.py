@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
             (f"stopped by {stop}", Stopped.status) if isinstance(stop, _Terminated) else ("interrupted", 130)
         )
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"resgat: {cause}; what is finished is kept: give the same command again", file=sys.stderr)
+            print(f"resgat: {cause}; what is finished stays: give the same command again", file=sys.stderr)
         return status
 
 

@@ -42,7 +42,7 @@ _renewing: set[str] = set()
 
 
 def new_name(path: str) -> str:
-    """Where a class of an earlier version is now; other paths are returned unchanged.
+    """Path of a class of an earlier version as it is now; other paths are returned unchanged.
 
     Raises:
         ConfigError: It is gone; the message says what replaces it.

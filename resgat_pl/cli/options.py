@@ -77,7 +77,7 @@ def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switche
 
 
 def replacement(name: str, key: str, value: str) -> str | None:
-    """What replaces an option of an earlier version, or a value of it; None if nothing does.
+    """Replacement of an option of an earlier version, or of a value of it; None if there is none.
 
     Example:
         >>> replacement("extract", "shard", "3/50")

@@ -199,7 +199,7 @@ class IsolatedProcess(Generic[Task, Output]):
             yield pickle.loads(data)  # noqa: S301 - from a process of this program
 
     def _exit_of_child(self, before_first_message: bool) -> _ChildExitedError:
-        """Why the child exited."""
+        """Cause of the child's exit."""
         if self._is_closed.is_set():
             raise EngineError(_GIVEN_UP)
         status = -1 if self._child is None else self._child.wait()

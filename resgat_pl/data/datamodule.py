@@ -226,7 +226,7 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def overfits(self) -> bool:
-        """Whether every epoch trains on the same few batches, to see if the network can learn at all."""
+        """True if every epoch trains on the same few batches, to see if the network can learn at all."""
         trainer = self.trainer
         return trainer is not None and getattr(trainer, "overfit_batches", 0) > 0 and trainer.state.fn == "fit"
 
@@ -298,7 +298,7 @@ class FaceDataModule(LightningDataModule):
         )
 
     def _limited(self, stage: str, crops: int) -> bool:
-        """Whether only some batches are looked at in ``val``, ``test`` or ``predict``."""
+        """True if only some batches are looked at in ``val``, ``test`` or ``predict``."""
         limit: float = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{stage}_batches", 1.0)
         batches = -(-crops // (self.batch_size * self.world_size))
         return limit < 1 if isinstance(limit, float) else limit < batches

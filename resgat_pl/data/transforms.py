@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # only what augments imports it: it takes as long as half of 
 class Augmentation(ABC):
     """Changes a training crop. The same (image, seed) gives the same result in any process.
 
-    albumentations keeps random state of its own and ignores the global seeds, so that by default every worker would
+    albumentations has a separate random state and ignores the global seeds, so that by default every worker would
     draw the same numbers in every epoch; here each sample of each epoch brings its seed.
     """
 
@@ -42,7 +42,7 @@ class Augmentation(ABC):
         return changed["image"], changed["mask"]
 
     def _apply(self, data: dict[str, Any], seed: int) -> dict[str, Any]:
-        """Go through the steps, each with a seed of its own.
+        """Go through the steps, each with a separate seed.
 
         ``albumentations.Compose`` is left out: its seed gives every step the same numbers, so that all of them would
         happen or none, and its checks and a numpy generator a step cost more than the steps that do happen.

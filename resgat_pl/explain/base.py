@@ -29,7 +29,7 @@ factors in [0, 1]."""
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a batch of faces was judged as it was, on the grid of the network.
+    """Reasons for the verdicts on a batch of faces, on the grid of the network.
 
     Attributes:
         method: Name of the explainer's class.

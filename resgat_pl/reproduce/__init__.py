@@ -1,4 +1,4 @@
-"""The paper's table and figures, each run in a process of its own."""
+"""The paper's table and figures, each run in a separate process."""
 
 from __future__ import annotations
 

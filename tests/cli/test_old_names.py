@@ -76,9 +76,9 @@ def test_the_new_names_exist_and_are_not_renamed_themselves(new: str) -> None:
 
 def test_what_is_gone_says_what_replaces_it() -> None:
     for module, instead in GONE.items():
-        with pytest.raises(ConfigError, match=r"was of an earlier version") as told:
+        with pytest.raises(ConfigError, match=r"was of an earlier version") as reported:
             new_name(f"{module}.Engine")
-        assert instead in str(told.value)
+        assert instead in str(reported.value)
 
 
 def test_other_values_of_a_configuration_are_unchanged() -> None:

@@ -73,7 +73,7 @@ def by_identity(split: IdentitySplit) -> tuple[object, ...]:
 
 
 def hashed(keys: list[str]) -> set[int]:
-    """The documented hash, written anew: data set, method and video, without the compression."""
+    """The documented hash, computed here again: data set, method and video, without the compression."""
     parts = [key.split("/", 3) for key in keys]
     digests = [hashlib.sha256("/".join((p[0], p[1], p[3])).encode()).digest() for p in parts]
     return {int.from_bytes(digest[:8], "little", signed=True) for digest in digests}

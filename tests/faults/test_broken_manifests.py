@@ -67,11 +67,16 @@ def test_broken_manifests_are_told_in_one_error(
         except Exception as error:
             wrong[kind] = repr(error)
             continue
-        told = capsys.readouterr().err.splitlines()[-1]
-        if status != 2 or not told.startswith("resgat: error: ") or str(path) not in told or word not in told:
-            wrong[kind] = told
-        elif "Extract again." not in told:
-            wrong[kind] = f"no remedy: {told}"
+        reported = capsys.readouterr().err.splitlines()[-1]
+        if (
+            status != 2
+            or not reported.startswith("resgat: error: ")
+            or str(path) not in reported
+            or word not in reported
+        ):
+            wrong[kind] = reported
+        elif "Extract again." not in reported:
+            wrong[kind] = f"no remedy: {reported}"
     ledger(
         "manifest of missing columns, wrong types, or cut off",
         tries=len(damages),

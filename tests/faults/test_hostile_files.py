@@ -123,8 +123,8 @@ def test_no_command_runs_code_of_a_checkpoint(
             except SystemExit as exit_:
                 status = int(str(exit_.code))
             tried += 1
-            told = capsys.readouterr().err
-            assert status == 2 and "can run code" in told, (tool, told)
+            reported = capsys.readouterr().err
+            assert status == 2 and "can run code" in reported, (tool, reported)
             refused += not marker.exists()
         for read in (ResGAT.load, ResGAT.from_published, read_file):
             tried += 1

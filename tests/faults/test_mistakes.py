@@ -87,9 +87,9 @@ def test_what_is_misspelt(kind: str, tmp_path: Path, ledger: Any, tries: Tries) 
             chosen.append(((*FIT, "--config", file), (hint, str(file))))
     chosen = chosen[:: tries(2, 1)]
     for arguments, hints in chosen:
-        told = refused(*arguments)
-        assert all(hint in told for hint in hints), told
-        assert len(told) < 600
+        reported = refused(*arguments)
+        assert all(hint in reported for hint in hints), reported
+        assert len(reported) < 600
     ledger(kind, tries=len(chosen), lost=0, recovered=len(chosen))
 
 
@@ -130,8 +130,8 @@ def test_values_that_would_fail_late(
     chosen = dict(list(NUMBERS.items())[:: tries(5, 1)])
     fit = ("fit", "--config", TINY, "--data.crops", ffpp_crops, "--trainer.default_root_dir", tmp_path)
     for option, hint in chosen.items():
-        told = refused(*fit, "--trainer.logger", "false", *option)
-        assert hint in told, (option, told)
+        reported = refused(*fit, "--trainer.logger", "false", *option)
+        assert hint in reported, (option, reported)
     ledger("value that would fail after hours", tries=len(chosen), lost=0, recovered=len(chosen))
 
 
@@ -241,8 +241,8 @@ def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root
     }  # fmt: skip
     before = sorted(tmp_path.rglob("*"))
     for arguments, named in commands.items():
-        told = refused(*arguments)
-        assert str(named) in told, (arguments, told)
+        reported = refused(*arguments)
+        assert str(named) in reported, (arguments, reported)
     assert [path for path in tmp_path.rglob("*") if path not in before and path.is_file()] == []
     ledger("input missing, or no place for results", tries=len(commands), lost=0, recovered=len(commands))
 
@@ -257,11 +257,11 @@ def test_a_changed_configuration_says_which_value_counts(ffpp_crops: Path, tmp_p
     assert tiny("fit", tmp_path / "a", ffpp_crops, *short).status == 0
     last = tmp_path / "a" / "checkpoints" / "last.ckpt"
     changed = (*short, "--ckpt_path", last, "--trainer.max_epochs", 2)
-    told = "model.optimizer.init_args.lr is 0.5 here and 0.001 in the checkpoint: the checkpoint's counts"
+    reported = "model.optimizer.init_args.lr is 0.5 here and 0.001 in the checkpoint: the checkpoint's counts"
     caplog.set_level("INFO")
     done = tiny("fit", tmp_path / "b", ffpp_crops, *changed, "--model.optimizer.init_args.lr", 0.5, "--data.seed", 3)
     assert done.status == 0, done.errors
-    assert told in caplog.text
+    assert reported in caplog.text
     assert "data.seed is 3 here and 0 in the checkpoint: the configuration's counts" in caplog.text
     assert "trainer.max_epochs is 2 here and 1 in the checkpoint: the configuration's counts" in caplog.text
     resumed = read_file(tmp_path / "b" / "checkpoints" / "last.ckpt")

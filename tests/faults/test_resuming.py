@@ -173,7 +173,7 @@ def test_what_is_no_training_stops_as_well(
     done = tiny(command, tmp_path, ffpp_crops, "--ckpt_path", checkpoint)
     assert done.status == (130 if name == "SIGINT" else 75), done.errors
     reason = "interrupted" if name == "SIGINT" else f"stopped by {name}"
-    assert done.errors.splitlines() == [f"resgat: {reason}; what is finished is kept: give the same command again"]
+    assert done.errors.splitlines() == [f"resgat: {reason}; what is finished stays: give the same command again"]
     assert "KeyboardInterrupt" not in caplog.text
     assert not list(tmp_path.rglob("results.json"))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == handlers

@@ -180,7 +180,7 @@ def shards_of(manifest: Manifest) -> Shards | None:
 
 
 def holds_shards(out: Path) -> bool:
-    """Whether there is a shard in a folder of crops, or the listing of one; an empty folder for them is none."""
+    """Test for a shard in a folder of crops, or the listing of one; an empty folder for them is none."""
     return any(names_in(out / FOLDER, suffix) for suffix in (".tar", ".parquet"))
 
 
@@ -330,5 +330,5 @@ def misplaced(places: pa.Table, space: NDArray[np.int64]) -> str | None:
 
 
 def is_size(number: object) -> bool:
-    """Whether a value from a file can be a number of bytes."""
+    """Test that a value from a file can be a number of bytes."""
     return type(number) is int and 0 <= number < 2**63

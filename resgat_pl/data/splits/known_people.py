@@ -24,7 +24,7 @@ def _layouts() -> dict[str, Layout]:
 
 
 def has_known_people(video: VideoRecord) -> bool:
-    """Whether the identities of a video are known to be people."""
+    """True if the identities of a video are known to be people."""
     if video.people is not None:
         return video.people
     layout = _layouts().get(video.dataset)

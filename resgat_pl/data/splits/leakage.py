@@ -96,7 +96,7 @@ def _shared(videos: Sequence[VideoRecord], rows: Mapping[Split, NDArray[np.int64
 
 
 def _is_between_clips(videos: Sequence[VideoRecord], source: str, left: Iterable[int], right: Iterable[int]) -> bool:
-    """Whether different clips of a source, not one of them twice, are on the two sides."""
+    """True if different clips of a source, not one of them twice, are on the two sides."""
     clips = set(source.rpartition("/")[2].split("+"))
     sides = [{name for place in side for name in videos[place].identities} & clips for side in (left, right)]
     return all(sides) and len(sides[0] | sides[1]) > 1

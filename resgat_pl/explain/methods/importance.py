@@ -71,7 +71,7 @@ class PartialDependence(Explainer):
 
         Returns:
             ``(B, 9, steps + 1)`` float32, logits; the first point is the image itself, at the last the region shows
-            nothing of its own.
+            nothing by itself.
 
         Raises:
             ConfigError: Landmarks or content do not fit.

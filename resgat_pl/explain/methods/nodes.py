@@ -33,7 +33,7 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
 
     A target's output depends only on which of its five sources are there. So each image gets one table of 32 outputs
     a node, already multiplied by the head's first layer, and a coalition costs N look-ups, however many heads and
-    features there are. Each of the 32 is a softmax of its own: no weight that is left can underflow.
+    features there are. Each of the 32 is a separate softmax: no weight that is left can underflow.
 
     Args:
         net: Network that made ``graph``. Dropout is left out.

@@ -72,7 +72,7 @@ def explain(
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.
         html: Write reports; false (or --no-html) writes scores.csv only, for judging many files fast.
-        overlays: Also write each map over each face as a PNG of its own.
+        overlays: Also write each map over each face as a separate PNG.
         detector: Face detector; null means that of the training crops.
         batch_size: Faces that go through the network at once.
         seed: Of the intervals.

@@ -78,7 +78,7 @@ def restore_saver(callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
 
 
 def _problem(state: Any) -> str | None:
-    """Why a ``ModelCheckpoint`` cannot resume from a state, None if it can."""
+    """Reason why a ``ModelCheckpoint`` cannot resume from a state, None if it can."""
     models = state.get("best_k_models") if isinstance(state, dict) else None
     if not isinstance(models, dict) or not all(map(_is_number, models.values())):
         return "does not say which checkpoints were best"

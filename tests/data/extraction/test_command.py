@@ -217,7 +217,7 @@ def test_a_tool_is_stopped_in_order(name: str, ffpp_root: Path, ffpp_crops: Path
         running.send_signal(getattr(signal, name))
         _, errors = running.communicate(timeout=60)
     assert running.returncode == 75, errors
-    assert f"resgat: stopped by {name}; what is finished is kept: give the same command again" in errors
+    assert f"resgat: stopped by {name}; what is finished stays: give the same command again" in errors
     assert "Traceback" not in errors
     assert len(list(out.glob("fragments/*.parquet"))) < 42
     extract(ffpp_root, out, extraction=SMALL)
