@@ -80,7 +80,7 @@ def describe(method: type[Explainer]) -> str:
     return _all()[method.__name__].about
 
 
-def needs(method: type[Explainer]) -> list[str]:
+def required_arguments(method: type[Explainer]) -> list[str]:
     """Names of the arguments of a method, beside the model, that have no default."""
     extra = list(inspect.signature(method).parameters.values())[1:]
     return [each.name for each in extra if each.default is each.empty and each.kind not in _ANY_NUMBER]

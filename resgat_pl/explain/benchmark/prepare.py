@@ -214,7 +214,7 @@ class DetectorBenchmark:
         had = {"seed": self.seed, "reference": self.reference, "mean": self.mean_mask, "batch_size": self.batch_size}
         asked = inspect.signature(method).parameters
         given: dict[str, Any] = {name: value for name, value in had.items() if name in asked and value is not None}
-        if lacking := [name for name in registry.needs(method) if name not in given]:
+        if lacking := [name for name in registry.required_arguments(method) if name not in given]:
             raise ConfigError(f"{method.__name__} needs {lacking[0]}, which the training split does not give.")
         return partial(method, **given)
 

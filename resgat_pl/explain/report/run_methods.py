@@ -28,7 +28,7 @@ def choose_methods(names: str) -> list[type[Explainer]]:
     if not wanted:
         raise ConfigError(f"--methods names nothing. There are: {', '.join(registry.methods())}.")
     chosen = [registry.find(name) for name in wanted]
-    if needy := [method.__name__ for method in chosen if registry.needs(method)]:
+    if needy := [method.__name__ for method in chosen if registry.required_arguments(method)]:
         raise ConfigError(f"--methods: {needy[0]} needs more than a network and a picture, and cannot be used here.")
     return chosen
 
