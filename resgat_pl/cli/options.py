@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from resgat_pl.cli.configs import shipped_path
@@ -21,6 +22,8 @@ RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
     "robustness": {"checkpoint": "ckpt_path"},
 }
 """Command → old option → new option; the old one goes on working, with a note."""
+_WEIGHTS: Final = {".ckpt", ".pth", ".pt", ".safetensors"}
+"""Suffixes of checkpoints."""
 PLACED: Final[Mapping[str, tuple[str, ...]]] = {
     "cross": ("ckpt_path", "crops"),
     "export": ("ckpt_path", "out"),
@@ -142,7 +145,8 @@ def _placed(name: str, alone: list[str], places: Sequence[str], words: Sequence[
     given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     notes: list[str] = []
     options: list[str] = []
-    if name == "explain" and "ckpt_path" not in given:  # as it used to be: the checkpoint first, then the media
+    # As it used to be: the checkpoint first, then the media.
+    if name == "explain" and "ckpt_path" not in given and PurePath(alone[0]).suffix in _WEIGHTS:
         checkpoint, *alone = alone
         notes.append("the checkpoint is now given as --ckpt_path, wherever it stands.")
         options = ["--ckpt_path", checkpoint]

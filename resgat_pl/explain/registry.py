@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Final, Literal, NamedTuple, TypeVar, get_args
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.text import nearest
 from resgat_pl.explain.base import Explainer
 
 Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "baseline"]
@@ -71,7 +72,7 @@ def find(name: str) -> type[Explainer]:
     entries = _all()
     if name in entries:
         return entries[name].method
-    instead = f" {_REPLACED[name]} replaces it." if name in _REPLACED else ""
+    instead = f" {_REPLACED[name]} replaces it." if name in _REPLACED else nearest(name, entries)
     raise ConfigError(f"--methods: there is no method {name!r}.{instead} There are: {', '.join(sorted(entries))}.")
 
 

@@ -37,15 +37,15 @@ def example(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleTy
 @pytest.mark.parametrize("example", ["add_an_explainer"], indirect=True)
 def test_the_explanation_method(example: ModuleType) -> None:
     try:
-        method = registry.find("Brightness")
-        assert registry.describe(method) == "How bright the image is around each node."
+        method = registry.find("FeatureNorm")
+        assert registry.describe(method) == "How strongly the encoder responds at each node."
     finally:
-        registry._entries.pop("Brightness", None)
-    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
+        registry._entries.pop("FeatureNorm", None)
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
     images = torch.rand(2, 3, 64, 64)
     found = method(net).attribute(images)
     assert found.node_map.shape == (2, *net.grid.shape)
-    assert torch.allclose(found.node_map.mean(dim=(1, 2)), images.mean(dim=(1, 2, 3)))
+    assert torch.allclose(found.node_map.flatten(1), net.encode(images).norm(dim=2))
 
 
 @pytest.mark.parametrize("example", ["add_a_layout"], indirect=True)

@@ -146,7 +146,10 @@ def save_sheet(faces: Sequence[SheetFace], path: Path, title: str, columns: int 
         band = faces[start : start + columns]
         name = "face, outline: manipulated" if any(face.mask is not None for face in band) else "face"
         strips.append(Strip(name, [outlined(face.image, face.mask) for face in band], [face.title for face in band]))
-        strips += [Strip(name, [face.overlay(name, it) for face in band], scale=it) for name, it in scales.items()]
+        strips += [
+            Strip(name, [face.overlay(name, it) for face in band], scale=it, unit="logit" if it.low < 0 else "")
+            for name, it in scales.items()
+        ]
     write_atomic(path, draw_sheet(strips, title)[0])
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, Interrupted, Requeued, Stopped, WeightsError
@@ -178,6 +178,14 @@ class Recovery(Callback):
             self._stop(trainer, number, is_saved=True)
 
     # Signals outside of training, and the end
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report that nothing was left to train, which Lightning does not."""
+        if self._loaded is not None:  # training did not start, see on_train_start
+            rank_zero_info(
+                f"{trainer.ckpt_path} is of a training that is complete (epoch {trainer.current_epoch}, step "
+                f"{trainer.global_step}), so nothing was trained. Raise --trainer.max_epochs to train on."
+            )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore Python's SIGTERM handler: Lightning's is a collective, while ranks may be in another one."""

@@ -139,7 +139,7 @@ def test_outside_training_lightning_answers_no_signal(command: str, tmp_path: Pa
 
 
 def test_a_run_has_one_folder_that_another_does_not_overwrite(
-    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also through a link to its checkpoint; a training that is over brings its best along to another folder."""
     run, other = tmp_path / "run", tmp_path / "other"
@@ -150,8 +150,10 @@ def test_a_run_has_one_folder_that_another_does_not_overwrite(
     assert fit(run).status == 0
     (tmp_path / "latest.ckpt").symlink_to(run / "checkpoints" / "last.ckpt")
     last = ("--ckpt_path", tmp_path / "latest.ckpt")
-    done = fit(other, *last)
+    with caplog.at_level("INFO"):
+        done = fit(other, *last)
     assert done.status == 0, done.errors
+    assert "latest.ckpt is of a training that is complete (epoch 1, step" in caplog.text
     best = (run / "checkpoints" / "best.ckpt").read_bytes()
     assert (other / "checkpoints" / "best.ckpt").read_bytes() == best
     torch.save({}, other / "checkpoints" / "last.ckpt")
