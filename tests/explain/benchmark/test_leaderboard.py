@@ -1,0 +1,138 @@
+"""The arithmetic of the leaderboard: means, intervals, gains, differences, its tables and its plot."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.rank import spearman
+from resgat_pl.explain.benchmark.command import explainers
+from resgat_pl.explain.benchmark.leaderboard import (
+    ORACLE,
+    FaceScores,
+    LeaderboardRow,
+    as_csv,
+    differences,
+    rank_floor,
+    ranked,
+    summarise,
+)
+from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
+
+
+def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> FaceScores:
+    count = len(next(iter(scores.values())))
+    return FaceScores(
+        label=label,
+        checkpoint=checkpoint,
+        method=other.get("method", "Contribution"),
+        group=np.array(other.get("group", [f"v{i}" for i in range(count)]), object),
+        kind=np.array(other.get("kind", ["k"] * count), object),
+        weight=np.array(other.get("weight", [1.0] * count)),
+        scores={name: np.array(values) for name, values in scores.items()},
+        cost={"forward": 1, "backward": 0, "graph": 0, "ms": 1.0, "gap": math.nan},
+        traits={},
+    )
+
+
+def pooled(lines: list[LeaderboardRow]) -> dict[tuple[str, str], LeaderboardRow]:
+    return {(line.kind, line.score): line for line in lines if line.checkpoint == "all"}
+
+
+def test_means_leave_out_what_was_not_measured() -> None:
+    nan = math.nan
+    found = pooled(summarise([entry({"auroc": [0.2, nan, 0.6, nan]}, kind=["p", "p", "q", "q"])]))
+    assert found["all", "auroc"].value.value == pytest.approx(0.4)
+    assert found["all", "auroc"].faces == 2
+    assert found["p", "auroc"].value.value == pytest.approx(0.2)
+    assert ("all", "mass") not in found
+
+
+def test_restoration_counts_a_face_by_its_gap() -> None:
+    found = pooled(summarise([entry({"restoration": [0.1, 40.0], "auroc": [0, 1]}, weight=[9.99, 0.01])]))
+    assert found["all", "restoration"].value.value == pytest.approx((0.1 * 9.99 + 40 * 0.01) / 10)
+    assert found["all", "auroc"].value.value == 0.5
+
+
+def test_faces_of_one_video_are_resampled_together() -> None:
+    values = list(np.linspace(0, 1, 12))
+    apart = pooled(summarise([entry({"auroc": values})]))["all", "auroc"].value
+    together = pooled(summarise([entry({"auroc": values}, group=["v"] * 12)]))["all", "auroc"].value
+    assert str(together) == "50.00 (n = 1)"
+    assert apart.low < 0.45
+    assert apart.high > 0.55
+
+
+def test_seeds_widen_the_interval() -> None:
+    one = [entry({"auroc": [0.5] * 12})]
+    three = [entry({"auroc": [value] * 12}, checkpoint=str(value)) for value in (0.3, 0.5, 0.7)]
+    flat, wide = (pooled(summarise(entries))["all", "auroc"].value for entries in (one, three))
+    assert flat.plain() == pytest.approx([0.5, None, None]), "all alike: nothing to draw from"
+    assert wide.value == pytest.approx(0.5)
+    # Resamples of three seeds vary by two thirds of what seeds do.
+    assert wide.low == pytest.approx(0.5 - 0.2 * math.sqrt(1.5))
+    assert wide.high == pytest.approx(0.5 + 0.2 * math.sqrt(1.5))
+
+
+def test_gain_is_against_the_best_baseline_on_the_same_faces() -> None:
+    nan = math.nan
+    lines = summarise(
+        [
+            entry({"auroc_face": [0.9, 0.1, 0.5]}, method="MeanMask"),
+            entry({"auroc_face": [0.4, 0.4, 0.4]}, method="Random"),
+            entry({"auroc_face": [1.0, nan, nan]}),
+        ]
+    )
+    gains = {line.method: line.value.value for line in lines if line.score == "gain" and line.checkpoint == "all"}
+    assert gains == pytest.approx({"MeanMask": 0, "Random": -0.1, "Contribution": 0.1})
+    assert ranked(lines, "a") == ["Contribution", "MeanMask", "Random"]
+
+
+def test_detectors_are_compared_face_by_face() -> None:
+    rng = np.random.default_rng(0)
+    one, noise = rng.random(20), rng.normal(0, 0.01, 20)
+    entries = [entry({"auroc": one.tolist()}), entry({"auroc": (one + 0.1 + noise).tolist()}, label="b")]
+    (line,) = differences(entries)
+    assert (line.label, line.checkpoint, line.method, line.score, line.faces) == (
+        "b",
+        "− a",
+        "Contribution",
+        "auroc",
+        20,
+    )
+    assert line.value.value == pytest.approx(0.1 + noise.mean())
+    assert line.value.high - line.value.low < 0.02  # paired: what faces differ by is not in it
+    assert line.value.groups == 20
+    other = entry({"auroc": one.tolist()}, label="c", group=[f"w{i}" for i in range(20)])
+    assert differences([entries[0], other]) == []  # other faces
+
+
+@pytest.mark.parametrize("nodes", [16, 49, 196])
+def test_the_floor_of_rank_correlations_is_that_of_unrelated_maps(nodes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(4000, nodes, generator=generator) for _ in range(2))
+    assert rank_floor(nodes) == pytest.approx(float(spearman(one, other).abs().mean()), rel=0.05)
+
+
+def test_csv_leaves_undefined_values_empty() -> None:
+    line = LeaderboardRow("a", "all", "m", "all", "auroc", Interval(0.5, groups=2), 3)
+    assert as_csv([line]).splitlines()[1] == "a,all,m,all,auroc,0.500000,,,2,3"
+
+
+def test_the_plot_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    names = [*explainers(), ORACLE]
+    ms = {("a", name): float(np.exp(rng.normal(3, 0.5))) for name in names}
+    lines = []
+    for name in names[1:]:
+        for score, value in zip(("auroc_face", "flips"), rng.uniform(0.6, 0.7, 2).tolist(), strict=True):
+            lines.append(LeaderboardRow("a", "all", name, "all", score, Interval(value, value - 0.01, value + 0.01), 9))
+    lines.append(LeaderboardRow("a", "all", names[0], "all", "flips", Interval(0.5), 9))  # without an interval
+    png = draw_leaderboard(lines, ms)
+    assert png == draw_leaderboard(lines, ms)
+    assert png.startswith(b"\x89PNG")
