@@ -101,11 +101,20 @@ def _end_on_signal() -> None:
     parent = multiprocessing.parent_process()
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent else 0):
         pass
-    os._exit(128 + signal.SIGTERM)
+    _end(128 + signal.SIGTERM)
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        _end(1)
+
+
+def _end(status: int) -> None:
+    """End at once, but for a moment in which a worker that is ending anyway may unregister its semaphores.
+
+    Cut off between their removal and that, Python's resource tracker would warn of semaphores that are not there.
+    """
+    threading.main_thread().join(0.5)
+    os._exit(status)
