@@ -77,7 +77,7 @@ def _parameters(message: str) -> list[str]:
     names: list[str] = []
     for module, name in re.findall(r"class_path[= ]'([\w.]+)\.(\w+)'", message):
         with suppress(TypeError, ValueError):
-            names += signature(getattr(sys.modules.get(module), name, None)).parameters  # type: ignore[arg-type]
+            names += signature(getattr(sys.modules.get(module), name, None)).parameters  # type: ignore[arg-type]  # None: TypeError
     return names
 
 
