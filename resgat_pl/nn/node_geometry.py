@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -119,8 +120,13 @@ _WHOLE: Final = Geometry(0, 0.0, math.inf)
 """Of outputs that see the whole picture and have no place in it, such as the weights of squeeze-and-excitation."""
 _WINDOWS: Final = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 _GLOBAL: Final = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_POINTWISE: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity)
-"""Layers that work on each place alone; activations do too."""
+_POINTWISE: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.LayerNorm, nn.Linear)
+"""Layers that work on each place alone; activations do too. The last two do where the channels are the last axis."""
+_FUNCTIONS: Final = re.compile(
+    "_assert|getattr|getitem|eq|i?add_?|i?mul_?|cat|permute|contiguous|stochastic_depth|(batch|layer)_norm|dropout"
+    "|relu6?_?|silu_?|gelu|sigmoid|hard(swish|sigmoid)"
+)
+"""Functions and methods that do so."""
 
 
 def geometry_of(layers: nn.Module) -> Geometry:
@@ -141,6 +147,8 @@ def geometry_of(layers: nn.Module) -> Geometry:
             found[node] = Geometry(1, 0.0, 1.0)
             continue
         found[node] = _joined(inputs, str(node))
+        if node.op in {"call_function", "call_method"}:
+            found[node] = _called(found[node], node)
         if node.op == "call_module":
             found[node] = _after(found[node], layers.get_submodule(str(node.target)), str(node.target))
     return found[node]
@@ -153,6 +161,15 @@ def _joined(inputs: Sequence[Geometry], name: str) -> Geometry:
     if not placed:
         return _WHOLE
     return Geometry(*placed.pop(), max(one.field for one in inputs))
+
+
+def _called(before: Geometry, node: fx.Node) -> Geometry:
+    name = str(getattr(node.target, "__name__", node.target))
+    if name == "mean":  # over both axes of the picture, or one value would not have a place in the other
+        return _WHOLE
+    if not _FUNCTIONS.fullmatch(name):
+        raise ConfigError(f"Where the function {name} at {node} looks is not known.")
+    return before
 
 
 def _after(before: Geometry, layer: nn.Module, name: str) -> Geometry:

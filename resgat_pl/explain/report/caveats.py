@@ -16,12 +16,17 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     """
     config = detector.net.config
     side = int(config["image_size"])
-    field = detector.net.backbone.geometry.field
-    reach = (
-        f"A node is not a patch of pixels: it sees {field:.0f} px around its place, and the whole crop has {side}."
-        if math.isfinite(field)
-        else "A node is not a patch of pixels: through squeeze-and-excitation each sees the whole crop."
-    )
+    geometry = detector.net.backbone.geometry
+    if geometry is None:
+        reach = "A node is not a patch of pixels: how much each sees is not known; its cell is an equal part of the crop."
+    elif math.isfinite(geometry.field):
+        reach = (
+            f"A node is not a patch of pixels: it sees {geometry.field:.0f} px around its place, and the whole crop has "
+            f"{side}."
+        )
+    else:
+        through = "attention" if isinstance(detector.net.backbone, TimmEncoder) else "squeeze-and-excitation"
+        reach = f"A node is not a patch of pixels: through {through} each sees the whole crop."
     head = (
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
         "but a larger change of the face may change them too."
