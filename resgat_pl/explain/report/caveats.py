@@ -18,7 +18,9 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     side = int(config["image_size"])
     geometry = detector.net.backbone.geometry
     if geometry is None:
-        reach = "A node is not a patch of pixels: how much each sees is not known; its cell is an equal part of the crop."
+        reach = (
+            "A node is not a patch of pixels: how much each sees is not known; its cell is an equal part of the crop."
+        )
     elif math.isfinite(geometry.field):
         reach = (
             f"A node is not a patch of pixels: it sees {geometry.field:.0f} px around its place, and the whole crop has "

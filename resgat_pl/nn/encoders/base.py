@@ -69,7 +69,7 @@ class GridEncoder(nn.Module):
         """
         shape = self.grid_shape(height, width)
         if self.geometry is not None:
-            return self.geometry.lattice(height, width)
+            return self.geometry.lattice(height, width, shape)
         rows, columns = (
             tuple((i + 0.5) * side / count for i in range(count))
             for side, count in zip((height, width), shape, strict=True)

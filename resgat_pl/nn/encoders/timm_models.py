@@ -88,18 +88,15 @@ class TimmEncoder(GridEncoder):
         Raises:
             ConfigError: The patches do not divide the image, or it gives fewer than 2×2 nodes.
         """
-        if self.isotropic:
-            if height % self.stride or width % self.stride:
-                near = max(2, round(min(height, width) / self.stride)) * self.stride
-                raise ConfigError(
-                    f"Images of {height}×{width} pixels cannot be divided into the patches of {self.name}, which are "
-                    f"{self.stride}×{self.stride}: choose a multiple of {self.stride}, such as {near}."
-                )
-            shape = height // self.stride, width // self.stride
-        else:
-            if (height, width) not in self._shapes:
-                self._shapes[height, width] = self._probe(height, width)
-            shape = self._shapes[height, width]
+        if self.isotropic and (height % self.stride or width % self.stride):
+            near = max(2, round(min(height, width) / self.stride)) * self.stride
+            raise ConfigError(
+                f"Images of {height}×{width} pixels cannot be divided into the patches of {self.name}, which are "
+                f"{self.stride}×{self.stride}: choose a multiple of {self.stride}, such as {near}."
+            )
+        if (height, width) not in self._shapes:
+            self._shapes[height, width] = self._probe(height, width)
+        shape = self._shapes[height, width]
         if min(shape) < 2:
             raise ConfigError(
                 f"Images of {height}×{width} pixels are too small for {self.name}: a graph needs 2×2 nodes, and they "
@@ -111,9 +108,10 @@ class TimmEncoder(GridEncoder):
         if self.isotropic:  # attention sees the whole picture
             return Geometry(self.stride, (self.stride - 1) / 2, math.inf)
         try:
-            return geometry_of(self)
-        except Exception:  # fx fails in many ways on what it cannot trace; then the cells are even
+            found = geometry_of(self)
+        except Exception:  # fx fails in many ways on what it cannot trace
             return None
+        return found if found.stride == self.stride else None
 
     def _probe(self, height: int, width: int) -> tuple[int, int]:
         """The shape by a pass without numbers, since padding differs between timm's models."""

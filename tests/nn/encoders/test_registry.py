@@ -121,9 +121,7 @@ def test_checkpoint_does_not_decide_what_is_imported(outside: str, tmp_path: Pat
         ResGAT.load(tmp_path / "list.ckpt")
 
 
-def test_entry_point_of_an_installed_package(
-    outside: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_entry_point_of_an_installed_package(outside: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, f"{outside}:Patches")
     net = ResGAT(encoder="mine/small", heads=1, hidden=2, image_size=64)
     assert net.backbone.made_of == ("mine/small", None, 4)
