@@ -18,17 +18,11 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     side = int(config["image_size"])
     geometry = detector.net.backbone.geometry
     if geometry is None:
-        reach = (
-            "A node is not a patch of pixels: how much each sees is not known; its cell is an equal part of the crop."
-        )
+        sight = "how much each sees is not known for this encoder; its cell in the maps is an equal part of the crop."
     elif math.isfinite(geometry.field):
-        reach = (
-            f"A node is not a patch of pixels: it sees {geometry.field:.0f} px around its place, and the whole crop has "
-            f"{side}."
-        )
+        sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {side}."
     else:
-        through = "attention" if isinstance(detector.net.backbone, TimmEncoder) else "squeeze-and-excitation"
-        reach = f"A node is not a patch of pixels: through {through} each sees the whole crop."
+        sight = "through attention or squeeze-and-excitation each sees the whole crop."
     head = (
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
         "but a larger change of the face may change them too."
@@ -36,7 +30,7 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     return [
         "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
         "when attention turns to other nodes. NodeAblation answers that.",
-        reach,
+        f"A node is not a patch of pixels: {sight}",
         "Attention is often close to uniform; its map then shows the shape of the grid, with a ring along the border, "
         "and nothing about the face. It does not say for which class a node speaks.",
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",

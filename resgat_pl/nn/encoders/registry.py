@@ -133,6 +133,6 @@ def _check(encoder: object, name: str, side: int) -> None:
     encoder.train()
     if found != expected:
         raise ConfigError(
-            f"The encoder {name} gives {found} for an image of {side}×{side} pixels; by its out_channels and grid_shape "
-            f"it must be {expected}: a feature map (B, C, h, w)."
+            f"The encoder {name} gives {found} for an image of {side}×{side} pixels; by its out_channels and "
+            f"grid_shape it must be {expected}: a feature map (B, C, h, w)."
         )

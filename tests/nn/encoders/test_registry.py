@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION
@@ -58,7 +57,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     points = EntryPoints([EntryPoint("mine", value, registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", lambda **which: points.select(**which))
+    monkeypatch.setattr(registry, "entry_points", points.select)
 
 
 def save(net: ResGAT, file: Path) -> None:
