@@ -9,7 +9,6 @@ from resgat_pl.core.lazy import lazy_names
 if TYPE_CHECKING:
     from resgat_pl.nn.encoders.base import GridEncoder as GridEncoder
     from resgat_pl.nn.encoders.registry import build_encoder as build_encoder
-    from resgat_pl.nn.encoders.timm_models import TimmEncoder as TimmEncoder
     from resgat_pl.nn.encoders.torchvision_cnns import Encoder as Encoder
 
 __getattr__, __dir__ = lazy_names(
@@ -17,7 +16,6 @@ __getattr__, __dir__ = lazy_names(
     {
         "Encoder": "torchvision_cnns",
         "GridEncoder": "base",
-        "TimmEncoder": "timm_models",
         "build_encoder": "registry",
     },
 )

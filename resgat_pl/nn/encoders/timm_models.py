@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -67,7 +67,7 @@ class TimmEncoder(GridEncoder):
             )
         # Parameters that the map does not depend on would have no gradient, which stops DistributedDataParallel.
         model.prune_intermediate_layers([self._index], prune_norm=not self.isotropic, prune_head=True)
-        self.model = model
+        self.model: Any = model  # timm gives no types for what is used here
         self.stride = strides[self._index]
         self.out_channels = int(maps[self._index]["num_chs"])
         self.mean, self.std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
@@ -129,7 +129,7 @@ class TimmEncoder(GridEncoder):
         return rows, columns
 
 
-def _create(name: str, weights: str | Path | None) -> nn.Module:
+def _create(name: str, weights: str | Path | None) -> Any:
     """The whole model without its classifier."""
     try:
         import timm
