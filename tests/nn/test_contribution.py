@@ -44,13 +44,13 @@ def test_nodes_and_edges_sum_to_the_logit(
 )
 @settings(max_examples=5, deadline=None)
 def test_sums_are_exact_for_every_kind_of_encoder(
-    encoder: str, train: str, attention: Any, stage: Any, rows: int, columns: int, seed: int
+    encoder: str, train: Any, attention: Any, stage: Any, rows: int, columns: int, seed: int
 ) -> None:
     pytest.importorskip("timm")
     if train == "lora" and "vit" not in encoder:
         return
     torch.manual_seed(seed)
-    net = ResGAT(attention, encoder, heads=2, hidden=4, encoder_stage=stage, image_size=64, train=train).eval()  # type: ignore[arg-type]
+    net = ResGAT(attention, encoder, heads=2, hidden=4, encoder_stage=stage, image_size=64, train=train).eval()
     enliven(net)
     side = net.backbone.stride
     images = torch.rand(2, 3, side * rows, side * columns)

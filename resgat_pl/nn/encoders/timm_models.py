@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -115,18 +115,30 @@ class TimmEncoder(GridEncoder):
 
     def _probe(self, height: int, width: int) -> tuple[int, int]:
         """The shape by a pass without numbers, since padding differs between timm's models."""
-        state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        bare = _Unhooked(self)
+        state = {**dict(bare.named_parameters()), **dict(bare.named_buffers())}
         empty = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
         image = torch.empty(1, 3, height, width, device="meta", dtype=next(self.parameters()).dtype)
         try:
             with torch.no_grad():
-                rows, columns = functional_call(self, empty, (image,)).shape[2:]
+                rows, columns = functional_call(bare, empty, (image,)).shape[2:]
         except Exception as error:  # whatever a model raises that is made for one size
             raise ConfigError(
                 f"{self.name} takes no images of {height}×{width} pixels ({first_line(error)}): choose another size "
                 "(net.image_size and data.image_size), or another encoder."
             ) from error
         return rows, columns
+
+
+class _Unhooked(nn.Module):
+    """An encoder without the hooks that explainers put on it: they are for passes with numbers."""
+
+    def __init__(self, encoder: TimmEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder.forward(images)
 
 
 def _create(name: str, weights: str | Path | None) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.encoders.timm_models import TimmEncoder
@@ -42,7 +44,7 @@ def test_nodes_of_a_vision_transformer_are_its_patches(stage: Literal[3, 4], blo
     tokens = encoder.model.forward_features(images)  # the class token first
     torch.testing.assert_close(features.flatten(2).transpose(1, 2), tokens[:, 1:])
     assert encoder.lattice(48, 80).columns == (8.0, 24.0, 40.0, 56.0, 72.0)
-    assert math.isinf(encoder.geometry.field)  # type: ignore[union-attr]
+    assert math.isinf(encoder.geometry.field)
 
 
 def test_registers_are_no_nodes() -> None:
@@ -74,6 +76,23 @@ def test_encoders_of_the_literature(name: str, stage: Literal[3, 4], grid: tuple
         assert encoder(torch.rand(1, 3, 224, 224)).shape == (1, channels, *grid)
     assert encoder.out_channels == channels
     assert encoder.grid_shape(224, 224) == encoder.lattice(224, 224).shape == grid
+
+
+def test_a_new_size_calls_no_hook_and_leaves_no_trace() -> None:
+    net = ResGAT(encoder="timm/test_resnet", heads=1, hidden=2, image_size=64).train()
+    seen: list[Tensor] = []
+    net.backbone.register_forward_hook(lambda *given: seen.append(given[2]))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert net.backbone.grid_shape(96, 100) == (3, 4)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    net(torch.rand(2, 3, 130, 64))
+    assert [one.shape[2:] for one in seen] == [(5, 2)]
+
+
+def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"timm/resnet50 needs timm: pip install \"resgat-pl\[encoders\]\""):
+        TimmEncoder("timm/resnet50")
 
 
 def test_normalisation_is_that_of_the_weights() -> None:
@@ -155,7 +174,7 @@ def test_image_sizes_that_do_not_fit_are_named() -> None:
 def test_weights_of_a_file_are_those_of_the_whole_model(name: str, suffix: str, tmp_path: Path) -> None:
     model = timm.create_model(name.removeprefix("timm/"), num_classes=10).eval()
     file = tmp_path / f"weights.{suffix}"
-    (save_file if suffix == "safetensors" else torch.save)(model.state_dict(), file)  # type: ignore[operator]
+    (save_file if suffix == "safetensors" else torch.save)(model.state_dict(), file)
     encoder = TimmEncoder(name, file).eval()
     images = torch.rand(1, 3, 160, 160)
     features = model.forward_features(images)
