@@ -20,7 +20,7 @@ from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.text import count_and_name, first_line
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
-from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors
+from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors, read_tensors
 
 _CHUNK: Final = 2**22  # bytes
 _OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
@@ -273,12 +273,13 @@ def _is_number(value: object) -> bool:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a file that holds nothing but named tensors.
+    """Read a file that holds nothing but named tensors: a state dict of ``torch.save``, or safetensors.
 
     Raises:
         WeightsError: As ``read_file``, or an entry is not a tensor.
     """
-    content = read_file(path)
+    plain = Path(path).suffix == SUFFIX and Path(path).is_file()
+    content = dict(read_tensors(path)[0]) if plain else read_file(path)
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others or not content:
         raise WeightsError(f"{path} is not a state dict: {count_and_name(others, *_NO_TENSORS) or 'empty'}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -106,21 +107,26 @@ class Geometry(NamedTuple):
     offset: float
     field: float
 
-    def lattice(self, height: int, width: int) -> Lattice:
-        """Lattice of a picture; as many nodes as there are multiples of the stride in it."""
-        centres = [
-            tuple(0.5 + self.offset + self.stride * i for i in range(-(-pixels // self.stride)))
-            for pixels in (height, width)
-        ]
+    def lattice(self, height: int, width: int, shape: tuple[int, int] | None = None) -> Lattice:
+        """Lattice of a picture of ``shape`` rows and columns; by default as many as it has multiples of the stride."""
+        shape = shape or (-(-height // self.stride), -(-width // self.stride))
+        centres = [tuple(0.5 + self.offset + self.stride * i for i in range(count)) for count in shape]
         return Lattice(height, width, *centres)
 
 
 _WHOLE: Final = Geometry(0, 0.0, math.inf)
 """Of outputs that see the whole picture and have no place in it, such as the weights of squeeze-and-excitation."""
+_CONSTANT: Final = Geometry(0, 0.0, 0.0)
+"""Of parameters, which see nothing of it."""
 _WINDOWS: Final = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 _GLOBAL: Final = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-_POINTWISE: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity)
-"""Layers that work on each place alone; activations do too."""
+_POINTWISE: Final = (nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.LayerNorm, nn.Linear)
+"""Layers that work on each place alone; activations do too. The last two do where the channels are the last axis."""
+_FUNCTIONS: Final = re.compile(
+    "_assert|getattr|getitem|eq|i?add_?|i?mul_?|cat|permute|contiguous|stochastic_depth|(batch|layer)_norm|dropout"
+    "|relu6?_?|silu_?|gelu|sigmoid|hard(swish|sigmoid)"
+)
+"""Functions and methods that do so."""
 
 
 def geometry_of(layers: nn.Module) -> Geometry:
@@ -141,6 +147,8 @@ def geometry_of(layers: nn.Module) -> Geometry:
             found[node] = Geometry(1, 0.0, 1.0)
             continue
         found[node] = _joined(inputs, str(node))
+        if node.op in {"call_function", "call_method"}:
+            found[node] = _called(found[node], node)
         if node.op == "call_module":
             found[node] = _after(found[node], layers.get_submodule(str(node.target)), str(node.target))
     return found[node]
@@ -150,9 +158,19 @@ def _joined(inputs: Sequence[Geometry], name: str) -> Geometry:
     placed = {(one.stride, one.offset) for one in inputs if one.stride}
     if len(placed) > 1:
         raise ConfigError(f"At {name} branches meet whose nodes lie at different places: {sorted(placed)}.")
-    if not placed:
+    stride, offset = placed.pop() if placed else (0, 0.0)
+    return Geometry(stride, offset, max((one.field for one in inputs), default=0.0))
+
+
+def _called(before: Geometry, node: fx.Node) -> Geometry:
+    name = str(getattr(node.target, "__name__", node.target))
+    if before == _CONSTANT:
+        return before
+    if name in {"mean", "norm"}:  # of squeeze-and-excitation and global response normalisation
         return _WHOLE
-    return Geometry(*placed.pop(), max(one.field for one in inputs))
+    if not _FUNCTIONS.fullmatch(name):
+        raise ConfigError(f"Where the function {name} at {node} looks is not known.")
+    return before
 
 
 def _after(before: Geometry, layer: nn.Module, name: str) -> Geometry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +13,27 @@ from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
-from resgat_pl.nn.encoder import Encoder
+from resgat_pl.nn.encoders.base import EncoderStage
+from resgat_pl.nn.encoders.registry import build_encoder, refuse_unknown_path
+from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
-EncoderStage = Literal[3, 4]
 
-ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize")
+ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train")
 """The arguments on which the meaning of the weights depends."""
+_SINCE: Final = {"train": "full"}
+"""Values of arguments that are newer than some checkpoints."""
 _LARGEST = {"heads": 2**16, "hidden": 2**16, "image_size": 2048}
 """Larger networks fit no memory. heads × hidden, 4608 in the paper, has the bound of each; 2048 px are 16,384 nodes at
 stage 3."""
 
 
 class ResGAT(nn.Module):
-    """Detector of manipulated faces: a graph attention network on the feature map of a convolutional network.
+    """Detector of manipulated faces: a graph attention network on the feature map of an encoder.
 
     Follows the ResGAT paper and, where the two differ, its authors' code, except that the logit is of the *fake*
     class. In the paper's order: ``encode`` makes each cell of the feature map a node, ``graph`` lets each node attend
@@ -39,15 +42,21 @@ class ResGAT(nn.Module):
 
     Args:
         attention: ``gatv1`` or ``gatv2``, see ``resgat_pl.nn.gat``.
-        encoder: Name of a torchvision ResNet, ResNeXt, Wide ResNet, MobileNetV2 or EfficientNet.
-        weights: The encoder's weights: null for random ones, ``imagenet``, or the path of a torchvision state dict.
+        encoder: Name of a torchvision ResNet, ResNeXt, Wide ResNet, MobileNetV2 or EfficientNet; ``timm/`` and a name
+            of timm; or an encoder from outside, see ``resgat_pl.nn.encoders.registry``.
+        weights: The encoder's weights: null for random ones, ``imagenet`` (torchvision), ``timm``, or the path of a
+            state dict of the whole model.
         heads: Attention heads, concatenated.
         hidden: Features of one head.
-        normalize: Whether images are first normalised as for ImageNet; the authors' code does not: ``none``.
+        normalize: Whether images are first normalised as for the encoder's pretrained weights; the authors' code does
+            not: ``none``.
         head: ``linear`` as in the paper, or ``mlp`` with one hidden layer.
         encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
+            Of a vision transformer, the patch tokens after all or after three quarters of its blocks.
         dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
         image_size: Side in pixels of the images for which the grid is built first; others work as well.
+        train: The part of the encoder that is trained beside graph and head: ``full``, ``norms``, ``lora`` or
+            ``frozen``, see ``resgat_pl.nn.encoders.tuning``.
 
     Attributes:
         config: All arguments as plain values.
@@ -77,13 +86,15 @@ class ResGAT(nn.Module):
         encoder_stage: EncoderStage = 4,
         dropout: float = 0.0,
         image_size: int = 224,
+        train: TrainMode = "full",
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
         self.config: dict[str, Any] = {name: given[name] for name in _ARGUMENTS}
         self.config["weights"] = None if weights is None else str(weights)
         _check(self.config)
-        self.backbone = Encoder(encoder, weights, encoder_stage)
+        self.backbone = build_encoder(encoder, weights, encoder_stage, image_size)
+        choose_trained(self.backbone, train)
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
         self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
         self.head: LinearHead | MLPHead = (
@@ -94,6 +105,13 @@ class ResGAT(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; a frozen encoder stays in the latter, batch statistics included."""
+        super().train(mode)
+        if self.config["train"] == "frozen":
+            self.backbone.eval()
+        return self
 
     def forward(self, images: Tensor) -> ResGATOutput:
         """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB; raises as ``encode``."""
@@ -142,6 +160,7 @@ class ResGAT(nn.Module):
         """
         found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
         try:
+            refuse_unknown_path(found.net_config.get("encoder", ""))
             model = cls(**{**found.net_config, "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{found.name} describes a network that cannot be built: {error}") from error
@@ -177,9 +196,10 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
         WeightsError: Names each value of ``ARCHITECTURE`` that differs.
     """
     different = [
-        f"{name} is {stored.get(name)} there and {current.get(name)} here"
+        f"{name} is {there} there and {here} here"
         for name in ARCHITECTURE
-        if stored.get(name) != current.get(name)
+        for there, here in [[config.get(name, _SINCE.get(name)) for config in (stored, current)]]
+        if there != here
     ]
     if different:
         raise WeightsError(

@@ -58,18 +58,8 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is damaged, hostile, not of ``resgat export``, or of a newer format.
     """
-    from safetensors import safe_open
-
     again = "Make it with resgat export CHECKPOINT FILE.safetensors --format safetensors."
-    _check_header(path)
-    tensors: dict[str, Tensor] = {}
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            for name in file.keys():  # noqa: SIM118 - it is no dictionary
-                tensors[name] = file.get_tensor(name)
-    except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
-        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({first_line(error)}).") from None
+    tensors, metadata = read_tensors(path)
     version = metadata.get("version", "")
     found = int(version) if re.fullmatch("[0-9]{1,9}", version) else version or None
     check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=metadata.get(WRITER))
@@ -90,6 +80,26 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     if not same:
         raise WeightsError(f"Cannot read {path}: it is damaged, its checksum is another. Take another copy.")
     return {**content, STATE_DICT: tensors}
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and metadata, of any safetensors file.
+
+    Raises:
+        WeightsError: The file is damaged or hostile.
+    """
+    from safetensors import safe_open
+
+    _check_header(path)
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            for name in file.keys():  # noqa: SIM118 - it is no dictionary
+                tensors[name] = file.get_tensor(name)
+    except Exception as error:  # of its own class, of the operating system, or of torch for a type it does not know
+        raise WeightsError(f"Cannot read {path}: it is damaged or no safetensors file ({first_line(error)}).") from None
+    return tensors, metadata
 
 
 def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:

@@ -24,6 +24,7 @@ from resgat_pl.evaluation.metrics.binary import METRICS
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
+from resgat_pl.nn.encoders.base import WEIGHT_SOURCES
 from resgat_pl.nn.resgat import check_compatible
 from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, run_folder, wandb_loggers_in
 from resgat_pl.training.checkpoints.config_diff import compare_configs
@@ -214,7 +215,7 @@ def check_places(command: str, config: Namespace) -> None:
     if config.data.root is not None:
         check_root(config.data.root)
         require_folder(config.data.crops, "data.crops")
-    if config.net.weights not in {None, "imagenet"}:
+    if config.net.weights not in {None, *WEIGHT_SOURCES}:
         require_files({"net.weights": config.net.weights})
     if command == "fit" and config.checkpoint.dirpath is not None:
         require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")

@@ -236,7 +236,7 @@ class ResGATModule(LightningModule):
                 schedule refuses a value or would not last, or the rate is beyond float32.
         """
         with values_refused("model.optimizer"):
-            optimizer: torch.optim.Optimizer = self.optimizer(self.parameters())
+            optimizer: torch.optim.Optimizer = self.optimizer([one for one in self.parameters() if one.requires_grad])
         clipped = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
         if clipped and any(group.get("fused") for group in optimizer.param_groups):
             raise ConfigError(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from resgat_pl.nn.contribution import contributions, decompose
+from resgat_pl.nn.resgat import ResGAT
 
-from .conftest import MakeNet, sent_by_each_node
+from .conftest import MakeNet, enliven, sent_by_each_node
 
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
@@ -27,6 +31,34 @@ def test_nodes_and_edges_sum_to_the_logit(
     by_node = torch.zeros_like(parts.node).index_add(1, parts.output.edge_index[0], parts.edge)
     torch.testing.assert_close(by_node, parts.node, atol=1e-5, rtol=1e-5)
     assert (parts.node.abs().sum(dim=1) > 100 * tolerance).all()  # the sums are not zeros
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+@pytest.mark.parametrize("encoder", ["timm/test_resnet", "timm/test_convnext", "timm/test_vit", "timm/test_vit2"])
+@given(
+    attention=st.sampled_from(["gatv1", "gatv2"]),
+    stage=st.sampled_from([3, 4]),
+    rows=st.integers(2, 4),
+    columns=st.integers(2, 4),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=5, deadline=None)
+def test_sums_are_exact_for_every_kind_of_encoder(
+    encoder: str, train: Any, attention: Any, stage: Any, rows: int, columns: int, seed: int
+) -> None:
+    pytest.importorskip("timm")
+    if train == "lora" and "vit" not in encoder:
+        return
+    torch.manual_seed(seed)
+    net = ResGAT(attention, encoder, heads=2, hidden=4, encoder_stage=stage, image_size=64, train=train).eval()
+    enliven(net)
+    side = net.backbone.stride
+    images = torch.rand(2, 3, side * rows, side * columns)
+    parts = contributions(net, images)
+    logit = net(images).logit
+    assert parts.node.shape == (2, rows * columns)
+    for found in (parts.node, parts.edge):
+        torch.testing.assert_close(found.sum(dim=1) + parts.bias, logit, atol=1e-4, rtol=1e-4)
 
 
 @both_versions

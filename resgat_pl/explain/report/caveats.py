@@ -16,12 +16,13 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     """
     config = detector.net.config
     side = int(config["image_size"])
-    field = detector.net.backbone.geometry.field
-    reach = (
-        f"A node is not a patch of pixels: it sees {field:.0f} px around its place, and the whole crop has {side}."
-        if math.isfinite(field)
-        else "A node is not a patch of pixels: through squeeze-and-excitation each sees the whole crop."
-    )
+    geometry = detector.net.backbone.geometry
+    if geometry is None:
+        sight = "how much each sees is not known for this encoder; its cell in the maps is an equal part of the crop."
+    elif math.isfinite(geometry.field):
+        sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {side}."
+    else:
+        sight = "through attention or squeeze-and-excitation each sees the whole crop."
     head = (
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
         "but a larger change of the face may change them too."
@@ -29,7 +30,7 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     return [
         "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
         "when attention turns to other nodes. NodeAblation answers that.",
-        reach,
+        f"A node is not a patch of pixels: {sight}",
         "Attention is often close to uniform; its map then shows the shape of the grid, with a ring along the border, "
         "and nothing about the face. It does not say for which class a node speaks.",
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",

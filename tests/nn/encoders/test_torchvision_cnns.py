@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
@@ -10,7 +11,7 @@ import torch
 from torchvision import models
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.nn.encoder import ENCODERS, Encoder
+from resgat_pl.nn.encoders.torchvision_cnns import ENCODERS, Encoder
 
 
 @pytest.fixture
@@ -76,6 +77,10 @@ def test_unknown_name_suggests_near_ones() -> None:
         Encoder("resnet_50")
     with pytest.raises(ConfigError, match="efficientnet_b0"):
         Encoder("?")
+
+
+def test_earlier_class_path_is_the_same_class() -> None:
+    assert import_module("resgat_pl.nn.encoder").Encoder is Encoder
 
 
 def test_every_encoder_has_first_version_weights() -> None:

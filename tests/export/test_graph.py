@@ -1,0 +1,41 @@
+"""The exported computation of every kind of encoder: one convolutional network and one vision transformer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resgat_pl.core.formats import stamp
+from resgat_pl.export.graph import TOLERANCE, compare, trace, write_onnx
+from resgat_pl.export.runtime import EXPORT_VERSION, ExportedDetector
+from resgat_pl.nn.resgat import ResGAT
+
+pytestmark = pytest.mark.long  # each is compiled: ten seconds
+
+
+@pytest.mark.parametrize(
+    ("encoder", "train", "side"),
+    [("timm/test_convnext", "full", 64), ("timm/test_vit", "full", 64), ("timm/test_vit2", "lora", 96)],
+)
+def test_onnx_of_other_encoders_agrees(encoder: str, train: Any, side: int, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    net = ResGAT(encoder=encoder, encoder_stage=3, heads=2, hidden=8, image_size=side, train=train).eval()
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if name.startswith("head") or name.endswith(".up"):
+                value.normal_(std=5)
+    lattice = net.backbone.lattice(side, side)
+    properties = {
+        **stamp(EXPORT_VERSION),
+        "image_size": side,
+        "grid": list(lattice.shape),
+        "centres": {"rows": lattice.rows, "columns": lattice.columns},
+    }
+    write_onnx(trace(net), tmp_path / "net.onnx", properties)
+    found = compare(net, ExportedDetector.load(tmp_path / "net.onnx"))
+    assert found.scale > 1, "a logit of nothing would agree as well"
+    assert max(found.logit, found.contribution, found.additivity) <= TOLERANCE * found.scale, str(found)
