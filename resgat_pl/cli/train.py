@@ -51,14 +51,14 @@ class ResGATCLI(LightningCLI):
     """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration.
 
     Args:
-        *args: As of LightningCLI.
-        net: Class of the detector that is configured; None for ResGAT, whose options are those of the group.
-        **kwargs: As of LightningCLI.
+        args: The command line; the detector's class is taken from it before the parser is made, see ``cli.nets``.
+        **options: As of LightningCLI.
     """
 
-    def __init__(self, *args: Any, net: type[DetectorNet] | None = None, **kwargs: Any) -> None:
-        self._net = net  # before the parser is made
-        super().__init__(*args, **kwargs)
+    def __init__(self, args: Sequence[str], **options: Any) -> None:
+        self._net = named_net(args)
+        with reading_for(self._net):
+            super().__init__(args=with_class_paths(args), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
@@ -255,9 +255,7 @@ def run(args: Sequence[str]) -> None:
     """
     _quiet()
     try:
-        net = named_net(args)
-        with reading_for(net):
-            ResGATCLI(args=with_class_paths(args), net=net, **parser_options())
+        ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
         raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
