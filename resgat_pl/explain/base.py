@@ -275,7 +275,7 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
     if issubclass(method.needs, ResGAT) and not isinstance(net, method.needs):
         return f"{name} explains the graph of a ResGAT, and this network is a {mine}, which has none. {instead}"
     if not isinstance(net, method.needs):
-        return f"{name} explains a {method.needs.__name__}, and this network is a {mine}. {instead}"
+        return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"
     if method.decomposes and not net.has_contributions:
         head = type(getattr(net, "head", None)).__name__
         return f"{name} is a sum over nodes, but the head of this network, {head}, has no additive form. {instead}"

@@ -93,7 +93,7 @@ def trainer_parser() -> Any:
 @pytest.fixture
 def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The code of the pages on extending, under the name that they use."""
-    pages = ("add_a_layout", "add_a_split", "add_a_face_detector")
+    pages = ("add_a_layout", "add_a_split", "add_a_face_detector", "add_a_detector", "add_a_head")
     code = [blocks(EXTEND / f"{name}.md", "python")[0].code for name in pages]
     (tmp_path / "my_package.py").write_text("\n\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
