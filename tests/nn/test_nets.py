@@ -87,7 +87,7 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_checkpoint_imports_nothing(spec: dict[str, Any], trap: Path) -> None:
-    with pytest.raises(WeightsError, match=r"a\.ckpt .* cannot be built: .*trap_of_a_file"):
+    with pytest.raises(WeightsError, match=r"The checkpoint .* cannot be built: .*trap_of_a_file"):
         load_net(checkpoint(spec=spec))
     assert not trap.exists()
     assert "trap_of_a_file" not in sys.modules
@@ -113,12 +113,14 @@ def test_once_its_user_has_imported_it(trap: Path) -> None:
     ],
 )
 def test_what_cannot_be_built_is_one_clear_error(spec: dict[str, Any], says: str) -> None:
-    with pytest.raises(WeightsError, match=rf"a\.ckpt (?s:.*){says}"):
+    with pytest.raises(WeightsError, match=rf"The checkpoint (?s:.*){says}"):
         load_net(checkpoint(spec=spec))
 
 
 def test_resgat_load_names_the_other_class() -> None:
-    with pytest.raises(WeightsError, match=r"a\.ckpt holds the detector .*PooledClassifier, not a ResGAT.*load_net"):
+    with pytest.raises(
+        WeightsError, match=r"The checkpoint holds the detector .*PooledClassifier, not a ResGAT.*load_net"
+    ):
         ResGAT.load(checkpoint(PooledClassifier("resnet18", image_size=64)))
 
 
