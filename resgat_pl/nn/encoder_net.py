@@ -66,6 +66,7 @@ class EncoderNet(DetectorNet):
         self.backbone = build_encoder(encoder, weights, encoder_stage, image_size)
         choose_trained(self.backbone, train)
         self._frozen = train == "frozen"
+        self.train()  # Lightning calls it only after a validation: until then a frozen encoder would be in training
         self._normalised = normalize == "imagenet"
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
