@@ -115,8 +115,8 @@ class GradCAM(Explainer):
 class InputXGradient(Explainer):
     """Input × gradient (Shrikumar et al., "Not just a black box", 2016): pixel values times the logit's gradient.
 
-    Summed over the channels and over the pixels of each node's cell: one pass forward and one back, of any detector.
-    The bias is the logit of a black image, so the gap measures how far the logit is from linear in the pixels.
+    Summed over the channels and over the pixels of each node's cell: one pass of the image and one back, of any
+    detector. The bias is the logit of a black image, so the gap measures how far the logit is from linear in the pixels.
 
     Example:
         >>> from resgat_pl.nn.pooled import PooledClassifier
@@ -131,7 +131,7 @@ class InputXGradient(Explainer):
             logit = self.net(pixels.requires_grad_()).logit
             (gradient,) = torch.autograd.grad(logit.sum(), pixels)
             with torch.no_grad():
-                bias = self.net(torch.zeros_like(pixels[:1])).logit.expand(len(pixels))
+                bias = self.net(torch.zeros_like(pixels)).logit
         nodes = sum_by_cell((gradient * images).sum(dim=1), node_of_pixel(self.net, *images.shape[2:]))
         return passes.attribution(nodes, logit, bias)
 
