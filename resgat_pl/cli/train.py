@@ -22,9 +22,11 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.cli.mistakes import explain_mistake
+from resgat_pl.cli.nets import named_net, reading_for, with_class_paths
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
@@ -41,17 +43,27 @@ from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
 _DOUBLED: Final = "Found more than one stateful callback"
+_NET: Final = "Another detector (name, or class path such as resgat_pl.nn.PooledClassifier), or a configuration file."
 _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
 class ResGATCLI(LightningCLI):
-    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration."""
+    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration.
+
+    Args:
+        args: The command line; the detector's class is taken from it before the parser is made, see ``cli.nets``.
+        **options: As of LightningCLI.
+    """
+
+    def __init__(self, args: Sequence[str], **options: Any) -> None:
+        self._net = named_net(args)
+        with reading_for(self._net):
+            super().__init__(args=with_class_paths(args), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
-        parser.add_class_arguments(ResGAT, "net")
+        self._add_net(parser)
         parser.link_arguments("net", "model.net", apply_on="instantiate")
-        parser.link_arguments("data.image_size", "net.image_size")
         parser.link_arguments("model.mask_loss_weight", "data.masks", compute_fn=_needs_masks)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -78,6 +90,17 @@ class ResGATCLI(LightningCLI):
                 "early_stopping.patience": 15,  # the paper trains 15 epochs: by default it is never cut short
             }
         )
+
+    def _add_net(self, parser: LightningArgumentParser) -> None:
+        if self._net is not None:
+            parser.add_subclass_arguments(DetectorNet, "net", required=True, help="Class of the detector.")
+            parser.link_arguments("data.image_size", "net.init_args.image_size")
+            return
+        parser.add_class_arguments(ResGAT, "net")
+        parser.link_arguments("data.image_size", "net.image_size")
+        for action in parser._actions:
+            if action.dest == "net":
+                action.metavar, action.help = "CLASS or FILE", _NET
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options; report in one sentence what cannot be parsed.

@@ -8,7 +8,9 @@ process has already imported because its user asked for them: reading a file nev
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal, TypeVar, cast
@@ -20,6 +22,28 @@ PartKind = Literal["layout", "split", "face_detector", "encoder", "head", "detec
 """Kinds of parts; the entry points of each are the group ``resgat_pl.<kind>s``."""
 _WORDS: Final[Mapping[PartKind, str]] = {"split": "split protocol", "face_detector": "face detector"}
 _Part = TypeVar("_Part")
+_in_a_file: ContextVar[bool] = ContextVar("_in_a_file", default=False)
+
+
+@contextmanager
+def names_from_a_file() -> Iterator[None]:
+    """Import nothing for ``find_part`` inside the ``with`` block, whoever calls it.
+
+    Parts are made of parts: a detector that a checkpoint names looks up an encoder and a head that it names, too.
+
+    Example:
+        >>> with names_from_a_file():
+        ...     try:
+        ...         find_part("head", "antigravity.Head", object, {}, named_by_user=True)
+        ...     except ConfigError as error:
+        ...         print(str(error)[:55])
+        The head antigravity.Head is not part of this package n
+    """
+    token = _in_a_file.set(True)
+    try:
+        yield
+    finally:
+        _in_a_file.reset(token)
 
 
 def group_of(kind: PartKind) -> str:
@@ -61,8 +85,9 @@ def find_part(
         name: A key of ``own``, the name of an entry point, or a class path (``package.module.Class``).
         base: The class that it must derive from.
         own: The classes of this package, by name; they are also found by class path.
-        named_by_user: Whether the name comes from the command line, the user's own configuration or Python. Only then
-            is the module of a class path imported; a name from a file is taken from what is imported already.
+        named_by_user: Whether the name comes from the command line, the user's own configuration or Python. Only then,
+            and outside ``names_from_a_file``, is the module of a class path imported; a name from a file is taken from
+            what is imported already.
 
     Raises:
         ConfigError: There is none, it cannot be imported, it is something else, or a file alone names it.
@@ -74,10 +99,10 @@ def find_part(
     """
     if name in own:
         return own[name]
-    if by_path := next((each for each in own.values() if class_path(each) == name), None):
+    if by_path := next((each for each in own.values() if _is_path_of(name, each)), None):
         return by_path
     word = _WORDS.get(kind, kind)
-    if point := installed_parts(kind).get(name):
+    if point := _entry_point(kind, name):
         return _checked(load_entry_point(point, word), name, base, word)
     if not is_class_path(name):
         there_are = ", ".join(sorted({*own, *installed_parts(kind)}))
@@ -86,7 +111,7 @@ def find_part(
             f"others by class path (my_package.Class), or from packages with entry points {group_of(kind)}."
         )
     module, _, attribute = name.rpartition(".")
-    if named_by_user:
+    if named_by_user and not _in_a_file.get():
         import_modules([module])
     if module not in sys.modules:
         raise ConfigError(
@@ -132,7 +157,7 @@ def load_entry_point(point: EntryPoint, word: str) -> Any:
 
 
 def is_class_path(name: str) -> bool:
-    """Whether a name has the form ``package.Class``.
+    """True for a name of the form ``package.Class``.
 
     Example:
         >>> is_class_path("timm.models.VisionTransformer"), is_class_path("timm/vit"), is_class_path("resnet50")
@@ -140,6 +165,18 @@ def is_class_path(name: str) -> bool:
     """
     parts = name.split(".")
     return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
+def _is_path_of(name: str, part: type) -> bool:
+    """True for the class path of a part, and for the shorter ones of the packages that hand it out."""
+    module, _, attribute = name.rpartition(".")
+    return attribute == part.__qualname__ and f"{part.__module__}.".startswith(f"{module}.")
+
+
+def _entry_point(kind: PartKind, name: str) -> EntryPoint | None:
+    """The entry point of this name, or whose class has this path: that is what files store."""
+    points = installed_parts(kind)
+    return points.get(name) or next((one for one in points.values() if one.value.replace(":", ".") == name), None)
 
 
 def _checked(found: object, name: str, base: type[_Part], word: str) -> type[_Part]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,6 +131,40 @@ class VideoRecord:
 def video_key(dataset: str, method: str, compression: str, video: str) -> str:
     """Join the four parts that identify a video; an empty part is written ``-``."""
     return "/".join(part or "-" for part in (dataset, method, compression, video))
+
+
+class NetOutput(Protocol):
+    """Fields that the output of every detector has; ``DetectorOutput`` and ``ResGATOutput`` are such outputs."""
+
+    @property
+    def logit(self) -> Tensor:
+        """``(B,)`` float; positive means fake."""
+
+    @property
+    def probability(self) -> Tensor:
+        """``(B,)`` float in [0, 1], the sigmoid of ``logit``."""
+
+
+class DetectorOutput(NamedTuple):
+    """Output of a detector that gives nothing but its verdict.
+
+    Attributes:
+        logit: ``(B,)`` float; positive means fake.
+        probability: ``(B,)`` float in [0, 1], the sigmoid of ``logit``.
+
+    Example:
+        >>> import torch
+        >>> DetectorOutput.of(torch.zeros(2)).probability
+        tensor([0.5000, 0.5000])
+    """
+
+    logit: Tensor
+    probability: Tensor
+
+    @classmethod
+    def of(cls, logit: Tensor) -> DetectorOutput:
+        """The output for logits ``(B,)``."""
+        return cls(logit, logit.sigmoid())
 
 
 class ResGATOutput(NamedTuple):

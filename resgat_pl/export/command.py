@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.parts import class_path
 from resgat_pl.core.path_checks import require_out_file
 from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.storage import write_atomic
@@ -21,7 +22,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.graph import compare, trace, write_onnx
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, ExportedDetector
 from resgat_pl.nn.checkpoint_keys import PROVENANCE, RESGAT
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.safetensors_file import to_safetensors
 
 Format = Literal["onnx", "torch", "safetensors"]
@@ -40,8 +41,8 @@ def export(
     """Write a trained detector as one file that runs without PyTorch, with its explanations: ONNX, float32 or int8.
 
     The file takes face crops (B, 3, S, S), float in [0, 1], RGB, for any B, and gives ``logit``, ``probability``, and
-    the exact explanation: ``contribution`` of each node and ``bias``, which add up to the logit. It knows its
-    thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.export.runtime``:
+    of a ResGAT the exact explanation: ``contribution`` of each node and ``bias``, which add up to the logit. It knows
+    its thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.export.runtime``:
 
       detector = ExportedDetector.load("detector.onnx"); found = detector(faces)
 
@@ -110,7 +111,7 @@ def _write_safetensors(detector: Detector, out: Path) -> str:
         }
     content[RESGAT] = without_paths(content[RESGAT])
     _write(out, to_safetensors(content))
-    expected, found = detector.net.cpu().state_dict(), ResGAT.load(out).state_dict()
+    expected, found = detector.net.cpu().state_dict(), load_net(out).state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
         out.unlink()
         raise ConfigError(f"{out} was removed: it does not hold what {detector.path} holds. Is the disk all right?")
@@ -142,15 +143,16 @@ def require_packages() -> None:
 
 
 def _properties(detector: Detector) -> dict[str, Any]:
-    config = detector.net.config
-    lattice = detector.net.backbone.lattice(config["image_size"], config["image_size"])
+    net, config = detector.net, detector.net.config
+    lattice = net.lattice(net.image_size, net.image_size)
     return {
-        **stamp(EXPORT_VERSION),
+        **stamp(1 if net.has_contributions else EXPORT_VERSION),
+        "net": class_path(type(net)),
         "checkpoint_sha256": hashlib.sha256(detector.path.read_bytes()).hexdigest(),
-        "attention": config["attention"],
-        "encoder": config["encoder"],
-        "image_size": config["image_size"],
-        "grid": list(lattice.shape),
+        "attention": config.get("attention"),
+        "encoder": config.get("encoder"),
+        "image_size": net.image_size,
+        "grid": list(lattice.shape) if net.has_contributions else [0, 0],
         "centres": {"rows": lattice.rows, "columns": lattice.columns},
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),

@@ -25,8 +25,15 @@ from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.encoders.base import WEIGHT_SOURCES
-from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, run_folder, wandb_loggers_in
+from resgat_pl.nn.nets import check_same_net
+from resgat_pl.training._config import (
+    callbacks_in,
+    csv_loggers_in,
+    loggers_in,
+    net_options,
+    run_folder,
+    wandb_loggers_in,
+)
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
@@ -215,8 +222,9 @@ def check_places(command: str, config: Namespace) -> None:
     if config.data.root is not None:
         check_root(config.data.root)
         require_folder(config.data.crops, "data.crops")
-    if config.net.weights not in {None, *WEIGHT_SOURCES}:
-        require_files({"net.weights": config.net.weights})
+    weights = net_options(config).get("weights")
+    if isinstance(weights, str | Path) and weights not in WEIGHT_SOURCES:
+        require_files({"net.weights": weights})
     if command == "fit" and config.checkpoint.dirpath is not None:
         require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")
     for option, folder in (
@@ -266,7 +274,7 @@ def check_checkpoint(command: str, config: Namespace, here: str, checkpoint: Che
     path = config.ckpt_path
     if checkpoint.lightning is None:
         raise WeightsError(f"{path} is no checkpoint of resgat fit: it lacks {LIGHTNING}.")
-    check_compatible(config.net.as_dict(), checkpoint.net_config)
+    check_same_net(config.net.as_dict(), checkpoint.net_config)
     if command == "fit" and not checkpoint.can_resume:
         raise WeightsError(
             f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "

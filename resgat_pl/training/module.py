@@ -1,4 +1,4 @@
-"""Training of ResGAT as a LightningModule; the mathematics is in ``resgat_pl.nn``."""
+"""Training of a detector as a LightningModule; the mathematics is in ``resgat_pl.nn``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from torchmetrics import MeanMetric, MetricCollection
 from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError, values_refused
 from resgat_pl.core.formats import WRITER
-from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
+from resgat_pl.core.types import FaceBatch, Level, NetOutput, Validation
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
 from resgat_pl.nn.checkpoint_keys import RESGAT
 from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.mask_guidance import guidance_loss
-from resgat_pl.nn.resgat import ResGAT, check_compatible
+from resgat_pl.nn.nets import check_same_net
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
 from resgat_pl.training.lightning_internals import restore_loader_states
+from resgat_pl.training.net_checks import check_net
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -52,10 +54,12 @@ class _Maker:
 
 
 class ResGATModule(LightningModule):
-    """Trains a ResGAT with binary cross-entropy on logits and logs F1, AUROC and accuracy per frame and per video.
+    """Trains a detector, such as ResGAT, with binary cross-entropy on logits.
+
+    Logs F1, AUROC and accuracy per frame and per video.
 
     Args:
-        net: The detector.
+        net: The detector: a ResGAT, or another ``DetectorNet``.
         optimizer: Made from the parameters; the default is the paper's Adam with learning rate 3e-4.
         lr_scheduler: Made from the optimiser; null keeps the rate.
         lr_interval: Whether the schedule advances every ``epoch`` or every ``step``.
@@ -67,7 +71,7 @@ class ResGATModule(LightningModule):
             "Accurate, Large Minibatch SGD", 2017).
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
         mask_loss_weight: Weight of ``nn.mask_guidance``, which trains the nodes' contributions to lie on the
-            manipulation masks, where there are any; 0 as in the paper.
+            manipulation masks, where there are any; 0 as in the paper. Of a ResGAT alone.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
 
@@ -89,7 +93,7 @@ class ResGATModule(LightningModule):
 
     def __init__(
         self,
-        net: ResGAT,
+        net: DetectorNet,
         optimizer: OptimizerCallable = _adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
@@ -101,8 +105,7 @@ class ResGATModule(LightningModule):
         compile_net: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= mask_loss_weight < math.inf:
-            raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
+        check_net(net, mask_loss_weight)
         if not 0 < pos_weight < math.inf:
             raise ConfigError(f"model.pos_weight is {pos_weight}; it must be more than 0.")
         if lr_batch is not None and lr_batch < 1:
@@ -134,9 +137,9 @@ class ResGATModule(LightningModule):
         """By level."""
         return {"frame": self.temperature, "video": self.video_temperature}
 
-    def forward(self, images: Tensor) -> ResGATOutput:
-        """See ``ResGAT.forward``."""
-        return cast("ResGATOutput", self.net(self._in_format(images)))
+    def forward(self, images: Tensor) -> NetOutput:
+        """See ``DetectorNet.forward``."""
+        return cast("NetOutput", self.net(self._in_format(images)))
 
     def configure_model(self) -> None:
         """Apply memory format and compilation, once."""
@@ -153,7 +156,7 @@ class ResGATModule(LightningModule):
         else:
             found = contributions(self.net, self._in_format(batch["image"]))
             loss = self._losses(found.output.logit, batch["label"]).mean()
-            lattice = self.net.backbone.lattice(*batch["image"].shape[-2:])
+            lattice = self.net.lattice(*batch["image"].shape[-2:])
             cover = lattice.cover(batch["mask"]).flatten(1)
             guidance = guidance_loss(found.node, cover, batch["mask_known"])
             self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
@@ -265,7 +268,7 @@ class ResGATModule(LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave.
+        """Add the network's class and arguments, from which ``load_net`` rebuilds it, and what validation gave.
 
         Raises:
             ConfigError: The checkpoint holds other weights than were validated at this step.
@@ -275,7 +278,7 @@ class ResGATModule(LightningModule):
         checkpoint[RESGAT] = {
             "version": CHECKPOINT_VERSION,
             WRITER: __version__,
-            "net": self.net.config,
+            "net": self.net.spec,
             "thresholds": self.thresholds,
             "temperature": self.temperature,
             "video_temperature": self.video_temperature,
@@ -289,7 +292,7 @@ class ResGATModule(LightningModule):
             WeightsError: Names each value that differs, or the weights that do not fit.
         """
         found = Checkpoint.of(checkpoint, "The checkpoint")
-        check_compatible(self.net.config, found.net_config)
+        check_same_net(self.net.spec, found.net_config)
         if self.strict_loading:
             check_state(self, found.state, "The checkpoint")
         self.thresholds = None if found.thresholds is None else dict(found.thresholds)

@@ -14,7 +14,11 @@ import torch
 
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.explain import registry
+from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 from .pages import DOCS, blocks
 
@@ -73,6 +77,37 @@ def test_the_split(example: ModuleType) -> None:
     assert all(len(side) == 1 for side in sides)
     assert assigned != example.BySource(test=0.3, seed=1).assign(videos)
     assert example.BySource(test=0.3).spec["test"] == 0.3
+
+
+@pytest.mark.parametrize("example", ["add_a_detector"], indirect=True)
+def test_the_detector(example: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = ResGATModule(example.Spectrum(rings=8, image_size=64)).net.eval()
+    smooth = torch.linspace(0, 1, 64).expand(4, 3, 64, 64)
+    noisy = (smooth + 0.5 * torch.rand(4, 3, 64, 64)).clamp(0, 1)
+    images, labels = torch.cat([smooth, noisy]), torch.tensor([0.0] * 4 + [1.0] * 4)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(net(images).logit, labels).backward()
+        optimiser.step()
+    assert ((net(images).logit > 0) == labels.bool()).all()
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    stored = Checkpoint.of({"resgat": {"version": 1, "net": net.spec}, "state_dict": weights}, "a.ckpt")
+    assert torch.equal(load_net(stored)(images).logit, net(images).logit)
+    for name in ("InputXGradient", "Occlusion"):
+        assert registry.find(name)(net).attribute(images).node_map.shape == (8, 7, 7)
+
+
+@pytest.mark.parametrize("example", ["add_a_head"], indirect=True)
+def test_the_head(example: ModuleType) -> None:
+    torch.manual_seed(0)
+    path = f"{example.__name__}.UnitHead"
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64, head=path).eval()
+    found = contributions(net, torch.rand(2, 3, 64, 64))
+    torch.testing.assert_close(found.node.sum(1) + found.bias, found.output.logit, atol=1e-5, rtol=1e-5)
+    weight, _ = net.head.linearise(torch.zeros(1, 8))
+    assert float(weight.norm()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("example", ["add_a_face_detector"], indirect=True)

@@ -18,6 +18,7 @@ from jsonargparse import auto_parser
 
 from resgat_pl.cli.commands import TOOLS, TRAINER
 from resgat_pl.cli.configs import shipped_path
+from resgat_pl.cli.nets import named_net
 from resgat_pl.cli.old_names import read_old_names
 from resgat_pl.cli.options import arrange_tool, arrange_trainer
 from resgat_pl.cli.train import ResGATCLI, parser_options
@@ -92,7 +93,7 @@ def trainer_parser() -> Any:
 @pytest.fixture
 def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The code of the pages on extending, under the name that they use."""
-    pages = ("add_a_layout", "add_a_split", "add_a_face_detector")
+    pages = ("add_a_layout", "add_a_split", "add_a_face_detector", "add_a_detector", "add_a_head")
     code = [blocks(EXTEND / f"{name}.md", "python")[0].code for name in pages]
     (tmp_path / "my_package.py").write_text("\n\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
@@ -133,7 +134,12 @@ def test_commands_have_the_options_they_are_given(
     for at, word in enumerate(given):
         if word == "--config":
             given[at + 1] = existing(given[at + 1])
-    trainer_parser().parse_args(arrange_trainer([name, *given]).words)
+    words = arrange_trainer([name, *given]).words
+    if named_net(words) is None:
+        trainer_parser().parse_args(words)
+    else:
+        with pytest.raises(Parsed):
+            OnlyParser(args=words, **parser_options())
 
 
 def test_make_targets_exist() -> None:

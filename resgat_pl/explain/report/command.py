@@ -28,7 +28,7 @@ from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
-from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
+from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 
@@ -40,7 +40,7 @@ def explain(
     media: list[str],
     ckpt_path: Path,
     out: Path = Path("explained"),
-    methods: str = DEFAULT,
+    methods: str | None = None,
     frames: FrameCount = 32,
     every: int | None = None,
     faces: int = 4,
@@ -67,7 +67,8 @@ def explain(
         media: Images, videos, or folders of them, as many as you like.
         ckpt_path: Checkpoint of ``resgat fit``.
         out: Folder for the results: new, empty, or that of the run to continue.
-        methods: Explainers, class names of resgat_pl.explain separated by commas; the first is shown first.
+        methods: Explainers, class names of resgat_pl.explain separated by commas; the first is shown first. Null takes
+            Contribution, Attention and NodeEvidence of a ResGAT, and InputXGradient of a detector without a graph.
         frames: Frames to take of each video, spread evenly, or "all".
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.
@@ -84,9 +85,11 @@ def explain(
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     require_folder(out, "--out")
-    chosen = choose_methods(methods)
+    chosen = None if methods is None else choose_methods(methods)
     found = search_media(media)
     weights = Detector.load(ckpt_path)
+    chosen = choose_methods(default_methods(weights.net)) if chosen is None else chosen
+    require_explainable(weights.net, chosen)
     cutting, assumed = cutting_of(weights.provenance)
     if detector is not None:
         cutting, assumed = replace(cutting, detector=detector), []
