@@ -14,7 +14,7 @@ from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
 from resgat_pl.nn.encoders.base import EncoderStage
-from resgat_pl.nn.encoders.registry import build_encoder, refuse_unknown_path
+from resgat_pl.nn.encoders.registry import build_encoder, find_encoder
 from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
@@ -160,7 +160,7 @@ class ResGAT(nn.Module):
         """
         found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
         try:
-            refuse_unknown_path(found.net_config.get("encoder", ""))
+            find_encoder(found.net_config.get("encoder", ""))  # a file alone imports nothing
             model = cls(**{**found.net_config, "weights": None})
         except (ConfigError, TypeError) as error:
             raise WeightsError(f"{found.name} describes a network that cannot be built: {error}") from error
