@@ -20,6 +20,7 @@ from resgat_pl.core.parts import (
     import_modules,
     installed_parts,
     is_class_path,
+    word_of,
 )
 
 KINDS: Final[Mapping[str, PartKind]] = {
@@ -83,7 +84,7 @@ def _full_name(asked: Any, name: str) -> str:
             continue
         _report_failures(kind, base)
         if is_class_path(name):
-            _import(name)
+            _import(kind, name)
         elif name in (own := _own(kind)):
             return own[name].__name__
         elif name in installed_parts(kind):
@@ -102,7 +103,7 @@ def _own(kind: PartKind) -> dict[str, type[Any]]:
     return {}
 
 
-def _import(path: str) -> None:
+def _import(kind: PartKind, path: str) -> None:
     """Import the module of a class path that the user gave, unless jsonargparse's own message is as good.
 
     Raises:
@@ -110,7 +111,7 @@ def _import(path: str) -> None:
     """
     module = path.rpartition(".")[0]
     try:
-        import_modules([module])
+        import_modules([module], f"The {word_of(kind)} {path} cannot be had: the module")
     except ConfigError as failure:
         cause = failure.__cause__
         missing = str(cause.name) if isinstance(cause, ModuleNotFoundError) else ""

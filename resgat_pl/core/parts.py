@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
 from typing import Any, Final, Literal, TypeVar, cast
@@ -24,6 +25,28 @@ PartKind = Literal[
 _WORDS: Final[Mapping[PartKind, str]] = {"split": "split protocol", "face_detector": "face detector"}
 _OURS: Final = "resgat_pl."
 _Part = TypeVar("_Part")
+_in_a_file: ContextVar[bool] = ContextVar("_in_a_file", default=False)
+
+
+@contextmanager
+def names_from_a_file() -> Iterator[None]:
+    """Import nothing for ``find_part`` inside the ``with`` block, whoever calls it.
+
+    Parts are made of parts: a detector that a checkpoint names looks up an encoder and a head that it names, too.
+
+    Example:
+        >>> with names_from_a_file():
+        ...     try:
+        ...         find_part("head", "antigravity.Head", object, {}, named_by_user=True)
+        ...     except ConfigError as error:
+        ...         print(str(error)[:55])
+        The head antigravity.Head is not part of this package n
+    """
+    token = _in_a_file.set(True)
+    try:
+        yield
+    finally:
+        _in_a_file.reset(token)
 
 
 def group_of(kind: PartKind) -> str:
@@ -80,8 +103,9 @@ def find_part(
         name: A key of ``own``, the name of an entry point, or a class path (``package.module.Class``).
         base: The class that it must derive from; of several, one.
         own: The classes of this package, by name; they are also found by class path, and go before entry points.
-        named_by_user: Whether the name comes from the command line, the user's own configuration or Python. Only then
-            is the module of a class path imported; a name from a file is taken from what is imported already.
+        named_by_user: Whether the name comes from the command line, the user's own configuration or Python. Only then,
+            and outside ``names_from_a_file``, is the module of a class path imported; a name from a file is taken from
+            what is imported already.
 
     Raises:
         ConfigError: There is none, it cannot be imported, it is something else, or a file alone names it.
@@ -91,12 +115,12 @@ def find_part(
         >>> find_part("layout", "dfdc", Layout, {"dfdc": DFDC}).__name__
         'DFDC'
     """
-    word = _WORDS.get(kind, kind)
+    word = word_of(kind)
     if not isinstance(name, str):
         raise ConfigError(f"The {word} is {name!r:.60}; it must be a name.")
     if name in own:
         return own[name]
-    if by_path := next((each for each in own.values() if class_path(each) == name), None):
+    if by_path := next((each for each in own.values() if _is_path_of(name, each)), None):
         return by_path
     if point := _entry_point(kind, name, word):
         return _checked(load_entry_point(point, word), name, base, word)
@@ -107,8 +131,9 @@ def find_part(
             f"others by class path (my_package.Class), or from packages with entry points {group_of(kind)}."
         )
     module, _, attribute = name.rpartition(".")
-    if named_by_user:
-        import_modules([module])
+    may_import = named_by_user and not _in_a_file.get()
+    if may_import:
+        import_modules([module], f"The {word} {name} cannot be had: the module")
     if module not in sys.modules:
         raise ConfigError(
             f"The {word} {name:.200} is not part of this package nor an entry point of an installed one, and a file "
@@ -116,7 +141,7 @@ def find_part(
             f"it first), with its package installed here or on PYTHONPATH."
         )
     # A module's __getattr__ may import others, which only a user may ask for.
-    found = getattr(sys.modules[module], attribute, None) if named_by_user else vars(sys.modules[module]).get(attribute)
+    found = getattr(sys.modules[module], attribute, None) if may_import else vars(sys.modules[module]).get(attribute)
     if found is None:
         near = nearest(attribute, dir(sys.modules[module]))
         raise ConfigError(f"The module {module} has no {attribute}: check the path of the {word} {name}.{near}")
@@ -152,7 +177,7 @@ def errors_of(kind: PartKind, part: object) -> Iterator[None]:
             raise
         path = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', part)}"
         raise ConfigError(
-            f"The {_WORDS.get(kind, kind)} {path} of the package {package_of(part)} fails ({first_line(error)}). Check "
+            f"The {word_of(kind)} {path} of the package {package_of(part)} fails ({first_line(error)}). Check "
             "its options, or report this to the package."
         ) from error
 
@@ -169,8 +194,12 @@ def package_of(part: object) -> str:
     return packages_distributions().get(top, [top])[0]
 
 
-def import_modules(names: Sequence[str]) -> None:
+def import_modules(names: Sequence[str], subject: str = "The module") -> None:
     """Import modules that the user named, whose classes files may then name.
+
+    Args:
+        names: Of the modules.
+        subject: Beginning of the message, in which the name follows.
 
     Raises:
         ConfigError: One cannot be imported.
@@ -185,9 +214,19 @@ def import_modules(names: Sequence[str]) -> None:
             import_module(name)
         except (Exception, SystemExit) as error:  # whatever somebody else's code raises
             raise ConfigError(
-                f"The module {name} cannot be imported ({first_line(error)}). Check the path, and that its package is "
+                f"{subject} {name} cannot be imported ({first_line(error)}). Check the path, and that its package is "
                 "installed here or on PYTHONPATH."
             ) from error
+
+
+def word_of(kind: PartKind) -> str:
+    """A kind of part in messages.
+
+    Example:
+        >>> word_of("face_detector")
+        'face detector'
+    """
+    return _WORDS.get(kind, kind)
 
 
 def load_entry_point(point: EntryPoint, word: str) -> Any:
@@ -218,6 +257,12 @@ def is_class_path(name: str) -> bool:
     """
     parts = name.split(".")
     return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
+def _is_path_of(name: str, part: type) -> bool:
+    """True for the class path of a part, and for the shorter ones of the packages that hand it out."""
+    module, _, attribute = name.rpartition(".")
+    return attribute == part.__qualname__ and f"{part.__module__}.".startswith(f"{module}.")
 
 
 def _entry_point(kind: PartKind, name: str, word: str) -> EntryPoint | None:

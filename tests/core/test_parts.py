@@ -119,7 +119,7 @@ def test_what_cannot_be_found(name: object, message: str) -> None:
 @pytest.mark.usefixtures("outside")
 def test_files_are_no_modules() -> None:
     for name in ("outside_part.py", "./outside_part"):
-        with pytest.raises(ConfigError, match="is a file.*PYTHONPATH"):
+        with pytest.raises(ConfigError, match=r"is a file.*PYTHONPATH"):
             import_modules([name])
 
 
