@@ -146,7 +146,7 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
     from jsonargparse import auto_cli
 
     from resgat_pl.cli.mistakes import explain_mistake
-    from resgat_pl.cli.part_names import named_parts
+    from resgat_pl.cli.part_names import failure_in, named_parts
 
     function: Callable[..., Any] = getattr(import_module(tool.module), tool.function)
     switches = {key for key, entry in signature(function).parameters.items() if entry.annotation in {bool, "bool"}}
@@ -156,12 +156,14 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(f"example: {tool.example}\n\n{IMPORT}\n")
     read_old_names("yaml")
-    with named_parts() as failures:
+    with named_parts():
         try:
             result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
-        except ArgumentError as error:
-            if failures:
-                raise failures[0] from None
+        except (ArgumentError, ValueError) as error:
+            if failure := failure_in(error):
+                raise failure from None
+            if isinstance(error, ValueError):
+                raise
             known = [*signature(function).parameters, "config"]
             mistake = explain_mistake(str(error), known, words, name)
             raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
-from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.errors import ConfigError, ResGATError
 from resgat_pl.core.parts import (
     PartKind,
     class_path,
@@ -46,30 +46,30 @@ def names_of(path: str) -> list[str]:
 
 
 @contextmanager
-def named_parts() -> Iterator[list[ConfigError]]:
-    """Let jsonargparse take parts by name inside the ``with`` block.
-
-    Yields:
-        What failed in other packages so far. Where parsing fails it is the cause: jsonargparse itself forgets it, as it
-        tries the other types that an option may have.
-    """
+def named_parts() -> Iterator[None]:
+    """Let jsonargparse take parts by name inside the ``with`` block."""
     from jsonargparse import _typehints
 
-    failures: list[ConfigError] = []
     original = _typehints.resolve_class_path_by_name
 
     def resolve(asked: Any, name: str) -> str:
-        try:
-            return original(asked, _full_name(asked, name))
-        except ConfigError as failure:
-            failures.append(failure)
-            raise
+        return original(asked, _full_name(asked, name))
 
     _typehints.resolve_class_path_by_name = resolve
     try:
-        yield failures
+        yield
     finally:
         _typehints.resolve_class_path_by_name = original
+
+
+def failure_in(error: BaseException | None) -> ResGATError | None:
+    """The error of a part that jsonargparse's error came from; None if it came from none.
+
+    Where an option may have several types, jsonargparse tries each and puts all that they say into one text.
+    """
+    while error is not None and not isinstance(error, ResGATError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _full_name(asked: Any, name: str) -> str:

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.cli.mistakes import explain_mistake
-from resgat_pl.cli.part_names import named_parts
+from resgat_pl.cli.part_names import failure_in, named_parts
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
@@ -88,12 +88,12 @@ class ResGATCLI(LightningCLI):
         """
         given = [str(argument) for argument in args] if isinstance(args, Sequence) else []
         try:
-            with named_parts() as failures:
+            with named_parts():
                 super().parse_arguments(parser, args)
         except ResGATError:
             raise
         except Exception as error:
-            raise (failures[0] if failures else self._mistake(error, given)) from error
+            raise (failure_in(error) or self._mistake(error, given)) from None
 
     def _mistake(self, error: Exception, given: Sequence[str]) -> ConfigError:
         """What a parser's error says of a command line."""
@@ -174,8 +174,11 @@ class ResGATCLI(LightningCLI):
         if path is not None:
             here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
             checks.check_checkpoint(command, config, here, Checkpoint.read(path))
-        with values_refused("The configuration"):
-            super().instantiate_classes()
+        try:
+            with values_refused("The configuration"):
+                super().instantiate_classes()
+        except ConfigError as error:
+            raise failure_in(error.__cause__) or error from None
         for logger in self.trainer.loggers:
             if isinstance(logger, AtomicCSVLogger) and command != "fit":
                 logger.subfolder = command
