@@ -73,7 +73,7 @@ def failure_in(error: BaseException | None) -> ResGATError | None:
 
 
 def _full_name(asked: Any, name: str) -> str:
-    """What jsonargparse finds a part by: the path of an installed one, the class name of one of this package.
+    """The name by which jsonargparse finds a part: the path of an installed one, the class name of one of ours.
 
     Raises:
         ConfigError: The part cannot be imported.

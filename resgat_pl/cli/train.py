@@ -96,7 +96,7 @@ class ResGATCLI(LightningCLI):
             raise (failure_in(error) or self._mistake(error, given)) from None
 
     def _mistake(self, error: Exception, given: Sequence[str]) -> ConfigError:
-        """What a parser's error says of a command line."""
+        """The message about a command line that a parser refuses."""
         if isinstance(error, ArgumentError):
             options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
             known = [*options, "config", "ckpt_path"]

@@ -249,7 +249,7 @@ def load_entry_point(point: EntryPoint, word: str) -> Any:
 
 
 def is_class_path(name: str) -> bool:
-    """Whether a name has the form ``package.Class``.
+    """True for a name of the form ``package.Class``.
 
     Example:
         >>> is_class_path("timm.models.VisionTransformer"), is_class_path("timm/vit"), is_class_path("resnet50")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from resgat_pl.core.parts import is_ours
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.layouts.base import Layout
-from resgat_pl.data.layouts.detect import default_layout, layout_of
+from resgat_pl.data.layouts.detect import LAYOUTS, layout_of
 from resgat_pl.data.manifest.table import Manifest
 
 PEOPLE_UNKNOWN: Final = "people unknown"
@@ -18,11 +18,17 @@ PEOPLE_UNKNOWN: Final = "people unknown"
 people are on both sides of a split."""
 
 
+@cache
+def _layouts() -> dict[str, Layout]:
+    """This package's layouts; of others the manifest says it, for they may not be installed where it is read."""
+    return {kind.name: kind() for kind in LAYOUTS}
+
+
 def has_known_people(video: VideoRecord) -> bool:
     """True if the identities of a video are known to be people."""
     if video.people is not None:
         return video.people
-    layout = default_layout(video.dataset)
+    layout = _layouts().get(video.dataset)
     return layout is not None and layout.knows_people(video)
 
 
@@ -51,5 +57,5 @@ def statements(unknown: dict[str, str]) -> list[str]:
 
 def noted(layout: Layout) -> dict[str, Any]:
     """Notes for a manifest on a layout's people, where they do not follow from the name of its data set."""
-    known = default_layout(layout.name) if is_ours(type(layout)) else None  # others may not be installed later
+    known = _layouts().get(layout.name)
     return {layout.name: True} if layout.people and not (known is not None and known.people) else {}

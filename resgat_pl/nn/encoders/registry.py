@@ -19,7 +19,7 @@ Provider = Callable[[str, str | Path | None, EncoderStage], GridEncoder]
 
 
 def find_encoder(name: object, named_by_user: bool = False) -> Provider:
-    """What makes the encoder of a name; nothing is built.
+    """Find the class or function that makes the encoder of a name; nothing is built.
 
     Args:
         name: See ``build_encoder``.

@@ -125,10 +125,9 @@ def test_a_data_set_is_known_by_the_name_of_its_layout(install: Install) -> None
     found = layout_of("studio")
     assert found is not None
     assert "source studio/a+b" in groups.links(video("b"))
-    assert has_known_people(video("a"))
-    assert unknown_people([video("a")]) == {}
+    assert unknown_people([video("a")]) == {"studio": "takes are anonymous"}
     assert default_layout("needy") is None
-    # in the manifest all the same: the package may be missing where it is read
+    # in the manifest: the package may be missing where it is read
     assert noted(found()) == {"studio": True}
     assert noted(DFDC()) == {}
     assert detect.installed_layouts()[1] is found
