@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from resgat_pl.cli.main import main
 from resgat_pl.core.parts import PartKind, class_path, find_part, group_of
 from resgat_pl.data.manifest.table import Manifest
 
@@ -47,7 +48,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def two_folders(ffpp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clips of a synthetic set in genuine/ and forged/."""
+    """The clips of a synthetic set in genuine/ and forged/, one fake of each."""
     root = tmp_path_factory.mktemp("two_folders")
     for folder, found in (("genuine", "original_sequences"), ("forged", "manipulated_sequences")):
         (root / folder).mkdir()
@@ -93,19 +94,21 @@ def test_extraction_with_installed_parts(two_folders: Path, tmp_path: Path) -> N
     assert manifest.info["extraction"]["face_detector"] == detector
 
 
-def one_error(printed: str) -> str:
-    """The message of a command that failed as a user's mistake does."""
+def one_error(capfd: pytest.CaptureFixture[str], *words: object) -> str:
+    """The message of a command of this process, which does not have the package."""
+    assert main([str(word) for word in words]) == 2
+    printed = capfd.readouterr().err
     assert "Traceback" not in printed
     (message,) = [line for line in printed.splitlines() if line.startswith("resgat: error: ")]
     return message
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("installed")
+@pytest.mark.timeout(900)  # five processes
 def test_every_command_with_installed_parts_and_then_without(
-    two_folders: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = os.environ.get("PYTHONPATH", "")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [before, str(site)])))
     crops, run = tmp_path / "crops", tmp_path / "run"
     resgat("extract", two_folders, crops, *CUT, "--layout", "two_folders")
     here = ("--data.crops", crops, "--trainer.default_root_dir", run, "--trainer.logger", "true")
@@ -144,7 +147,6 @@ def test_every_command_with_installed_parts_and_then_without(
     assert "FeatureNorm" in printed
 
     # Without the package each command says what is missing, in one message.
-    monkeypatch.setenv("PYTHONPATH", before)
-    assert "resgat_example.split" in one_error(resgat("test", *saved, expect=2))
-    assert "no encoder 'patches/32'" in one_error(resgat(*explain, "--out", tmp_path / "other", expect=2))
-    assert "no method 'feature_norm'" in one_error(resgat(*explain, "--methods", "feature_norm", expect=2))
+    assert "No module named 'resgat_example'" in one_error(capfd, "test", *saved)
+    assert "no encoder 'patches/32'" in one_error(capfd, *explain, "--out", tmp_path / "other")
+    assert "no method 'feature_norm'" in one_error(capfd, *explain, "--methods", "feature_norm")
