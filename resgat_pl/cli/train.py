@@ -23,6 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.cli.mistakes import explain_mistake
 from resgat_pl.cli.nets import named_net, reading_for, with_class_paths
+from resgat_pl.cli.part_names import failure_in, named_parts
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
@@ -110,18 +111,24 @@ class ResGATCLI(LightningCLI):
         """
         given = [str(argument) for argument in args] if isinstance(args, Sequence) else []
         try:
-            super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
-            known = [*options, "config", "ckpt_path"]
-            raise ConfigError(
-                f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
-            ) from None
+            with named_parts():
+                super().parse_arguments(parser, args)
         except ResGATError:
             raise
-        except Exception as error:  # of the parsers below it, on text that they did not expect
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
-            raise ConfigError(f"The configuration cannot be read: {reason}") from error
+        except Exception as error:
+            raise (failure_in(error) or self._mistake(error, given)) from None
+
+    def _mistake(self, error: Exception, given: Sequence[str]) -> ConfigError:
+        """The message about a command line that a parser refuses."""
+        if isinstance(error, ArgumentError):
+            options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
+            known = [*options, "config", "ckpt_path"]
+            return ConfigError(
+                f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
+            )
+        # of the parsers below it, on text that they did not expect
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        return ConfigError(f"The configuration cannot be read: {reason}")
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
@@ -190,8 +197,11 @@ class ResGATCLI(LightningCLI):
         if path is not None:
             here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
             checks.check_checkpoint(command, config, here, Checkpoint.read(path))
-        with values_refused("The configuration"):
-            super().instantiate_classes()
+        try:
+            with values_refused("The configuration"):
+                super().instantiate_classes()
+        except ConfigError as error:
+            raise failure_in(error.__cause__) or error from None
         for logger in self.trainer.loggers:
             if isinstance(logger, AtomicCSVLogger) and command != "fit":
                 logger.subfolder = command
@@ -247,17 +257,18 @@ def parser_options() -> dict[str, Any]:
     }
 
 
-def run(args: Sequence[str]) -> None:
+def run(args: Sequence[str], modules: Sequence[str] = ()) -> None:
     """Run one of Lightning's subcommands.
 
     Args:
         args: Subcommand and options.
+        modules: What ``--import`` named, to be repeated when the command is to be given again.
     """
     _quiet()
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
-        raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint)}") from None
+        raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint, modules)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except MisconfigurationException as error:  # what Lightning finds only when it begins
@@ -279,7 +290,7 @@ def run(args: Sequence[str]) -> None:
         raise
 
 
-def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
+def _continuing(args: Sequence[str], checkpoint: str | None = None, modules: Sequence[str] = ()) -> str:
     """The command that resumes this one, from the given checkpoint or from the last."""
     words: list[str] = []
     given = iter(args)
@@ -288,7 +299,8 @@ def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
             next(given, None)
         elif not word.startswith("--ckpt_path="):
             words.append(word)
-    return shlex.join(["resgat", *words, "--ckpt_path", checkpoint or "last"])
+    imports = ["--import", ",".join(modules)] if modules else []
+    return shlex.join(["resgat", *words, *imports, "--ckpt_path", checkpoint or "last"])
 
 
 def _quiet() -> None:

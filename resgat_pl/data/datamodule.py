@@ -29,7 +29,7 @@ from resgat_pl.data.splits.known_people import statements, unknown_in
 from resgat_pl.data.splits.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.unassigned import unassigned
-from resgat_pl.data.transforms import Augmentation
+from resgat_pl.data.transforms import Augmentation, Transform, as_augmentation
 
 
 def require_data(root: Path | None, crops: str | Path) -> None:
@@ -62,7 +62,7 @@ class FaceDataModule(LightningDataModule):
         layout: Layout of the data set on disk; null detects it.
         extraction: How faces are cut out.
         split: How videos are divided; null takes the manifest's split.
-        augmentation: Changes training crops; null for none.
+        augmentation: Changes training crops: an ``Augmentation``, or one transform of albumentations; null for none.
         image_size: Side in px of the network's input.
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
@@ -94,7 +94,7 @@ class FaceDataModule(LightningDataModule):
         layout: Layout | None = None,
         extraction: Extraction | None = None,
         split: SplitProtocol | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Transform | None = None,
         image_size: int = 224,
         batch_size: int = 8,
         num_workers: int = 2,
@@ -126,7 +126,7 @@ class FaceDataModule(LightningDataModule):
         self.layout = layout
         self.extraction = extraction or Extraction()
         self.split = split
-        self.augmentation = augmentation
+        self.augmentation = as_augmentation(augmentation)
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers

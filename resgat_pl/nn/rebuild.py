@@ -12,7 +12,6 @@ from resgat_pl.core.parts import names_from_a_file
 from resgat_pl.core.text import first_line
 from resgat_pl.nn.checkpoint_file import Checkpoint, check_state, load_strictly
 from resgat_pl.nn.detector_net import DetectorNet
-from resgat_pl.nn.encoders.registry import refuse_unknown_path
 
 _Net = TypeVar("_Net", bound=DetectorNet)
 
@@ -35,7 +34,6 @@ def rebuild(kind: type[_Net], arguments: Mapping[str, Any], checkpoint: Checkpoi
     state = checkpoint.net_state
     try:
         with names_from_a_file():
-            refuse_unknown_path(given.get("encoder", ""))
             if (plan := _planned(kind, given)) is not None:
                 check_state(plan, state, checkpoint.name)
             net = kind(**given)

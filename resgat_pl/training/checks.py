@@ -21,6 +21,7 @@ from resgat_pl.core.text import nearest
 from resgat_pl.core.types import Level
 from resgat_pl.data.layouts.base import check_root
 from resgat_pl.evaluation.metrics.binary import METRICS
+from resgat_pl.evaluation.metrics.extra import metric_names
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
@@ -181,6 +182,8 @@ def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm:
             return  # the user's callbacks may log any name
         hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
         raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
+    if monitor in _added(config):
+        return  # only its user knows which way it is better
     right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
     remedy = f"its mode to {right}" if "(" in group else f"--{group}.mode {right}"
     if mode != right:
@@ -191,7 +194,12 @@ def _logged(config: Namespace) -> list[str]:
     """The names of the metrics that ``ResGATModule`` logs in training."""
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
-    return [*scores, "val/loss", "train/loss", *guided]
+    return [*scores, "val/loss", "train/loss", *guided, *_added(config)]
+
+
+def _added(config: Namespace) -> list[str]:
+    """Names of the metrics of ``model.metrics``."""
+    return [f"val/{name}" for name in metric_names(str(one.class_path) for one in config.model.get("metrics") or ())]
 
 
 def warn_of_sweep(command: str, config: Namespace) -> None:

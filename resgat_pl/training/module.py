@@ -14,12 +14,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError, values_refused
 from resgat_pl.core.formats import WRITER
 from resgat_pl.core.types import FaceBatch, Level, NetOutput, Validation
+from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
 from resgat_pl.nn.checkpoint_keys import RESGAT
@@ -74,8 +75,11 @@ class ResGATModule(LightningModule):
             manipulation masks, where there are any; 0 as in the paper. Of a ResGAT alone.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
+        metrics: Metrics of torchmetrics, or your own, on the probabilities and labels of frames; logged as ``val/`` and
+            ``test/`` with the name of the class, and written into ``results.json``.
 
     Attributes:
+        extra_metrics: These metrics.
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
         temperature: Calibrates the probabilities of frames, see ``evaluation.metrics.calibration``; of the latest
@@ -103,6 +107,7 @@ class ResGATModule(LightningModule):
         mask_loss_weight: float = 0.0,
         channels_last: bool = False,
         compile_net: bool = False,
+        metrics: list[Metric] | None = None,
     ) -> None:
         super().__init__()
         check_net(net, mask_loss_weight)
@@ -120,7 +125,8 @@ class ResGATModule(LightningModule):
         self.mask_loss_weight = mask_loss_weight
         self.channels_last = channels_last
         self.compile_net = compile_net
-        stages = detection_metrics()
+        self.extra_metrics = ExtraMetrics(metrics or ())
+        stages = detection_metrics(self.extra_metrics)
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import errors_of
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
@@ -38,7 +39,7 @@ def require_explainable(net: DetectorNet, methods: Sequence[type[Explainer]]) ->
 
 
 def choose_methods(names: str) -> list[type[Explainer]]:
-    """Explainers by class name, separated by commas.
+    """Explainers by class name, entry point or class path, separated by commas.
 
     Raises:
         ConfigError: None is named, one is unknown, or one needs more than a network.
@@ -46,7 +47,7 @@ def choose_methods(names: str) -> list[type[Explainer]]:
     wanted = list(dict.fromkeys(name for part in names.split(",") if (name := part.strip())))
     if not wanted:
         raise ConfigError(f"--methods names nothing. There are: {', '.join(registry.methods())}.")
-    chosen = [registry.find(name) for name in wanted]
+    chosen = list(dict.fromkeys(registry.find(name) for name in wanted))
     if needy := [method.__name__ for method in chosen if registry.required_arguments(method)]:
         raise ConfigError(f"--methods: {needy[0]} needs more than a network and a picture, and cannot be used here.")
     return chosen
@@ -82,11 +83,16 @@ def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], ba
         return Explained(logits(net, images, batch_size), next(exact, None), None, maps)
     shared, attention = read_outs(net, images, [Contribution, *filter(is_shared, methods)], batch_size)
     found = {
-        method.__name__: shared.get(method.__name__) or method(net, batch_size=batch_size).attribute(images).cpu()
+        method.__name__: shared.get(method.__name__) or _attributed(method, net, images, batch_size)
         for method in methods
     }
     contribution = shared[Contribution.__name__]
     return Explained(contribution.logit, contribution, attention, found)
+
+
+def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:
+    with errors_of("explainer", method):
+        return method(net, batch_size=batch_size).attribute(images).cpu()
 
 
 @torch.no_grad()

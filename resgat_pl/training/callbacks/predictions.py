@@ -38,7 +38,8 @@ class PredictionWriter(Callback):
     video (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level.
     ``altered`` is false for a face that the manipulation left unchanged, where that is known; such a crop of a fake
     does not count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation
-    method with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
+    method with its interval, the metrics that the user added, how many videos were scored, the leaks the scores suffer
+    from, and their provenance.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -78,6 +79,8 @@ class PredictionWriter(Callback):
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
         videos = coverage(data.manifest, len(found["video"].label))
+        frames = found["frame"]
+        extra = known.extra_metrics(frames.probability, frames.label) if known and len(frames.label) else {}
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
@@ -85,6 +88,7 @@ class PredictionWriter(Callback):
             "validation": known.validation.plain() if known and known.validation else None,
             "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
+            **({"metrics": {name: float(value) for name, value in extra.items()}} if extra else {}),
             **provenance_of(trainer),
         }
         write_atomic(base / RESULTS_NAME, json.dumps(document, indent=2).encode())
