@@ -106,6 +106,7 @@ def robustness(
         **stamp(1),
         "provenance": environment(),
         "checkpoint": str(ckpt_path),
+        "checkpoint_sha256": detector.checkpoint.fingerprint,
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,

@@ -19,6 +19,8 @@ from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, MLPHead
+from resgat_pl.nn.hub_folder import Written
+from resgat_pl.nn.pretrained import push_to_hub, read_pretrained, save_pretrained
 
 Normalization = Literal["imagenet", "none"]
 HeadKind = Literal["linear", "mlp"]
@@ -168,6 +170,42 @@ class ResGAT(nn.Module):
         if found is not checkpoint:
             found.release()
         return model.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, place: str | Path, revision: str | None = None, weights: str | Path | None = None
+    ) -> ResGAT:
+        """Rebuild the network of a shared detector, in evaluation mode and on the CPU; its logits are the same bits.
+
+        Arguments and errors are those of ``resgat_pl.nn.pretrained.read_pretrained``. Thresholds, temperatures and
+        provenance come with ``resgat_pl.Detector.load``.
+
+        Example:
+            >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+            >>> _ = net.save_pretrained("shared")
+            >>> image = torch.rand(1, 3, 64, 64)
+            >>> torch.equal(ResGAT.from_pretrained("shared")(image).logit, net(image).logit)
+            True
+        """
+        return cls.load(read_pretrained(place, revision, weights))
+
+    def save_pretrained(
+        self, folder: str | Path, checkpoint: str | Path | None = None, card: str | None = None
+    ) -> Written:
+        """Write the network as a folder; arguments and errors are those of ``pretrained.save_pretrained``."""
+        return save_pretrained(self, folder, checkpoint, card)
+
+    def push_to_hub(
+        self,
+        name: str,
+        checkpoint: str | Path | None = None,
+        card: str | None = None,
+        private: bool = True,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the network to the hub; arguments, result and errors are those of ``pretrained.push_to_hub``."""
+        return push_to_hub(self, name, checkpoint, card, private, revision, token)
 
     @classmethod
     def from_published(cls, path: str | Path, attention: AttentionVersion | None = None) -> ResGAT:

@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.nn.checkpoint_file import load_strictly, read_state_dict
+from resgat_pl.nn.weights_file import load_strictly, read_state_dict
 from resgat_pl.nn.encoders.base import GridEncoder
 from resgat_pl.nn.node_geometry import geometry_of
 
