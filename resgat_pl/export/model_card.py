@@ -277,7 +277,10 @@ def _index(results: Results) -> Iterator[dict[str, Any]]:
                 continue
             found = row.errors()
             metrics = [{"type": "roc_auc", "name": "AUROC per video", "value": round(auroc.value, 4)}]
-            for name, rate in (("false_positive_rate", found and found.fpr), ("false_negative_rate", found and found.fnr)):
+            for name, rate in (
+                ("false_positive_rate", found and found.fpr),
+                ("false_negative_rate", found and found.fnr),
+            ):
                 if rate is not None:
                     metrics.append({"type": name, "name": f"{name} per video", "value": round(rate.value, 4)})
             leaks = f", leaky: {', '.join(test.leaky)}" if test.leaky else ""

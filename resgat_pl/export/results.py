@@ -216,7 +216,9 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
     sets = sorted({name for name, _, _ in seen})
     compressions = frozenset(name for _, name, _ in seen if name)
     crops = without_paths(str(data.get("crops") or "")).rpartition("/")[2]
-    named = joined([shorten(name) for name in sets]) if sets else f"crops {shorten(crops)}" if crops else "unnamed crops"
+    named = (
+        joined([shorten(name) for name in sets]) if sets else f"crops {shorten(crops)}" if crops else "unnamed crops"
+    )
     found.tests.append(
         Tested(
             named + (f" ({', '.join(sorted(compressions))})" if compressions else ""),
@@ -250,17 +252,22 @@ def _read_cross(detector: Detector, document: Mapping[str, Any], path: Path, fou
 def _read_robustness(detector: Detector, document: Mapping[str, Any], path: Path, found: Results) -> None:
     for point in document["points"]:
         video, loss = (
-            Interval(*(math.nan if one is None else float(one) for one in point[name][:3])) for name in ("video", "loss")
+            Interval(*(math.nan if one is None else float(one) for one in point[name][:3]))
+            for name in ("video", "loss")
         )
         lost = loss.text(counted=False) if point["strength"] else ""
-        found.damaged.append([shorten(point["kind"] or "none"), shorten(point["label"]), video.text(counted=False), lost])
+        found.damaged.append(
+            [shorten(point["kind"] or "none"), shorten(point["label"]), video.text(counted=False), lost]
+        )
 
 
 def describe_protocol(spec: object) -> str:
     """A split protocol from a provenance, in words: its name, its arguments, and the leaks that it declares."""
     if not isinstance(spec, Mapping) or not spec:
         return "unknown"
-    arguments = [f"{shorten(name)} {shorten(value)}" for name, value in spec.items() if name not in {"name", "declares"}]
+    arguments = [
+        f"{shorten(name)} {shorten(value)}" for name, value in spec.items() if name not in {"name", "declares"}
+    ]
     declares = [shorten(kind) for kind in spec.get("declares") or ()]
     text = shorten(spec.get("name", "unnamed")) + (f" ({', '.join(arguments)})" if arguments else "")
     return f"{text}; {'it declares leaks: ' + ', '.join(declares) if declares else 'it declares no leak'}"

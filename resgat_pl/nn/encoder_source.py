@@ -187,7 +187,7 @@ def _source(name: str, weights: str, stage: EncoderStage, train: TrainMode) -> t
 
 
 def _with_tag(name: str) -> str:
-    """timm's name with the tag of its weights: without one it means others when timm changes its mind."""
+    """Timm's name with the tag of its weights: without one it means others when timm changes its mind."""
     try:
         found = TimmEncoder(name).model.pretrained_cfg
     except ConfigError:

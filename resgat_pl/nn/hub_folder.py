@@ -168,7 +168,11 @@ def read_folder(folder: str | Path, weights: str | Path | None = None) -> dict[s
         known = "" if source is None or source.sha256 is None else f" (file {source.weights}, SHA-256 {source.sha256})"
         raise WeightsError(
             f"{folder}: the weights are not those that were shared"
-            + (f": {origin} does not give the encoder{known} that was trained on. Give it as weights=." if source else ".")
+            + (
+                f": {origin} does not give the encoder{known} that was trained on. Give it as weights=."
+                if source
+                else "."
+            )
         )
     return {**content, STATE_DICT: state}
 

@@ -76,9 +76,7 @@ def push_to_hub(
         return push_folder(folder, name, private, revision, token)
 
 
-def read_pretrained(
-    place: str | Path, revision: str | None = None, weights: str | Path | None = None
-) -> Checkpoint:
+def read_pretrained(place: str | Path, revision: str | None = None, weights: str | Path | None = None) -> Checkpoint:
     """Read the content of a shared detector.
 
     Args:

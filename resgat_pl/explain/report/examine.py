@@ -70,9 +70,7 @@ class Examiner:
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
             del spec[name]
         named = display_name(self.detector.path)
-        return doc.Checkpoint(
-            named, stored.fingerprint, self.detector.net.config, spec, self.assumed, *self.trained_on
-        )
+        return doc.Checkpoint(named, stored.fingerprint, self.detector.net.config, spec, self.assumed, *self.trained_on)
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
