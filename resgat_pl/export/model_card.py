@@ -32,8 +32,8 @@ _LEVELS: Final[tuple[Level, ...]] = ("video", "frame")
 _USE: Final = """\
 - **For** triage and research: to decide which faces of a video a person looks at, and where. The contribution of each
   node and the bias add up to the logit, so a verdict can be traced to parts of the face.
-- **Not as the only evidence** against a person or a recording. Of data, manipulations, compressions and groups of people
-  that are not listed under *Results*, nothing is known.
+- **Not as the only evidence** against a person or a recording. Of data, manipulations, compressions and groups of
+  people that are not listed under *Results*, nothing is known.
 - It takes faces cut out as those that it was trained on ({cutting}). Other crops change scores.
 - Read a score beside its threshold and its error rates; a calibrated probability holds for data as those of validation,
   with as many fakes."""
@@ -65,8 +65,8 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
         [
             card_head(config, list(_index(results))),
             f"# {_title(config, data)}",
-            "Gives each face crop a logit (positive: fake), and for each node of its grid the exact share of that logit. "
-            f"This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md may be "
+            "Gives each face crop a logit (positive: fake), and for each node of its grid the exact share of that "
+            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md may be "
             "edited, the other files are checked against their hashes.",
             *(f"## {name}\n\n{text}" for name, text in parts.items()),
             "",
@@ -175,8 +175,11 @@ def _thresholds(detector: Detector, missing: list[str]) -> str:
     if detector.validation is None:
         missing.append("the videos that thresholds and temperatures were chosen on")
     rows = [
-        [level, MISSING if thresholds is None else f"{thresholds[level]:.4f}"]
-        + [MISSING if (value := temperatures.get(level)) is None else f"{value:.4f}"]
+        [
+            level,
+            MISSING if thresholds is None else f"{thresholds[level]:.4f}",
+            MISSING if (value := temperatures.get(level)) is None else f"{value:.4f}",
+        ]
         for level in _LEVELS
     ]
     chosen = MISSING if detector.validation is None else detector.validation.text
@@ -264,8 +267,11 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
         ["manifest", f"`{shorten(data.get('manifest', 'unknown'), 64)}`"],
         ["splits", f"`{shorten(data.get('splits', 'unknown'), 64)}`"],
     ]
-    more = "`config.json` has the whole configuration; `model.safetensors` hashes of the videos, so that a test on them is refused."
-    return f"{markdown_table(['of the training', ''], rows)}\n\n{more}"
+    table = markdown_table(["of the training", ""], rows)
+    return (
+        f"{table}\n\n`config.json` has the whole configuration, and `model.safetensors` hashes of the videos that training "
+        "and validation saw: a test on them is refused."
+    )
 
 
 def _index(results: Results) -> Iterator[dict[str, Any]]:
@@ -277,12 +283,9 @@ def _index(results: Results) -> Iterator[dict[str, Any]]:
                 continue
             found = row.errors()
             metrics = [{"type": "roc_auc", "name": "AUROC per video", "value": round(auroc.value, 4)}]
-            for name, rate in (
-                ("false_positive_rate", found and found.fpr),
-                ("false_negative_rate", found and found.fnr),
-            ):
-                if rate is not None:
-                    metrics.append({"type": name, "name": f"{name} per video", "value": round(rate.value, 4)})
+            rates = {} if found is None else {"false_positive_rate": found.fpr, "false_negative_rate": found.fnr}
+            for name, rate in rates.items():
+                metrics.append({"type": name, "name": f"{name} per video", "value": round(rate.value, 4)})
             leaks = f", leaky: {', '.join(test.leaky)}" if test.leaky else ""
             yield {
                 "task": {"type": "image-classification", "name": "deepfake detection"},
