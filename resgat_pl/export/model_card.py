@@ -66,8 +66,8 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
             card_head(config, list(_index(results))),
             f"# {_title(config, data)}",
             "Gives each face crop a logit (positive: fake), and for each node of its grid the exact share of that "
-            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md may be "
-            "edited, the other files are checked against their hashes.",
+            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md may "
+            "be edited, the other files are checked against their hashes.",
             *(f"## {name}\n\n{text}" for name, text in parts.items()),
             "",
         ]
@@ -269,8 +269,8 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     ]
     table = markdown_table(["of the training", ""], rows)
     return (
-        f"{table}\n\n`config.json` has the whole configuration, and `model.safetensors` hashes of the videos that training "
-        "and validation saw: a test on them is refused."
+        f"{table}\n\n`config.json` has the whole configuration, and `model.safetensors` hashes of the videos that "
+        "training and validation saw: a test on them is refused."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -62,7 +62,7 @@ class Row:
         """
         groups = stored.get("groups") or {}
         values = {
-            str(name): Interval(*(math.nan if one is None else float(one) for one in three), int(groups.get(name, 0)))
+            str(name): _interval(three)._replace(groups=int(groups.get(name, 0)))
             for name, three in stored["values"].items()
         }
         level, method = shorten(stored["level"]), shorten(stored["method"])
@@ -216,9 +216,8 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
     sets = sorted({name for name, _, _ in seen})
     compressions = frozenset(name for _, name, _ in seen if name)
     crops = without_paths(str(data.get("crops") or "")).rpartition("/")[2]
-    named = (
-        joined([shorten(name) for name in sets]) if sets else f"crops {shorten(crops)}" if crops else "unnamed crops"
-    )
+    unnamed = f"crops {shorten(crops)}" if crops else "unnamed crops"
+    named = joined([shorten(name) for name in sets]) if sets else unnamed
     found.tests.append(
         Tested(
             named + (f" ({', '.join(sorted(compressions))})" if compressions else ""),
@@ -251,23 +250,17 @@ def _read_cross(detector: Detector, document: Mapping[str, Any], path: Path, fou
 
 def _read_robustness(detector: Detector, document: Mapping[str, Any], path: Path, found: Results) -> None:
     for point in document["points"]:
-        video, loss = (
-            Interval(*(math.nan if one is None else float(one) for one in point[name][:3]))
-            for name in ("video", "loss")
-        )
-        lost = loss.text(counted=False) if point["strength"] else ""
-        found.damaged.append(
-            [shorten(point["kind"] or "none"), shorten(point["label"]), video.text(counted=False), lost]
-        )
+        video, loss = (_interval(point[name][:3]).text(counted=False) for name in ("video", "loss"))
+        kind, label = shorten(point["kind"] or "none"), shorten(point["label"])
+        found.damaged.append([kind, label, video, loss if point["strength"] else ""])
 
 
 def describe_protocol(spec: object) -> str:
     """A split protocol from a provenance, in words: its name, its arguments, and the leaks that it declares."""
     if not isinstance(spec, Mapping) or not spec:
         return "unknown"
-    arguments = [
-        f"{shorten(name)} {shorten(value)}" for name, value in spec.items() if name not in {"name", "declares"}
-    ]
+    others = {name: value for name, value in spec.items() if name not in {"name", "declares"}}
+    arguments = [f"{shorten(name)} {shorten(value)}" for name, value in others.items()]
     declares = [shorten(kind) for kind in spec.get("declares") or ()]
     text = shorten(spec.get("name", "unnamed")) + (f" ({', '.join(arguments)})" if arguments else "")
     return f"{text}; {'it declares leaks: ' + ', '.join(declares) if declares else 'it declares no leak'}"
@@ -291,6 +284,11 @@ def _coverage(stored: Mapping[str, Any]) -> str:
     names = ("of", "without_face_real", "without_face_fake", "without_face_of_unknown_split")
     of, *left = (stored.get(name) for name in names)
     return str(Coverage(stored["scored"], of, *(one or 0 for one in left)))
+
+
+def _interval(three: Sequence[float | None]) -> Interval:
+    """Undo ``Interval.plain``."""
+    return Interval(*(math.nan if one is None else float(one) for one in three))
 
 
 def _share(count: int, of: int, groups: int) -> Interval:

@@ -18,13 +18,10 @@ from resgat_pl.core.types import Level, Validation
 from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
 from resgat_pl.nn.hub import hint_at_hub, local_copy
 from resgat_pl.nn.hub_folder import CONFIG_NAME, WEIGHTS_NAME, read_folder
-from resgat_pl.nn.weights_file import (
-    check_state as check_state,
-    load_strictly as load_strictly,
-    read_state_dict as read_state_dict,
-    read_weights_file,
-)
+from resgat_pl.nn.weights_file import check_state, load_strictly, read_state_dict, read_weights_file
 
+__all__ = ["CHECKPOINT_VERSION", "Checkpoint", "check_state", "load_strictly", "read_file", "read_state_dict"]
+"""Some are of ``weights_file``, and were here."""
 CHECKPOINT_VERSION: Final = 1
 """Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 

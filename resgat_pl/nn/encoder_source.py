@@ -78,8 +78,8 @@ class EncoderSource:
         wrong = [name for name, accepts in valid.items() if name not in found or not accepts(found[name])]
         if wrong or set(found) != set(valid):
             raise WeightsError(
-                f"{what} names no encoder of torchvision or timm in its entry encoder ({', '.join(wrong) or 'others'}): "
-                "take the folder as it was written."
+                f"{what} names no encoder of torchvision or timm in its entry encoder (wrong: "
+                f"{', '.join(wrong) or 'further values'}): take the folder as it was written."
             )
         return cls(**found)
 
@@ -187,7 +187,7 @@ def _source(name: str, weights: str, stage: EncoderStage, train: TrainMode) -> t
 
 
 def _with_tag(name: str) -> str:
-    """Timm's name with the tag of its weights: without one it means others when timm changes its mind."""
+    """The name of timm with the tag of its weights: without one, another version of timm may take others."""
     try:
         found = TimmEncoder(name).model.pretrained_cfg
     except ConfigError:

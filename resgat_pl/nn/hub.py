@@ -1,8 +1,9 @@
 """Models on the Hugging Face hub: ``hf://owner/name`` fetched as a folder, and folders sent there.
 
-huggingface_hub's ``PyTorchModelHubMixin`` is not used: where there is no ``model.safetensors`` it reads a pickle, it loads
-weights that fit in part, without hashes, and takes the arguments of a network from a file as they are. It would also make
-huggingface_hub a requirement of the network's class. Here three files are fetched and sent, whatever else is there.
+huggingface_hub's ``PyTorchModelHubMixin`` is not used: where there is no ``model.safetensors`` it reads a pickle, it
+loads weights that fit in part, without hashes, and takes the arguments of a network from a file as they are. It would
+also make huggingface_hub a requirement of the network's class. Here three files are fetched and sent, whatever else is
+there.
 """
 
 from __future__ import annotations
@@ -152,8 +153,8 @@ def push_folder(
         )
     except Exception as error:  # of its own classes, of its HTTP library, or of the operating system
         raise StorageError(
-            f"{folder} was not sent to {found.name} ({first_line(error)}). Log in with hf auth login, and check that the "
-            f"name is yours. The folder is complete: send it later, or with hf upload {found.name} {folder}."
+            f"{folder} was not sent to {found.name} ({first_line(error)}). Log in with hf auth login, and check that "
+            f"the name is yours. The folder is complete: send it later, or with hf upload {found.name} {folder}."
         ) from error
     return str(done.commit_url)
 

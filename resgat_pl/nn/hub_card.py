@@ -53,8 +53,8 @@ def bare_card(config: Mapping[str, Any], note: str) -> str:
             "",
             "## Results",
             "",
-            f"{UNKNOWN}. Its logits have no threshold and its probabilities are uncalibrated. `resgat export --format hub "
-            "--ckpt_path RUN/checkpoints/best.ckpt --out FOLDER` writes a card with the results of `resgat test`.",
+            f"{UNKNOWN}. Its logits have no threshold and its probabilities are uncalibrated. `resgat export --format "
+            "hub --ckpt_path RUN/checkpoints/best.ckpt --out FOLDER` writes a card with the results of `resgat test`.",
             "",
             "## Network",
             "",

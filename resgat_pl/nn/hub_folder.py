@@ -1,11 +1,12 @@
 """A trained detector as a folder of three files that cannot hold code, as models are shared on the Hugging Face hub.
 
-``config.json`` has everything but tensors: the network's arguments, thresholds, temperatures, validation, provenance and
-hashes. ``model.safetensors`` has the tensors, without those that the encoder's source gives (``encoder_source``), and the
-hashes of the videos that training saw. ``README.md`` is the model card; nothing reads it.
+``config.json`` has everything but tensors: the network's arguments, thresholds, temperatures, validation, provenance
+and hashes. ``model.safetensors`` has the tensors, without those that the encoder's source gives (``encoder_source``),
+and the hashes of the videos that training saw. ``README.md`` is the model card; nothing reads it.
 
-Two hashes make sure that a detector is the one that was shared: one of ``config.json`` with the stored tensors, one of the
-complete state dict. They detect damage and mixed-up files, and are no signature: whoever makes a folder makes its hashes.
+Two hashes make sure that a detector is the one that was shared: one of ``config.json`` with the stored tensors, one of
+the complete state dict. They detect damage and mixed-up files, and are no signature: whoever makes a folder makes its
+hashes.
 """
 
 from __future__ import annotations
@@ -38,8 +39,31 @@ _STORED: Final = (RESGAT, PROVENANCE, LIGHTNING, EPOCH, STEP)
 _ENCODER: Final = "encoder"
 _SUMS: Final = "sha256"
 _CODE: Final = frozenset(
-    (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ipynb")
-    + (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".h5", ".keras", ".pt2")
+    [
+        ".py",
+        ".pyc",
+        ".pyd",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".exe",
+        ".sh",
+        ".bat",
+        ".ipynb",
+        ".bin",
+        ".pkl",
+        ".pickle",
+        ".pt",
+        ".pth",
+        ".pt2",
+        ".ckpt",
+        ".joblib",
+        ".dill",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".keras",
+    ]
 )
 """Suffixes of programs, and of formats that can hold some."""
 _LARGEST: Final = 16 * 2**20
@@ -117,7 +141,7 @@ def write_folder(folder: str | Path, content: Mapping[str, Any], card: Callable[
     note = (
         f"All weights are stored, since {left_out.note}."
         if source is None
-        else f"{len(left_out.names)} tensors of the encoder are not stored: {source.name} ({source.weights}) gives them."
+        else f"{len(left_out.names)} tensors of the encoder are not stored: {source.name} ({source.weights}) has them."
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,16 +188,7 @@ def read_folder(folder: str | Path, weights: str | Path | None = None) -> dict[s
         raise WeightsError(f"{folder / WEIGHTS_NAME} has a tensor without a place ({first_line(error)}).") from None
     state = tensors if source is None else {**source.state(weights), **tensors}
     if sums.get("complete") != content_sum("", state):
-        origin = "" if source is None else source.weights if weights is None else str(weights)
-        known = "" if source is None or source.sha256 is None else f" (file {source.weights}, SHA-256 {source.sha256})"
-        raise WeightsError(
-            f"{folder}: the weights are not those that were shared"
-            + (
-                f": {origin} does not give the encoder{known} that was trained on. Give it as weights=."
-                if source
-                else "."
-            )
-        )
+        raise WeightsError(f"{folder}: the weights are not those that were shared.{_of_encoder(source, weights)}")
     return {**content, STATE_DICT: state}
 
 
@@ -215,6 +230,14 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(found.get(RESGAT), dict) or not isinstance(sums, dict):
         raise WeightsError(f"{path} is no configuration of a shared detector: resgat or sha256 is missing. {_AGAIN}")
     return found, sums
+
+
+def _of_encoder(source: EncoderSource | None, weights: str | Path | None) -> str:
+    """Sentences for a message that weights are others, where they come from two places."""
+    if source is None:
+        return ""
+    file = f" The right file is {source.weights}, SHA-256 {source.sha256}." if source.sha256 else ""
+    return f" {source.weights if weights is None else weights} gives another encoder {source.name}.{file}"
 
 
 def _stored_sum(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

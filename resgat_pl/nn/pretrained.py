@@ -49,8 +49,8 @@ def save_pretrained(
         found = Checkpoint.of(content, checkpoint).state
         if any(name not in found or not same_bits(found[name], value) for name, value in state.items()):
             raise ConfigError(
-                f"This network has other weights than {checkpoint}, whose thresholds and provenance do not hold for it: "
-                "save it without checkpoint."
+                f"This network has other weights than {checkpoint}, whose thresholds and provenance do not hold for "
+                "it: save it without checkpoint."
             )
     return write_folder(folder, content, lambda note: bare_card(config, note) if card is None else card)
 

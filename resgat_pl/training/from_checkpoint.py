@@ -55,8 +55,8 @@ class FromCheckpoint(LightningModule):
         """
         if hparams_file is not None or weights_only is False:
             raise ConfigError(
-                "hparams_file and weights_only=False are not taken: the arguments of the network are in the checkpoint, "
-                "and pickled objects are refused. Leave both out."
+                "hparams_file and weights_only=False are not taken: the arguments of the network are in the "
+                "checkpoint, and pickled objects are refused. Leave both out."
             )
         found = Checkpoint.read(checkpoint_path)
         net = kwargs.pop("net", None) or ResGAT.load(found)
