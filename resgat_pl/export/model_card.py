@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import yaml
-
 from resgat_pl import __version__
 from resgat_pl.core.output_tables import markdown_table
-from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.text import joined, shorten
 from resgat_pl.core.types import Level
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import FEWEST
 from resgat_pl.evaluation.metrics.scores import AT_VAL, CALIBRATED, CLIPS, POOLED
 from resgat_pl.evaluation.train_test_overlap import describe
-from resgat_pl.evaluation.training_data import MARK, trained_on
+from resgat_pl.evaluation.training_data import trained_on
 from resgat_pl.export.results import Results, Row, Tested, describe_protocol
-from resgat_pl.nn.hub_card import card_head
+from resgat_pl.nn.hub_card import card_head, network_text
 
 MISSING: Final = "**missing**"
 _SHOWN: Final = {
@@ -57,17 +54,17 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
         "Training data": _training(provenance, missing),
         "Results": _results(results, missing),
         "Thresholds and calibration": _thresholds(detector, missing),
-        "Not tested on": _untested(results, data),
+        "Not tested on": _untested(results),
     }
     parts["Missing"] = "\n".join(f"- {line}" for line in missing) or "Nothing that this card asks for."
-    parts |= {"How to use it": _usage(config), "Network": _network(config, note), "Provenance": _provenance(provenance)}
+    parts |= {"How to use it": _USAGE, "Network": network_text(config, note), "Provenance": _provenance(provenance)}
     return "\n\n".join(
         [
             card_head(config, list(_index(results))),
             f"# {_title(config, data)}",
             "Gives each face crop a logit (positive: fake), and for each node of its grid the exact share of that "
-            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md may "
-            "be edited, the other files are checked against their hashes.",
+            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md "
+            "may be edited, the other files are checked against their hashes.",
             *(f"## {name}\n\n{text}" for name, text in parts.items()),
             "",
         ]
@@ -128,7 +125,7 @@ def _tested(test: Tested, missing: list[str]) -> str:
     body = [
         [row.level, row.method, f"{row.real:,} / {row.fake:,}", f"{row.clips:,}"]
         + [row.values[name].brief if name in row.values else "" for name in shown]
-        for row in _ordered(test.rows)
+        for row in _shown(test.rows)
     ]
     pooled = [row for row in test.rows if row.method == POOLED]
     if not any(row.values["auroc"].known for row in pooled if "auroc" in row.values):
@@ -150,20 +147,23 @@ def _rates(test: Tested, missing: list[str]) -> str:
     if not chosen:
         missing.append(f"error rates on {test.data} at a threshold chosen on validation data: there is none")
     rows = []
-    for row in _ordered(test.rows):
+    for row in _shown(test.rows):
         found = row.errors(AT_VAL if chosen else "")
         if found is None:
             missing.append(f"error rates on {test.data} per {row.level}, fakes of {row.method}: a class is absent")
             continue
-        counts = f"{found.false_alarms:,} of {row.real:,}", f"{found.missed:,} of {row.fake:,}"
-        rows.append([row.level, row.method, counts[0], found.fpr.brief, counts[1], found.fnr.brief])
+        # the genuine ones are the same for all methods
+        alarms = ["", ""] if row.method != POOLED else [f"{found.false_alarms:,} of {row.real:,}", found.fpr.brief]
+        rows.append([row.level, row.method, *alarms, f"{found.missed:,} of {row.fake:,}", found.fnr.brief])
     header = ["level", "fakes of", "genuine called fake", "FPR", "fakes missed", "FNR"]
     where = "the threshold chosen on validation data" if chosen else "the threshold 0.5, which nothing was chosen by"
     return f"Errors at {where}:\n\n{markdown_table(header, rows)}" if rows else f"Errors at a threshold: {MISSING}."
 
 
-def _ordered(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row.level != "video", row.method != POOLED, row.method))
+def _shown(rows: list[Row]) -> list[Row]:
+    """Videos first, by method; of frames the pooled row."""
+    chosen = [row for row in rows if row.level == "video" or row.method == POOLED]
+    return sorted(chosen, key=lambda row: (row.level != "video", row.method != POOLED, row.method))
 
 
 def _thresholds(detector: Detector, missing: list[str]) -> str:
@@ -187,7 +187,7 @@ def _thresholds(detector: Detector, missing: list[str]) -> str:
     return f"Chosen on validation data: {chosen}.\n\n{table}"
 
 
-def _untested(results: Results, data: Mapping[str, Any]) -> str:
+def _untested(results: Results) -> str:
     tests = results.tests
     lines = []
     if not tests:
@@ -199,8 +199,8 @@ def _untested(results: Results, data: Mapping[str, Any]) -> str:
             lines.append(f"manipulations other than {joined(sorted(map(shorten, methods)))}")
         if kinds:
             lines.append(f"compressions other than {joined(sorted(map(shorten, kinds)))}")
-    if data.get(MARK) in {"drawn", "portraits"}:
-        lines.append("recorded faces, if these tests are on faces that `resgat synth` made, as its training was")
+        if all(test.made for test in tests):
+            lines.append("recorded faces: those of its tests were made by `resgat synth`")
     if not results.damaged:
         lines.append("pictures damaged by JPEG, blur, noise, resizing or H.264 (`resgat robustness`)")
     lines += [
@@ -222,9 +222,7 @@ def _cutting(data: Mapping[str, Any], missing: list[str]) -> str:
     return ", ".join(f"{title} {shorten(spec[name])}" for name, title in names.items() if name in spec) or "see below"
 
 
-def _usage(config: Mapping[str, Any]) -> str:
-    net = yaml.safe_dump({"net": without_paths(config)}, sort_keys=False).rstrip()
-    return f"""\
+_USAGE: Final = """\
 ```bash
 pip install "resgat-pl[encoders,hub]"
 resgat explain video.mp4 --ckpt_path hf://OWNER/NAME --out explained
@@ -240,17 +238,7 @@ net = ResGAT.from_pretrained("OWNER/NAME")  # the network alone
 detector = Detector.load("hf://OWNER/NAME")  # with thresholds, temperatures and provenance
 ```
 
-`resgat test --config FILE --ckpt_path FOLDER` needs the network in its configuration:
-
-```yaml
-{net}
-```"""
-
-
-def _network(config: Mapping[str, Any], note: str) -> str:
-    flat = {**{name: value for name, value in config.items() if name != "init_args"}, **config.get("init_args", {})}
-    rows = [[shorten(name), shorten(without_paths(value))] for name, value in flat.items()]
-    return f"{note}\n\n{markdown_table(['argument', 'value'], rows)}"
+`resgat test --config FILE --ckpt_path FOLDER` needs the network's arguments, below, in its configuration."""
 
 
 def _provenance(provenance: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
 from resgat_pl.evaluation.metrics.scores import AT_VAL, RESULTS_NAME, RESULTS_VERSION
 from resgat_pl.evaluation.train_test_overlap import REMEMBERED
+from resgat_pl.evaluation.training_data import MARK
 
 _MATRIX_VERSION: Final = 1
 """Format of ``cross.json`` and ``robustness.json``."""
@@ -100,6 +101,7 @@ class Tested:
         people: Statements on people who are unknown.
         compressions: Of the test videos, where known.
         methods: Manipulations in the test, where known.
+        made: True if ``resgat synth`` made the faces.
     """
 
     data: str
@@ -110,6 +112,7 @@ class Tested:
     people: list[str]
     compressions: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,9 +221,11 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
     crops = without_paths(str(data.get("crops") or "")).rpartition("/")[2]
     unnamed = f"crops {shorten(crops)}" if crops else "unnamed crops"
     named = joined([shorten(name) for name in sets]) if sets else unnamed
+    made = data.get(MARK) in {"drawn", "portraits"}
+    notes = [*sorted(compressions), *(["made by resgat synth"] if made else [])]
     found.tests.append(
         Tested(
-            named + (f" ({', '.join(sorted(compressions))})" if compressions else ""),
+            named + (f" ({', '.join(notes)})" if notes else ""),
             describe_protocol(data.get("protocol")),
             [Row.read(row) for row in document["scores"]],
             _coverage(document.get("videos") or {}),
@@ -228,6 +233,7 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
             [shorten(line, 300) for line in document.get("people_unknown") or ()],
             compressions,
             frozenset(method for _, _, method in seen if method),
+            made,
         )
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.text import shorten
 
 _HEAD: Final = {
@@ -38,9 +39,14 @@ def card_head(config: Mapping[str, Any], results: list[dict[str, Any]] | None = 
     return f"---\n{text}---"
 
 
+def network_text(config: Mapping[str, Any], note: str) -> str:
+    """The arguments of a network as the group ``net`` of a configuration, below a sentence on its weights."""
+    arguments = yaml.safe_dump({"net": without_paths(config)}, sort_keys=False, allow_unicode=True)
+    return f"{note}\n\n```yaml\n{arguments}```"
+
+
 def bare_card(config: Mapping[str, Any], note: str) -> str:
     """The card of a network of which nothing but its arguments is known."""
-    rows = [f"| {name} | {shorten(value)} |" for name, value in config.items() if not isinstance(value, Mapping)]
     return "\n".join(
         [
             card_head(config),
@@ -58,11 +64,7 @@ def bare_card(config: Mapping[str, Any], note: str) -> str:
             "",
             "## Network",
             "",
-            note,
-            "",
-            "| argument | value |",
-            "|---|---|",
-            *rows,
+            network_text(config, note),
             "",
         ]
     )

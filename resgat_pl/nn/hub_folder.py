@@ -12,6 +12,7 @@ hashes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -38,32 +39,9 @@ _STORED: Final = (RESGAT, PROVENANCE, LIGHTNING, EPOCH, STEP)
 """Entries of a checkpoint that are shared; the optimiser's state and the W&B run are not."""
 _ENCODER: Final = "encoder"
 _SUMS: Final = "sha256"
-_CODE: Final = frozenset(
-    [
-        ".py",
-        ".pyc",
-        ".pyd",
-        ".so",
-        ".dll",
-        ".dylib",
-        ".exe",
-        ".sh",
-        ".bat",
-        ".ipynb",
-        ".bin",
-        ".pkl",
-        ".pickle",
-        ".pt",
-        ".pth",
-        ".pt2",
-        ".ckpt",
-        ".joblib",
-        ".dill",
-        ".npy",
-        ".npz",
-        ".h5",
-        ".keras",
-    ]
+_CODE: Final = re.compile(
+    r"\.(py|pyc|pyd|so|dll|dylib|exe|sh|bat|ipynb|bin|pkl|pickle|pt|pth|pt2|ckpt|joblib|dill|npy|npz|h5|keras)",
+    re.IGNORECASE,
 )
 """Suffixes of programs, and of formats that can hold some."""
 _LARGEST: Final = 16 * 2**20
@@ -208,7 +186,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Everything in ``config.json`` but the hashes, and the hashes."""
     if not folder.is_dir():
         raise WeightsError(f"There is no folder {folder}: check the path.")
-    code = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _CODE)
+    code = sorted(path.name for path in folder.iterdir() if _CODE.fullmatch(path.suffix))
     if code:
         raise WeightsError(
             f"{folder} holds code, or files that can hold some ({first_few(code)}): nothing of it is read. A shared "
