@@ -36,7 +36,7 @@ def save_pretrained(
         WeightsError: The checkpoint cannot be read.
     """
     state = {f"{NET_PREFIX}{name}": value for name, value in net.state_dict().items()}
-    config: Any = net.config
+    config: Any = getattr(net, "spec", net.config)
     content: dict[str, Any] = {
         RESGAT: {"version": CHECKPOINT_VERSION, WRITER: __version__, "net": config},
         LIGHTNING: version("lightning"),  # Trainer.test asks for it
