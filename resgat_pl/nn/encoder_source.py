@@ -30,6 +30,7 @@ BACKBONE: Final = f"{NET_PREFIX}backbone."
 """Of the encoder's tensors in the state dict of the LightningModule."""
 _SEED: Final = 0x5EED_0F_5A4E
 """Of values that a source does not give: other than the seeds of trainings, so that these are not taken for its."""
+_NAME: Final = re.compile(r"(timm/)?\w[\w.-]*")
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -69,7 +70,7 @@ class EncoderSource:
         """
         found = stored if isinstance(stored, dict) else {}
         valid = {
-            "name": lambda value: isinstance(value, str) and is_own(value),
+            "name": lambda value: isinstance(value, str) and is_own(value) and _NAME.fullmatch(value),
             "weights": lambda value: isinstance(value, str) and value == Path(value).name and value not in {"", ".."},
             "sha256": lambda value: value is None or (isinstance(value, str) and _SHA256.fullmatch(value)),
             "stage": lambda value: value in get_args(EncoderStage),
@@ -94,7 +95,14 @@ class EncoderSource:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            encoder = build_encoder(self.name, self._weights(file), self.stage)
+            try:
+                encoder = build_encoder(self.name, self._weights(file), self.stage)
+            except WeightsError as error:
+                raise WeightsError(
+                    f"The encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, "
+                    f"{self._file.name} goes into {self._file.parent}, or any FILE to Python's "
+                    "ResGAT.from_pretrained(…, weights=FILE)."
+                ) from error
             choose_trained(encoder, self.train)
         return encoder
 
@@ -102,17 +110,21 @@ class EncoderSource:
         """The encoder's part of the state dict of the LightningModule before training, see ``encoder``."""
         return {f"{BACKBONE}{name}": value for name, value in self.encoder(file).state_dict().items()}
 
+    @property
+    def _file(self) -> Path:
+        """The place of a file on this machine that is taken instead of a download."""
+        name = {"imagenet": f"{self.name}.pth", "timm": f"{self.name.removeprefix(PREFIX)}.safetensors"}
+        return Path(torch.hub.get_dir()) / "checkpoints" / name.get(self.weights, self.weights)
+
     def _weights(self, file: str | Path | None) -> str | Path:
-        if file is not None or self.weights in WEIGHT_SOURCES:
-            return self.weights if file is None else file
-        place = Path(torch.hub.get_dir()) / "checkpoints" / self.weights
-        if not place.is_file():
-            raise WeightsError(
-                f"The encoder's weights are not stored with the detector: they are those of the file {self.weights}, "
-                f"SHA-256 {self.sha256}. Put it into {place.parent}, or give it in Python: "
-                "ResGAT.from_pretrained(…, weights=FILE)."
-            )
-        return place
+        if file is not None:
+            return file
+        if self._file.is_file():
+            return self._file
+        if self.weights not in WEIGHT_SOURCES:
+            known = f" (SHA-256 {self.sha256})" if self.sha256 else ""
+            raise WeightsError(f"They are those of the file {self.weights}{known}, which is not on this machine.")
+        return self.weights
 
 
 class LeftOut(NamedTuple):

@@ -138,17 +138,33 @@ def test_a_file_is_looked_for_where_torch_stores_its_own(
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     source = EncoderSource(VIT, vit_file.name, "0" * 64, 4, "frozen")
-    with pytest.raises(WeightsError, match=rf"vit\.safetensors, SHA-256 0+\. Put it into {tmp_path}/checkpoints"):
+    with pytest.raises(
+        WeightsError, match=rf"vit\.safetensors \(SHA-256 0+\).*vit\.safetensors goes into {tmp_path}/checkpoints"
+    ):
         source.state()
     (tmp_path / "checkpoints").mkdir()
     vit_file.rename(tmp_path / "checkpoints" / vit_file.name)
     assert len(source.state()) > 30
 
 
+def test_a_file_is_taken_for_weights_that_cannot_be_fetched(
+    vit_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_network(monkeypatch, tmp_path / "hub")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    source = EncoderSource(VIT, "timm", None, 4, "frozen")
+    place = tmp_path / "checkpoints" / "test_vit.r160_in1k.safetensors"
+    with pytest.raises(WeightsError, match=rf"not stored with the detector.*{place.name} goes into {place.parent}"):
+        source.state()
+    place.parent.mkdir()
+    vit_file.rename(place)
+    assert all(same_bits(value, source.state(place)[name]) for name, value in source.state().items())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("name", "os.system"), ("name", "my_package.Encoder"), ("name", 3), ("name", "hf-hub:evil/model"),
+        ("name", "os.system"), ("name", "my_package.Encoder"), ("name", 3), ("name", "hf-hub:evil/model"), ("name", "timm/../../evil"), ("name", "timm/hf-hub:evil/model"),
         ("weights", "../../etc/passwd"), ("weights", "/etc/passwd"), ("weights", ""), ("weights", ".."), ("weights", 3),
         ("sha256", "abc"), ("sha256", 3), ("stage", 9), ("stage", "4"), ("train", "full of it"), ("extra", 1),
     ],
