@@ -164,7 +164,8 @@ def test_a_file_is_taken_for_weights_that_cannot_be_fetched(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("name", "os.system"), ("name", "my_package.Encoder"), ("name", 3), ("name", "hf-hub:evil/model"), ("name", "timm/../../evil"), ("name", "timm/hf-hub:evil/model"),
+        ("name", "os.system"), ("name", "my_package.Encoder"), ("name", 3),
+        ("name", "hf-hub:evil/model"), ("name", "timm/../../evil"), ("name", "timm/hf-hub:evil/model"),
         ("weights", "../../etc/passwd"), ("weights", "/etc/passwd"), ("weights", ""), ("weights", ".."), ("weights", 3),
         ("sha256", "abc"), ("sha256", 3), ("stage", 9), ("stage", "4"), ("train", "full of it"), ("extra", 1),
     ],
