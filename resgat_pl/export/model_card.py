@@ -14,7 +14,7 @@ from resgat_pl.evaluation.metrics.intervals import FEWEST
 from resgat_pl.evaluation.metrics.scores import AT_VAL, CALIBRATED, CLIPS, POOLED
 from resgat_pl.evaluation.train_test_overlap import describe
 from resgat_pl.evaluation.training_data import trained_on
-from resgat_pl.export.results import Results, Row, Tested, describe_protocol
+from resgat_pl.export.results import DataSetTest, Results, Row, describe_protocol
 from resgat_pl.nn.hub_card import card_head, network_text
 
 MISSING: Final = "**missing**"
@@ -120,7 +120,7 @@ def _results(results: Results, missing: list[str]) -> str:
     return "\n\n".join([*blocks, unit])
 
 
-def _tested(test: Tested, missing: list[str]) -> str:
+def _tested(test: DataSetTest, missing: list[str]) -> str:
     shown = {name: title for name, title in _SHOWN.items() if any(name in row.values for row in test.rows)}
     body = [
         [row.level, row.method, f"{row.real:,} / {row.fake:,}", f"{row.clips:,}"]
@@ -142,7 +142,7 @@ def _tested(test: Tested, missing: list[str]) -> str:
     return "\n\n".join(lines)
 
 
-def _rates(test: Tested, missing: list[str]) -> str:
+def _rates(test: DataSetTest, missing: list[str]) -> str:
     chosen = any(f"accuracy{AT_VAL}" in row.values for row in test.rows)
     if not chosen:
         missing.append(f"error rates on {test.data} at a threshold chosen on validation data: there is none")

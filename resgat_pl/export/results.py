@@ -89,7 +89,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tested:
+class DataSetTest:
     """A test of the checkpoint on one data set.
 
     Attributes:
@@ -130,7 +130,7 @@ class Results:
         []
     """
 
-    tests: list[Tested] = field(default_factory=list)
+    tests: list[DataSetTest] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     damaged: list[list[str]] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
@@ -224,7 +224,7 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
     made = data.get(MARK) in {"drawn", "portraits"}
     notes = [*sorted(compressions), *(["made by resgat synth"] if made else [])]
     found.tests.append(
-        Tested(
+        DataSetTest(
             named + (f" ({', '.join(notes)})" if notes else ""),
             describe_protocol(data.get("protocol")),
             [Row.read(row) for row in document["scores"]],
@@ -251,7 +251,7 @@ def _read_cross(detector: Detector, document: Mapping[str, Any], path: Path, fou
         leaks = [shorten(kind) for kind in cell.get("leaky") or ()]
         people = [shorten(line, 300) for line in cell.get("people_unknown") or ()]
         protocol = "the splits of these crops, or the protocol of the training where it was trained on them"
-        found.tests.append(Tested(name, protocol, rows, _coverage(cell["videos"]), leaks, people))
+        found.tests.append(DataSetTest(name, protocol, rows, _coverage(cell["videos"]), leaks, people))
 
 
 def _read_robustness(detector: Detector, document: Mapping[str, Any], path: Path, found: Results) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.model_card import MISSING, model_card
-from resgat_pl.export.results import Results, Row, Tested
+from resgat_pl.export.results import DataSetTest, Results, Row
 
 from ..helpers.tiny_runs import untrained
 
@@ -25,7 +25,7 @@ def row(level: str = "video", method: str = "all", suffix: str = "_at_val", **mo
     return Row.read({**stored, "groups": dict.fromkeys(values, 50), **more})
 
 
-TEST = Tested(
+TEST = DataSetTest(
     "ffpp (c23)", "strict", [row(), row(method="FaceSwap"), row("frame"), row("frame", "FaceSwap")],
     "100 of 103 videos scored", ["identity"], ["people unknown for ffpp: names are numbers"],
     frozenset({"c23"}), frozenset({"FaceSwap"}),

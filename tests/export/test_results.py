@@ -146,7 +146,7 @@ def test_a_matrix_gives_the_cells_of_the_checkpoint(detector: Detector, tmp_path
     }  # fmt: skip
     (tmp_path / "cross.json").write_text(json.dumps(document))
     found = find_results(detector, str(tmp_path / "cross.json"))
-    assert [(test.data, test.leaky, test.people) for test in found.tests] == [("celebdf", ["identity"], ["who?"])]
+    assert [(test.data, test.leaky, test.people) for test in found.tests] == [("celebdf", ["identity"], ["people?"])]
     assert found.refused == ["ffpp: test videos were in its training split: crops"]
 
 
