@@ -105,7 +105,7 @@ def test_every_command_takes_a_folder_and_a_name_on_the_hub(
         assert (out / "again" / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
         if number:
             (report,) = (out / "explain").rglob("report.json")
-            assert json.loads(report.read_text())["checkpoint"]["file"] == "ann/tiny@0123456789ab"
+            assert json.loads(report.read_text())["checkpoint"]["name"] == "ann/tiny@0123456789ab"
 
 
 def test_a_plain_name_and_training_on_are_refused(
