@@ -28,6 +28,7 @@ from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refu
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.hub import hub_name, local_copy
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
@@ -143,6 +144,8 @@ class ResGATCLI(LightningCLI):
         if given == "last" or (command == "fit" and is_requeued()):
             options.ckpt_path = find_last_checkpoint(options, command) or (None if given == "last" else given)
             return
+        if given is not None and hub_name(given):
+            options.ckpt_path = str(local_copy(given))
         checks.check_new_run(command, options)
         if (path := self._ckpt_path()) is not None:
             Checkpoint.read(path)

@@ -65,7 +65,7 @@ class Detector:
         return self.checkpoint.validation
 
     @classmethod
-    def load(cls, path: Path) -> Detector:
+    def load(cls, path: str | Path) -> Detector:
         """Read a checkpoint of ``resgat fit``.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import class_path
 from resgat_pl.core.types import NetOutput
+from resgat_pl.nn.hub_folder import Written
 from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.pretrained import push_to_hub, save_pretrained
 
 _PLAIN: Final = (str, int, float, bool, type(None))
 """Types that checkpoints hold without code."""
@@ -98,6 +100,24 @@ class DetectorNet(nn.Module):
             "class_path": class_path(type(self)),
             "init_args": {key: _plain(value, f"{name}: its argument {key}") for key, value in self.config.items()},
         }
+
+    def save_pretrained(
+        self, folder: str | Path, checkpoint: str | Path | None = None, card: str | None = None
+    ) -> Written:
+        """Write the network as a folder; arguments and errors are those of ``pretrained.save_pretrained``."""
+        return save_pretrained(self, folder, checkpoint, card)
+
+    def push_to_hub(
+        self,
+        name: str,
+        checkpoint: str | Path | None = None,
+        card: str | None = None,
+        private: bool = True,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the network to the hub; arguments, result and errors are those of ``pretrained.push_to_hub``."""
+        return push_to_hub(self, name, checkpoint, card, private, revision, token)
 
 
 def _bound(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

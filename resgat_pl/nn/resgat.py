@@ -18,6 +18,7 @@ from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, build_head
+from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
 
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train")
@@ -162,6 +163,24 @@ class ResGAT(EncoderNet):
         if found is not checkpoint:
             found.release()
         return model
+
+    @classmethod
+    def from_pretrained(
+        cls, place: str | Path, revision: str | None = None, weights: str | Path | None = None
+    ) -> ResGAT:
+        """Rebuild the network of a shared detector, in evaluation mode and on the CPU; its logits are the same bits.
+
+        Arguments and errors are those of ``resgat_pl.nn.pretrained.read_pretrained``. Thresholds, temperatures and
+        provenance come with ``resgat_pl.Detector.load``.
+
+        Example:
+            >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+            >>> _ = net.save_pretrained("shared")
+            >>> image = torch.rand(1, 3, 64, 64)
+            >>> torch.equal(ResGAT.from_pretrained("shared")(image).logit, net(image).logit)
+            True
+        """
+        return cls.load(read_pretrained(place, revision, weights))
 
     @classmethod
     def from_published(cls, path: str | Path, attention: AttentionVersion | None = None) -> ResGAT:

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -29,6 +28,7 @@ from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.nets import check_same_net
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.net_checks import check_net
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
@@ -54,7 +54,7 @@ class _Maker:
         return self
 
 
-class ResGATModule(LightningModule):
+class ResGATModule(FromCheckpoint):
     """Trains a detector, such as ResGAT, with binary cross-entropy on logits.
 
     Logs F1, AUROC and accuracy per frame and per video.

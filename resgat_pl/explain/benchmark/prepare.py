@@ -89,7 +89,7 @@ class DetectorBenchmark:
     def prepare(self) -> Self:
         """Score the test split, or read the scores of the same split and checkpoint; read training masks and faces."""
         self.key: dict[str, Any] = {
-            "checkpoint": hashlib.sha256(self.detector.path.read_bytes()).hexdigest(),
+            "checkpoint": self.detector.checkpoint.fingerprint,
             "manifest": self.manifest.fingerprint(),
             "splits": self.manifest.split_fingerprint(),
         }

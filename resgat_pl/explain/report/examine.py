@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -33,6 +32,7 @@ from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
+from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -66,12 +66,11 @@ class Examiner:
     @cached_property
     def checkpoint(self) -> doc.Checkpoint:
         """The detector as documents name it."""
-        path, spec = self.detector.path, self.extraction.spec
+        stored, spec = self.detector.checkpoint, self.extraction.spec
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
             del spec[name]
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return doc.Checkpoint(path.name, sha256, self.detector.net.spec, spec, self.assumed, *self.trained_on)
+        named = display_name(self.detector.path)
+        return doc.Checkpoint(named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on)
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""

@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.text import first_line
-from resgat_pl.nn.checkpoint_file import load_strictly, read_state_dict
 from resgat_pl.nn.encoders.base import EncoderStage, GridEncoder
 from resgat_pl.nn.node_geometry import Geometry, geometry_of
+from resgat_pl.nn.weights_file import load_strictly, read_state_dict
 
 PREFIX: Final = "timm/"
 

@@ -13,9 +13,9 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.nn.checkpoint_file import load_strictly, read_state_dict
 from resgat_pl.nn.encoders.base import GridEncoder
 from resgat_pl.nn.node_geometry import geometry_of
+from resgat_pl.nn.weights_file import load_strictly, read_state_dict
 
 ENCODERS: tuple[str, ...] = tuple(
     models.list_models(module=models, include=["resnet*", "resnext*", "wide_resnet*", "mobilenet_v2", "efficientnet_*"])
