@@ -1,8 +1,8 @@
 """``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
 
 A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
-``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and
-the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
+``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``. With ``--ckpt_path`` the configuration
+decides and the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
+from resgat_pl.training.callbacks.artifacts import WandbArtifacts
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
+from resgat_pl.training.callbacks.throughput import Throughput
 from resgat_pl.training.checkpoints.find_last import find_last_checkpoint
 from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
+from resgat_pl.training.lightning_internals import callbacks_of
 from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
@@ -48,7 +51,7 @@ class ResGATCLI(LightningCLI):
     """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
+        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``."""
         parser.add_class_arguments(ResGAT, "net")
         parser.link_arguments("net", "model.net", apply_on="instantiate")
         parser.link_arguments("data.image_size", "net.image_size")
@@ -62,6 +65,7 @@ class ResGATCLI(LightningCLI):
             default=False,
             help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
         )
+        parser.add_lightning_class_args(WandbArtifacts, "artifacts")
         parser.add_lightning_class_args(Recovery, "recovery")
         parser.set_defaults(
             {
@@ -172,6 +176,9 @@ class ResGATCLI(LightningCLI):
         for logger in self.trainer.loggers:
             if isinstance(logger, AtomicCSVLogger) and command != "fit":
                 logger.subfolder = command
+        for callback in callbacks_of(self.trainer) if config.private else ():
+            if isinstance(callback, PredictionWriter):
+                callback.log_figures = False
 
     @property
     def _command(self) -> str:
@@ -212,6 +219,7 @@ def parser_options() -> dict[str, Any]:
                 last,
                 PredictionWriter(),
                 WandbRunId(),
+                Throughput(),
             ]
         },
         "parser_kwargs": {

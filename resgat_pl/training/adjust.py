@@ -92,6 +92,7 @@ def keep_private(config: Namespace) -> None:
     if not config.private:
         return
     config.heatmaps.log_images = False
+    config.artifacts.send = False
     for logger in wandb_loggers_in(config):
         for name in ("group", "job_type", "notes", "tags", "config"):
             if logger.init_args.get(name) is not None:
