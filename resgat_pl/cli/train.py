@@ -135,6 +135,7 @@ class ResGATCLI(LightningCLI):
         command, config = self._command, self._config
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
+        adjust.let_sweep_name_runs(config)
         checks.warn_of_sweep(command, config)
         checks.check_trainer(command, config)
         checks.check_callbacks(command, config)

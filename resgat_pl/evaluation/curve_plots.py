@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ _STYLE: Final[Mapping[str, Any]] = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.5,
     "grid.color": "0.88",
+    "text.parse_math": False,  # a dollar sign in a method's name is no formula
     "pdf.fonttype": 42,  # journals refuse matplotlib's default, Type 3
 }
 # Okabe and Ito's colours, which colour-blind readers can tell apart; grey is for chance.
@@ -44,6 +46,7 @@ _SIDE: Final = 3.6  # of a square panel
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 0.85, 0.35, 0.4, 0.62, 0.215
 _LOW: Final = 1.0  # height of the counts below a reliability diagram
 _GAP: Final = 0.25
+_LONGEST: Final = 26  # letters of a method's name
 
 
 def draw_curves(curves: Sequence[LevelCurves], scores: Sequence[Scores]) -> dict[str, bytes]:
@@ -66,7 +69,9 @@ def draw_curves(curves: Sequence[LevelCurves], scores: Sequence[Scores]) -> dict
         "confusion": (_confusion, 0),
     }
     figures: dict[str, Figure] = {}
-    with style.context(["default", dict(_STYLE)]):
+    with style.context(["default", dict(_STYLE)]), warnings.catch_warnings():
+        # A method may be named in a script that matplotlib's font does not have; boxes stand for it then.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         for name, (draw, lines) in kinds.items():
             figures[name], panels = _panels(len(curves), lines)
             for panel, level in zip(panels, curves, strict=True):
@@ -104,8 +109,9 @@ def _files(figures: Mapping[str, Figure]) -> dict[str, bytes]:
 def _roc(panel: Axes, curves: LevelCurves, values: Values) -> None:
     for name, colour, width in _lines(curves):
         line = curves.sweeps[name].thinned()
-        called = "" if len(curves.sweeps) == 1 else "all fakes, " if name == POOLED else f"{name}, "
-        label = f"{called}AUROC in %: {values[curves.level, name]['auroc'].brief}"
+        pooled = "AUROC in %" if len(curves.sweeps) == 1 else "all fakes, AUROC in %"
+        called = pooled if name == POOLED else _short(name)
+        label = f"{called}: {values[curves.level, name]['auroc'].brief}"
         panel.plot(line.fpr, line.tpr, color=colour, linewidth=width, zorder=width, label=label)
     panel.plot([0, 1], [0, 1], color=_CHANCE, linewidth=1.2, linestyle=":", label="chance: 50")
     found = curves.confusion
@@ -236,6 +242,11 @@ def _lines(curves: LevelCurves) -> list[tuple[str, str, float]]:
     methods = [name for name in curves.sweeps if name != POOLED]
     thin = [(name, _METHODS[at % len(_METHODS)], 1.3) for at, name in enumerate(methods)]
     return [(POOLED, _BLUE, 2.8), *thin]
+
+
+def _short(name: str) -> str:
+    """A method's name within the width of a legend."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _threshold(curves: LevelCurves) -> str:

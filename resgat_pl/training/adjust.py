@@ -5,6 +5,7 @@ What is wrong is refused in ``checks``.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -49,6 +50,13 @@ def use_safe_loggers(config: Namespace) -> None:
         logger.init_args.version = version_of(logger.init_args)
     if tables:
         config.trainer.logger = [*tables, *(logger for logger in loggers_in(config) if logger not in tables)]
+
+
+def let_sweep_name_runs(config: Namespace) -> None:
+    """In a W&B sweep drop the configured name, which all trials would share: W&B gives each a name."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        for logger in wandb_loggers_in(config):
+            logger.init_args.name = None
 
 
 def without_validation(command: str, config: Namespace) -> None:
