@@ -36,6 +36,7 @@ class Throughput(Callback):
         super().__init__()
         self._since: float | None = None  # end of the last step
         self._began = 0.0
+        self._rates: dict[str, float] = {}
         self._logged = -1
         self._restart()
 
@@ -59,6 +60,7 @@ class Throughput(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End a wait."""
         self._began = time.perf_counter()
+        self._rates = learning_rates(trainer)  # before the schedule goes on
         if self._since is not None:
             self._waited += self._began - self._since
 
@@ -78,7 +80,7 @@ class Throughput(Callback):
 
     def _log(self, trainer: Trainer, step: int) -> None:
         seconds = self._waited + self._worked
-        values: dict[str, float] = {"epoch": trainer.current_epoch, **learning_rates(trainer)}
+        values: dict[str, float] = {"epoch": trainer.current_epoch, **self._rates}
         if seconds > 0:
             values |= {SPEED: trainer.world_size * self._crops / seconds, WAIT: self._waited / seconds}
         for logger in trainer.loggers:
