@@ -35,8 +35,7 @@ def test_the_reports_are_pages_of_one_run(
     end()
     (offline,) = (out / "wandb").glob("offline-run-*")
     values = {key: value for step in wandb_history(out) for key, value in step.items()}
-    pages = {name: value for name, value in values["reports"].items()}
-    ((name, page),) = pages.items()
+    ((name, page),) = values["reports"].items()
     assert page["_type"] == "html-file"
     sent = (offline / "files" / page["path"]).read_text(encoding="utf-8")
     assert sent == (out / name / "report.html").read_text(encoding="utf-8")
