@@ -12,7 +12,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter, StrMethodFormatter
 
 from resgat_pl.core.types import Level
 from resgat_pl.evaluation.metrics.curves import LevelCurves, Reliability
@@ -154,6 +154,7 @@ def _thresholds(panel: Axes, curves: LevelCurves, values: Values) -> None:
     text = f"{_threshold(curves)}, with these rates"
     panel.axvline(found.threshold, color="black", linewidth=1.2, linestyle="--", label=text)
     _finish(panel, curves, "threshold: a score above it is called fake", "rate")
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:.1f}"))
 
 
 def _confusion(panel: Axes, curves: LevelCurves, values: Values) -> None:
@@ -166,7 +167,7 @@ def _confusion(panel: Axes, curves: LevelCurves, values: Values) -> None:
         style_of: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         panel.text(column, row - 0.06, f"{count:,}", fontsize=20, **style_of)
         panel.text(
-            column, row + 0.2, f"{shares[row, column]:.1%} of the {('real', 'fake')[row]}", fontsize=10, **style_of
+            column, row + 0.2, f"{shares[row, column]:.1%} of {('real', 'fake')[row]}", fontsize=10, **style_of
         )
     panel.set_xticks([0, 1], ["called real", "called fake"])
     names = [f"{name}: {total:,}" for name, total in zip(("real", "fake"), counts.sum(axis=1), strict=True)]
@@ -194,7 +195,8 @@ def _reliability(curves: Sequence[LevelCurves], values: Values) -> Figure:
         panel.set(title=f"per {level.level}", ylabel="observed share of fakes")
         panel.tick_params(labelbottom=False)
         counts.set(xlim=(0, 1), xlabel="predicted probability of being fake", ylabel=f"{level.level}s", yscale="symlog")
-        counts.set_ylim(0)
+        counts.set_ylim(0, 2 * max(each.count.max() for each in (level.before, level.after) if each is not None))
+        counts.yaxis.set_major_formatter(FuncFormatter(_count))
         counts.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _legend(counts, panel, _LOW)
     return figure
@@ -242,6 +244,10 @@ def _lines(curves: LevelCurves) -> list[tuple[str, str, float]]:
     methods = [name for name in curves.sweeps if name != POOLED]
     thin = [(name, _METHODS[at % len(_METHODS)], 1.3) for at, name in enumerate(methods)]
     return [(POOLED, _BLUE, 2.8), *thin]
+
+
+def _count(value: float, _: object) -> str:
+    return f"{value:,.0f}" if value else ""  # 0 would stand on 1
 
 
 def _short(name: str) -> str:
