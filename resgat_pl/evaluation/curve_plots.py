@@ -166,9 +166,7 @@ def _confusion(panel: Axes, curves: LevelCurves, values: Values) -> None:
         colour = "white" if shares[row, column] > 0.6 else "black"
         style_of: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         panel.text(column, row - 0.06, f"{count:,}", fontsize=20, **style_of)
-        panel.text(
-            column, row + 0.2, f"{shares[row, column]:.1%} of {('real', 'fake')[row]}", fontsize=10, **style_of
-        )
+        panel.text(column, row + 0.2, f"{shares[row, column]:.1%} of {('real', 'fake')[row]}", fontsize=10, **style_of)
     panel.set_xticks([0, 1], ["called real", "called fake"])
     names = [f"{name}: {total:,}" for name, total in zip(("real", "fake"), counts.sum(axis=1), strict=True)]
     panel.set_yticks([0, 1], names, rotation=90, va="center")
