@@ -20,7 +20,7 @@ from ...helpers.wandb_runs import artifacts, logged
 THRESHOLDS = {"frame": 0.45, "video": 0.5}
 
 
-def tested(root: Path, crops: Path, *more: object) -> dict[str, Any]:
+def outcome(root: Path, crops: Path, *more: object) -> dict[str, Any]:
     """``resgat test`` of a random detector; all that its W&B run has, the last value of each name."""
     checkpoint = untrained(root / "detector.ckpt", crops, thresholds=THRESHOLDS)
     done = logged("test", root, crops, "--ckpt_path", checkpoint, *more)
@@ -31,7 +31,7 @@ def tested(root: Path, crops: Path, *more: object) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def run(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     root = tmp_path_factory.mktemp("tested")
-    return root, tested(root, ffpp_crops)
+    return root, outcome(root, ffpp_crops)
 
 
 def test_figures_are_beside_the_results_and_on_the_dashboard(run: tuple[Path, dict[str, Any]]) -> None:
@@ -72,7 +72,7 @@ def test_the_numbers_are_those_of_the_predictions(run: tuple[Path, dict[str, Any
 
 
 def test_in_private_there_are_numbers_and_no_pictures(ffpp_crops: Path, tmp_path: Path) -> None:
-    values = tested(tmp_path, ffpp_crops, "--private", "--heatmaps.log_images", "true")
+    values = outcome(tmp_path, ffpp_crops, "--private", "--heatmaps.log_images", "true")
     assert len(rows(tmp_path)) == 101
     assert values["test/video_threshold_at_val"] == 0.5
     (offline,) = (tmp_path / "wandb").glob("offline-run-*")
