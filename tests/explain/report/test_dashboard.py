@@ -35,7 +35,8 @@ def test_the_reports_are_pages_of_one_run(
     end()
     (offline,) = (out / "wandb").glob("offline-run-*")
     values = {key: value for step in wandb_history(out) for key, value in step.items()}
-    ((name, page),) = values["reports"].items()
+    ((key, page),) = [(key, value) for key, value in values.items() if key.startswith("reports/")]
+    name = key.removeprefix("reports/")
     assert page["_type"] == "html-file"
     sent = (offline / "files" / page["path"]).read_text(encoding="utf-8")
     assert sent == (out / name / "report.html").read_text(encoding="utf-8")
