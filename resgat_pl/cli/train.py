@@ -1,8 +1,8 @@
 """``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
 
 A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
-``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and
-the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
+``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``. With ``--ckpt_path`` the configuration
+decides and the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.hub import hub_name, local_copy
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
+from resgat_pl.training.callbacks.artifacts import WandbArtifacts
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
+from resgat_pl.training.callbacks.throughput import Throughput
 from resgat_pl.training.checkpoints.find_last import find_last_checkpoint
 from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
+from resgat_pl.training.lightning_internals import callbacks_of
 from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
@@ -63,7 +66,7 @@ class ResGATCLI(LightningCLI):
             super().__init__(args=with_class_paths(args), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
+        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``."""
         self._add_net(parser)
         parser.link_arguments("net", "model.net", apply_on="instantiate")
         parser.link_arguments("model.mask_loss_weight", "data.masks", compute_fn=_needs_masks)
@@ -76,6 +79,7 @@ class ResGATCLI(LightningCLI):
             default=False,
             help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
         )
+        parser.add_lightning_class_args(WandbArtifacts, "artifacts")
         parser.add_lightning_class_args(Recovery, "recovery")
         parser.set_defaults(
             {
@@ -164,6 +168,7 @@ class ResGATCLI(LightningCLI):
         command, config = self._command, self._config
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
+        adjust.let_sweep_name_runs(config)
         checks.warn_of_sweep(command, config)
         checks.check_trainer(command, config)
         checks.check_callbacks(command, config)
@@ -208,6 +213,9 @@ class ResGATCLI(LightningCLI):
         for logger in self.trainer.loggers:
             if isinstance(logger, AtomicCSVLogger) and command != "fit":
                 logger.subfolder = command
+        for callback in callbacks_of(self.trainer) if config.private else ():
+            if isinstance(callback, PredictionWriter):
+                callback.log_figures = False
 
     @property
     def _command(self) -> str:
@@ -248,6 +256,7 @@ def parser_options() -> dict[str, Any]:
                 last,
                 PredictionWriter(),
                 WandbRunId(),
+                Throughput(),
             ]
         },
         "parser_kwargs": {

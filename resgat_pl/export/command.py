@@ -9,20 +9,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
 import torch
-from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.parts import class_path
 from resgat_pl.core.path_checks import require_out_file
-from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.graph import compare, trace, write_onnx
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, ExportedDetector
-from resgat_pl.nn.checkpoint_keys import PROVENANCE, RESGAT
 from resgat_pl.nn.nets import load_net
-from resgat_pl.nn.safetensors_file import to_safetensors
+from resgat_pl.nn.safetensors_file import portable, to_safetensors
 
 Format = Literal["onnx", "torch", "safetensors", "hub"]
 SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "hub": ""}
@@ -114,14 +111,7 @@ def export(
 
 def _write_safetensors(detector: Detector, out: Path) -> str:
     """Write the checkpoint itself as safetensors; read it back, and compare every tensor."""
-    content = detector.checkpoint.take()
-    if isinstance(content.get(PROVENANCE), dict):  # made to be sent to others, who need not know this machine's folders
-        content[PROVENANCE] = {
-            name: value if isinstance(value, Tensor) else without_paths(value)
-            for name, value in content[PROVENANCE].items()
-        }
-    content[RESGAT] = without_paths(content[RESGAT])
-    _write(out, to_safetensors(content))
+    _write(out, to_safetensors(portable(detector.checkpoint.take())))
     expected, found = detector.net.cpu().state_dict(), load_net(out).state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
         out.unlink()

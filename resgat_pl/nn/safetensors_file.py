@@ -20,6 +20,7 @@ from torch import Tensor
 from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.text import first_line
 from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, PROVENANCE, RESGAT, STATE_DICT, STEP
 
@@ -50,6 +51,21 @@ def to_safetensors(content: Mapping[str, Any]) -> bytes:
     metadata[_SUM] = content_sum(metadata["content"], tensors)
     data: bytes = save(tensors, metadata)
     return data
+
+
+def portable(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint for others, who need not know this machine's folders: paths become their last names.
+
+    Args:
+        content: As ``read_file`` returns it; changed in place.
+    """
+    if isinstance(content.get(PROVENANCE), dict):
+        content[PROVENANCE] = {
+            name: value if isinstance(value, Tensor) else without_paths(value)
+            for name, value in content[PROVENANCE].items()
+        }
+    content[RESGAT] = without_paths(content.get(RESGAT))
+    return content
 
 
 def from_safetensors(path: str | Path) -> dict[str, Any]:

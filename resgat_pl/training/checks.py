@@ -20,7 +20,7 @@ from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.text import nearest
 from resgat_pl.core.types import Level
 from resgat_pl.data.layouts.base import check_root
-from resgat_pl.evaluation.metrics.binary import METRICS
+from resgat_pl.evaluation.metrics.binary import LOWER_IS_BETTER, METRICS
 from resgat_pl.evaluation.metrics.extra import metric_names
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
@@ -39,7 +39,7 @@ from resgat_pl.training.checkpoints.config_diff import compare_configs
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
 """Packages whose callbacks log nothing that could be monitored."""
-_LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
+_LOWER_IS_BETTER: Final = ("loss", *(f"_{name}" for name in LOWER_IS_BETTER))
 _NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
 _NO_VALIDATION: Final = " To train without validation set trainer.limit_val_batches to 0."
@@ -51,7 +51,17 @@ def require_groups(config: Namespace) -> None:
     Raises:
         ConfigError: Names the group.
     """
-    for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps", "recovery"):
+    for group in (
+        "net",
+        "model",
+        "data",
+        "trainer",
+        "checkpoint",
+        "early_stopping",
+        "heatmaps",
+        "artifacts",
+        "recovery",
+    ):
         if not isinstance(config.get(group), Namespace):
             raise ConfigError(
                 f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."

@@ -22,6 +22,7 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.html import write_html
@@ -29,7 +30,7 @@ from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
-from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
+from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 
 _LISTED: Final = 10
@@ -50,6 +51,7 @@ def explain(
     batch_size: int = 32,
     seed: int = 0,
     video_timeout: float = 600.0,
+    wandb: bool = False,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -79,6 +81,8 @@ def explain(
         batch_size: Faces that go through the network at once.
         seed: Of the intervals.
         video_timeout: Seconds that decoding one file and finding its faces may take.
+        wandb: Also log the table and the reports, with the faces in them, as a W&B run; offline unless WANDB_MODE says
+            otherwise.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -99,7 +103,7 @@ def explain(
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb).run(found)
     finally:
         finder.close()
 
@@ -115,6 +119,7 @@ class _Run:
     out: Path
     html: bool
     overlays: bool
+    wandb: bool = False
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -132,6 +137,8 @@ class _Run:
                 table.add(rows[-1])
                 bar.update()
         write_left_out(self.out, search.left_out)
+        if self.wandb:  # before what failed ends in an error
+            publish_reports(self.out, read_rows(self.out / SCORES))
         return self._report(rows, [table.done[m.name]["status"] for m in media if m.name in table.done], search)
 
     def _settings(self) -> dict[str, object]:
