@@ -135,6 +135,7 @@ class ResGATCLI(LightningCLI):
         checks.check_trainer(command, config)
         checks.check_callbacks(command, config)
         checks.check_schedule(command, config)
+        checks.check_features_cache(command, config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
         adjust.write_best_in_place(config)

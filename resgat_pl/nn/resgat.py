@@ -105,6 +105,7 @@ class ResGAT(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+        self.train()  # Lightning calls it only after a validation: until then a frozen encoder would be in its mode
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; a frozen encoder stays in the latter, batch statistics included."""
@@ -115,7 +116,11 @@ class ResGAT(nn.Module):
 
     def forward(self, images: Tensor) -> ResGATOutput:
         """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB; raises as ``encode``."""
-        return self.classify(self.graph(self.encode(images)))
+        return self.forward_nodes(self.encode(images))
+
+    def forward_nodes(self, nodes: Tensor) -> ResGATOutput:
+        """Classify ``nodes (B, N, F)`` as ``encode`` gives them; raises as ``graph``."""
+        return self.classify(self.graph(nodes))
 
     def encode(self, images: Tensor) -> Tensor:
         """Nodes ``(B, N, F)`` float of ``images (B, 3, H, W)`` float in [0, 1], RGB; also fits ``grid`` to them.
