@@ -44,6 +44,21 @@ TIMED: Final = 8
 ROUNDS: Final = 3
 
 
+ABOUT: Final = f"""\
+SYNTHETIC forgeries of drawn faces, plain to see (`--change 60 --extent 2.4`): {{clips}} clips and as many fakes, one
+crop of {SIDE} px each; nobody of the test split is in another. Written by `experiments/encoders.py` (`make encoders`),
+data seed 0, one thread of an AMD EPYC (AVX2).
+
+- Detector: GATv2, {HEADS} heads × {HIDDEN}, on the nodes of the frozen encoder (stride 16, or a transformer's patches).
+  AdamW at {RATE:g}, {EPOCHS} epochs of batches of {BATCH} from cached features; the last epoch is tested.
+- AUROC: crops of the test split, in percent; the mean of {{seeds}} seeds of the graph, with the 95 % bootstrap
+  interval of that mean over clips.
+- Images a second: float32, batches of {TIMED}, median of {ROUNDS}; *frozen, cached* is the rate of an epoch. Other work
+  ran beside them.
+- *random*: no pretrained weights could be had where this was measured. Such a row shows size and speed; its AUROC is
+  that of one draw of random features, and says nothing about the encoder."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A row: an encoder, the stage whose cells are its nodes, and the file of its weights."""
@@ -261,20 +276,7 @@ def main() -> int:
 
 
 def _about(arguments: argparse.Namespace) -> str:
-    return (
-        f"SYNTHETIC forgeries of drawn faces, plain to see (`--change 60 --extent 2.4`): {arguments.clips} clips and as "
-        f"many fakes,\none crop of {SIDE} px each; nobody of the test split is in another. Written by "
-        "`experiments/encoders.py` (`make encoders`),\ndata seed 0, one thread.\n\n"
-        f"- Detector: GATv2, {HEADS} heads × {HIDDEN}, on the nodes of the frozen encoder (stride 16; the last tokens of "
-        f"a transformer).\n  AdamW at {RATE:g}, {EPOCHS} epochs of batches of {BATCH} from cached features; the last "
-        "epoch is tested.\n"
-        f"- AUROC: frames of the test split in percent, mean of {arguments.seeds} seeds of the graph, with the 95 % "
-        "bootstrap interval of that mean\n  over clips. Random weights are one draw of the encoder.\n"
-        f"- Images a second: float32, batches of {TIMED}, median of {ROUNDS}; *frozen, cached* is an epoch's rate. "
-        "Other work ran beside them.\n"
-        "- *random* says that no pretrained weights could be had where this was measured: such a row shows size and speed, "
-        "and its\n  AUROC is that of random features."
-    )
+    return ABOUT.format(clips=arguments.clips, seeds=arguments.seeds)
 
 
 if __name__ == "__main__":
