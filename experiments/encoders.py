@@ -36,7 +36,7 @@ from resgat_pl.training.module import ResGATModule
 
 SIDE: Final = 112
 BATCH: Final = 32
-EPOCHS: Final = 20
+EPOCHS: Final = 10
 RATE: Final = 1e-3
 HEADS, HIDDEN = 6, 64
 TIMED: Final = 8
@@ -250,7 +250,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="folder with dinov2_vits14.pth and mobilenet_v2.pth; else random")
     parser.add_argument("--out", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
-    parser.add_argument("--clips", type=int, default=500, help="genuine clips, each with one fake and one frame")
+    parser.add_argument("--clips", type=int, default=400, help="genuine clips, each with one fake and one frame")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of encoders, such as resnet18; default: all")
     arguments = parser.parse_args()

@@ -83,6 +83,8 @@ def prepare_features(trainer: Trainer, net: ResGAT, in_format: Callable[[Tensor]
         StorageError: The disk is full, would be, or is not the same for all machines.
     """
     data = data_module(trainer)
+    if data is not None:
+        data.features = None  # those of an earlier training may be of another network
     if data is None or data.features_cache is None or is_fast_dev_run(trainer) or data.overfits:
         return
     require_frozen(net.config.get("train"))
@@ -107,9 +109,7 @@ def describe(net: ResGAT, image_size: int) -> dict[str, Any]:
     """All that the features of a crop depend on besides the crop, as plain values."""
     return {
         "format": FORMAT,
-        "encoder": net.config["encoder"],
-        "encoder_stage": net.config["encoder_stage"],
-        "normalize": net.config["normalize"],
+        **{name: net.config.get(name) for name in ("encoder", "encoder_stage", "normalize")},
         "mean": net.mean.flatten().tolist(),
         "std": net.std.flatten().tolist(),
         "image_size": image_size,
