@@ -27,6 +27,7 @@ from tqdm import tqdm
 from resgat_pl.core.disk_full import reporting_full_disk
 from resgat_pl.core.errors import ConfigError, ResGATError, StorageError
 from resgat_pl.core.folder_lock import folder_lock
+from resgat_pl.core.parts import class_path
 from resgat_pl.core.storage import write_changed
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.loading.dataset import FaceCrops
@@ -67,14 +68,14 @@ def require_frozen(train: object) -> None:
         )
 
 
-def prepare_features(trainer: Trainer, net: ResGAT, in_format: Callable[[Tensor], Tensor]) -> None:
+def prepare_features(trainer: Trainer, net: nn.Module, in_format: Callable[[Tensor], Tensor]) -> None:
     """Give the data module the cached features of a training; nothing happens where ``features_cache`` is not set.
 
     Collective: every rank computes a share of what is missing.
 
     Args:
         trainer: About to fit; its data module has ``features_cache``.
-        net: On its device, with the weights that it is trained from.
+        net: A network of an encoder and ``forward_nodes``, on its device, with the weights that it is trained from.
         in_format: Memory format of the images.
 
     Raises:
@@ -87,12 +88,19 @@ def prepare_features(trainer: Trainer, net: ResGAT, in_format: Callable[[Tensor]
         data.features = None  # those of an earlier training may be of another network
     if data is None or data.features_cache is None or is_fast_dev_run(trainer) or data.overfits:
         return
+    if not isinstance(net, ResGAT):
+        raise ConfigError(
+            f"data.features_cache is set, and net is a {type(net).__name__}, which has no encoder whose features could "
+            "be cached: leave the cache out."
+        )
     require_frozen(net.config.get("train"))
-    net.grid.fit(*net.backbone.grid_shape(data.image_size, data.image_size))
-    about = describe(net, data.image_size)
+    with torch.no_grad():  # also fits the grid
+        blank = torch.zeros(1, 3, data.image_size, data.image_size, device=net.mean.device)
+        _, nodes, features = net.encode(in_format(blank)).shape
+    shape = (nodes, features)
+    about = describe(net, data.image_size, shape)
     folder = data.features_cache / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     rows = _rows(data, trainer)
-    shape = (net.grid.num_nodes, net.backbone.out_channels)
     quiet = not trainer.is_global_zero or trainer.progress_bar_callback is None
 
     with ExitStack() as held:
@@ -105,7 +113,7 @@ def prepare_features(trainer: Trainer, net: ResGAT, in_format: Callable[[Tensor]
     )
 
 
-def describe(net: ResGAT, image_size: int) -> dict[str, Any]:
+def describe(net: ResGAT, image_size: int, shape: tuple[int, int]) -> dict[str, Any]:
     """All that the features of a crop depend on besides the crop, as plain values."""
     return {
         "format": FORMAT,
@@ -113,8 +121,9 @@ def describe(net: ResGAT, image_size: int) -> dict[str, Any]:
         "mean": net.mean.flatten().tolist(),
         "std": net.std.flatten().tolist(),
         "image_size": image_size,
-        "nodes": net.grid.num_nodes,
-        "features": net.backbone.out_channels,
+        "nodes and features": shape,
+        # A class from elsewhere may make other nodes of the same encoder.
+        "class": None if type(net).__module__.startswith("resgat_pl.") else class_path(type(net)),
         "weights": weights_digest(net.backbone),
     }
 
