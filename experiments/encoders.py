@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import sys
 import time
@@ -250,11 +251,12 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="folder with dinov2_vits14.pth and mobilenet_v2.pth; else random")
     parser.add_argument("--out", type=Path, default=Path("runs/encoders"))
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
-    parser.add_argument("--clips", type=int, default=400, help="genuine clips, each with one fake and one frame")
+    parser.add_argument("--clips", type=int, default=300, help="genuine clips, each with one fake and one frame")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of encoders, such as resnet18; default: all")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     out: Path = arguments.out
     settings = {"clips": arguments.clips, "seeds": arguments.seeds, "epochs": EPOCHS, "rate": RATE, "side": SIDE}
     results = []

@@ -7,6 +7,7 @@ and validation not, in seconds a crop: the slow side takes fewer crops.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -40,7 +41,7 @@ def bare() -> nn.Module:
     """The ViT with one logit from its class token."""
     import timm
 
-    return timm.create_model("vit_small_patch16_224", num_classes=1)
+    return timm.create_model("vit_small_patch16_224", num_classes=1, img_size=SIDE)
 
 
 def step_of(net: nn.Module) -> Callable[[], None]:
@@ -154,6 +155,7 @@ def epochs(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """All rows."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     yield from steps(arguments)
     yield from epochs(arguments)
 
