@@ -183,6 +183,7 @@ def detect(entry: Entry, weights: Path | None, out: Path, seeds: int) -> dict[st
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
+            enable_progress_bar=False,
             callbacks=[timer],
         ).fit(module, data)
         crops = len(data.train_dataloader()) * BATCH
