@@ -173,6 +173,7 @@ class ResGATCLI(LightningCLI):
         checks.check_trainer(command, config)
         checks.check_callbacks(command, config)
         checks.check_schedule(command, config)
+        checks.check_features_cache(command, config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
         adjust.write_best_in_place(config)
@@ -326,6 +327,7 @@ def _quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
         ".*The dirpath has changed from.*",  # a run may be moved, or resumed from another one
         ".*Checkpoint directory .* exists and is not empty.*",  # its own, or the command was refused
+        ".*module.s. in eval mode at the start of training.*",  # a frozen encoder
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):

@@ -188,7 +188,8 @@ class FaceBatch(TypedDict):
     """A collated batch of face crops.
 
     Attributes:
-        image: ``(B, 3, H, W)`` float32 in [0, 1], RGB.
+        image: ``(B, 3, H, W)`` float32 in [0, 1], RGB; absent where ``nodes`` is there.
+        nodes: ``(B, N, F)`` float32, cached features of the frozen encoder.
         label: ``(B,)`` float32, 1 = fake.
         row: ``(B,)`` int64, row of the crop in the data module's manifest table.
         video: ``(B,)`` int64, code of (dataset, method, compression, video).
@@ -200,7 +201,8 @@ class FaceBatch(TypedDict):
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 
-    image: Tensor
+    image: NotRequired[Tensor]
+    nodes: NotRequired[Tensor]
     label: Tensor
     row: Tensor
     video: Tensor

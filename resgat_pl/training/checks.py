@@ -36,6 +36,7 @@ from resgat_pl.training._config import (
     wandb_loggers_in,
 )
 from resgat_pl.training.checkpoints.config_diff import compare_configs
+from resgat_pl.training.feature_cache import require_frozen
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
 """Packages whose callbacks log nothing that could be monitored."""
@@ -167,6 +168,18 @@ def _require_validation(config: Namespace, group: str, monitor: str) -> None:
             f"{group}.monitor is {monitor}, but trainer.limit_val_batches is 0: nothing is validated. Let it "
             "monitor train/loss, or validate."
         )
+
+
+def check_features_cache(command: str, config: Namespace) -> None:
+    """Refuse to cache features of an encoder that is trained, before crops are cut out.
+
+    Raises:
+        ConfigError: ``net.train`` is not ``frozen``.
+    """
+    if command == "fit" and config.data.get("features_cache") is not None:
+        net = config.net.get("init_args", config.net)  # of a class path, or the options of ResGAT
+        require_frozen(net.get("train"))
+        require_folder(config.data.features_cache, "data.features_cache")
 
 
 def check_schedule(command: str, config: Namespace) -> None:

@@ -23,11 +23,12 @@ from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
 from resgat_pl.nn.checkpoint_keys import RESGAT
-from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.nets import check_same_net
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.feature_cache import prepare_features
 from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.net_checks import check_net
@@ -157,12 +158,12 @@ class ResGATModule(FromCheckpoint):
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """One step; logs ``train/loss``, the detection loss, and with guidance ``train/mask_loss``."""
         if self.mask_loss_weight == 0:
-            loss = self._losses(self(batch["image"]).logit, batch["label"]).mean()
+            loss = self._losses(self._output(batch).logit, batch["label"]).mean()
             guidance = torch.zeros_like(loss)
         else:
-            found = contributions(self.net, self._in_format(batch["image"]))
+            found = decompose(self.net, self.net.graph(self._nodes(batch)))
             loss = self._losses(found.output.logit, batch["label"]).mean()
-            lattice = self.net.lattice(*batch["image"].shape[-2:])
+            lattice = self.net.lattice(*batch["mask"].shape[-2:])
             cover = lattice.cover(batch["mask"]).flatten(1)
             guidance = guidance_loss(found.node, cover, batch["mask_known"])
             self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
@@ -181,15 +182,16 @@ class ResGATModule(FromCheckpoint):
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
-        return {"row": batch["row"], "logit": self._score(batch["image"])}
+        return {"row": batch["row"], "logit": self._score(batch)}
 
     def on_fit_start(self) -> None:
-        """Check that the validated weights will be the stored ones.
+        """Check that the validated weights will be the stored ones; compute what is cached of a frozen encoder.
 
         Raises:
-            ConfigError: See ``weight_averaging.check_averaging``.
+            ResGATError: See ``weight_averaging.check_averaging`` and ``feature_cache.prepare_features``.
         """
         check_averaging(self.trainer)
+        prepare_features(self.trainer, self.net, self._in_format)
 
     def on_train_start(self) -> None:
         """Check that a restored schedule lasts for the rest of the training.
@@ -333,26 +335,35 @@ class ResGATModule(FromCheckpoint):
     def _in_format(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
+    def _nodes(self, batch: FaceBatch) -> Tensor:
+        """Nodes ``(B, N, F)``: cached, or of the images."""
+        if "nodes" in batch:
+            return batch["nodes"].to(next(self.net.parameters()).dtype)
+        return self.net.encode(self._in_format(batch["image"]))
+
+    def _output(self, batch: FaceBatch) -> NetOutput:
+        return self.net.forward_nodes(self._nodes(batch)) if "nodes" in batch else self(batch["image"])
+
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)
         return F.binary_cross_entropy_with_logits(logit, label, pos_weight=weight, reduction="none")
 
     def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
-        logit = self._score(batch["image"])
+        logit = self._score(batch)
         untouched = batch.get("untouched")
         losses = self._losses(logit, batch["label"])
         mean_loss.update(losses if untouched is None else losses[~untouched])
         metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"], untouched)
         return logit
 
-    def _score(self, images: Tensor) -> Tensor:
-        """Logits ``(B,)`` float32 of images, computed in 32 bits whatever ``trainer.precision`` trains in.
+    def _score(self, batch: FaceBatch) -> Tensor:
+        """Logits ``(B,)`` float32 of a batch, computed in 32 bits whatever ``trainer.precision`` trains in.
 
         ``explain``, ``cross`` and ``robustness`` compute so, and use the threshold and temperature found here. In
         bfloat16 a logit has three digits.
         """
-        with torch.autocast(images.device.type, enabled=False):
-            logit: Tensor = self(images).logit
+        with torch.autocast(batch["label"].device.type, enabled=False):
+            logit = self._output(batch).logit
         return logit.float()
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
