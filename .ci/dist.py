@@ -61,9 +61,7 @@ def files_of_package(root: Path) -> set[str]:
     """Modules and data of the package, as they lie in a checkout; files behind the link ``cli/shipped`` too."""
     package = root / "resgat_pl"
     paths = [*package.rglob("*"), *(package / "cli" / "shipped").glob("*")]
-    return {
-        path.relative_to(root).as_posix() for path in paths if path.is_file() and "__pycache__" not in path.parts
-    }
+    return {path.relative_to(root).as_posix() for path in paths if path.is_file() and "__pycache__" not in path.parts}
 
 
 def compare(found: set[str], wanted: set[str]) -> list[str]:
@@ -118,7 +116,8 @@ COMMANDS = (
     "resgat synth tiny --videos 6 --frames 4 --jobs 1",
     "resgat fit --config mine.yaml --data.root tiny --crops crops --trainer.default_root_dir run --trainer.max_epochs 1"
     " --trainer.limit_train_batches 2 --data.num_workers 0",
-    "resgat explain tiny/original_sequences/youtube/c23/videos/000.mp4 --ckpt_path run/checkpoints/best.ckpt --out seen",
+    "resgat explain tiny/original_sequences/youtube/c23/videos/000.mp4 --ckpt_path run/checkpoints/best.ckpt"
+    " --out seen --frames 4",
 )
 """Tried with the wheel: its configurations, split files and the page of the report come from inside it."""
 

@@ -1,8 +1,8 @@
 """Write the address of the repository into pyproject.toml and README.md, where a release is built.
 
 A checkout does not know under which address it is published, and a package index shows the README outside the
-repository, where its relative links lead nowhere. ``python .ci/release_urls.py ADDRESS TAG`` changes both files in place;
-the workflow ``release`` runs it, and nobody commits the outcome.
+repository, where its relative links lead nowhere. ``python .ci/release_urls.py ADDRESS TAG`` changes both files in
+place; the workflow ``release`` runs it, and nobody commits the outcome.
 """
 
 from __future__ import annotations

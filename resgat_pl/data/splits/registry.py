@@ -19,6 +19,7 @@ PROTOCOLS: Final[tuple[type[SplitProtocol], ...]] = (
     IdentitySplit,
     LeaveOut,
 )
+"""The split protocols of this package; any other subclass of ``SplitProtocol`` can be given by its class path."""
 
 
 def from_spec(spec: Mapping[str, Any]) -> SplitProtocol:
