@@ -132,3 +132,12 @@ def test_publishing_needs_no_secret_and_builds_once() -> None:
 
 def test_both_commands_are_the_same() -> None:
     assert PROJECT["scripts"]["resgat"] == PROJECT["scripts"][PROJECT["name"]]
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found["version"] == PROJECT["version"]
+    (paper,) = found["references"]
+    assert paper["url"] == PROJECT["urls"]["Paper"]
+    assert paper["title"] in README
+    assert all(author["family-names"] in README for author in paper["authors"])

@@ -31,13 +31,14 @@ def test_the_entries_of_scores() -> None:
 def test_the_fields_of_the_whole() -> None:
     """Read from the source, since only a whole test writes the file."""
     tree = ast.parse(inspect.getsource(inspect.getmodule(PredictionWriter)))  # type: ignore[arg-type]
-    documents = [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Dict)
-        and ast.unparse(node.targets[0]) == "document"
-    ]
-    keys = {key.value for document in documents for key in document.keys if isinstance(key, ast.Constant)}
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    documents = [node.value for node in assigned if ast.unparse(node.targets[0]) == "document"]
+    keys = {
+        key.value
+        for document in documents
+        if isinstance(document, ast.Dict)
+        for key in document.keys
+        if isinstance(key, ast.Constant)
+    }
     assert len(keys) >= 5
     assert keys | {"schema", "resgat_pl", "leaky", "people_unknown", "provenance", "checkpoint"} <= NAMED
