@@ -1,6 +1,7 @@
 # make demo     install, then: synthesise, extract, train, test; results in runs/demo/
 # make test     install, then all tests but those of whole runs on several processes: make test-long
 # make docs     install, then the documentation; docs/_build/index.html
+# make dist     the files of a release, checked and tried; dist/. BORROW=1 downloads no torch for that
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,8 +11,9 @@ WEIGHTS ?= imagenet
 DATA ?= real
 JOBS ?= 2
 PARTS ?=
+BORROW ?=
 
-.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs clean
+.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -84,5 +86,10 @@ docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
 
+# sdist and wheel in dist/, their contents compared, the wheel tried in an empty environment; as the workflow release.
+dist: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dist]"
+	$(BIN)/python .ci/dist.py $(if $(BORROW),--borrow)
+
 clean:
-	rm -rf runs datasets build docs/_build *.egg-info
+	rm -rf runs datasets build dist docs/_build *.egg-info

@@ -9,6 +9,7 @@ fails while a block is not current.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import io
 import os
@@ -16,6 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -185,17 +187,33 @@ def api_block(room: str) -> str:
 
 
 def public_names(module: str) -> list[str]:
-    """Classes and functions that a folder hands out."""
+    """Classes, functions and constants that a folder hands out."""
     package = import_module(module)
-    names = [name for name in dir(package) if not name.startswith("_") and callable(getattr(package, name))]
-    return sorted(name for name in names if str(getattr(package, name).__module__).startswith("resgat_pl"))
+    found = {name: getattr(package, name) for name in dir(package) if not name.startswith("_")}
+    own = {name: each for name, each in found.items() if not callable(each) or each.__module__.startswith("resgat_pl")}
+    return sorted(name for name, each in own.items() if not inspect.ismodule(each))
 
 
 def _directive(module: str, name: str) -> str:
     kind = getattr(import_module(module), name)
     if inspect.isclass(kind):
         return f".. autoclass:: {module}.{name}\n   :members:\n   :show-inheritance:\n"
-    return f".. autofunction:: {module}.{name}\n"
+    if callable(kind):
+        return f".. autofunction:: {module}.{name}\n"
+    text = inspect.cleandoc(_described(ROOT / Path(*module.split(".")), name)).replace("\n", "\n   ")
+    return f".. py:data:: {module}.{name}\n   :type: {type(kind).__name__}\n\n   {text}\n"
+
+
+def _described(folder: Path, name: str) -> str:
+    """The text below a constant, wherever in a folder it is defined."""
+    for path in sorted(folder.rglob("*.py")):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        for line, after in pairwise(body):
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+            if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                return str(after.value.value)
+    raise LookupError(f"{folder}: {name} has no text below it that says what it is")
 
 
 ROOMS: Final = ("core", "data", "nn", "evaluation", "explain", "export", "training", "reproduce")

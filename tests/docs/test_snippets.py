@@ -68,7 +68,8 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield [*LAUNCHERS[word].split(), *words[at + 1 :]]
 
 
-COMMANDS = [(page, words) for page in PAGES for words in commands(page) if words[:1] not in (["COMMAND"], ["--help"])]
+NO_COMMAND = (["COMMAND"], ["--help"], ["--version"])
+COMMANDS = [(page, words) for page in PAGES for words in commands(page) if words[:1] not in NO_COMMAND]
 
 
 def test_there_are_commands() -> None:
@@ -186,5 +187,5 @@ def test_options_in_the_text_exist() -> None:
                 assert known or option.removeprefix("--") in NOT_OURS, (name_of(page), option)
 
 
-NOT_OURS = {"compare", "constraint", "faults", "wrap", "shm-size"}
+NOT_OURS = {"compare", "constraint", "editable", "no-deps", "faults", "wrap", "shm-size"}
 """Options of make_architecture.py, pip, pytest, sbatch and docker."""

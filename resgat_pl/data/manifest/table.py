@@ -54,6 +54,7 @@ SCHEMA = pa.schema(
         pa.field("altered", pa.bool_()),  # whether this very face was; null where that is not known
     ]
 )
+"""The columns of ``manifest.parquet``, which the page on the manifest describes."""
 OPTIONAL = ("altered",)
 """Columns that older manifests lack: nothing of it is known there."""
 PATHS = ("crop_path", "mask_path")

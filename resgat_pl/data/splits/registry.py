@@ -19,6 +19,7 @@ PROTOCOLS: Final[tuple[type[SplitProtocol], ...]] = (
     IdentitySplit,
     LeaveOut,
 )
+"""The split protocols of this package; any other subclass of ``SplitProtocol`` can be given by its class path."""
 
 
 def find_split(name: object, named_by_user: bool = False) -> type[SplitProtocol]:
