@@ -199,8 +199,8 @@ def _untested(results: Results) -> str:
             lines.append(f"manipulations other than {joined(sorted(map(shorten, methods)))}")
         if kinds:
             lines.append(f"compressions other than {joined(sorted(map(shorten, kinds)))}")
-        if all(test.made for test in tests):
-            lines.append("recorded faces: those of its tests were made by `resgat synth`")
+        if not any(test.recordings for test in tests):
+            lines.append("recorded faces: none of its tests is known to be on any")
     if not results.damaged:
         lines.append("pictures damaged by JPEG, blur, noise, resizing or H.264 (`resgat robustness`)")
     lines += [

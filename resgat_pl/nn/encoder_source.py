@@ -99,8 +99,8 @@ class EncoderSource:
                 encoder = build_encoder(self.name, self._weights(file), self.stage)
             except WeightsError as error:
                 raise WeightsError(
-                    f"The encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, "
-                    f"{self._file.name} goes into {self._file.parent}, or any FILE to Python's "
+                    f"the encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, put "
+                    f"{self._file.name} into {self._file.parent}, or name any file in Python: "
                     "ResGAT.from_pretrained(…, weights=FILE)."
                 ) from error
             choose_trained(encoder, self.train)

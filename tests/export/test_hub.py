@@ -96,7 +96,15 @@ def test_every_command_takes_a_folder_and_a_name_on_the_hub(
             ["export", "--format", "safetensors", "--out", out / "a.safetensors"],
             ["export", "--format", "hub", "--out", out / "again"],
             [
-                *("benchmark-explainers", "--crops", ffpp_crops, "--out", out / "board", "--methods", '["Contribution"]'),
+                *(
+                    "benchmark-explainers",
+                    "--crops",
+                    ffpp_crops,
+                    "--out",
+                    out / "board",
+                    "--methods",
+                    '["Contribution"]',
+                ),
                 *("--faces", 2, "--slow_faces", 1, "--sanity_faces", 1),
             ],
         ):

@@ -112,9 +112,10 @@ def test_numbers_without_interval_or_class_are_missing(detector: Detector) -> No
 
 
 def test_made_faces_are_no_recordings(detector: Detector) -> None:
-    made = replace(TEST, made=True)
-    assert "recorded faces" in section(model_card(detector, Results([made]), ""), "Not tested on")
-    assert "recorded faces" not in section(model_card(detector, Results([made, TEST]), ""), "Not tested on")
+    made, recorded = (replace(TEST, recordings=recordings) for recordings in (False, True))
+    for tests in ([made], [TEST], [made, TEST]):
+        assert "recorded faces" in section(model_card(detector, Results(tests), ""), "Not tested on")
+    assert "recorded faces" not in section(model_card(detector, Results([made, recorded]), ""), "Not tested on")
 
 
 def test_names_from_files_stay_on_their_line(detector: Detector) -> None:

@@ -139,7 +139,7 @@ def test_a_file_is_looked_for_where_torch_stores_its_own(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     source = EncoderSource(VIT, vit_file.name, "0" * 64, 4, "frozen")
     with pytest.raises(
-        WeightsError, match=rf"vit\.safetensors \(SHA-256 0+\).*vit\.safetensors goes into {tmp_path}/checkpoints"
+        WeightsError, match=rf"vit\.safetensors \(SHA-256 0+\).*put vit\.safetensors into {tmp_path}/checkpoints"
     ):
         source.state()
     (tmp_path / "checkpoints").mkdir()
@@ -154,7 +154,7 @@ def test_a_file_is_taken_for_weights_that_cannot_be_fetched(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     source = EncoderSource(VIT, "timm", None, 4, "frozen")
     place = tmp_path / "checkpoints" / "test_vit.r160_in1k.safetensors"
-    with pytest.raises(WeightsError, match=rf"not stored with the detector.*{place.name} goes into {place.parent}"):
+    with pytest.raises(WeightsError, match=rf"not stored with the detector.*put {place.name} into {place.parent}"):
         source.state()
     place.parent.mkdir()
     vit_file.rename(place)
