@@ -117,7 +117,7 @@ def test_other_weights_than_the_sources_are_stored(vit_file: Path) -> None:
     assert leave_out({**state_of(random)}, net.config).source is not None  # what is constant, such as norms, is equal
 
 
-def test_random_values_of_a_training_are_not_taken_for_the_sources(vit_file: Path) -> None:
+def test_first_values_of_low_rank_updates_are_stored(vit_file: Path) -> None:
     for seed in (0, 1, 42):
         torch.manual_seed(seed)
         net = ResGAT(encoder=VIT, weights=vit_file, train="lora", **SMALL)
