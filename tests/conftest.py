@@ -60,6 +60,6 @@ def _heed_interrupts() -> None:
 @pytest.fixture(autouse=True)
 def _keep_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the data sets of the machine it runs on."""
-    for name in ("FFPP_ROOT", "DFDC_ROOT", "RESGAT_CROPS"):
+    for name in ("FFPP_ROOT", "DFDC_ROOT", "RESGAT_CROPS", "RESGAT_FEATURES"):
         monkeypatch.delenv(name, raising=False)
     yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -120,9 +121,8 @@ def start(folder: Path, results: Connection) -> None:
     for _ in range(30):
         next(batches)
     # the fork server is a child too; its own children are the loading processes
-    children = psutil.Process().children(recursive=True)
-    pids = {worker.pid for worker in batches._workers}
-    used = [child.memory_full_info().uss / MEGA for child in children if child.pid in pids]
+    below = psutil.Process().children(recursive=True)
+    used = [child.memory_full_info().uss / MEGA for child in below if child.ppid() != os.getpid()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGA
     own = (psutil.Process().memory_full_info().uss - before) / MEGA
     del batches

@@ -125,7 +125,16 @@ def ratio_row(
 def machine() -> dict[str, Any]:
     """Processor, cores, operating system and the versions that matter."""
     packages: dict[str, str] = {}
-    for name in ("torch", "torchvision", "lightning", "opencv-python-headless", "av", "albumentations", "onnxruntime"):
+    for name in (
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning",
+        "opencv-python-headless",
+        "av",
+        "albumentations",
+        "onnxruntime",
+    ):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

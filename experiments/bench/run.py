@@ -22,6 +22,7 @@ PARTS = (
     "stores",
     "manifest",
     "training",
+    "encoders",
     "inference",
     "explaining",
     "gpu",

@@ -19,13 +19,18 @@ from typing import Any
 from resgat_pl import __version__
 from resgat_pl.cli.commands import TOOLS, TRAINER, Tool
 from resgat_pl.cli.old_names import read_old_names
-from resgat_pl.cli.options import arrange_tool, arrange_trainer
+from resgat_pl.cli.options import arrange_tool, arrange_trainer, take_imports
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
+from resgat_pl.core.parts import import_modules
 from resgat_pl.core.text import nearest, printable
 
 SWEEP = "WANDB_SWEEP_ID"
 """Set by ``wandb agent`` in the environment of the runs that it starts."""
+IMPORT = """\
+  --import MODULE       Import a module of yours first, so that checkpoints and manifests may name its classes; several
+                        separated by commas, or the option again. No file makes this program import anything else."""
+"""Help on the option that every command has."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,16 +104,18 @@ def _dispatch(argv: list[str]) -> int:
         print(f"resgat {__version__}")
         return 0
     privacy.settings(private=False)
+    rest, modules = take_imports(rest)
     if name in TOOLS or name in TRAINER:
         from resgat_pl.core import opencv_version as opencv
 
         opencv.require()  # in one message, before any option is looked at
+        import_modules(modules)  # before any file is read, which may name their classes
     if name in TOOLS:
         with _terminable():
             return _run_tool(name, TOOLS[name], rest)
     if name in TRAINER:
         with _terminable():  # fit handles signals itself, since it finishes its step
-            _run_trainer(argv)
+            _run_trainer([name, *rest], modules)
         return 0
     raise ConfigError(f"there is no command {name!r}.{nearest(name, [*TRAINER, *TOOLS])} See resgat --help.")
 
@@ -121,6 +128,8 @@ def _overview() -> str:
         "",
         *(f"  {name:<20} {text}" for name, (text, _) in TRAINER.items()),
         *(f"  {name:<20} {tool.about}" for name, tool in TOOLS.items()),
+        "",
+        "Every command takes --import MODULE: classes of your own that checkpoints and manifests name.",
         "",
         "Try it:  resgat synth datasets/tiny --videos 24",
         "         resgat fit --config configs/smoke.yaml --data.root datasets/tiny --crops datasets/tiny_crops",
@@ -137,6 +146,7 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
     from jsonargparse import auto_cli
 
     from resgat_pl.cli.mistakes import explain_mistake
+    from resgat_pl.cli.part_names import failure_in, named_parts
 
     function: Callable[..., Any] = getattr(import_module(tool.module), tool.function)
     switches = {key for key, entry in signature(function).parameters.items() if entry.annotation in {bool, "bool"}}
@@ -144,25 +154,30 @@ def _run_tool(name: str, tool: Tool, given: list[str]) -> int:
     for note in notes:
         print(f"resgat {name}: {note} This spelling goes on working.", file=sys.stderr)
     if {"-h", "--help"} & set(words):
-        print(f"example: {tool.example}\n")
+        print(f"example: {tool.example}\n\n{IMPORT}\n")
     read_old_names("yaml")
-    try:
-        result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
-    except ArgumentError as error:
-        known = [*signature(function).parameters, "config"]
-        mistake = explain_mistake(str(error), known, words, name)
-        raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
+    with named_parts():
+        try:
+            result = auto_cli(function, args=words, as_positional=False, prog=f"resgat {name}", exit_on_error=False)
+        except (ArgumentError, ValueError) as error:
+            if failure := failure_in(error):
+                raise failure from None
+            if isinstance(error, ValueError):
+                raise
+            known = [*signature(function).parameters, "config"]
+            mistake = explain_mistake(str(error), known, words, name)
+            raise ConfigError(f"{mistake} (resgat {name} --help lists all options)") from None
     if result is not None:
         print(printable(str(result)))
     return 0
 
 
-def _run_trainer(argv: list[str]) -> None:
+def _run_trainer(argv: list[str], modules: list[str]) -> None:
     if not os.environ.get(SWEEP):  # a sweep's agent reads the numbers of its runs
         os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     from resgat_pl.cli.train import run
 
     if {"-h", "--help"} & set(argv):
-        print(f"example: {TRAINER[argv[0]][1]}\n")
+        print(f"example: {TRAINER[argv[0]][1]}\n\n{IMPORT}\n")
     read_old_names("omegaconf+")
-    run(arrange_trainer(argv).words)
+    run(arrange_trainer(argv).words, modules)

@@ -14,6 +14,8 @@ from typing import Final
 import yaml
 
 from resgat_pl.cli.options import replacement
+from resgat_pl.cli.part_names import names_of
+from resgat_pl.core.parts import class_path
 from resgat_pl.core.text import leaves, nearest, shorten
 
 _KEY: Final = re.compile(r'Parser key "([^"]+)"')
@@ -67,6 +69,7 @@ def _class_paths(message: str) -> list[str]:
         for module, name in re.findall(r"<class '([\w.]+)\.(\w+)'>", message)
     ]
     paths = [path for kind in kinds if isinstance(kind, type) for path in get_all_subclass_paths(kind)]
+    paths += [name for kind in kinds if isinstance(kind, type) for name in names_of(class_path(kind))]
     for module in re.findall(r"module '([\w.]+)' has no attribute", message):
         paths += [f"{module}.{name}" for name in dir(sys.modules.get(module)) if not name.startswith("_")]
     return paths

@@ -77,11 +77,13 @@ def read_old_names(mode: str) -> None:
     from jsonargparse import get_loader, set_loader
     from jsonargparse._loaders_dumpers import get_loader_exceptions, set_omegaconf_loader
 
+    from resgat_pl.cli.nets import with_class
+
     set_omegaconf_loader(mode)  # type: ignore[no-untyped-call]  # jsonargparse 4.53 has no types for it
     load: Callable[..., Any] = get_loader(mode)
 
     def loaded(text: str) -> Any:
-        return renewed(load(text))
+        return with_class(renewed(load(text)))
 
     set_loader(mode, loaded, get_loader_exceptions(mode))
     _renewing.add(mode)

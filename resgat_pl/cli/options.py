@@ -46,6 +46,38 @@ class Arranged(NamedTuple):
     notes: list[str]
 
 
+def take_imports(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take ``--import MODULE`` out of a command line.
+
+    Returns:
+        The other words, and the modules in order; one option may name several, separated by commas.
+
+    Raises:
+        ConfigError: It names nothing.
+
+    Example:
+        >>> take_imports(["fit", "--import", "one,two", "--config", "a.yaml", "--import=three"])
+        (['fit', '--config', 'a.yaml'], ['one', 'two', 'three'])
+    """
+    words: list[str] = []
+    modules: list[str] = []
+    rest = list(given)
+    while rest:
+        word = rest.pop(0)
+        option, sign, value = word.partition("=")
+        if word == "--":
+            return [*words, word, *rest], modules
+        if option != "--import":
+            words.append(word)
+            continue
+        value = value if sign else rest.pop(0) if rest else ""
+        named = [name for part in value.split(",") if (name := part.strip())]
+        if not named or value.startswith("-"):
+            raise ConfigError("--import names nothing: give a module, or several separated by commas.")
+        modules += named
+    return words, modules
+
+
 def arrange_tool(name: str, given: Sequence[str], places: Sequence[str], switches: Collection[str]) -> Arranged:
     """Bring the command line of a tool into one form.
 

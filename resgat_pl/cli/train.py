@@ -1,8 +1,8 @@
 """``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with ResGAT's parts.
 
 A run's configuration has the groups ``net`` (the detector), ``model`` (its training), ``data``, ``trainer``,
-``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``. With ``--ckpt_path`` the configuration decides and
-the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
+``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``. With ``--ckpt_path`` the configuration
+decides and the checkpoint must fit it: nothing in a checkpoint overrides a YAML file or a flag.
 """
 
 from __future__ import annotations
@@ -22,36 +22,53 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from resgat_pl.cli.mistakes import explain_mistake
+from resgat_pl.cli.nets import named_net, reading_for, with_class_paths
+from resgat_pl.cli.part_names import failure_in, named_parts
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, values_refused
 from resgat_pl.data.datamodule import FaceDataModule, require_data
 from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.hub import hub_name, local_copy
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
+from resgat_pl.training.callbacks.artifacts import WandbArtifacts
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
+from resgat_pl.training.callbacks.throughput import Throughput
 from resgat_pl.training.checkpoints.find_last import find_last_checkpoint
 from resgat_pl.training.checkpoints.full_disk import reporting_full_disk_in_run
 from resgat_pl.training.checkpoints.recovery import Recovery
 from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
+from resgat_pl.training.lightning_internals import callbacks_of
 from resgat_pl.training.loggers.csv import AtomicCSVLogger
 from resgat_pl.training.module import ResGATModule
 
 _DOUBLED: Final = "Found more than one stateful callback"
+_NET: Final = "Another detector (name, or class path such as resgat_pl.nn.PooledClassifier), or a configuration file."
 _TOO_FEW_EPOCHS: Final = "You restored a checkpoint with current_epoch"
 
 
 class ResGATCLI(LightningCLI):
-    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration."""
+    """LightningCLI with the detector as a separate group, and checkpoints that never override the configuration.
+
+    Args:
+        args: The command line; the detector's class is taken from it before the parser is made, see ``cli.nets``.
+        **options: As of LightningCLI.
+    """
+
+    def __init__(self, args: Sequence[str], **options: Any) -> None:
+        self._net = named_net(args)
+        with reading_for(self._net):
+            super().__init__(args=with_class_paths(args), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps`` and ``recovery``."""
-        parser.add_class_arguments(ResGAT, "net")
+        """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``."""
+        self._add_net(parser)
         parser.link_arguments("net", "model.net", apply_on="instantiate")
-        parser.link_arguments("data.image_size", "net.image_size")
         parser.link_arguments("model.mask_loss_weight", "data.masks", compute_fn=_needs_masks)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -62,6 +79,7 @@ class ResGATCLI(LightningCLI):
             default=False,
             help="W&B gets metrics only: no pictures, names, paths, host, user, command line, code or packages.",
         )
+        parser.add_lightning_class_args(WandbArtifacts, "artifacts")
         parser.add_lightning_class_args(Recovery, "recovery")
         parser.set_defaults(
             {
@@ -79,6 +97,17 @@ class ResGATCLI(LightningCLI):
             }
         )
 
+    def _add_net(self, parser: LightningArgumentParser) -> None:
+        if self._net is not None:
+            parser.add_subclass_arguments(DetectorNet, "net", required=True, help="Class of the detector.")
+            parser.link_arguments("data.image_size", "net.init_args.image_size")
+            return
+        parser.add_class_arguments(ResGAT, "net")
+        parser.link_arguments("data.image_size", "net.image_size")
+        for action in parser._actions:
+            if action.dest == "net":
+                action.metavar, action.help = "CLASS or FILE", _NET
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options; report in one sentence what cannot be parsed.
 
@@ -87,18 +116,24 @@ class ResGATCLI(LightningCLI):
         """
         given = [str(argument) for argument in args] if isinstance(args, Sequence) else []
         try:
-            super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
-            known = [*options, "config", "ckpt_path"]
-            raise ConfigError(
-                f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
-            ) from None
+            with named_parts():
+                super().parse_arguments(parser, args)
         except ResGATError:
             raise
-        except Exception as error:  # of the parsers below it, on text that they did not expect
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
-            raise ConfigError(f"The configuration cannot be read: {reason}") from error
+        except Exception as error:
+            raise (failure_in(error) or self._mistake(error, given)) from None
+
+    def _mistake(self, error: Exception, given: Sequence[str]) -> ConfigError:
+        """The message about a command line that a parser refuses."""
+        if isinstance(error, ArgumentError):
+            options = self._parser(given[0]).get_defaults(skip_validation=True).keys() if given else ()
+            known = [*options, "config", "ckpt_path"]
+            return ConfigError(
+                f"{explain_mistake(str(error), known, given)} (resgat {' '.join(given[:1])} --help lists all options)"
+            )
+        # of the parsers below it, on text that they did not expect
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        return ConfigError(f"The configuration cannot be read: {reason}")
 
     def _parse_ckpt_path(self) -> None:
         """Do not merge a checkpoint's hyper-parameters into the configuration; only check that it can be read.
@@ -113,6 +148,8 @@ class ResGATCLI(LightningCLI):
         if given == "last" or (command == "fit" and is_requeued()):
             options.ckpt_path = find_last_checkpoint(options, command) or (None if given == "last" else given)
             return
+        if given is not None and hub_name(given):
+            options.ckpt_path = str(local_copy(given))
         checks.check_new_run(command, options)
         if (path := self._ckpt_path()) is not None:
             Checkpoint.read(path)
@@ -131,10 +168,12 @@ class ResGATCLI(LightningCLI):
         command, config = self._command, self._config
         require_data(config.data.root, config.data.crops)
         adjust.use_safe_loggers(config)
+        adjust.let_sweep_name_runs(config)
         checks.warn_of_sweep(command, config)
         checks.check_trainer(command, config)
         checks.check_callbacks(command, config)
         checks.check_schedule(command, config)
+        checks.check_features_cache(command, config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
         adjust.write_best_in_place(config)
@@ -167,11 +206,17 @@ class ResGATCLI(LightningCLI):
         if path is not None:
             here = self._parser(command).dump(config, skip_none=False, skip_validation=True)
             checks.check_checkpoint(command, config, here, Checkpoint.read(path))
-        with values_refused("The configuration"):
-            super().instantiate_classes()
+        try:
+            with values_refused("The configuration"):
+                super().instantiate_classes()
+        except ConfigError as error:
+            raise failure_in(error.__cause__) or error from None
         for logger in self.trainer.loggers:
             if isinstance(logger, AtomicCSVLogger) and command != "fit":
                 logger.subfolder = command
+        for callback in callbacks_of(self.trainer) if config.private else ():
+            if isinstance(callback, PredictionWriter):
+                callback.log_figures = False
 
     @property
     def _command(self) -> str:
@@ -212,6 +257,7 @@ def parser_options() -> dict[str, Any]:
                 last,
                 PredictionWriter(),
                 WandbRunId(),
+                Throughput(),
             ]
         },
         "parser_kwargs": {
@@ -224,17 +270,18 @@ def parser_options() -> dict[str, Any]:
     }
 
 
-def run(args: Sequence[str]) -> None:
+def run(args: Sequence[str], modules: Sequence[str] = ()) -> None:
     """Run one of Lightning's subcommands.
 
     Args:
         args: Subcommand and options.
+        modules: What ``--import`` named, to be repeated when the command is to be given again.
     """
     _quiet()
     try:
         ResGATCLI(args=list(args), **parser_options())
     except Stopped as stop:
-        raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint)}") from None
+        raise type(stop)(f"{stop} Continue with: {_continuing(args, stop.checkpoint, modules)}") from None
     except ArgumentError as error:  # of a default, or of what the classes make of their arguments
         raise ConfigError(explain_mistake(str(error), (), args)) from None
     except MisconfigurationException as error:  # what Lightning finds only when it begins
@@ -256,7 +303,7 @@ def run(args: Sequence[str]) -> None:
         raise
 
 
-def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
+def _continuing(args: Sequence[str], checkpoint: str | None = None, modules: Sequence[str] = ()) -> str:
     """The command that resumes this one, from the given checkpoint or from the last."""
     words: list[str] = []
     given = iter(args)
@@ -265,7 +312,8 @@ def _continuing(args: Sequence[str], checkpoint: str | None = None) -> str:
             next(given, None)
         elif not word.startswith("--ckpt_path="):
             words.append(word)
-    return shlex.join(["resgat", *words, "--ckpt_path", checkpoint or "last"])
+    imports = ["--import", ",".join(modules)] if modules else []
+    return shlex.join(["resgat", *words, *imports, "--ckpt_path", checkpoint or "last"])
 
 
 def _quiet() -> None:
@@ -279,6 +327,7 @@ def _quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of a deprecated function of torch
         ".*The dirpath has changed from.*",  # a run may be moved, or resumed from another one
         ".*Checkpoint directory .* exists and is not empty.*",  # its own, or the command was refused
+        ".*module.s. in eval mode at the start of training.*",  # a frozen encoder
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # torchmetrics has brought the ranks' counts together
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,6 +133,40 @@ def video_key(dataset: str, method: str, compression: str, video: str) -> str:
     return "/".join(part or "-" for part in (dataset, method, compression, video))
 
 
+class NetOutput(Protocol):
+    """Fields that the output of every detector has; ``DetectorOutput`` and ``ResGATOutput`` are such outputs."""
+
+    @property
+    def logit(self) -> Tensor:
+        """``(B,)`` float; positive means fake."""
+
+    @property
+    def probability(self) -> Tensor:
+        """``(B,)`` float in [0, 1], the sigmoid of ``logit``."""
+
+
+class DetectorOutput(NamedTuple):
+    """Output of a detector that gives nothing but its verdict.
+
+    Attributes:
+        logit: ``(B,)`` float; positive means fake.
+        probability: ``(B,)`` float in [0, 1], the sigmoid of ``logit``.
+
+    Example:
+        >>> import torch
+        >>> DetectorOutput.of(torch.zeros(2)).probability
+        tensor([0.5000, 0.5000])
+    """
+
+    logit: Tensor
+    probability: Tensor
+
+    @classmethod
+    def of(cls, logit: Tensor) -> DetectorOutput:
+        """The output for logits ``(B,)``."""
+        return cls(logit, logit.sigmoid())
+
+
 class ResGATOutput(NamedTuple):
     """Output of ``ResGAT.forward``.
 
@@ -154,7 +188,8 @@ class FaceBatch(TypedDict):
     """A collated batch of face crops.
 
     Attributes:
-        image: ``(B, 3, H, W)`` float32 in [0, 1], RGB.
+        image: ``(B, 3, H, W)`` float32 in [0, 1], RGB; absent where ``nodes`` is there.
+        nodes: ``(B, N, F)`` float32, cached features of the frozen encoder.
         label: ``(B,)`` float32, 1 = fake.
         row: ``(B,)`` int64, row of the crop in the data module's manifest table.
         video: ``(B,)`` int64, code of (dataset, method, compression, video).
@@ -166,7 +201,8 @@ class FaceBatch(TypedDict):
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 
-    image: Tensor
+    image: NotRequired[Tensor]
+    nodes: NotRequired[Tensor]
     label: Tensor
     row: Tensor
     video: Tensor

@@ -19,6 +19,7 @@ from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
 from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.data.loading.node_features import NodeFeatures
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
@@ -29,7 +30,7 @@ from resgat_pl.data.splits.known_people import statements, unknown_in
 from resgat_pl.data.splits.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
 from resgat_pl.data.splits.unassigned import unassigned
-from resgat_pl.data.transforms import Augmentation
+from resgat_pl.data.transforms import Augmentation, Transform, as_augmentation
 
 
 def require_data(root: Path | None, crops: str | Path) -> None:
@@ -55,6 +56,8 @@ class FaceDataModule(LightningDataModule):
 
     Attributes:
         leaks: What the splits share, known after ``setup("fit")``.
+        features: Features of the crops that are trained and validated on, set by ``training.feature_cache`` when a
+            training with ``features_cache`` starts.
 
     Args:
         crops: Folder or URL of the crops and the manifest; made when missing.
@@ -62,7 +65,7 @@ class FaceDataModule(LightningDataModule):
         layout: Layout of the data set on disk; null detects it.
         extraction: How faces are cut out.
         split: How videos are divided; null takes the manifest's split.
-        augmentation: Changes training crops; null for none.
+        augmentation: Changes training crops: an ``Augmentation``, or one transform of albumentations; null for none.
         image_size: Side in px of the network's input.
         batch_size: Crops a step, per process.
         num_workers: Loading processes, per process.
@@ -79,6 +82,9 @@ class FaceDataModule(LightningDataModule):
             each has a separate disk, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
         seed: Seed of order and augmentation.
+        features_cache: Folder, on a disk of this machine, for the features of a frozen encoder (``net.train``): they
+            are computed once, and the graph is trained from them, on the crops as they are, without augmentation. Null
+            runs the encoder in every epoch. Tests and predictions always run it.
 
     Example:
         >>> data = FaceDataModule("datasets/crops/ffpp", batch_size=16)
@@ -94,7 +100,7 @@ class FaceDataModule(LightningDataModule):
         layout: Layout | None = None,
         extraction: Extraction | None = None,
         split: SplitProtocol | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Transform | None = None,
         image_size: int = 224,
         batch_size: int = 8,
         num_workers: int = 2,
@@ -107,6 +113,7 @@ class FaceDataModule(LightningDataModule):
         seed: int = 0,
         shuffle_buffer: int = 2000,
         video_timeout: float = VIDEO_TIMEOUT,
+        features_cache: str | Path | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -121,12 +128,14 @@ class FaceDataModule(LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}, must be at least {least}")
         if not video_timeout > 0:
             raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds; inf is no limit")
+        self.features_cache = _cache_folder(features_cache, augmentation)
+        self.features: NodeFeatures | None = None
         self.crops = locate(crops)
         self.root = None if root is None else locate(root)
         self.layout = layout
         self.extraction = extraction or Extraction()
         self.split = split
-        self.augmentation = augmentation
+        self.augmentation = as_augmentation(augmentation)
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -227,8 +236,7 @@ class FaceDataModule(LightningDataModule):
     @property
     def overfits(self) -> bool:
         """True if every epoch trains on the same few batches, to see if the network can learn at all."""
-        trainer = self.trainer
-        return trainer is not None and getattr(trainer, "overfit_batches", 0) > 0 and trainer.state.fn == "fit"
+        return self._fitting and getattr(self.trainer, "overfit_batches", 0) > 0
 
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
         """The crops of a split; for training without the faces of fakes that were not altered."""
@@ -244,6 +252,7 @@ class FaceDataModule(LightningDataModule):
         if self.overfits:
             return self._same_batches()
         faces = self.faces("train", augmented=True)
+        faces.features = self._cached
         sampler = self._shard_sampler(faces, self.order) or TrainSampler(
             faces, self.world_size, self._rank, self.seed, self.order
         )
@@ -263,11 +272,19 @@ class FaceDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> FaceBatch:
         """Turn uint8 images into float in [0, 1], on the device: a quarter of the bytes to transfer."""
-        batch["image"] = batch["image"].float().div_(255)
+        if "image" in batch:
+            batch["image"] = batch["image"].float().div_(255)
         batch["label"] = batch["label"].float()
         if "mask" in batch:
             batch["mask"] = batch["mask"].float().div_(255)
         return cast("FaceBatch", batch)
+
+    def _cached(self) -> NodeFeatures | None:
+        return self.features
+
+    @property
+    def _fitting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "fit"
 
     @property
     def _rank(self) -> int:
@@ -275,6 +292,8 @@ class FaceDataModule(LightningDataModule):
 
     def _eval_loader(self, split: Literal["train", "val", "test", "all"], stage: str) -> ResumableLoader:
         faces = self.faces(split)
+        if split == "val" and self._fitting:
+            faces.features = self._cached
         sampler = None
         if self._limited(stage, len(faces)):  # the first crops of a manifest, or of shards, are of one class
             faces.rows = np.random.default_rng(self.seed).permutation(faces.rows)
@@ -334,6 +353,21 @@ class FaceDataModule(LightningDataModule):
                     f"The {split} split has {sum(counts[split])} crops for {self.world_size} processes. "
                     "Use fewer devices."
                 )
+
+
+def _cache_folder(folder: str | Path | None, augmentation: Augmentation | None) -> Path | None:
+    if folder is None:
+        return None
+    if augmentation is not None:
+        raise ConfigError(
+            f"data.features_cache is set, and data.augmentation is {type(augmentation).__name__}: features are of the "
+            "crops as they are, computed once. Set --data.augmentation null, or leave the cache out."
+        )
+    if "://" in str(folder):
+        raise ConfigError(
+            f"data.features_cache is {folder}: features are mapped into memory from a disk. Name a local folder."
+        )
+    return Path(folder).expanduser()
 
 
 def _first_failure(mine: ResGATError | None) -> ResGATError | None:

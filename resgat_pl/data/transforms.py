@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -13,6 +14,27 @@ from resgat_pl.core.errors import ConfigError
 
 if TYPE_CHECKING:  # only what augments imports it: it takes as long as half of this package
     import albumentations as A
+
+
+class Transform(ABC):
+    """Any transform of albumentations, recognised by its bases, so that albumentations need not be imported for it.
+
+    Example:
+        >>> import albumentations as A
+        >>> isinstance(A.HorizontalFlip(), Transform), isinstance(FlipAugmentation(), Transform)
+        (True, False)
+    """
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        return cls is Transform and any(
+            base.__module__.startswith("albumentations.") and base.__name__ == "BasicTransform"
+            for base in other.__mro__
+        )
+
+    @abstractmethod
+    def set_random_seed(self, seed: int) -> None:
+        """As of albumentations."""
 
 
 class Augmentation(ABC):
@@ -55,6 +77,12 @@ class Augmentation(ABC):
             if chance < step.p * 2**32:
                 step.set_random_seed(own)
                 data = step(force_apply=True, **data)
+        image = data["image"]
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise ConfigError(
+                f"The augmentation gives an image {image.shape} {image.dtype}; it must be (H, W, 3) uint8, as it came: "
+                "leave out steps such as Normalize, ToFloat and ToGray with one channel."
+            )
         return data
 
 
@@ -142,3 +170,44 @@ class FlipAugmentation(Augmentation):
         import albumentations as A
 
         return [A.HorizontalFlip(p=self.probability)]
+
+
+class Steps(Augmentation):
+    """Transforms of albumentations in order, each with its own probability ``p``.
+
+    Args:
+        steps: Transforms such as ``albumentations.GaussianBlur(p=0.2)`` that take and give uint8 images. A single one
+            can also be named as the augmentation itself.
+
+    Raises:
+        ConfigError: A step is something else, such as ``albumentations.Compose``, whose steps can be named one by one.
+
+    Example:
+        >>> import albumentations as A
+        >>> flip = Steps([A.HorizontalFlip(p=1.0)])
+        >>> flip(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), seed=0).tolist()
+        [[[3, 4, 5], [0, 1, 2]]]
+    """
+
+    def __init__(self, steps: Sequence[Transform]) -> None:
+        super().__init__()
+        if wrong := [type(step).__name__ for step in steps if not isinstance(step, Transform)]:
+            raise ConfigError(
+                f"augmentation.steps has a {wrong[0]}; each must be a single transform of albumentations."
+            )
+        self.steps = list(steps)
+
+    def transforms(self) -> list[A.BasicTransform]:
+        """See ``Augmentation.transforms``."""
+        return cast("list[A.BasicTransform]", self.steps)
+
+
+def as_augmentation(given: Augmentation | Transform | None) -> Augmentation | None:
+    """An augmentation as it is, or a single transform of albumentations as one.
+
+    Example:
+        >>> import albumentations as A
+        >>> type(as_augmentation(A.HorizontalFlip())).__name__
+        'Steps'
+    """
+    return Steps([given]) if isinstance(given, Transform) else given

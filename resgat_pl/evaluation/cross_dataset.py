@@ -89,6 +89,7 @@ def cross(
         **stamp(1),
         "provenance": environment(),
         "checkpoints": {name: str(detector.path) for name, detector in detectors.items()},
+        "checkpoint_sha256": {name: detector.checkpoint.fingerprint for name, detector in detectors.items()},
         "crops": {name: str(folder) for name, folder in folders.items()},
         "cells": [cell.json for cell in cells],
     }

@@ -17,7 +17,8 @@ from resgat_pl.data.splits.registry import from_spec
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.evaluation.train_test_overlap import check_unseen
 from resgat_pl.nn.checkpoint_file import Checkpoint
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.nets import load_net
 
 
 @dataclass
@@ -32,13 +33,14 @@ class Detector:
     Example:
         >>> content = {"resgat": {"version": 1, "net": {}, "thresholds": {"frame": 0.4, "video": 0.6}},
         ...            "state_dict": {}}
+        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
         >>> detector = Detector(net, Checkpoint.of(content, "a.ckpt"), None)  # or Detector.load("a.ckpt")
         >>> detector.thresholds["video"]
         0.6
     """
 
-    net: ResGAT
+    net: DetectorNet
     checkpoint: Checkpoint
     provenance: dict[str, Any] | None
 
@@ -63,14 +65,14 @@ class Detector:
         return self.checkpoint.validation
 
     @classmethod
-    def load(cls, path: Path) -> Detector:
+    def load(cls, path: str | Path) -> Detector:
         """Read a checkpoint of ``resgat fit``.
 
         Raises:
-            WeightsError: It is missing, damaged, or something else.
+            WeightsError: It is missing, damaged, or something else, or its detector is not installed.
         """
         checkpoint = Checkpoint.read(path)
-        net = ResGAT.load(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+        net = load_net(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
         provenance = stored_provenance(checkpoint.provenance, path)
         checkpoint.release()
         return cls(net, checkpoint, provenance)

@@ -22,7 +22,7 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.scores import SOURCE, Predictions, clip_codes
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
 
 
 def score(
@@ -50,7 +50,7 @@ def score(
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
     check_splits(manifest.counts(), ["test"])
-    faces = FaceCrops(manifest, rows, int(detector.net.config["image_size"]), corruption)
+    faces = FaceCrops(manifest, rows, detector.net.image_size, corruption)
     loader = ResumableLoader(faces, EvalSampler(faces, 1, 0), batch_size, workers)
     logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
     return predictions(manifest, rows, logits)
@@ -77,7 +77,7 @@ def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> 
 
 
 @torch.inference_mode()
-def _logits(net: ResGAT, loader: Any) -> Iterator[Tensor]:
+def _logits(net: DetectorNet, loader: Any) -> Iterator[Tensor]:
     device = next(net.parameters()).device
     for batch in loader:
         images = batch["image"].to(device, non_blocking=True).float().div_(255)

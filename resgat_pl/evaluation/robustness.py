@@ -105,7 +105,8 @@ def robustness(
     document = {
         **stamp(1),
         "provenance": environment(),
-        "checkpoint": str(ckpt_path),
+        "checkpoint": str(detector.path),
+        "checkpoint_sha256": detector.checkpoint.fingerprint,
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
         "leaky": leaky,

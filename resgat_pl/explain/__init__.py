@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resgat_pl.explain.methods.gradient import (
         GradCAM as GradCAM,
         GradientSHAP as GradientSHAP,
+        InputXGradient as InputXGradient,
         IntegratedGradients as IntegratedGradients,
         Saliency as Saliency,
     )

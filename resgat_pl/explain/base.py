@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import NetOutput
 from resgat_pl.explain.regions import region_weights
-from resgat_pl.nn.grid import Grid
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
@@ -39,7 +40,8 @@ class Explanation:
         node_map: ``(B, h, w)`` float32, positive where a node is evidence for the target.
         lattice: Where the nodes are in the images.
         edge_scores: ``(B, E)`` float32 in the order of ``edge_index``, or None where the method has none.
-        edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included.
+        edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included; E is 0 of a network
+            without a graph.
         logit: ``(B,)`` float32, of the target class.
         bias: ``(B,)`` float32, the target's logit without any node, by this method. For the graph methods it is b' of
             ``nn.contribution``, computed from the parameters.
@@ -78,7 +80,7 @@ class Explanation:
     def from_parts(
         cls,
         method: type[Explainer],
-        grid: Grid,
+        net: DetectorNet,
         lattice: Lattice,
         parts: Sequence[Attribution],
         seconds: float,
@@ -88,7 +90,7 @@ class Explanation:
 
         Args:
             method: The method; its ``unit`` and ``signed`` say how the numbers are to be read.
-            grid: The graph of the network, as of the last batch.
+            net: The network, whose graph is that of the last batch.
             lattice: Where the nodes are in the images.
             parts: One for each batch.
             seconds: Wall-clock time per image.
@@ -115,10 +117,10 @@ class Explanation:
             unit=method.unit,
             signed=method.signed,
             target=target,
-            node_map=nodes.reshape(len(nodes), *grid.shape),
+            node_map=nodes.reshape(len(nodes), *lattice.shape),
             lattice=lattice,
             edge_scores=torch.cat(edges) * (sign if method.signed else 1.0) if edges else None,
-            edge_index=grid.edge_index,
+            edge_index=edge_index_of(net).to(nodes.device),
             logit=logit,
             bias=bias,
             completeness_gap=gap if method.unit == "logit" else torch.full_like(gap, torch.nan),
@@ -153,6 +155,11 @@ class Explanation:
             raise ConfigError(f"{len(self.node_map)} faces were explained, but there are {len(landmarks)} landmarks.")
         weights = region_weights(landmarks, self.lattice).to(self.node_map)
         return torch.einsum("brhw,bhw->br", weights, self.node_map)
+
+
+def edge_index_of(net: DetectorNet) -> Tensor:
+    """``(2, E)`` int64, the edges of a network's graph, as of its latest images; ``(2, 0)`` where it has none."""
+    return net.grid.edge_index if isinstance(net, ResGAT) else torch.empty(2, 0, dtype=torch.int64)
 
 
 def completeness_gap(nodes: Tensor, logit: Tensor, bias: Tensor) -> Tensor:
@@ -193,13 +200,17 @@ class Explainer(ABC):
         unit: See ``Unit``.
         signed: See ``Explanation``. An unsigned method gives the same map for either target.
         exact: Whether the map and the bias add up to the logit by construction.
+        needs: Class of networks that it can explain: any detector, or those with an encoder or a graph.
+        decomposes: Whether it needs ``nn.contribution``, which a head may not allow.
+        net: The network.
 
     Args:
-        model: A ``ResGAT``, or a module that holds one as ``net``; compiled or distributed ones as well.
+        model: A detector, or a module that holds one as ``net``; compiled or distributed ones as well.
         batch_size: Images that go through the network at once; bounds the memory.
 
     Raises:
-        ConfigError: ``model`` is something else, or ``batch_size`` is not positive.
+        ConfigError: ``model`` is something else, or a detector that the method cannot explain; or ``batch_size`` is not
+            positive.
 
     Example:
         >>> from resgat_pl.explain.methods.graph import Contribution
@@ -211,9 +222,15 @@ class Explainer(ABC):
     unit: ClassVar[Unit] = "logit"
     signed: ClassVar[bool] = True
     exact: ClassVar[bool] = False
+    needs: ClassVar[type[DetectorNet]] = DetectorNet
+    decomposes: ClassVar[bool] = False
+    net: DetectorNet
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:
-        net = unwrap(model, type(self).__name__)
+        method = type(self)
+        net = unwrap(model, method.__name__, method.needs)
+        if reason := why_not(method, net):
+            raise ConfigError(reason)
         at_least(1, batch_size=batch_size)
         self.net = net
         self.batch_size = batch_size
@@ -233,8 +250,8 @@ class Explainer(ABC):
                 self.explain(batch.to(weight.device, weight.dtype)) for batch in torch.split(images, self.batch_size)
             ]
         seconds = (time.perf_counter() - started) / len(images)
-        lattice = self.net.backbone.lattice(*images.shape[2:])
-        return Explanation.from_parts(type(self), self.net.grid, lattice, parts, seconds, target)
+        lattice = self.net.lattice(*images.shape[2:])
+        return Explanation.from_parts(type(self), self.net, lattice, parts, seconds, target)
 
     @abstractmethod
     def explain(self, images: Tensor) -> Attribution:
@@ -242,6 +259,27 @@ class Explainer(ABC):
 
         The caller may or may not record gradients; a method that needs them, or not, switches them itself.
         """
+
+
+def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
+    """Reason that a method cannot explain a network; None if it can.
+
+    Example:
+        >>> from resgat_pl.explain.methods.graph import Contribution
+        >>> from resgat_pl.nn.pooled import PooledClassifier
+        >>> why_not(Contribution, PooledClassifier("resnet18", image_size=64))
+        'Contribution explains the graph of a ResGAT, and this network is a PooledClassifier, which has none. ...'
+    """
+    mine, name = type(net).__name__, method.__name__
+    instead = "Methods of pixels explain any detector, such as InputXGradient, Occlusion and KernelSHAP."
+    if issubclass(method.needs, ResGAT) and not isinstance(net, method.needs):
+        return f"{name} explains the graph of a ResGAT, and this network is a {mine}, which has none. {instead}"
+    if not isinstance(net, method.needs):
+        return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"
+    if method.decomposes and not net.has_contributions:
+        head = type(getattr(net, "head", None)).__name__
+        return f"{name} is a sum over nodes, but the head of this network, {head}, has no additive form. {instead}"
+    return None
 
 
 @contextmanager
@@ -297,23 +335,26 @@ class Passes:
 
 
 @contextmanager
-def count_passes(net: ResGAT) -> Iterator[Passes]:
+def count_passes(net: DetectorNet) -> Iterator[Passes]:
     """Count what happens inside the ``with`` block.
 
-    Hooks count at the head, where every classification ends once, whether it goes through ``net`` or through its parts
-    one by one. Counted and not computed by a formula: packages add evaluations of their own, and skip duplicates.
+    Hooks count at the head of a ResGAT, where every classification ends once, whether it goes through ``net`` or
+    through its parts one by one, and at the whole of other networks. Counted and not computed by a formula: packages
+    add evaluations of their own, and skip duplicates.
     """
     passes = Passes()
 
     def derived(gradient: Tensor) -> None:
         passes.backward += len(gradient)
 
-    def classified(_: nn.Module, __: tuple[Tensor], logit: Tensor) -> None:
+    def classified(_: nn.Module, __: tuple[Tensor], output: Tensor | NetOutput) -> None:
+        logit = output if isinstance(output, Tensor) else output.logit
         passes.forward += len(logit)
         if logit.requires_grad:
             logit.register_hook(derived)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
-    handle = net.head.register_forward_hook(classified)
+    last = net.head if isinstance(net, ResGAT) else net
+    handle = last.register_forward_hook(classified)
     try:
         yield passes
     finally:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark.localisation import node_auroc
 from resgat_pl.explain.drawing.overlay import SheetFace
+from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
-from resgat_pl.explain.sentences import Finding, attention_entropy
+from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -28,7 +31,7 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class ExplainedFaces:
-    """Faces and what the network makes of them; tensors are on the CPU, contributions in logits of *fake*.
+    """Faces and what the network makes of them; tensors are on the CPU, maps in logits of *fake* but for attention.
 
     Attributes:
         images: ``(n, 3, S, S)`` uint8, RGB.
@@ -37,11 +40,12 @@ class ExplainedFaces:
         landmarks: ``(n, 5, 2)`` float32, the average face's where a face has none.
         average_face: ``(n,)`` bool, where that is so.
         logit: ``(n,)`` float32.
-        bias: ``(n,)`` float32, b' of ``nn.contribution``.
-        contribution: ``(n, h, w)`` float32; its sum over the nodes and ``bias`` are ``logit``.
-        attention: ``(n, h, w)`` float32, ``attention_map``.
-        entropy: ``(n,)`` float32, ``attention_entropy``.
+        maps: By name ``(n, h, w)`` float32. Of a network with contributions ``contribution``, whose sum over the nodes
+            and ``bias`` are ``logit``, and ``attention``, see ``attention_map``; else ``input × gradient``.
         lattice: Where the nodes are.
+        bias: ``(n,)`` float32, b' of ``nn.contribution``; None without contributions.
+        entropy: ``(n,)`` float32, ``attention_entropy``; None likewise.
+        reason: A sentence on why there are no contributions; empty where there are.
     """
 
     images: Tensor
@@ -50,18 +54,28 @@ class ExplainedFaces:
     landmarks: Tensor
     average_face: Tensor
     logit: Tensor
-    bias: Tensor
-    contribution: Tensor
-    attention: Tensor
-    entropy: Tensor
+    maps: Mapping[str, Tensor]
     lattice: Lattice
+    bias: Tensor | None = None
+    entropy: Tensor | None = None
+    reason: str = ""
+
+    @property
+    def first(self) -> Tensor:
+        """The first of the maps, which is measured."""
+        return next(iter(self.maps.values()))
 
     def regions(self) -> Tensor:
-        """Contribution of each face region, ``(n, len(REGIONS))`` float32; with ``bias`` they add up to ``logit``."""
-        return torch.einsum("brhw,bhw->br", region_weights(self.landmarks, self.lattice), self.contribution)
+        """Sum of the first map over each face region, ``(n, len(REGIONS))`` float32.
+
+        Of contributions these and ``bias`` add up to ``logit``.
+        """
+        return torch.einsum("brhw,bhw->br", region_weights(self.landmarks, self.lattice), self.first)
 
     def findings(self) -> list[Finding]:
         """The numbers that the words are made of."""
+        if self.bias is None or self.entropy is None:
+            return unexplained(self.logit, self.reason)
         tables = self.regions().tolist()
         return [
             Finding(
@@ -82,7 +96,7 @@ class ExplainedFaces:
                 image=self.images[i].permute(1, 2, 0).numpy(),
                 title=f"{'fake' if self.labels[i] == FAKE else 'real'}, p={float(probability[i]):.2f}",
                 mask=mask,
-                maps={"contribution": self.contribution[i].numpy(), "attention": self.attention[i].numpy()},
+                maps={name: maps[i].numpy() for name, maps in self.maps.items()},
                 lattice=self.lattice,
             )
             for i, mask in enumerate(self.masks)
@@ -121,12 +135,35 @@ def choose_faces(faces: FaceCrops, count: int) -> NDArray[np.int64]:
     return np.array(chosen, np.int64)
 
 
-def explain_faces(net: ResGAT, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
+class _Maps(NamedTuple):
+    """Maps of faces and the rest that a network gives, as in ``ExplainedFaces``."""
+
+    logit: Tensor
+    maps: Mapping[str, Tensor]
+    lattice: Lattice
+    bias: Tensor | None
+    entropy: Tensor | None
+    reason: str
+
+
+def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
+    """Contributions and attention of a ResGAT; of a detector without contributions input × gradient."""
+    if isinstance(net, ResGAT) and net.has_contributions:
+        read, attention = read_outs(net, images, [Contribution, Attention], _BATCH)
+        found = read["Contribution"]
+        maps = {"contribution": found.node_map, "attention": read["Attention"].node_map}
+        entropy = attention_entropy(attention, found.edge_index.cpu())
+        return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "")
+    found = InputXGradient(net, _BATCH).attribute(images).cpu()
+    reason = f"No region is named: the logit of a {type(net).__name__} is no sum over regions."
+    return _Maps(found.logit, {"input × gradient": found.node_map}, found.lattice, None, None, reason)
+
+
+def explain_faces(net: DetectorNet, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
     """Explain the faces at some positions, at least one, in evaluation mode; the network's mode is restored."""
     positions = chosen.tolist()
     images = torch.stack([faces[position]["image"] for position in positions])
-    found, attention = read_outs(net, images / 255, [Contribution, Attention], _BATCH)
-    contribution = found["Contribution"]
+    found = _maps_of(net, images / 255)
     points = faces.manifest.column("landmarks")[faces.rows[chosen]]
     unknown = np.full(10, np.nan, np.float32)
     known = np.stack([unknown if face is None else np.asarray(face, np.float32) for face in points])
@@ -142,12 +179,7 @@ def explain_faces(net: ResGAT, faces: FaceCrops, chosen: NDArray[np.int64]) -> E
         masks=[faces.mask(position) for position in positions],
         landmarks=landmarks,
         average_face=average_face,
-        logit=contribution.logit,
-        bias=contribution.bias,
-        contribution=contribution.node_map,
-        attention=found["Attention"].node_map,
-        entropy=attention_entropy(attention, contribution.edge_index.cpu()),
-        lattice=contribution.lattice,
+        **found._asdict(),
     )
 
 
@@ -161,20 +193,23 @@ def measure(seen: ExplainedFaces) -> dict[str, float]:
         ``explain/attention_entropy``, see ``attention_entropy``. Over the fakes with a mask ``explain/node_auroc``, of
         the contributions against the mask, and ``explain/node_auroc_inside``, among the nodes inside the face only.
         What is not defined is left out: a class without faces, an AUROC without manipulated or without clean nodes,
-        and everything once the network gives values that are not finite.
+        and everything once the network gives values that are not finite. Of a network without contributions there is
+        ``explain/logit``, ``explain/logit_real``, and ``explain/node_auroc`` and ``_inside`` of input × gradient.
     """
-    if not all(bool(part.isfinite().all()) for part in (seen.logit, seen.contribution, seen.entropy)):
+    entropy = torch.zeros(0) if seen.entropy is None else seen.entropy
+    if not all(bool(part.isfinite().all()) for part in (seen.logit, seen.first, entropy)):
         rank_zero_warn("The explanations have values that are not finite, so nothing is measured: training diverged.")
         return {}
-    values = {"explain/attention_entropy": float(seen.entropy.mean())}
+    values = {} if seen.entropy is None else {"explain/attention_entropy": float(seen.entropy.mean())}
     regions = seen.regions()
     for label, suffix in ((FAKE, ""), (REAL, "_real")):
         members = seen.labels == label
         if not members.any():
             continue
-        for name, mean in zip(REGIONS, regions[members].mean(dim=0).tolist(), strict=True):
-            values[f"explain/region{suffix}/{name.replace(' ', '_')}"] = mean
-        values[f"explain/bias{suffix}"] = float(seen.bias[members].mean())
+        if seen.bias is not None:
+            for name, mean in zip(REGIONS, regions[members].mean(dim=0).tolist(), strict=True):
+                values[f"explain/region{suffix}/{name.replace(' ', '_')}"] = mean
+            values[f"explain/bias{suffix}"] = float(seen.bias[members].mean())
         values[f"explain/logit{suffix}"] = float(seen.logit[members].mean())
     return values | _localisation(seen)
 
@@ -185,7 +220,7 @@ def _localisation(seen: ExplainedFaces) -> dict[str, float]:
         return {}
     masks = torch.stack([torch.from_numpy(seen.masks[i]) for i in masked])
     covers = seen.lattice.cover(masks.float() / 255)
-    maps, inside = seen.contribution[masked], inside_face(seen.landmarks[masked], seen.lattice)
+    maps, inside = seen.first[masked], inside_face(seen.landmarks[masked], seen.lattice)
     scores = {
         "explain/node_auroc": float(node_auroc(maps, covers).nanmean()),
         "explain/node_auroc_inside": float(node_auroc(maps, covers, inside).nanmean()),

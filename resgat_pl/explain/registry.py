@@ -1,7 +1,8 @@
 """The registry of explanation methods, from which every list, lookup and description of methods comes.
 
-A method is registered by a decorator on its class; each module of ``resgat_pl.explain.methods`` is imported when the
-registry is first read, so that a new method is one file there.
+A method of this package is registered by a decorator on its class; each module of ``resgat_pl.explain.methods`` is
+imported when the registry is first read, so that a new method is one file there. Methods from outside are found by the
+name of an entry point (group ``resgat_pl.explainers``) or by class path, with or without the decorator.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from importlib import import_module
 from typing import Final, Literal, NamedTuple, TypeVar, get_args
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import class_path, find_part, installed_parts, is_class_path, is_ours
 from resgat_pl.core.text import nearest
 from resgat_pl.explain.base import Explainer
 
-Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "baseline"]
-"""Kinds of methods, in the order in which they are listed; a ``baseline`` does not depend on the network."""
+Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "other", "baseline"]
+"""Kinds of methods, in the order in which they are listed; ``other`` are those without the decorator, a ``baseline``
+does not depend on the network."""
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""
@@ -44,6 +47,9 @@ def explainer(family: Family, about: str = "") -> Callable[[_Method], _Method]:
     Returns:
         A decorator of the class, which returns it unchanged.
 
+    Raises:
+        ConfigError: When it is applied: a method of this name is there already.
+
     Example:
         >>> from resgat_pl.explain.registry import describe, find
         >>> describe(find("Contribution"))
@@ -51,6 +57,14 @@ def explainer(family: Family, about: str = "") -> Callable[[_Method], _Method]:
     """
 
     def register(method: _Method) -> _Method:
+        if not is_ours(method):
+            _all()  # the methods of this package have their names first
+        earlier = _entries.get(method.__name__)
+        if earlier is not None and class_path(earlier.method) != class_path(method):
+            raise ConfigError(
+                f"There are two methods {method.__name__}, {class_path(earlier.method)} and {class_path(method)}, and "
+                "results name a method by its class: rename one."
+            )
         text = about or (inspect.getdoc(method) or "").split("\n\n")[0].replace("`", "").replace("\n", " ")
         _entries[method.__name__] = _Entry(method, family, text)
         return method
@@ -59,21 +73,43 @@ def explainer(family: Family, about: str = "") -> Callable[[_Method], _Method]:
 
 
 def methods() -> dict[str, type[Explainer]]:
-    """All methods but the baselines, by name: family after family, alphabetically within each."""
+    """All methods but the baselines, by name: family after family, alphabetically within each.
+
+    Methods from outside are among them once they were found or imported.
+    """
     return {name: entry.method for name, entry in _all().items() if entry.family != "baseline"}
 
 
 def find(name: str) -> type[Explainer]:
-    """The method or baseline of this name.
+    """The method or baseline of this name, given by the user: a class of this package, an entry point or a class path.
 
     Raises:
-        ConfigError: There is none; the message lists all.
+        ConfigError: There is none, and the message lists all; or it cannot be imported, or is no explainer.
     """
     entries = _all()
     if name in entries:
         return entries[name].method
-    instead = f" {_REPLACED[name]} replaces it." if name in _REPLACED else nearest(name, entries)
-    raise ConfigError(f"--methods: there is no method {name!r}.{instead} There are: {', '.join(sorted(entries))}.")
+    installed = installed_parts("explainer")
+    if name in _REPLACED or not (name in installed or is_class_path(name)):
+        known = sorted({*entries, *installed})
+        instead = f" {_REPLACED[name]} replaces it." if name in _REPLACED else nearest(name, known)
+        raise ConfigError(
+            f"--methods: there is no method {name!r}.{instead} There are: {', '.join(known)}; others by class path."
+        )
+    own: dict[str, type[Explainer]] = {}
+    method = find_part("explainer", name, Explainer, own, named_by_user=True)  # type: ignore[type-abstract]
+    if method.__name__ not in _entries or _entries[method.__name__].method is not method:
+        explainer("other")(method)
+    return method
+
+
+def installed_methods() -> list[type[Explainer]]:
+    """The methods that installed packages add.
+
+    Raises:
+        ConfigError: A package fails, or adds something else.
+    """
+    return [find(name) for name in sorted(installed_parts("explainer"))]
 
 
 def describe(method: type[Explainer]) -> str:

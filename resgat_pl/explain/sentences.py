@@ -45,6 +45,7 @@ class Finding:
         mean_probability: Stated as the probability where these numbers are means over several pictures of a face, of
             which the mean logit gives another probability; None for a single picture.
         limit: What ``probability`` is compared with: the threshold, on the same scale.
+        reason: A sentence on why there are no regions; empty where there are.
     """
 
     logit: float
@@ -57,6 +58,7 @@ class Finding:
     methods: tuple[str, str] = ("", "")
     mean_probability: float | None = None
     limit: float = 0.5
+    reason: str = ""
 
     @property
     def verdict(self) -> Target:
@@ -89,6 +91,8 @@ class Finding:
         """
         other: Target = "real" if self.verdict == "fake" else "fake"
         said = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
+        if self.reason:
+            return f"{said}. {' '.join((self.reason, *self.warnings))}"
         supporters, opponents = self.named(self.verdict), self.named(other)
         parts = [self._side(supporters, self.verdict) or f"no region speaks noticeably for {self.verdict}"]
         parts += [against] if (against := self._side(opponents, other)) else []
@@ -212,6 +216,22 @@ def findings(
         )
         for i in range(count)
     ]
+
+
+def unexplained(logit: Tensor, reason: str, temperature: float | None = None, limit: float = 0.5) -> list[Finding]:
+    """The findings of faces whose logit ``(B,)`` is not known as a sum over regions.
+
+    Args:
+        logit: Of *fake*.
+        reason: A sentence on why that is so.
+        temperature: As of ``findings``.
+        limit: Likewise.
+
+    Example:
+        >>> unexplained(torch.tensor([2.0]), "No region is named.", temperature=1.0)[0].sentence
+        'Fake, probability 0.88 (logit +2.0). No region is named.'
+    """
+    return [Finding(value, value, {}, temperature, limit=limit, reason=reason) for value in logit.tolist()]
 
 
 def attention_entropy(attention: Tensor, edge_index: Tensor) -> Tensor:

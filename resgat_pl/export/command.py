@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib import import_module
 from pathlib import Path
@@ -10,22 +9,20 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
 import torch
-from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import stamp
+from resgat_pl.core.parts import class_path
 from resgat_pl.core.path_checks import require_out_file
-from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.graph import compare, trace, write_onnx
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, ExportedDetector
-from resgat_pl.nn.checkpoint_keys import PROVENANCE, RESGAT
-from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.nn.safetensors_file import to_safetensors
+from resgat_pl.nn.nets import load_net
+from resgat_pl.nn.safetensors_file import portable, to_safetensors
 
-Format = Literal["onnx", "torch", "safetensors"]
-SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+Format = Literal["onnx", "torch", "safetensors", "hub"]
+SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "hub": ""}
 
 
 def export(
@@ -36,12 +33,13 @@ def export(
     calibration: str | Path | None = None,
     samples: int = 128,
     tolerance: float = 0.005,
+    results: str | None = None,
 ) -> str:
     """Write a trained detector as one file that runs without PyTorch, with its explanations: ONNX, float32 or int8.
 
     The file takes face crops (B, 3, S, S), float in [0, 1], RGB, for any B, and gives ``logit``, ``probability``, and
-    the exact explanation: ``contribution`` of each node and ``bias``, which add up to the logit. It knows its
-    thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.export.runtime``:
+    of a ResGAT the exact explanation: ``contribution`` of each node and ``bias``, which add up to the logit. It knows
+    its thresholds, temperature, image size and the checkpoint's SHA-256. Run it with ``resgat_pl.export.runtime``:
 
       detector = ExportedDetector.load("detector.onnx"); found = detector(faces)
 
@@ -50,17 +48,23 @@ def export(
     The format safetensors is something else: the checkpoint itself without the optimiser's state, in a format that
     cannot hold code. Every command that takes a checkpoint takes it, except for going on with training.
 
+    The format hub is a folder with the same content, as models are shared on the Hugging Face hub: config.json,
+    model.safetensors (without the encoder's weights where these are not trained and can be had elsewhere) and a model
+    card with the results of resgat test. Every command takes such a folder, or hf://owner/name, as --ckpt_path.
+
     Args:
         ckpt_path: Checkpoint of ``resgat fit``.
-        out: File to write, ``.onnx`` or, of the other formats, ``.pt2`` and ``.safetensors``.
+        out: File to write, ``.onnx`` or, of the other formats, ``.pt2`` and ``.safetensors``; of hub, a folder.
         format: ``onnx`` for ONNX Runtime and most other engines; ``torch`` for ``torch.export.load``, which needs torch
-            but nothing of this package; ``safetensors`` for sending the checkpoint to others.
+            but nothing of this package; ``safetensors`` for sending the checkpoint to others; ``hub`` for that, too.
         int8: Compute the encoder in integers of 8 bits: a quarter of the size, and faster on CPUs. The graph attention
             and the head stay in float32, so contributions still add up. The ranges come from training crops; the loss
             of AUROC is measured on validation crops.
         calibration: Folder of the crops for int8; null takes those that the checkpoint was trained on.
         samples: Training crops to take the ranges from, as many real as fake.
         tolerance: Loss of AUROC over validation crops above which an int8 file is refused.
+        results: For the model card of hub: results.json, cross.json and robustness.json, separated by commas; null
+            takes each results.json of this checkpoint in the folder of its run.
 
     Returns:
         What was written, and how far it agrees with the checkpoint.
@@ -69,9 +73,14 @@ def export(
         ConfigError: The options contradict each other, a package is missing, or the result does not agree.
         WeightsError: The checkpoint cannot be used.
         SplitError: There are no training or validation crops of both classes to calibrate and check int8 with.
+        ManifestError: ``results`` names a file that holds none.
     """
     out = Path(out)
-    _check(out, format, int8, calibration, samples, tolerance)
+    _check(out, format, int8, calibration, samples, tolerance, results)
+    if format == "hub":
+        from resgat_pl.export.hub import export_hub
+
+        return export_hub(ckpt_path, out, results)
     require_out_file(out, "--out")
     if format == "onnx":
         require_packages()
@@ -102,15 +111,8 @@ def export(
 
 def _write_safetensors(detector: Detector, out: Path) -> str:
     """Write the checkpoint itself as safetensors; read it back, and compare every tensor."""
-    content = detector.checkpoint.take()
-    if isinstance(content.get(PROVENANCE), dict):  # made to be sent to others, who need not know this machine's folders
-        content[PROVENANCE] = {
-            name: value if isinstance(value, Tensor) else without_paths(value)
-            for name, value in content[PROVENANCE].items()
-        }
-    content[RESGAT] = without_paths(content[RESGAT])
-    _write(out, to_safetensors(content))
-    expected, found = detector.net.cpu().state_dict(), ResGAT.load(out).state_dict()
+    _write(out, to_safetensors(portable(detector.checkpoint.take())))
+    expected, found = detector.net.cpu().state_dict(), load_net(out).state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
         out.unlink()
         raise ConfigError(f"{out} was removed: it does not hold what {detector.path} holds. Is the disk all right?")
@@ -142,15 +144,16 @@ def require_packages() -> None:
 
 
 def _properties(detector: Detector) -> dict[str, Any]:
-    config = detector.net.config
-    lattice = detector.net.backbone.lattice(config["image_size"], config["image_size"])
+    net, config = detector.net, detector.net.config
+    lattice = net.lattice(net.image_size, net.image_size)
     return {
-        **stamp(EXPORT_VERSION),
-        "checkpoint_sha256": hashlib.sha256(detector.path.read_bytes()).hexdigest(),
-        "attention": config["attention"],
-        "encoder": config["encoder"],
-        "image_size": config["image_size"],
-        "grid": list(lattice.shape),
+        **stamp(1 if net.has_contributions else EXPORT_VERSION),
+        "net": class_path(type(net)),
+        "checkpoint_sha256": detector.checkpoint.fingerprint,
+        "attention": config.get("attention"),
+        "encoder": config.get("encoder"),
+        "image_size": net.image_size,
+        "grid": list(lattice.shape) if net.has_contributions else [0, 0],
         "centres": {"rows": lattice.rows, "columns": lattice.columns},
         "classes": ["real", "fake"],
         "thresholds": cast("dict[str, float] | None", detector.thresholds),
@@ -167,13 +170,17 @@ def _check(
     calibration: str | Path | None,
     samples: int,
     tolerance: float,
+    results: str | None,
 ) -> None:
     if kind not in SUFFIX:
         raise ConfigError(f"--format is {kind!r}; it must be {' or '.join(SUFFIX)}.")
-    if out.suffix != SUFFIX[kind]:
+    if (out.suffix != SUFFIX[kind]) if SUFFIX[kind] else (out.suffix in set(SUFFIX.values()) - {""}):
         meant = next((name for name, suffix in SUFFIX.items() if out.suffix == suffix), None)
         hint = f" Or say --format {meant}." if meant else ""
-        raise ConfigError(f"{out}: a file of the format {kind} must end in {SUFFIX[kind]}.{hint}")
+        needed = f"a file of the format {kind} must end in {SUFFIX[kind]}" if SUFFIX[kind] else "hub writes a folder"
+        raise ConfigError(f"{out}: {needed}.{hint}")
+    if results is not None and kind != "hub":
+        raise ConfigError("--results is there for --format hub only: other files have no model card.")
     if int8 and kind != "onnx":
         raise ConfigError("--int8 is there for --format onnx only.")
     if calibration is not None and not int8:

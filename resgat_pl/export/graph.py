@@ -14,37 +14,53 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import class_path
+from resgat_pl.core.text import first_line
 from resgat_pl.export.runtime import OUTPUTS, ExportedDetector, ExportedOutput
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
 
 TOLERANCE: Final = 1e-4
 """Largest difference from the checkpoint, relative to the largest logit or to 1: float32 sums in another order."""
 
 
 class ExportGraph(nn.Module):
-    """The exported part of the network: the prediction with its decomposition over nodes."""
+    """The exported part of the network: the prediction, with its decomposition over nodes where there is one."""
 
-    def __init__(self, net: ResGAT) -> None:
+    def __init__(self, net: DetectorNet) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``OUTPUTS`` of images ``(B, 3, S, S)`` float in [0, 1], RGB."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """``OUTPUTS`` of images ``(B, 3, S, S)`` float in [0, 1], RGB; the first two without contributions."""
+        if not self.net.has_contributions:
+            output = self.net(images)
+            return output.logit, output.probability
         found = contributions(self.net, images)
         return found.output.logit, found.output.probability, found.node, found.bias
 
 
-def trace(net: ResGAT) -> ExportedProgram:
-    """Trace the computation for any number of images of the network's size."""
-    side = int(net.config["image_size"])
+def trace(net: DetectorNet) -> ExportedProgram:
+    """Trace the computation for any number of images of the network's size.
+
+    Raises:
+        ConfigError: torch cannot trace it.
+    """
+    side = net.image_size
     # Two images: a size of 1 would be taken for a constant. Fitting the grid beforehand keeps its tables constants.
     example = torch.zeros(2, 3, side, side)
     with torch.no_grad():
         net(example)
-    return torch.export.export(
-        ExportGraph(net).eval(), (example,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=True
-    )
+    graph, shapes = ExportGraph(net).eval(), ({0: Dim("batch", min=1)},)
+    try:
+        return torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=True)
+    except Exception as error:  # of many kinds, on code that depends on numbers
+        if type(net).__module__.startswith("resgat_pl."):
+            raise
+        raise ConfigError(
+            f"torch.export cannot trace the detector {class_path(type(net))} ({first_line(error)}). Let its forward "
+            "not depend on numbers in tensors or on the batch's size, or export it as safetensors."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ class Agreement:
             )
 
 
-def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
+def compare(net: DetectorNet, exported: ExportedDetector) -> Agreement:
     """Run both on five images, and the file on one of them alone, since their number must not matter."""
     side, random = exported.image_size, torch.Generator().manual_seed(0)
     coarse = torch.rand(5, 3, 8, 8, generator=random)
@@ -93,10 +109,12 @@ def compare(net: ResGAT, exported: ExportedDetector) -> Agreement:
     noise = 0.1 * torch.rand(smooth.shape, generator=random)
     images = (0.9 * smooth + noise).clamp(0, 1)
     with torch.inference_mode():
-        expected = ExportedOutput(*(values.numpy()[[0, 1, 2, 3, 4, 0]] for values in ExportGraph(net)(images)))
+        expected = ExportedOutput.of([values.numpy()[[0, 1, 2, 3, 4, 0]] for values in ExportGraph(net)(images)])
     runs = exported(images.numpy()), exported(images[:1].numpy())
     found = ExportedOutput(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
-    logit, _, contribution, bias = (np.abs(one - other).max() for one, other in zip(found, expected, strict=True))
+    logit, _, contribution, bias = (
+        np.abs(one - other).max(initial=0) for one, other in zip(found, expected, strict=True)
+    )
     scale = max(1.0, float(np.abs(expected.logit).max()))
     nodes = float(np.max([contribution, bias]))  # NaN if one is
     return Agreement(float(logit), nodes, additivity(found), scale, len(images))
@@ -109,10 +127,11 @@ def additivity(found: ExportedOutput) -> float:
 
 def write_onnx(program: ExportedProgram, path: Path, properties: dict[str, Any]) -> None:
     """Write an ``.onnx`` file with its properties."""
+    names = OUTPUTS[: len(program.graph_signature.user_outputs)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's and onnxscript's own use of what they deprecate
         exported = torch.onnx.export(
-            program, dynamo=True, input_names=["images"], output_names=list(OUTPUTS), verbose=False
+            program, dynamo=True, input_names=["images"], output_names=list(names), verbose=False
         )
     if exported is None:
         raise RuntimeError("torch.onnx.export returned nothing")

@@ -76,7 +76,7 @@ def quantise(
         ConfigError: AUROC falls by more than ``tolerance``, or contributions do not add up.
     """
     taken = _choose(manifest, "train", samples)
-    to_int8(path, batches(manifest, taken, int(detector.net.config["image_size"])))
+    to_int8(path, batches(manifest, taken, detector.net.image_size))
     properties["calibration"] = {
         "manifest": manifest.fingerprint(),
         "splits": manifest.split_fingerprint(),
@@ -92,10 +92,16 @@ def to_int8(path: Path, images: Iterator[Floats]) -> None:
     Args:
         path: The file.
         images: Batches ``(b, 3, S, S)`` float32 in [0, 1] to take the ranges from.
+
+    Raises:
+        ConfigError: There is no convolution.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    nodes = encoder_nodes(onnx.load(path))
+    if not nodes:  # ONNX Runtime would take all
+        raise ConfigError("int8 is for convolutions, and this detector has none: use float32.")
     feeds = ({"images": batch} for batch in images)
     with _quiet():
         quantize_static(
@@ -110,7 +116,7 @@ def to_int8(path: Path, images: Iterator[Floats]) -> None:
             reduce_range=True,
             per_channel=True,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=encoder_nodes(onnx.load(path)),
+            nodes_to_quantize=nodes,
         )
 
 

@@ -23,8 +23,9 @@ from resgat_pl.core.formats import WRITER, check_version
 
 Floats = NDArray[np.float32]
 OUTPUTS: Final = ("logit", "probability", "contribution", "bias")
-EXPORT_VERSION: Final = 1
-"""Format of the properties; earlier files are the same without the number."""
+"""Arrays that a file gives; of a detector without contributions the first two."""
+EXPORT_VERSION: Final = 2
+"""Newest format. Files with contributions have 1, or no number; those without have 2."""
 EXTRA_FILE: Final = "resgat.json"
 """Name in a ``.pt2`` file of the properties that an ``.onnx`` file has in ``metadata_props``."""
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -41,7 +42,8 @@ class ExportedOutput(NamedTuple):
         logit: ``(B,)`` float32; positive means fake.
         probability: ``(B,)`` float32 in [0, 1], the sigmoid of ``logit``, to which the thresholds apply.
         contribution: ``(B, N)`` float32 in logits, the contribution of each node, positive towards fake; nodes are
-            numbered row by row from the top left, so ``contribution.reshape(B, *detector.grid)`` is a map.
+            numbered row by row from the top left, so ``contribution.reshape(B, *detector.grid)`` is a map. N is 0 of a
+            detector without contributions.
         bias: ``(B,)`` float32, the logit without any node.
 
     Example:
@@ -54,6 +56,14 @@ class ExportedOutput(NamedTuple):
     probability: Floats
     contribution: Floats
     bias: Floats
+
+    @classmethod
+    def of(cls, arrays: Sequence[Floats]) -> ExportedOutput:
+        """The output from a file's arrays; without contributions the whole logit is bias."""
+        if len(arrays) == len(OUTPUTS):
+            return cls(*arrays)
+        logit, probability = arrays
+        return cls(logit, probability, np.zeros((len(logit), 0), np.float32), logit)
 
 
 class ExportedDetector:
@@ -79,10 +89,11 @@ class ExportedDetector:
 
     Attributes:
         properties: ``attention``, ``checkpoint_sha256``, ``classes`` (of the labels 0 and 1), ``encoder``, ``grid``,
-            ``image_size``, ``precision`` (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it),
-            ``schema`` (``EXPORT_VERSION``), ``temperature`` (of single images), ``video_temperature``,
-            ``thresholds`` (by level, null where none was chosen), ``validation`` (the videos all were chosen on), of
-            int8 ``calibration``, and ``centres`` except in files of earlier versions.
+            ``image_size``, ``net`` (class of the detector, except in files of earlier versions), ``precision``
+            (``float32`` or ``int8``), ``resgat_pl`` (the version that wrote it), ``schema`` (``EXPORT_VERSION``),
+            ``temperature`` (of single images), ``video_temperature``, ``thresholds`` (by level, null where none was
+            chosen), ``validation`` (the videos all were chosen on), of int8 ``calibration``, and ``centres`` except in
+            files of earlier versions.
     """
 
     def __init__(self, run: Callable[[Floats], list[Floats]], properties: Mapping[str, Any]) -> None:
@@ -132,8 +143,8 @@ class ExportedDetector:
         if "image_size" not in properties:
             raise WeightsError(f"{path} was not written by resgat export: it has no image size.")
         again = "Make it again with resgat export."
-        number, writer = properties.get("schema", EXPORT_VERSION), properties.get(WRITER)
-        check_version(number, EXPORT_VERSION, path, WeightsError, again=again, writer=writer)
+        number, writer = properties.get("schema", 1), properties.get(WRITER)
+        check_version(number, EXPORT_VERSION, path, WeightsError, again=again, writer=writer, oldest=1)
         return cls(run, properties)
 
     @property
@@ -143,7 +154,7 @@ class ExportedDetector:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of nodes."""
+        """Rows and columns of nodes; none of a detector without contributions."""
         rows, columns = self.properties["grid"]
         return int(rows), int(columns)
 
@@ -179,7 +190,7 @@ class ExportedDetector:
             raise ConfigError(f"{wanted}; it got {images.dtype}. Divide bytes by 255.")
         if not (images.min() >= 0 and images.max() <= 1):  # false of NaN as well
             raise ConfigError(f"{wanted}; it got values from {images.min():g} to {images.max():g}.")
-        return ExportedOutput(*self._run(np.ascontiguousarray(images, dtype=np.float32)))
+        return ExportedOutput.of(self._run(np.ascontiguousarray(images, dtype=np.float32)))
 
     def calibrated(self, logit: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities, the sigmoid of logit / temperature; uncalibrated where there is no temperature.
@@ -261,7 +272,9 @@ class _OnnxFile(_File):
                 self.properties[name] = json.loads(value)
 
     def __call__(self, images: Floats) -> list[Floats]:
-        arrays: list[Floats] = self.session.run(list(OUTPUTS), {"images": images})
+        given = {output.name for output in self.session.get_outputs()}
+        wanted = OUTPUTS if "contribution" in given else OUTPUTS[:2]
+        arrays: list[Floats] = self.session.run(list(wanted), {"images": images})
         return arrays
 
 

@@ -1,4 +1,4 @@
-"""The mathematics of ResGAT as plain torch modules, usable without Lightning, and the files its weights come in."""
+"""The mathematics of detectors as plain torch modules, usable without Lightning, and the files of their weights."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.nn.contribution import Contributions as Contributions, contributions as contributions
+    from resgat_pl.nn.detector_net import DetectorNet as DetectorNet
+    from resgat_pl.nn.encoder_net import EncoderNet as EncoderNet
     from resgat_pl.nn.encoders.torchvision_cnns import Encoder as Encoder
     from resgat_pl.nn.gat import GridGATConv as GridGATConv, GridGATv2Conv as GridGATv2Conv
     from resgat_pl.nn.grid import Grid as Grid
+    from resgat_pl.nn.head import Head as Head
+    from resgat_pl.nn.logit_net import LogitNet as LogitNet
+    from resgat_pl.nn.nets import load_net as load_net
+    from resgat_pl.nn.pooled import PooledClassifier as PooledClassifier
     from resgat_pl.nn.resgat import ResGAT as ResGAT
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Contributions": "contribution",
+        "DetectorNet": "detector_net",
         "Encoder": "encoders.torchvision_cnns",
+        "EncoderNet": "encoder_net",
         "Grid": "grid",
         "GridGATConv": "gat",
         "GridGATv2Conv": "gat",
+        "Head": "head",
+        "LogitNet": "logit_net",
+        "PooledClassifier": "pooled",
         "ResGAT": "resgat",
         "contributions": "contribution",
+        "load_net": "nets",
     },
 )

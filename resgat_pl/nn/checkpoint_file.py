@@ -1,93 +1,43 @@
-"""Weight files: safe reading, the typed ``Checkpoint``, and loading into a module with errors that say what differs."""
+"""The typed ``Checkpoint``: a file of ``resgat fit``, or the same content as a folder or on the hub."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
-from resgat_pl.core.text import count_and_name, first_line
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
-from resgat_pl.nn.safetensors_file import SUFFIX, from_safetensors, read_tensors
+from resgat_pl.nn.hub import hint_at_hub, local_copy
+from resgat_pl.nn.hub_folder import CONFIG_NAME, WEIGHTS_NAME, read_folder
+from resgat_pl.nn.weights_file import check_state, load_strictly, read_state_dict, read_weights_file
 
-_CHUNK: Final = 2**22  # bytes
-_OBJECT: Final = re.compile(r"GLOBAL:? (\S+)")
-"""The class that torch refused, in its message; the rest of that is advice to load the file all the same."""
-_NO_TENSORS: Final = ("entry that is no tensor", "entries that are no tensors")
+__all__ = ["CHECKPOINT_VERSION", "Checkpoint", "check_state", "load_strictly", "read_file", "read_state_dict"]
+"""Some are of ``weights_file``, and were here."""
 CHECKPOINT_VERSION: Final = 1
 """Version of the ``resgat`` entry of a checkpoint: ``{"version": …, "resgat_pl": …, "net": ResGAT.config}``."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Read a dictionary that ``torch.save`` wrote, onto the CPU and without running code from the file.
+    """Read the content of a checkpoint, or any dictionary that ``torch.save`` wrote, without running code from it.
 
-    Also reads what ``resgat export --format safetensors`` wrote, as the checkpoint it was made of.
-
-    Raises:
-        WeightsError: The file is missing, broken, not a dictionary, or a pickle of more than tensors and plain values.
-    """
-    if not Path(path).is_file():
-        raise WeightsError(f"There is no weights file {path}: check the path.")
-    if Path(path).suffix == SUFFIX:
-        return from_safetensors(path)
-    if Path(path).suffix in {".onnx", ".pt2"}:
-        raise WeightsError(f"{path} was exported, to be run without training: give the checkpoint that it was made of.")
-    _check_sums(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a pickle's protocol, to those who wrote it
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen different types on files it cannot read or refuses
-        found = _OBJECT.search(str(error))
-        raise WeightsError(
-            f"Cannot read {path}: it is damaged or no checkpoint, or it holds pickled objects other than tensors and "
-            f"plain values{f' ({found[1][:100]})' if found else ''}, which are refused because loading them can run "
-            "code. Ask for it as safetensors, or as a state dict."
-        ) from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary: give a state dict.")
-    return content
-
-
-def _check_sums(path: str | Path) -> None:
-    """Compare a file with its own checksums: torch writes them and ignores them, and weights of any bits would load.
+    Args:
+        path: A file, see ``weights_file.read_weights_file``; a folder, see ``hub_folder.read_folder``; or a model of
+            the hub, ``hf://owner/name``, see ``hub.local_copy``.
 
     Raises:
-        WeightsError: It is empty, or not as it was written. Formats older than torch 1.6 have no checksums.
+        WeightsError: It is missing, broken, or holds more than tensors and plain values.
     """
-    remedy = "Take another copy, or an earlier checkpoint."
-    if not Path(path).stat().st_size:
-        raise WeightsError(f"Cannot read {path}: it is empty. {remedy}")
-    with Path(path).open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":  # as torch itself checks: the end of an older file may look like a zip's
-            return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if entry.compress_type != zipfile.ZIP_STORED:  # torch stores; other files could unpack to any size
-                    raise WeightsError(
-                        f"{path} is compressed, so torch.save did not write it: give a state dict or safetensors."
-                    )
-                with archive.open(entry) as part:
-                    while part.read(_CHUNK):  # compares the sum at the end
-                        pass
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise WeightsError(
-            f"Cannot read {path}: it is damaged ({first_line(error)}). {remedy} If it "
-            "is as it was written, torch was set to leave checksums out (set_crc32_options): save it again with them."
-        ) from None
+    path = local_copy(path)
+    return read_folder(path) if path.is_dir() else read_weights_file(path)
 
 
 @dataclass(frozen=True)
@@ -97,7 +47,7 @@ class Checkpoint:
     ``release`` and ``take`` drop the weights and the training's state after use; the next access reads the file again.
 
     Attributes:
-        path: The file; None for content that came without one.
+        path: The file or folder; None for content that came without one.
         net_config: ``ResGAT.config``, not yet checked: the network's constructor does that.
         thresholds: By level, chosen on validation data; None where nothing was chosen.
         temperatures: By level, for calibrated probabilities; None where validation gave none.
@@ -131,14 +81,18 @@ class Checkpoint:
     def read(cls, path: str | Path) -> Checkpoint:
         """Read a file, or return the same object as before if the file is unchanged since the latest call.
 
+        Args:
+            path: A file, a folder of ``resgat export --format hub``, or a model of the hub, ``hf://owner/name``.
+
         Raises:
             WeightsError: It is missing, unreadable, no checkpoint of ``resgat fit``, or of a newer version.
         """
+        path = local_copy(path)
         mark = _mark(path)
         found = _latest.get(mark)
         if found is None:
             _latest.clear()  # before the next is read: memory holds one
-            found = _latest[mark] = cls._checked(read_file(path), path, Path(path), mark)
+            found = _latest[mark] = cls._checked(read_file(path), path, path, mark)
         return found
 
     @classmethod
@@ -189,6 +143,13 @@ class Checkpoint:
         """The file's path, for messages."""
         return "The checkpoint" if self.path is None else str(self.path)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file; of a folder that of its ``config.json``, which holds the hashes of the rest."""
+        path = cast("Path", self.path)
+        with (path / CONFIG_NAME if path.is_dir() else path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     @cached_property
     def raw(self) -> dict[str, Any]:
         """Everything in the file; not to be changed."""
@@ -228,13 +189,14 @@ _latest: dict[_Mark, Checkpoint] = {}
 
 
 def _mark(path: str | Path) -> _Mark:
-    """Absolute path, time of the last change, and size: they differ between two states of a file."""
+    """Absolute path, time of the last change, and size: they differ between two states of a file, or of a folder's."""
     file = Path(path).absolute()
     try:
-        status = file.stat()
+        parts = [file / CONFIG_NAME, file / WEIGHTS_NAME] if file.is_dir() else [file]
+        states = [part.stat() for part in parts if part is file or part.exists()]  # what is missing is named later
     except (OSError, ValueError):
-        raise WeightsError(f"There is no weights file {path}: check the path.") from None
-    return str(file), status.st_mtime_ns, status.st_size
+        raise WeightsError(f"There is no weights file {path}: check the path.{hint_at_hub(path)}") from None
+    return str(file), sum(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
 
 
 def take_content(path: str | Path) -> dict[str, Any]:
@@ -243,6 +205,7 @@ def take_content(path: str | Path) -> dict[str, Any]:
     Raises:
         WeightsError: As ``read_file``.
     """
+    path = local_copy(path)
     found = _latest.get(_mark(path))
     return read_file(path) if found is None else found.take()
 
@@ -270,54 +233,3 @@ def _check_entry(entry: Mapping[str, Any], what: object) -> Validation | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a file that holds nothing but named tensors: a state dict of ``torch.save``, or safetensors.
-
-    Raises:
-        WeightsError: As ``read_file``, or an entry is not a tensor.
-    """
-    plain = Path(path).suffix == SUFFIX and Path(path).is_file()
-    content = dict(read_tensors(path)[0]) if plain else read_file(path)
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if others or not content:
-        raise WeightsError(f"{path} is not a state dict: {count_and_name(others, *_NO_TENSORS) or 'empty'}.")
-    return content
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load ``state`` into ``module`` if names and shapes all match, see ``check_state``."""
-    check_state(module, state, path)
-    module.load_state_dict(dict(state))  # a plain dict, without the version marks that would demand the counters
-
-
-def check_state(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
-    """Make sure that weights are those of a module.
-
-    Args:
-        module: Is to receive the values.
-        state: Tensors by the names of ``module.state_dict()``.
-        path: Where ``state`` comes from, for the message.
-
-    Raises:
-        WeightsError: Names the missing, unexpected and misshapen entries, or what is no tensor.
-    """
-    if others := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path} holds no weights: {count_and_name(others, *_NO_TENSORS)}.")
-    expected = module.state_dict()
-    # Files older than torch 0.4.1 have no such counters; BatchNorm then keeps its own.
-    missing = [key for key in expected if key not in state and not key.endswith(".num_batches_tracked")]
-    unexpected = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    groups = (
-        count_and_name(names, what, what)
-        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
-    )
-    differences = "; ".join(group for group in groups if group)
-    if differences:
-        raise WeightsError(f"{path} holds the weights of another architecture: {differences}.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import ResGATOutput
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
@@ -51,9 +52,12 @@ def contributions(model: nn.Module, images: Tensor) -> Contributions:
         images: What to decompose.
 
     Raises:
-        ConfigError: The images are too small for a grid of 2×2 nodes, or there is no ``ResGAT`` in the model.
+        ConfigError: The images are too small for a grid of 2×2 nodes, there is no ``ResGAT`` in the model, or its head
+            has no additive form.
     """
-    net = unwrap(model)
+    net = unwrap(model, wanted=ResGAT)
+    if not isinstance(net, ResGAT):
+        raise ConfigError(f"Contributions are of the graph of a ResGAT, and this network is a {type(net).__name__}.")
     return decompose(net, net.graph(net.encode(images)))
 
 
@@ -62,10 +66,14 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
 
     z = b' + Σ_j c_j with c_j = (1/N) Σ_k A_jk (w_k · W_k x_j) and A_jk = Σ_i α_ij,k: after the attention nothing is
     non-linear but an MLP head, which is replaced by its local linear form. Since Σ_j A_jk = N in every head, the bias
-    that GATv2 adds to each value adds a constant to the logit, so it is part of b' and of no node.
+    that GATv2 adds to each value adds a constant to the logit, so it is part of b' and of no node. A head from outside
+    gives its own form, see ``nn.head``.
+
+    Raises:
+        ConfigError: The head has no additive form.
     """
     grid = model.grid
-    weight, bias = model.head.linearise(graph.pooled)
+    weight, bias = model.head.linearise(cast("Tensor", graph.pooled))  # None for a linear head alone, which needs none
     value = model.gat.along(graph, weight.unsqueeze(1)).squeeze(-1) / grid.num_nodes
     constant = model.gat.bias
     if model.gat.value_bias is not None:

@@ -121,6 +121,12 @@ def _inner(offset: int, size: int) -> slice:
 # training afterwards.
 @torch.inference_mode(False)
 def _tables(height: int, width: int) -> dict[str, Tensor]:
+    device = torch.empty(0).device
+    with torch.device("cpu"):  # on ``meta`` there would be no numbers to look at
+        return {name: table.to(device) for name, table in _computed(height, width).items()}
+
+
+def _computed(height: int, width: int) -> dict[str, Tensor]:
     nodes = torch.arange(height * width)
     offset = torch.tensor(SLOTS)
     row = nodes[:, None] // width + offset[:, 0]

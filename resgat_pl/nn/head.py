@@ -1,13 +1,64 @@
-"""Classification heads: from the pooled graph to one logit, positive meaning fake."""
+"""Classification heads: from the pooled nodes to one logit, positive meaning fake."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
+import torch
 from torch import Tensor, nn
 
+from resgat_pl.core.errors import ConfigError, ResGATError
+from resgat_pl.core.parts import class_path, find_part
+from resgat_pl.core.text import first_line
 
-class LinearHead(nn.Linear):
+_TOLERANCE: Final = 1e-4
+
+
+class Head(nn.Module):
+    """Base class of heads.
+
+    A subclass takes ``in_features``, the number of pooled features, and computes ``forward``. With ``linearise`` the
+    contributions of nodes stay exact; without, they are refused.
+
+    Shapes:
+        ``(B, in_features)`` float → logit ``(B,)`` float.
+
+    Example:
+        >>> class Scaled(Head):
+        ...     def __init__(self, in_features: int):
+        ...         super().__init__()
+        ...         self.weight = nn.Parameter(torch.ones(in_features))
+        ...     def forward(self, pooled):
+        ...         return pooled @ self.weight
+        ...     def linearise(self, pooled):
+        ...         return self.weight[None], pooled.new_zeros(1)
+        >>> Scaled(4)(torch.ones(2, 4)), Scaled(4).is_additive
+        (tensor([4., 4.], grad_fn=<MvBackward0>), True)
+    """
+
+    def linearise(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Additive form of the logit at ``pooled (B, in_features)``, in evaluation mode.
+
+        Returns:
+            Weight ``(B, in_features)`` and bias ``(B,)``, or ``(1, in_features)`` and ``(1,)`` for all images alike,
+            with logit = weight · pooled + bias to float precision.
+
+        Raises:
+            ConfigError: This head has none.
+        """
+        raise ConfigError(
+            f"The head {type(self).__name__} has no additive form, so its logit is no sum over nodes: give it a method "
+            "linearise, take the head linear or mlp, or explain with a method that needs no contributions, such as "
+            "InputXGradient."
+        )
+
+    @property
+    def is_additive(self) -> bool:
+        """True if ``linearise`` is there."""
+        return type(self).linearise is not Head.linearise
+
+
+class LinearHead(nn.Linear, Head):
     """The paper's head: one linear layer.
 
     Args:
@@ -31,7 +82,7 @@ class LinearHead(nn.Linear):
         return self.weight, self.bias
 
 
-class MLPHead(nn.Module):
+class MLPHead(Head):
     """Linear, ReLU, dropout, linear.
 
     Args:
@@ -46,8 +97,8 @@ class MLPHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 1)
 
-    def forward(self, pooled: Tensor, read: Tensor | None = None) -> Tensor:
-        """``(B, in_features)`` → logit ``(B,)``; ``read`` is for a linear head only."""
+    def forward(self, pooled: Tensor) -> Tensor:
+        """``(B, in_features)`` → logit ``(B,)``."""
         logit: Tensor = self.out(self.dropout(self.hidden(pooled).relu()))
         return logit.squeeze(-1)
 
@@ -62,3 +113,61 @@ class MLPHead(nn.Module):
         on = self.hidden(pooled) > 0
         weight = on * self.out.weight
         return weight @ self.hidden.weight, weight @ self.hidden.bias + self.out.bias
+
+
+HEADS: Final[dict[str, type[Head]]] = {"linear": LinearHead, "mlp": MLPHead}
+"""This package's heads by name."""
+
+
+def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
+    """Build a head by its name.
+
+    Args:
+        name: ``linear``, ``mlp``, the name of an entry point of the group ``resgat_pl.heads``, or the path of a class.
+        in_features: Number of pooled features.
+        dropout: For ``mlp``; one from outside brings its own.
+
+    Raises:
+        ConfigError: There is no such head, it fails, or its numbers are no logits or do not add up.
+
+    Example:
+        >>> build_head("mlp", 8, dropout=0.5).dropout.p
+        0.5
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"head is {name!r:.60}; it must be a name.")
+    kind = find_part("head", name, Head, HEADS, named_by_user=True)
+    if kind is MLPHead:
+        return MLPHead(in_features, dropout=dropout)
+    if kind is LinearHead:
+        return LinearHead(in_features)
+    try:
+        head = kind(in_features)
+        _check(head, name, in_features)
+    except ResGATError:
+        raise
+    except Exception as error:  # whatever somebody else's code raises
+        raise ConfigError(f"The head {name} cannot be made ({first_line(error)}).") from error
+    return head
+
+
+@torch.no_grad()
+def _check(head: Head, name: str, in_features: int) -> None:
+    """Try a head from outside, in evaluation mode."""
+    first = next(head.parameters(), torch.empty(0))
+    on_meta = first.is_meta or torch.empty(0).is_meta
+    pooled = torch.empty(3, in_features, device="meta" if on_meta else "cpu")
+    if not on_meta:
+        pooled.normal_(generator=torch.Generator().manual_seed(0))
+    logit = head.eval()(pooled)
+    if logit.shape != (3,):
+        raise ConfigError(f"The head {name} gives {tuple(logit.shape)} for 3 images; it must give logits (3,).")
+    if head.is_additive and not on_meta:
+        weight, bias = head.linearise(pooled)
+        gap = float(((weight * pooled).sum(dim=1) + bias - logit).abs().max())
+        if not gap <= _TOLERANCE * max(1.0, float(logit.abs().max())):
+            raise ConfigError(
+                f"The additive form of the head {class_path(type(head))} is not its logit: they differ by {gap:.2g}. "
+                "weight · pooled + bias must be what forward gives in evaluation mode."
+            )
+    head.train()

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
+from resgat_pl.nn.encoder_net import EncoderNet, Normalization, check_arguments
 from resgat_pl.nn.encoders.base import EncoderStage
-from resgat_pl.nn.encoders.registry import build_encoder, refuse_unknown_path
-from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
+from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
-from resgat_pl.nn.head import LinearHead, MLPHead
-
-Normalization = Literal["imagenet", "none"]
-HeadKind = Literal["linear", "mlp"]
+from resgat_pl.nn.head import LinearHead, build_head
+from resgat_pl.nn.pretrained import read_pretrained
+from resgat_pl.nn.rebuild import rebuild
 
 ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train")
 """The arguments on which the meaning of the weights depends."""
 _SINCE: Final = {"train": "full"}
 """Values of arguments that are newer than some checkpoints."""
-_LARGEST = {"heads": 2**16, "hidden": 2**16, "image_size": 2048}
-"""Larger networks fit no memory. heads × hidden, 4608 in the paper, has the bound of each; 2048 px are 16,384 nodes at
-stage 3."""
+_LARGEST: Final = {"heads": 2**16, "hidden": 2**16}
+"""Larger networks fit no memory; heads × hidden, 4608 in the paper, has the bound of each."""
 
 
-class ResGAT(nn.Module):
+class ResGAT(EncoderNet):
     """Detector of manipulated faces: a graph attention network on the feature map of an encoder.
 
     Follows the ResGAT paper and, where the two differ, its authors' code, except that the logit is of the *fake*
@@ -50,7 +47,7 @@ class ResGAT(nn.Module):
         hidden: Features of one head.
         normalize: Whether images are first normalised as for the encoder's pretrained weights; the authors' code does
             not: ``none``.
-        head: ``linear`` as in the paper, or ``mlp`` with one hidden layer.
+        head: ``linear`` as in the paper, ``mlp`` with one hidden layer, or a head from outside, see ``nn.head``.
         encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
             Of a vision transformer, the patch tokens after all or after three quarters of its blocks.
         dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
@@ -82,7 +79,7 @@ class ResGAT(nn.Module):
         heads: int = 9,
         hidden: int = 512,
         normalize: Normalization = "imagenet",
-        head: HeadKind = "linear",
+        head: str = "linear",
         encoder_stage: EncoderStage = 4,
         dropout: float = 0.0,
         image_size: int = 224,
@@ -90,32 +87,18 @@ class ResGAT(nn.Module):
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
-        self.config: dict[str, Any] = {name: given[name] for name in _ARGUMENTS}
-        self.config["weights"] = None if weights is None else str(weights)
-        _check(self.config)
-        self.backbone = build_encoder(encoder, weights, encoder_stage, image_size)
-        choose_trained(self.backbone, train)
+        check_arguments(ResGAT, given, _LARGEST)
+        if heads * hidden > _LARGEST["hidden"]:
+            raise ConfigError(f"heads × hidden is more than {_LARGEST['hidden']:,}.")
+        self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize)
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
         self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
-        self.head: LinearHead | MLPHead = (
-            LinearHead(heads * hidden) if head == "linear" else MLPHead(heads * hidden, dropout=dropout)
-        )
+        self.head = build_head(head, heads * hidden, dropout)
         self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; a frozen encoder stays in the latter, batch statistics included."""
-        super().train(mode)
-        if self.config["train"] == "frozen":
-            self.backbone.eval()
-        return self
 
     def forward(self, images: Tensor) -> ResGATOutput:
         """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB; raises as ``encode``."""
-        return self.classify(self.graph(self.encode(images)))
+        return self.forward_nodes(self.encode(images))
 
     def encode(self, images: Tensor) -> Tensor:
         """Nodes ``(B, N, F)`` float of ``images (B, 3, H, W)`` float in [0, 1], RGB; also fits ``grid`` to them.
@@ -124,11 +107,11 @@ class ResGAT(nn.Module):
             ConfigError: The images are too small for a grid of 2×2 nodes.
         """
         self.grid.fit(*self.backbone.grid_shape(*images.shape[-2:]))
-        images = images.to(self.mean.dtype)  # 64 bits, if the network was made so
-        if self.config["normalize"] == "imagenet":
-            images = (images - self.mean) / self.std
-        feature_map: Tensor = self.backbone(images)
-        return feature_map.flatten(2).transpose(1, 2)
+        return super().encode(images)
+
+    def forward_nodes(self, nodes: Tensor) -> ResGATOutput:
+        """Classify images by their nodes ``(B, N, F)`` float, which ``encode`` gives; raises as ``graph``."""
+        return self.classify(self.graph(nodes))
 
     def graph(self, features: Tensor) -> GraphState:
         """Attention over the nodes ``features (B, N, F)`` of the grid that ``encode`` was last called for.
@@ -148,26 +131,56 @@ class ResGAT(nn.Module):
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
-        logit = self.head(graph.pooled, graph.read)
+        logit = self.head(graph.pooled, graph.read) if isinstance(self.head, LinearHead) else self.head(graph.pooled)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
+
+    @property
+    def has_contributions(self) -> bool:
+        """True if the head has an additive form, as those of this package have."""
+        return self.head.is_additive
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """``config``: checkpoints name no class for a ResGAT. Of a class derived from it as of any other detector."""
+        return self.config if type(self) is ResGAT else super().spec
 
     @classmethod
     def load(cls, checkpoint: str | Path | Checkpoint) -> ResGAT:
         """Rebuild the network of a checkpoint that ``resgat fit`` wrote, in evaluation mode and on the CPU.
 
+        ``nn.nets.load_net`` does so for any detector.
+
         Raises:
-            WeightsError: As ``Checkpoint.read``, or its weights do not fit its own configuration.
+            WeightsError: As ``Checkpoint.read``, its weights do not fit its own configuration, or it holds another
+                detector.
         """
         found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
-        try:
-            refuse_unknown_path(found.net_config.get("encoder", ""))
-            model = cls(**{**found.net_config, "weights": None})
-        except (ConfigError, TypeError) as error:
-            raise WeightsError(f"{found.name} describes a network that cannot be built: {error}") from error
-        load_strictly(model, found.net_state, found.name)
+        if other := found.net_config.get("class_path"):
+            raise WeightsError(
+                f"{found.name} holds the detector {other!s:.200}, not a ResGAT: read it by resgat_pl.nn.load_net."
+            )
+        model = rebuild(cls, found.net_config, found)
         if found is not checkpoint:
             found.release()
-        return model.eval()
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls, place: str | Path, revision: str | None = None, weights: str | Path | None = None
+    ) -> ResGAT:
+        """Rebuild the network of a shared detector, in evaluation mode and on the CPU; its logits are the same bits.
+
+        Arguments and errors are those of ``resgat_pl.nn.pretrained.read_pretrained``. Thresholds, temperatures and
+        provenance come with ``resgat_pl.Detector.load``.
+
+        Example:
+            >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+            >>> _ = net.save_pretrained("shared")
+            >>> image = torch.rand(1, 3, 64, 64)
+            >>> torch.equal(ResGAT.from_pretrained("shared")(image).logit, net(image).logit)
+            True
+        """
+        return cls.load(read_pretrained(place, revision, weights))
 
     @classmethod
     def from_published(cls, path: str | Path, attention: AttentionVersion | None = None) -> ResGAT:
@@ -179,10 +192,6 @@ class ResGAT(nn.Module):
         model = cls(version, normalize="none")
         load_strictly(model, state, path)
         return model.eval()
-
-
-_ARGUMENTS = {name: kind for name, kind in get_type_hints(ResGAT.__init__).items() if name != "return"}
-"""Types of the constructor's arguments, in its order."""
 
 
 def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -206,19 +215,3 @@ def check_compatible(current: Mapping[str, Any], stored: Mapping[str, Any]) -> N
             f"The checkpoint holds another network: {'; '.join(different)}. Give the configuration the checkpoint's "
             "values, or choose another checkpoint."
         )
-
-
-def _check(config: Mapping[str, Any]) -> None:
-    """Refuse values that the types do not: a checkpoint or a script can hold any."""
-    for name, kind in _ARGUMENTS.items():
-        if get_origin(kind) is Literal and config[name] not in get_args(kind):
-            allowed = " or ".join(str(value) for value in get_args(kind))
-            raise ConfigError(f"{name} is {config[name]!r}; it must be {allowed}.")
-    for name, most in _LARGEST.items():
-        value = config[name]
-        if type(value) is not int or not 1 <= value <= most:
-            raise ConfigError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most:,}.")
-    if config["heads"] * config["hidden"] > _LARGEST["hidden"]:
-        raise ConfigError(f"heads × hidden is more than {_LARGEST['hidden']:,}.")
-    if not 0 <= config["dropout"] < 1:
-        raise ConfigError(f"dropout is {config['dropout']}; it must be at least 0 and less than 1.")

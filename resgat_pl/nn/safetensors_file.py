@@ -20,6 +20,7 @@ from torch import Tensor
 from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.text import first_line
 from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, PROVENANCE, RESGAT, STATE_DICT, STEP
 
@@ -45,11 +46,26 @@ def to_safetensors(content: Mapping[str, Any]) -> bytes:
         raise WeightsError("Only a checkpoint of resgat fit can be written as safetensors: resgat.net is missing.")
     # Copies, because the format has no two names for the same memory.
     tensors = {name: value.detach().clone().contiguous() for name, value in content[STATE_DICT].items()}
-    plain = _without_tensors({name: content[name] for name in _KEPT if name in content}, "", tensors)
+    plain = without_tensors({name: content[name] for name in _KEPT if name in content}, "", tensors)
     metadata = {"format": "pt", "version": str(PORTABLE_VERSION), WRITER: __version__, "content": json.dumps(plain)}
-    metadata[_SUM] = _sum(metadata["content"], tensors)
+    metadata[_SUM] = content_sum(metadata["content"], tensors)
     data: bytes = save(tensors, metadata)
     return data
+
+
+def portable(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint for others, who need not know this machine's folders: paths become their last names.
+
+    Args:
+        content: As ``read_file`` returns it; changed in place.
+    """
+    if isinstance(content.get(PROVENANCE), dict):
+        content[PROVENANCE] = {
+            name: value if isinstance(value, Tensor) else without_paths(value)
+            for name, value in content[PROVENANCE].items()
+        }
+    content[RESGAT] = without_paths(content.get(RESGAT))
+    return content
 
 
 def from_safetensors(path: str | Path) -> dict[str, Any]:
@@ -65,14 +81,8 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
     check_version(found, PORTABLE_VERSION, path, WeightsError, again=again, writer=metadata.get(WRITER))
     try:
         content = json.loads(metadata["content"])
-        same = metadata[_SUM] == _sum(metadata["content"], tensors)
-        aside = {name[1:]: tensors.pop(name) for name in list(tensors) if name.startswith(_ASIDE)}
-        for place, value in aside.items():
-            *parents, last = place.split(".")
-            inner = content
-            for parent in parents:
-                inner = inner[parent]
-            inner[last] = value
+        same = metadata[_SUM] == content_sum(metadata["content"], tensors)
+        put_back(content, tensors)
         if not isinstance(content[RESGAT], dict):
             raise TypeError("resgat is no object")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -102,8 +112,13 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of everything that is read: the format has no checksum, and weights of any bits would load."""
+def content_sum(content: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of everything that is read: the format has no checksum, and weights of any bits would load.
+
+    Args:
+        content: What is stored beside the tensors, as text.
+        tensors: By name, on the CPU; their order does not matter.
+    """
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         value = tensors[name]
@@ -112,8 +127,23 @@ def _sum(content: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
-    """The plain part of nested dictionaries; tensors are moved to ``tensors``."""
+def put_back(content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Undo ``without_tensors``: both are changed in place.
+
+    Raises:
+        KeyError, TypeError: A tensor's place does not exist.
+    """
+    aside = {name[1:]: tensors.pop(name) for name in list(tensors) if name.startswith(_ASIDE)}
+    for place, value in aside.items():
+        *parents, last = place.split(".")
+        inner = content
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+
+
+def without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """The plain part of nested dictionaries; copies of tensors are added to ``tensors``, each with its place."""
     if not isinstance(value, dict):
         return value
     plain = {}
@@ -122,7 +152,7 @@ def _without_tensors(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         if isinstance(inner, Tensor):
             tensors[f"{_ASIDE}{where}"] = inner.detach().clone().contiguous()
         else:
-            plain[name] = _without_tensors(inner, where, tensors)
+            plain[name] = without_tensors(inner, where, tensors)
     return plain
 
 

@@ -28,7 +28,7 @@ from resgat_pl.explain.methods.graph import attention_map
 from resgat_pl.explain.methods.lime import lime_map
 from resgat_pl.explain.methods.pixels import Segments
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.reproduce.experiment import (
     Condition,
     Experiment,
@@ -167,7 +167,7 @@ def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title:
     judge = detectors[last]
     manifest = judge.manifest(judge.data["crops"])
     rows = np.flatnonzero(manifest.column("split") == "test").astype(np.int64)
-    faces = FaceCrops(manifest, rows, int(judge.net.config["image_size"]))
+    faces = FaceCrops(manifest, rows, judge.net.image_size)
     chosen = choose_pairs(faces, figure.count // 2) if figure.faces == "pairs" else choose_faces(faces, figure.count)
     stacked = torch.stack([faces[place]["image"] for place in chosen.tolist()])
     pixels, images = stacked.permute(0, 2, 3, 1).numpy(), stacked.float() / 255
@@ -190,7 +190,7 @@ def _draw(figure: FigurePlan, detectors: dict[str, Detector], path: Path, title:
             raise ConfigError(f"{path.name}: {method} of {name} has values that are not finite; its training diverged.")
         scale = Scale.of(maps, signed=method in {"contribution", "lime"})
         size = images.shape[2], images.shape[3]
-        heats = maps if method == "lime" else [spread(nodes, net.backbone.lattice(*size), size) for nodes in maps]
+        heats = maps if method == "lime" else [spread(nodes, net.lattice(*size), size) for nodes in maps]
         overlays = [overlay(face, heat, scale) for face, heat in zip(pixels, heats, strict=True)]
         strips.append(Strip(f"{_TITLES[method]}\n{name}", overlays, scale=scale, unit=_UNITS[method]))
 
@@ -231,7 +231,7 @@ def choose_pairs(faces: FaceCrops, count: int) -> NDArray[np.int64]:
 
 
 def explain(
-    method: Method, net: ResGAT, images: Tensor, samples: int = 1000, segments: Segments = "quickshift"
+    method: Method, net: DetectorNet, images: Tensor, samples: int = 1000, segments: Segments = "quickshift"
 ) -> NDArray[np.float32]:
     """Maps of one method.
 
@@ -253,8 +253,9 @@ def explain(
         nodes = GradCAM(net, relu=True).attribute(images).node_map
     else:
         with torch.no_grad():
-            nodes = attention_map(net(images)) if method == "attention" else contributions(net, images).node
-    maps: NDArray[np.float32] = nodes.reshape(len(images), *net.grid.shape).float().cpu().numpy()
+            found = contributions(net, images)
+            nodes = attention_map(found.output) if method == "attention" else found.node
+    maps: NDArray[np.float32] = nodes.reshape(len(images), *net.lattice(*images.shape[2:]).shape).float().cpu().numpy()
     return maps
 
 

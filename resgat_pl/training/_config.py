@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
+
+
+def net_options(config: Namespace) -> dict[str, Any]:
+    """Arguments of the configured detector, whether its class is named or it is a ResGAT."""
+    net = config.net.as_dict()
+    return dict(net.get("init_args") or {}) if "class_path" in net else dict(net)
 
 
 def loggers_in(config: Namespace) -> Iterator[Namespace]:

@@ -5,6 +5,7 @@ What is wrong is refused in ``checks``.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -51,6 +52,13 @@ def use_safe_loggers(config: Namespace) -> None:
         config.trainer.logger = [*tables, *(logger for logger in loggers_in(config) if logger not in tables)]
 
 
+def let_sweep_name_runs(config: Namespace) -> None:
+    """In a W&B sweep drop the configured name, which all trials would share: W&B gives each a name."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        for logger in wandb_loggers_in(config):
+            logger.init_args.name = None
+
+
 def without_validation(command: str, config: Namespace) -> None:
     """Without validation let checkpoints and early stopping not wait for one: they would fail after the first epoch."""
     if command != "fit" or config.trainer.limit_val_batches != 0:
@@ -92,6 +100,7 @@ def keep_private(config: Namespace) -> None:
     if not config.private:
         return
     config.heatmaps.log_images = False
+    config.artifacts.send = False
     for logger in wandb_loggers_in(config):
         for name in ("group", "job_type", "notes", "tags", "config"):
             if logger.init_args.get(name) is not None:

@@ -20,18 +20,27 @@ from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.text import nearest
 from resgat_pl.core.types import Level
 from resgat_pl.data.layouts.base import check_root
-from resgat_pl.evaluation.metrics.binary import METRICS
+from resgat_pl.evaluation.metrics.binary import LOWER_IS_BETTER, METRICS
+from resgat_pl.evaluation.metrics.extra import metric_names
 from resgat_pl.evaluation.provenance import stored_provenance
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.checkpoint_keys import LIGHTNING
 from resgat_pl.nn.encoders.base import WEIGHT_SOURCES
-from resgat_pl.nn.resgat import check_compatible
-from resgat_pl.training._config import callbacks_in, csv_loggers_in, loggers_in, run_folder, wandb_loggers_in
+from resgat_pl.nn.nets import check_same_net
+from resgat_pl.training._config import (
+    callbacks_in,
+    csv_loggers_in,
+    loggers_in,
+    net_options,
+    run_folder,
+    wandb_loggers_in,
+)
 from resgat_pl.training.checkpoints.config_diff import compare_configs
+from resgat_pl.training.feature_cache import require_frozen
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
 """Packages whose callbacks log nothing that could be monitored."""
-_LOWER_IS_BETTER: Final = ("loss", "_eer", "_ece")
+_LOWER_IS_BETTER: Final = ("loss", *(f"_{name}" for name in LOWER_IS_BETTER))
 _NOT_TRAINED_IN: Final = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 """Weights in 16 or 8 bits: the images are made 32 bits on the device, and Adam's ε is 0 in 16."""
 _NO_VALIDATION: Final = " To train without validation set trainer.limit_val_batches to 0."
@@ -43,7 +52,17 @@ def require_groups(config: Namespace) -> None:
     Raises:
         ConfigError: Names the group.
     """
-    for group in ("net", "model", "data", "trainer", "checkpoint", "early_stopping", "heatmaps", "recovery"):
+    for group in (
+        "net",
+        "model",
+        "data",
+        "trainer",
+        "checkpoint",
+        "early_stopping",
+        "heatmaps",
+        "artifacts",
+        "recovery",
+    ):
         if not isinstance(config.get(group), Namespace):
             raise ConfigError(
                 f"{group} cannot be {config.get(group)!r}: give it options, or leave it out for the defaults."
@@ -151,6 +170,18 @@ def _require_validation(config: Namespace, group: str, monitor: str) -> None:
         )
 
 
+def check_features_cache(command: str, config: Namespace) -> None:
+    """Refuse to cache features of an encoder that is trained, before crops are cut out.
+
+    Raises:
+        ConfigError: ``net.train`` is not ``frozen``.
+    """
+    if command == "fit" and config.data.get("features_cache") is not None:
+        net = config.net.get("init_args", config.net)  # of a class path, or the options of ResGAT
+        require_frozen(net.get("train"))
+        require_folder(config.data.features_cache, "data.features_cache")
+
+
 def check_schedule(command: str, config: Namespace) -> None:
     """Refuse a schedule that would only fail after an epoch, or lower the rate while the metric gets better.
 
@@ -174,6 +205,8 @@ def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm:
             return  # the user's callbacks may log any name
         hint = nearest(monitor, known) or f" There are: {', '.join(known)}."
         raise ConfigError(f"{group}.monitor is {monitor}, which training does not log.{hint}")
+    if monitor in _added(config):
+        return  # only its user knows which way it is better
     right = "min" if monitor.endswith(_LOWER_IS_BETTER) else "max"
     remedy = f"its mode to {right}" if "(" in group else f"--{group}.mode {right}"
     if mode != right:
@@ -184,7 +217,12 @@ def _logged(config: Namespace) -> list[str]:
     """The names of the metrics that ``ResGATModule`` logs in training."""
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
-    return [*scores, "val/loss", "train/loss", *guided]
+    return [*scores, "val/loss", "train/loss", *guided, *_added(config)]
+
+
+def _added(config: Namespace) -> list[str]:
+    """Names of the metrics of ``model.metrics``."""
+    return [f"val/{name}" for name in metric_names(str(one.class_path) for one in config.model.get("metrics") or ())]
 
 
 def warn_of_sweep(command: str, config: Namespace) -> None:
@@ -215,8 +253,9 @@ def check_places(command: str, config: Namespace) -> None:
     if config.data.root is not None:
         check_root(config.data.root)
         require_folder(config.data.crops, "data.crops")
-    if config.net.weights not in {None, *WEIGHT_SOURCES}:
-        require_files({"net.weights": config.net.weights})
+    weights = net_options(config).get("weights")
+    if isinstance(weights, str | Path) and weights not in WEIGHT_SOURCES:
+        require_files({"net.weights": weights})
     if command == "fit" and config.checkpoint.dirpath is not None:
         require_folder(config.checkpoint.dirpath, "checkpoint.dirpath")
     for option, folder in (
@@ -266,7 +305,7 @@ def check_checkpoint(command: str, config: Namespace, here: str, checkpoint: Che
     path = config.ckpt_path
     if checkpoint.lightning is None:
         raise WeightsError(f"{path} is no checkpoint of resgat fit: it lacks {LIGHTNING}.")
-    check_compatible(config.net.as_dict(), checkpoint.net_config)
+    check_same_net(config.net.as_dict(), checkpoint.net_config)
     if command == "fit" and not checkpoint.can_resume:
         raise WeightsError(
             f"{path} has weights, but no state of the optimiser that training could go on from: it was written for "

@@ -1,4 +1,4 @@
-"""Training of ResGAT as a LightningModule; the mathematics is in ``resgat_pl.nn``."""
+"""Training of a detector as a LightningModule; the mathematics is in ``resgat_pl.nn``."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from typing import Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from resgat_pl import __version__
 from resgat_pl.core.errors import ConfigError, values_refused
 from resgat_pl.core.formats import WRITER
-from resgat_pl.core.types import FaceBatch, Level, ResGATOutput, Validation
+from resgat_pl.core.types import FaceBatch, Level, NetOutput, Validation
+from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
 from resgat_pl.nn.checkpoint_keys import RESGAT
-from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.contribution import decompose
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.mask_guidance import guidance_loss
-from resgat_pl.nn.resgat import ResGAT, check_compatible
+from resgat_pl.nn.nets import check_same_net
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
+from resgat_pl.training.feature_cache import prepare_features
+from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
+from resgat_pl.training.net_checks import check_net
 from resgat_pl.training.schedules import expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -51,11 +55,13 @@ class _Maker:
         return self
 
 
-class ResGATModule(LightningModule):
-    """Trains a ResGAT with binary cross-entropy on logits and logs F1, AUROC and accuracy per frame and per video.
+class ResGATModule(FromCheckpoint):
+    """Trains a detector, such as ResGAT, with binary cross-entropy on logits.
+
+    Logs F1, AUROC and accuracy per frame and per video.
 
     Args:
-        net: The detector.
+        net: The detector: a ResGAT, or another ``DetectorNet``.
         optimizer: Made from the parameters; the default is the paper's Adam with learning rate 3e-4.
         lr_scheduler: Made from the optimiser; null keeps the rate.
         lr_interval: Whether the schedule advances every ``epoch`` or every ``step``.
@@ -67,11 +73,14 @@ class ResGATModule(LightningModule):
             "Accurate, Large Minibatch SGD", 2017).
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
         mask_loss_weight: Weight of ``nn.mask_guidance``, which trains the nodes' contributions to lie on the
-            manipulation masks, where there are any; 0 as in the paper.
+            manipulation masks, where there are any; 0 as in the paper. Of a ResGAT alone.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
+        metrics: Metrics of torchmetrics, or your own, on the probabilities and labels of frames; logged as ``val/`` and
+            ``test/`` with the name of the class, and written into ``results.json``.
 
     Attributes:
+        extra_metrics: These metrics.
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
         temperature: Calibrates the probabilities of frames, see ``evaluation.metrics.calibration``; of the latest
@@ -89,7 +98,7 @@ class ResGATModule(LightningModule):
 
     def __init__(
         self,
-        net: ResGAT,
+        net: DetectorNet,
         optimizer: OptimizerCallable = _adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
@@ -99,10 +108,10 @@ class ResGATModule(LightningModule):
         mask_loss_weight: float = 0.0,
         channels_last: bool = False,
         compile_net: bool = False,
+        metrics: list[Metric] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= mask_loss_weight < math.inf:
-            raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
+        check_net(net, mask_loss_weight)
         if not 0 < pos_weight < math.inf:
             raise ConfigError(f"model.pos_weight is {pos_weight}; it must be more than 0.")
         if lr_batch is not None and lr_batch < 1:
@@ -117,7 +126,8 @@ class ResGATModule(LightningModule):
         self.mask_loss_weight = mask_loss_weight
         self.channels_last = channels_last
         self.compile_net = compile_net
-        stages = detection_metrics()
+        self.extra_metrics = ExtraMetrics(metrics or ())
+        stages = detection_metrics(self.extra_metrics)
         self.val_metrics = stages.clone(prefix="val/")
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
@@ -134,9 +144,9 @@ class ResGATModule(LightningModule):
         """By level."""
         return {"frame": self.temperature, "video": self.video_temperature}
 
-    def forward(self, images: Tensor) -> ResGATOutput:
-        """See ``ResGAT.forward``."""
-        return cast("ResGATOutput", self.net(self._in_format(images)))
+    def forward(self, images: Tensor) -> NetOutput:
+        """See ``DetectorNet.forward``."""
+        return cast("NetOutput", self.net(self._in_format(images)))
 
     def configure_model(self) -> None:
         """Apply memory format and compilation, once."""
@@ -148,12 +158,12 @@ class ResGATModule(LightningModule):
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """One step; logs ``train/loss``, the detection loss, and with guidance ``train/mask_loss``."""
         if self.mask_loss_weight == 0:
-            loss = self._losses(self(batch["image"]).logit, batch["label"]).mean()
+            loss = self._losses(self._output(batch).logit, batch["label"]).mean()
             guidance = torch.zeros_like(loss)
         else:
-            found = contributions(self.net, self._in_format(batch["image"]))
+            found = decompose(self.net, self.net.graph(self._nodes(batch)))
             loss = self._losses(found.output.logit, batch["label"]).mean()
-            lattice = self.net.backbone.lattice(*batch["image"].shape[-2:])
+            lattice = self.net.lattice(*batch["mask"].shape[-2:])
             cover = lattice.cover(batch["mask"]).flatten(1)
             guidance = guidance_loss(found.node, cover, batch["mask_known"])
             self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
@@ -172,15 +182,16 @@ class ResGATModule(LightningModule):
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
-        return {"row": batch["row"], "logit": self._score(batch["image"])}
+        return {"row": batch["row"], "logit": self._score(batch)}
 
     def on_fit_start(self) -> None:
-        """Check that the validated weights will be the stored ones.
+        """Check that the validated weights will be the stored ones; compute what is cached of a frozen encoder.
 
         Raises:
-            ConfigError: See ``weight_averaging.check_averaging``.
+            ResGATError: See ``weight_averaging.check_averaging`` and ``feature_cache.prepare_features``.
         """
         check_averaging(self.trainer)
+        prepare_features(self.trainer, self.net, self._in_format)
 
     def on_train_start(self) -> None:
         """Check that a restored schedule lasts for the rest of the training.
@@ -265,7 +276,7 @@ class ResGATModule(LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network's arguments, from which ``ResGAT.load`` rebuilds it, and what validation gave.
+        """Add the network's class and arguments, from which ``load_net`` rebuilds it, and what validation gave.
 
         Raises:
             ConfigError: The checkpoint holds other weights than were validated at this step.
@@ -275,7 +286,7 @@ class ResGATModule(LightningModule):
         checkpoint[RESGAT] = {
             "version": CHECKPOINT_VERSION,
             WRITER: __version__,
-            "net": self.net.config,
+            "net": self.net.spec,
             "thresholds": self.thresholds,
             "temperature": self.temperature,
             "video_temperature": self.video_temperature,
@@ -289,7 +300,7 @@ class ResGATModule(LightningModule):
             WeightsError: Names each value that differs, or the weights that do not fit.
         """
         found = Checkpoint.of(checkpoint, "The checkpoint")
-        check_compatible(self.net.config, found.net_config)
+        check_same_net(self.net.spec, found.net_config)
         if self.strict_loading:
             check_state(self, found.state, "The checkpoint")
         self.thresholds = None if found.thresholds is None else dict(found.thresholds)
@@ -324,26 +335,35 @@ class ResGATModule(LightningModule):
     def _in_format(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
+    def _nodes(self, batch: FaceBatch) -> Tensor:
+        """Nodes ``(B, N, F)``: cached, or of the images."""
+        if "nodes" in batch:
+            return batch["nodes"].to(next(self.net.parameters()).dtype)
+        return self.net.encode(self._in_format(batch["image"]))
+
+    def _output(self, batch: FaceBatch) -> NetOutput:
+        return self.net.forward_nodes(self._nodes(batch)) if "nodes" in batch else self(batch["image"])
+
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)
         return F.binary_cross_entropy_with_logits(logit, label, pos_weight=weight, reduction="none")
 
     def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
-        logit = self._score(batch["image"])
+        logit = self._score(batch)
         untouched = batch.get("untouched")
         losses = self._losses(logit, batch["label"])
         mean_loss.update(losses if untouched is None else losses[~untouched])
         metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"], untouched)
         return logit
 
-    def _score(self, images: Tensor) -> Tensor:
-        """Logits ``(B,)`` float32 of images, computed in 32 bits whatever ``trainer.precision`` trains in.
+    def _score(self, batch: FaceBatch) -> Tensor:
+        """Logits ``(B,)`` float32 of a batch, computed in 32 bits whatever ``trainer.precision`` trains in.
 
         ``explain``, ``cross`` and ``robustness`` compute so, and use the threshold and temperature found here. In
         bfloat16 a logit has three digits.
         """
-        with torch.autocast(images.device.type, enabled=False):
-            logit: Tensor = self(images).logit
+        with torch.autocast(batch["label"].device.type, enabled=False):
+            logit = self._output(batch).logit
         return logit.float()
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:

@@ -10,7 +10,8 @@ from resgat_pl.cli.main import TOOLS, TRAINER, main
 
 from ..helpers.command import TINY, resgat
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*_gatv*.yaml"))
+SHIPPED = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted([*SHIPPED.glob("*_gatv*.yaml"), *SHIPPED.glob("*_pooled.yaml")])
 
 
 def fails(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -57,10 +58,11 @@ def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: py
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)
     cli = ResGATCLI(args=arguments, **parser_options())
     fit = cli.config.fit
-    assert config.stem.split("_")[1] == fit.net.attention
+    pooled = config.stem.endswith("pooled")
+    assert pooled or config.stem.split("_")[1] == fit.net.attention
     assert config.stem.endswith("guided") == fit.data.masks == (fit.model.mask_loss_weight > 0)
     assert config.stem == Path(fit.trainer.default_root_dir).name
-    assert fit.net.encoder == "resnet50"
+    assert (fit.net.init_args if pooled else fit.net).encoder == "resnet50"
     assert str(fit.data.root) == "/data"
     assert fit.trainer.max_epochs == 15
     assert fit.data.batch_size == 8

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import pickle
+
 import albumentations as A
 import numpy as np
 import pytest
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.data.transforms import Augmentation, DFDCAugmentation, FlipAugmentation
+from resgat_pl.data.datamodule import FaceDataModule
+from resgat_pl.data.transforms import (
+    Augmentation,
+    DFDCAugmentation,
+    FlipAugmentation,
+    Steps,
+    Transform,
+    as_augmentation,
+)
 
 NOTHING = {"blur": 0.0, "noise": 0.0, "transpose": 0.0, "rotate": 0.0, "resize": 0.0}
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
@@ -104,3 +114,37 @@ def test_steps_that_hold_steps_are_seeded_too() -> None:
     changed = [one(IMAGE, seed) for seed in range(40)]
     assert all(np.array_equal(image, two(IMAGE, seed)) for seed, image in enumerate(changed))
     assert 8 < sum(np.array_equal(image, IMAGE) for image in changed) < 32
+
+
+def test_a_transform_of_albumentations_is_an_augmentation() -> None:
+    given = A.HorizontalFlip(p=1.0)
+    for augmentation in (as_augmentation(given), FaceDataModule("crops", augmentation=given).augmentation):
+        assert augmentation is not None
+        assert np.array_equal(augmentation(IMAGE, 0), IMAGE[:, ::-1])
+    flip = FlipAugmentation()
+    assert as_augmentation(flip) is flip
+    assert as_augmentation(None) is None
+
+
+@pytest.mark.parametrize("other", [A.Compose, A.OneOf, FlipAugmentation, Augmentation, dict])
+def test_what_is_no_single_transform(other: type) -> None:
+    assert not issubclass(other, Transform)
+    assert issubclass(A.GaussianBlur, Transform)
+
+
+def test_steps_in_order_each_with_its_seed() -> None:
+    steps = Steps([A.HorizontalFlip(p=0.5), A.GaussianBlur(p=0.5)])
+    results = {steps(IMAGE, seed).tobytes() for seed in range(30)}
+    assert IMAGE.tobytes() in results
+    assert IMAGE[:, ::-1].tobytes() in results
+    assert len(results) > 4
+    again = pickle.loads(pickle.dumps(steps))  # noqa: S301 - its own, as a loading process gets it
+    assert np.array_equal(again(IMAGE, 7), steps(IMAGE, 7))
+
+
+def test_steps_that_are_refused() -> None:
+    with pytest.raises(ConfigError, match="steps has a Compose"):
+        Steps([A.Compose([A.HorizontalFlip()])])
+    for step in (A.Normalize(p=1.0), A.ToGray(num_output_channels=1, p=1.0), A.ToFloat(p=1.0)):
+        with pytest.raises(ConfigError, match=r"must be \(H, W, 3\) uint8"):
+            Steps([step])(IMAGE, 0)

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
+import yaml
+from jsonargparse import ArgumentParser
 
+from resgat_pl.core.parts import PartKind, group_of
 from resgat_pl.core.types import REAL, VideoRecord
+from resgat_pl.data.transforms import Augmentation, Transform
+from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 from resgat_pl.explain import registry
+from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
 
 from .pages import DOCS, blocks
+
+EXTEND = DOCS / "extend"
 
 
 @pytest.fixture
 def example(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """The module that a page shows."""
     path = tmp_path / f"{request.param}.py"
-    path.write_text(blocks(DOCS / "extend" / f"{request.param}.md", "python")[0].code)
+    path.write_text(blocks(EXTEND / f"{request.param}.md", "python")[0].code)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -75,6 +89,37 @@ def test_the_split(example: ModuleType) -> None:
     assert example.BySource(test=0.3).spec["test"] == 0.3
 
 
+@pytest.mark.parametrize("example", ["add_a_detector"], indirect=True)
+def test_the_detector(example: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = ResGATModule(example.Spectrum(rings=8, image_size=64)).net.eval()
+    smooth = torch.linspace(0, 1, 64).expand(4, 3, 64, 64)
+    noisy = (smooth + 0.5 * torch.rand(4, 3, 64, 64)).clamp(0, 1)
+    images, labels = torch.cat([smooth, noisy]), torch.tensor([0.0] * 4 + [1.0] * 4)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(net(images).logit, labels).backward()
+        optimiser.step()
+    assert ((net(images).logit > 0) == labels.bool()).all()
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    stored = Checkpoint.of({"resgat": {"version": 1, "net": net.spec}, "state_dict": weights}, "a.ckpt")
+    assert torch.equal(load_net(stored)(images).logit, net(images).logit)
+    for name in ("InputXGradient", "Occlusion"):
+        assert registry.find(name)(net).attribute(images).node_map.shape == (8, 7, 7)
+
+
+@pytest.mark.parametrize("example", ["add_a_head"], indirect=True)
+def test_the_head(example: ModuleType) -> None:
+    torch.manual_seed(0)
+    path = f"{example.__name__}.UnitHead"
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64, head=path).eval()
+    found = contributions(net, torch.rand(2, 3, 64, 64))
+    torch.testing.assert_close(found.node.sum(1) + found.bias, found.output.logit, atol=1e-5, rtol=1e-5)
+    weight, _ = net.head.linearise(torch.zeros(1, 8))
+    assert float(weight.norm()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("example", ["add_a_face_detector"], indirect=True)
 def test_the_face_detector(example: ModuleType) -> None:
     image = np.zeros((120, 160, 3), np.uint8)
@@ -82,3 +127,44 @@ def test_the_face_detector(example: ModuleType) -> None:
     (face,) = example.Brightest(side=40).detect(image)
     assert np.abs(face.box - [90, 60, 130, 100]).max() <= 1
     assert example.Brightest().spec["side"] == 64
+
+
+@pytest.mark.parametrize("example", ["add_an_encoder"], indirect=True)
+def test_the_encoder(example: ModuleType) -> None:
+    net = ResGAT(encoder="add_an_encoder.Patches", encoder_stage=3, heads=2, hidden=4, image_size=64, train="norms")
+    assert net(torch.rand(2, 3, 64, 48)).logit.shape == (2,)
+    assert net.grid.shape == (4, 3)
+    assert net.backbone.norm_names() == ["norm.weight", "norm.bias"]
+    assert net.mean.flatten().tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize("example", ["add_an_augmentation"], indirect=True)
+def test_the_augmentation(example: ModuleType) -> None:
+    image = np.full((64, 64, 3), 200, np.uint8)
+    assert (example.Holes(1.0)(image, 3) == 0).any()
+    assert np.array_equal(example.Holes(1.0)(image, 3), example.Holes(1.0)(image, 3))
+    assert np.array_equal(example.Holes(0.0)(image, 3), image)
+
+
+def test_the_steps_of_albumentations() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (EXTEND / "add_an_augmentation.md").read_text(), re.DOTALL)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--augmentation", type=Augmentation | Transform | None)
+    found = parser.instantiate(parser.parse_object(yaml.safe_load(text)["data"])).augmentation
+    assert [type(step) for step in found.transforms()] == [A.HorizontalFlip, A.ImageCompression]
+    assert found(np.zeros((8, 8, 3), np.uint8), 1).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("example", ["add_a_metric"], indirect=True)
+def test_the_metric(example: ModuleType) -> None:
+    extra = ExtraMetrics([example.WorstRate(), example.WorstRate(threshold=0.8)])
+    found = extra(np.array([0.1, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 1]))
+    assert {name: float(value) for name, value in found.items()} == {"WorstRate": 0.5, "WorstRate_2": 0.5}
+    assert extra(np.array([0.1]), np.array([0]))["WorstRate"].isnan()
+
+
+def test_every_kind_of_part_has_a_page_and_an_entry_point() -> None:
+    shown = (EXTEND / "share_parts.md").read_text()
+    for kind in get_args(PartKind):
+        assert f'[project.entry-points."{group_of(kind)}"]' in shown
+        assert any((EXTEND / f"add_{article}_{kind}.md").is_file() for article in ("a", "an"))

@@ -6,9 +6,11 @@ import ast
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, EntryPoints
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,22 @@ from jsonargparse import auto_parser
 
 from resgat_pl.cli.commands import TOOLS, TRAINER
 from resgat_pl.cli.configs import shipped_path
+from resgat_pl.cli.nets import named_net
 from resgat_pl.cli.old_names import read_old_names
-from resgat_pl.cli.options import arrange_tool, arrange_trainer
+from resgat_pl.cli.options import arrange_tool, arrange_trainer, take_imports
+from resgat_pl.cli.part_names import named_parts
 from resgat_pl.cli.train import ResGATCLI, parser_options
+from resgat_pl.core import parts
 
 from .pages import DOCS, PAGES, ROOT, blocks, lines, name_of
 
 EXTEND = DOCS / "extend"
+(PYPROJECT,) = re.findall(r"```toml\n(.*?)```", (EXTEND / "share_parts.md").read_text(), re.DOTALL)
+ENTRY_POINTS = EntryPoints(
+    EntryPoint(name, value, group)
+    for group, points in tomllib.loads(PYPROJECT)["project"]["entry-points"].items()
+    for name, value in points.items()
+)
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.parent != EXTEND]
 LAUNCHERS = {"experiments/slurm/extract.sbatch": "extract", "experiments/slurm/fit.sbatch": "fit --config"}
 """Scripts that end in a command, and its beginning."""
@@ -92,11 +103,11 @@ def trainer_parser() -> Any:
 
 @pytest.fixture
 def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The code of the pages on extending, under the name that they use."""
-    pages = ("add_a_layout", "add_a_split", "add_a_face_detector")
-    code = [blocks(EXTEND / f"{name}.md", "python")[0].code for name in pages]
+    """The code of the pages on extending, under the name that they use, with the entry points of share_parts.md."""
+    code = [found[0].code for page in sorted(EXTEND.glob("add_*.md")) if (found := blocks(page, "python"))]
     (tmp_path / "my_package.py").write_text("\n\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parts, "entry_points", ENTRY_POINTS.select)
     yield
     sys.modules.pop("my_package", None)
 
@@ -117,7 +128,7 @@ def test_commands_have_the_options_they_are_given(
 ) -> None:
     monkeypatch.chdir(ROOT)
     words = ["2" if word == "N" else word for word in words if word not in {"--help", "--print_config"}]
-    name, given = words[0], words[1:]
+    (name, *given), _ = take_imports(words)
     if name in TOOLS:
         tool = TOOLS[name]
         function = getattr(import_module(tool.module), tool.function)
@@ -129,12 +140,19 @@ def test_commands_have_the_options_they_are_given(
         missing = [name for name in needed if not any(re.match(rf"--{name}\b", word) for word in arranged.words)]
         assert missing == [] or given == []  # ``resgat extract --help``
         if missing == []:
-            parser.parse_args(arranged.words)
+            with named_parts():
+                parser.parse_args(arranged.words)
         return
     for at, word in enumerate(given):
         if word == "--config":
             given[at + 1] = existing(given[at + 1])
-    trainer_parser().parse_args(arrange_trainer([name, *given]).words)
+    with named_parts():
+        words = arrange_trainer([name, *given]).words
+        if named_net(words) is None:
+            trainer_parser().parse_args(words)
+        else:
+            with pytest.raises(Parsed):
+                OnlyParser(args=words, **parser_options())
 
 
 def test_make_targets_exist() -> None:

@@ -40,7 +40,7 @@ KINDS: dict[str, Callable[..., Explainer]] = {
     "inpainting": partial(registry.find("Occlusion"), fill="inpaint"),  # type: ignore[call-arg]
 }
 GRAPH = [name for name, entry in registry._all().items() if entry.family in {"graph", "nodes", "gnn"}]
-GRADIENT = {"GradCAM", "IntegratedGradients", "GradientSHAP", "Saliency"}
+GRADIENT = {"GradCAM", "InputXGradient", "IntegratedGradients", "GradientSHAP", "Saliency"}
 every_kind = pytest.mark.parametrize("name", KINDS)
 in_the_graph = pytest.mark.parametrize("name", GRAPH)
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
@@ -48,6 +48,8 @@ both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 
 class Broken(Explainer):
     """Uses the generators and the network, and then fails."""
+
+    net: ResGAT
 
     def explain(self, images: Tensor) -> Attribution:
         self.net.classify(self.net.graph(self.net.encode(images))).logit.sum()

@@ -45,8 +45,7 @@ def made(nodes: Tensor, labels: list[int], masks: list[np.ndarray | None], bias:
         average_face=torch.zeros(count, dtype=torch.bool),
         logit=nodes.sum(dim=(1, 2)) + bias,
         bias=torch.full((count,), bias),
-        contribution=nodes,
-        attention=torch.ones_like(nodes),
+        maps={"contribution": nodes, "attention": torch.ones_like(nodes)},
         entropy=torch.linspace(0.2, 0.8, count),
         lattice=Lattice.even(*nodes.shape[1:]),
     )
@@ -61,10 +60,10 @@ def test_the_explanation_is_that_of_the_explainers(module: ResGATModule, data: F
     assert module.net.gat.training
     images = torch.stack([faces[position]["image"] for position in chosen.tolist()]) / 255
     expected: Explanation = Contribution(module).attribute(images)
-    torch.testing.assert_close(seen.contribution, expected.node_map)
+    torch.testing.assert_close(seen.maps["contribution"], expected.node_map)
     torch.testing.assert_close(seen.logit, expected.logit)
     torch.testing.assert_close(seen.bias, expected.bias)
-    torch.testing.assert_close(seen.attention, Attention(module).attribute(images).node_map)
+    torch.testing.assert_close(seen.maps["attention"], Attention(module).attribute(images).node_map)
     torch.testing.assert_close(seen.regions(), expected.regions(seen.landmarks))
     rows = faces.rows[chosen]
     stored = data.manifest.table.column("landmarks").take(rows.tolist()).to_pylist()
@@ -116,7 +115,7 @@ def test_localisation_counts_fakes_with_a_mask_only() -> None:
     values = measure(seen)
     assert values["explain/node_auroc"] == 1
     assert values["explain/node_auroc_inside"] == 1
-    assert measure(replace(seen, contribution=-nodes))["explain/node_auroc"] == 0
+    assert measure(replace(seen, maps={"contribution": -nodes}))["explain/node_auroc"] == 0
     outside = measure(made(nodes, [1, 1, 0, 1], [corner, None, None, None]))
     assert outside["explain/node_auroc"] == pytest.approx(47 / 48 / 2)
     assert "explain/node_auroc_inside" not in outside  # nothing in the face was manipulated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from inspect import signature
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 
 from resgat_pl import explain
+from resgat_pl.core import parts
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.benchmark.command import explainers
 from resgat_pl.explain.benchmark.leaderboard import BASELINES
 from resgat_pl.explain.report.run_methods import choose_methods
 
@@ -65,6 +68,72 @@ def test_a_registered_method_is_found_listed_and_described(monkeypatch: pytest.M
     assert registry.describe(Nothing) == "Nothing."
     assert choose_methods("Nothing, Nothing") == [Nothing]
     assert registry.methods()["Nothing"] is Nothing
+
+
+OUTSIDE = """
+from resgat_pl.explain.base import Attribution, Explainer
+from resgat_pl.explain.registry import explainer
+
+class Plain(Explainer):
+    \"\"\"The `logit` everywhere,
+    without a decorator.
+
+    More of it.
+    \"\"\"
+    def explain(self, images):
+        logit = self.net(images).logit
+        return Attribution(logit[:, None].repeat(1, self.net.grid.num_nodes), logit, logit)
+
+@explainer("nodes", "Decorated.")
+class Decorated(Plain):
+    pass
+
+class Attention(Plain):
+    pass
+
+number = 3
+"""
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with explainers, one of them with an entry point."""
+    (tmp_path / "outside_explainer.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "outside_explainer", raising=False)
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    points = EntryPoints([EntryPoint("plain", "outside_explainer:Plain", "resgat_pl.explainers")])
+    monkeypatch.setattr(parts, "entry_points", points.select)
+
+
+@pytest.mark.usefixtures("outside")
+def test_methods_from_outside_by_entry_point_and_class_path() -> None:
+    chosen = choose_methods("plain,outside_explainer.Plain, outside_explainer.Decorated,Contribution")
+    assert [method.__name__ for method in chosen] == ["Plain", "Decorated", "Contribution"]
+    assert registry.describe(chosen[0]) == "The logit everywhere, without a decorator."
+    assert registry.describe(chosen[1]) == "Decorated."
+    families = {name: entry.family for name, entry in registry._all().items()}
+    assert (families["Plain"], families["Decorated"]) == ("other", "nodes")
+    assert registry.find("resgat_pl.explain.Contribution") is registry.find("Contribution")
+
+
+@pytest.mark.usefixtures("outside")
+def test_installed_methods_take_part_in_the_benchmark() -> None:
+    assert "Plain" in explainers()
+    assert list(explainers(["plain"])) == [*BASELINES, "Plain"]
+    assert list(explainers(["Random", "plain"])) == [*BASELINES, "Plain"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_the_name_of_another_method_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"two methods Attention, resgat_pl\.\S+ and outside_explainer\.Attention"):
+        registry.find("outside_explainer.Attention")
+    with pytest.raises(ConfigError, match="no class derived from"):
+        registry.find("outside_explainer.number")
+    with pytest.raises(ConfigError, match="cannot be had: the module outside_nowhere"):
+        registry.find("outside_nowhere.Method")
+    with pytest.raises(ConfigError, match=r"no method 'plian'\. Did you mean plain\?"):
+        registry.find("plian")
 
 
 def test_unknown_methods_are_named_with_all_others() -> None:

@@ -25,6 +25,7 @@ from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
 from resgat_pl.evaluation.provenance import environment, of_data
 from resgat_pl.evaluation.train_test_overlap import hashes_to_store
 from resgat_pl.nn.checkpoint_keys import PROVENANCE
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
@@ -79,12 +80,13 @@ def untrained(
     split: SplitProtocol | None = None,
     thresholds: Mapping[str, float] | None = None,
     seed: int = 0,
+    made: DetectorNet | None = None,
     **net: Any,
 ) -> Path:
-    """Save a random detector as if it had been trained on a manifest's training split."""
+    """Save a random detector as if trained on a manifest's training split; a ResGAT, unless another is ``made``."""
     torch.manual_seed(seed)
     options = {"attention": "gatv2", "encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 8}
-    module = ResGATModule(ResGAT(**{**options, "image_size": 64, **net}))
+    module = ResGATModule(made or ResGAT(**{**options, "image_size": 64, **net}))
     module.thresholds = None if thresholds is None else {"frame": thresholds["frame"], "video": thresholds["video"]}
     data = FaceDataModule(crops, split=split)
     content: dict[str, Any] = {

@@ -3,11 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resgat_pl.nn.head import LinearHead, MLPHead
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import class_path
+from resgat_pl.nn.contribution import contributions
+from resgat_pl.nn.head import Head, LinearHead, MLPHead, build_head
+from resgat_pl.nn.resgat import ResGAT
+
+from ..helpers.other_nets import Blocks, Cosine, Gated, Wrong
 
 
-@pytest.mark.parametrize("head", [LinearHead(20), MLPHead(20)])
-def test_linear_form_gives_logit_and_gradient(head: LinearHead | MLPHead) -> None:
+@pytest.mark.parametrize("head", [LinearHead(20), MLPHead(20), Gated(20)])
+def test_linear_form_gives_logit_and_gradient(head: Head) -> None:
     pooled = torch.randn(6, 20, requires_grad=True)
     logit = head(pooled)
     assert logit.shape == (6,)
@@ -15,6 +21,7 @@ def test_linear_form_gives_logit_and_gradient(head: LinearHead | MLPHead) -> Non
     torch.testing.assert_close((weight * pooled).sum(dim=1) + bias, logit)
     (gradient,) = torch.autograd.grad(logit.sum(), pooled)
     torch.testing.assert_close(weight.detach().expand(6, -1), gradient)
+    assert head.is_additive
 
 
 def test_mlp_drops_hidden_units_in_training_only() -> None:
@@ -23,3 +30,53 @@ def test_mlp_drops_hidden_units_in_training_only() -> None:
     assert not torch.equal(head(pooled), head(pooled))
     head.eval()
     assert torch.equal(head(pooled), head(pooled))
+
+
+def test_heads_by_name() -> None:
+    assert isinstance(build_head("linear", 8), LinearHead)
+    assert build_head("mlp", 8, dropout=0.25).get_submodule("dropout").p == 0.25
+    before = torch.get_rng_state()
+    torch.manual_seed(5)
+    found = build_head(class_path(Cosine), 8)
+    torch.manual_seed(5)
+    assert torch.equal(found.get_parameter("weight"), Cosine(8).weight)  # trying it draws no number
+    torch.set_rng_state(before)
+    assert found.training
+    assert not found.is_additive
+
+
+class Two(Cosine):
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return super().forward(pooled)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: linear, mlp"),
+        (class_path(Blocks), r"Blocks is no class derived from resgat_pl\.nn\.head\.Head"),
+        (class_path(Wrong), "The additive form of the head .*Wrong is not its logit: they differ by"),
+        (class_path(Two), r"The head .*Two gives \(3, 1\) for 3 images"),
+        (class_path(Head), r"The head .* cannot be made"),
+        (3, "head is 3; it must be a name"),
+    ],
+)
+def test_what_is_no_head(name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build_head(name, 8)
+
+
+@pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
+def test_contributions_of_another_head(attention: str) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, 64, 64)
+    options = {"encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 4, "image_size": 64}
+    net = ResGAT(attention, head=class_path(Gated), **options).eval()  # type: ignore[arg-type]
+    found = contributions(net, images)
+    torch.testing.assert_close(found.node.sum(dim=1) + found.bias, net(images).logit, atol=1e-5, rtol=1e-5)
+    assert net.has_contributions
+    other = ResGAT(attention, head=class_path(Cosine), **options).eval()  # type: ignore[arg-type]
+    assert not other.has_contributions
+    with pytest.raises(ConfigError, match="The head Cosine has no additive form, so its logit is no sum over nodes"):
+        contributions(other, images)
+    assert other(images).logit.shape == (3,)

@@ -12,7 +12,8 @@ import pytest
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.binary import METRICS, THRESHOLDED
 
-from ..helpers.command import TINY, metrics, resgat
+from ..helpers.command import TINY, metrics, resgat, wandb_history, wandb_records
+from ..helpers.wandb_runs import summary
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +41,8 @@ def odd_crops(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def run(odd_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fit and test in two processes, then validate and test in one, whose folder is below ``one``."""
     root = tmp_path_factory.mktemp("ddp")
-    resgat("fit", "--config", TINY, "--data.crops", odd_crops, "--trainer.default_root_dir", root, *TWO)
+    resgat("fit", "--config", TINY, "--data.crops", odd_crops, "--trainer.default_root_dir", root, *TWO,
+           "--artifacts.send", "true")  # fmt: skip
     best = ("--ckpt_path", root / "checkpoints" / "best.ckpt")
     resgat("test", "--config", root / "config.yaml", *best, *TWO)
     one = ("--config", TINY, "--data.crops", odd_crops, "--trainer.default_root_dir", root / "one", *best, *ONE)
@@ -94,6 +96,18 @@ def test_predictions_are_those_of_one_process(run: Path) -> None:
 def test_heatmaps_are_drawn_once(run: Path) -> None:
     assert (run / "heatmaps" / "epoch-000.png").is_file()
     assert len(list(run.glob("**/wandb/offline-run-*"))) == 4  # one per command, not per process
+
+
+def test_the_dashboard_is_of_rank_0_alone(run: Path) -> None:
+    fitted, tested = sorted((run / "wandb").glob("offline-run-*"))
+    steps = wandb_history(fitted)
+    speeds = [step["trainer/global_step"] for step in steps if "train/crops_per_second" in step]
+    assert speeds == [step["trainer/global_step"] for step in steps if "train/loss" in step]
+    kinds = [record.artifact.type for record in wandb_records(fitted) if record.WhichOneof("record_type") == "artifact"]
+    assert [kinds.count(kind) for kind in ("dataset", "model")] == [1, 1]
+    assert summary(fitted)["best/val/loss"] > 0
+    names = [name for step in wandb_history(tested) for name in step]
+    assert (names.count("test/roc"), names.count("test/curves/x")) == (1, 101)
 
 
 def test_a_mistake_stops_all_processes_with_one_message(tmp_path: Path) -> None:

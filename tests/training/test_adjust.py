@@ -9,7 +9,7 @@ import pytest
 from jsonargparse import Namespace
 
 from resgat_pl.training._config import run_folder
-from resgat_pl.training.adjust import keep_what_is_validated, use_safe_loggers
+from resgat_pl.training.adjust import keep_what_is_validated, let_sweep_name_runs, use_safe_loggers
 
 from .test_checks import config
 
@@ -41,6 +41,16 @@ def test_loggers_are_replaced_and_it_is_logged(caplog: pytest.LogCaptureFixture)
 
 def with_loggers(loggers: Any) -> Any:
     return Namespace(trainer=Namespace(logger=loggers, default_root_dir="runs/a"))
+
+
+def test_trials_of_a_sweep_are_named_by_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    wandb = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace(name="smoke"))
+    let_sweep_name_runs(with_loggers([wandb]))
+    assert wandb.init_args.name == "smoke"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    let_sweep_name_runs(with_loggers([wandb]))
+    assert wandb.init_args.name is None
 
 
 def test_every_run_has_a_table_and_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:

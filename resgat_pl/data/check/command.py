@@ -21,7 +21,7 @@ from resgat_pl.data.check.report import Report
 from resgat_pl.data.crop_store.reader import crop_of, shards_of
 from resgat_pl.data.extraction.summary import FaceCounts
 from resgat_pl.data.layouts.base import CountRow, Layout
-from resgat_pl.data.layouts.detect import LAYOUTS, detect_layout
+from resgat_pl.data.layouts.detect import default_layout, detect_layout
 from resgat_pl.data.manifest.class_counts import class_counts
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits.fingerprints import Fingerprints
@@ -198,9 +198,9 @@ def _compare(videos: Sequence[VideoRecord]) -> list[CountRow]:
     """Counts of each data set among the videos, beside the published ones."""
     rows = []
     for name in dict.fromkeys(video.dataset for video in videos):
-        layout = next((kind for kind in LAYOUTS if kind.name == name), None)
+        layout = default_layout(name)
         if layout is not None:
-            rows += layout().compare_counts([video for video in videos if video.dataset == name])
+            rows += layout.compare_counts([video for video in videos if video.dataset == name])
     return rows
 
 

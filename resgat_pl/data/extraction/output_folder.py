@@ -116,7 +116,8 @@ def _settings(out: Path) -> dict[str, Any] | None:
         try:
             notes = pq.read_schema(readable(out / MANIFEST_NAME)).metadata or {}
             found = json.loads(notes[b"resgat"])["extraction"]
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
+            found.pop("face_detector", None)  # its class, which is no setting
+        except (OSError, pa.ArrowException, KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return None
     return found if isinstance(found, dict) else None
 

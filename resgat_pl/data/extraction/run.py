@@ -177,7 +177,7 @@ class ExtractionRun:
         # The manifest, not written yet, and what is said of it.
         info = {
             "request": digest(sorted(self.requests.items())),
-            "extraction": self.extraction.spec,
+            "extraction": self.extraction.noted,
             "synthetic": made_by_synth(self.root),
             "people": noted(self.layout),
             SKIPPED: note(self.records, [key for key, report in reports.items() if "skipped" in report]),

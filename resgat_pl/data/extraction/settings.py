@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.crop_store.encoding import ImageFormat
 from resgat_pl.data.faces.detection import MTCNN, FaceDetector
+from resgat_pl.data.faces.registry import recorded
 from resgat_pl.data.media.frames import FrameCount, FrameReader
 
 EXTRACTION_VERSION: Final = 2
@@ -75,3 +76,8 @@ class Extraction:
         values = {name: getattr(self, name) for name in ("frames", "every", "size", "margin", "max_faces")}
         values["image"] = self.image_format if self.image_format == "png" else f"jpg-{self.quality}"
         return {"version": EXTRACTION_VERSION, **values, **self.face_detector.spec}
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """``spec``, and the class of a face detector from another package, for the manifest."""
+        return {**self.spec, **recorded(self.face_detector)}

@@ -54,10 +54,12 @@ class CropRequest(NamedTuple):
 class FaceSample(TypedDict):
     """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``.
 
-    With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known.
+    With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known. Where the features of a frozen encoder
+    are cached, ``nodes`` ``(N, F)`` float32 is in the place of ``image``.
     """
 
-    image: Tensor
+    image: NotRequired[Tensor]
+    nodes: NotRequired[Tensor]
     label: float
     row: int
     video: int
@@ -112,17 +114,27 @@ class CropLoader(Dataset[FaceSample]):
                 image, mask = self.augmentation.with_mask(image, mask, request.seed)
             else:
                 image = self.augmentation(image, request.seed)
-        sample: FaceSample = {
-            # channel by channel in memory: a batch of turned views is collated twenty times as slowly
-            "image": torch.from_numpy(np.stack(cv2.split(resize_crop(image, self.image_size)))),
+        # channel by channel in memory: a batch of turned views is collated twenty times as slowly
+        pixels = torch.from_numpy(np.stack(cv2.split(resize_crop(image, self.image_size))))
+        sample: FaceSample = {"image": pixels, **self.about(request)}
+        if self.masks:
+            self.add_mask(sample, request, mask, known_mask)
+        return sample
+
+    def about(self, request: CropRequest) -> FaceSample:
+        """A sample of what is known without reading anything."""
+        return {
             "label": float(request.label),
             "row": request.row,
             "video": request.video,
             "track": request.track,
             "untouched": request.untouched,
         }
-        if self.masks:
-            sample["mask"] = torch.from_numpy(resize_crop(mask, self.image_size))
-            # An empty mask of a fake would call every node clean of a face whose label is fake.
-            sample["mask_known"] = request.label == REAL or (known_mask is not None and bool(known_mask.any()))
-        return sample
+
+    def add_mask(
+        self, sample: FaceSample, request: CropRequest, mask: NDArray[np.uint8], known_mask: NDArray[np.uint8] | None
+    ) -> None:
+        """Add a mask to a sample: ``(H, W)`` uint8, blank where it is not known; and whether it is."""
+        sample["mask"] = torch.from_numpy(resize_crop(mask, self.image_size))
+        # An empty mask of a fake would call every node clean of a face whose label is fake.
+        sample["mask_known"] = request.label == REAL or (known_mask is not None and bool(known_mask.any()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple, cast
 
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.crop_store.reader import Member, mask_of, picture, place_of
 from resgat_pl.data.loading.crop_loader import Change, CropLoader, CropRequest, FaceSample
+from resgat_pl.data.loading.node_features import FeatureLoader, NodeFeatures
 from resgat_pl.data.loading.shard_reads import RunCache, Runs
 from resgat_pl.data.manifest.table import Manifest
 
@@ -41,6 +43,8 @@ class FaceCrops(Dataset[FaceSample]):
     Attributes:
         runs: Which neighbours of a crop in a shard are read with it, for an order that draws these soon; None reads
             each alone.
+        features: The cached node features, asked for when the first sample is loaded; what it returns takes the place
+            of the pictures unless it is None.
 
     Example:
         >>> from pathlib import Path
@@ -63,6 +67,7 @@ class FaceCrops(Dataset[FaceSample]):
         self.image_size = image_size
         self.augmentation = augmentation
         self.runs: Runs | None = None
+        self.features: Callable[[], NodeFeatures | None] = _no_features
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -94,7 +99,9 @@ class FaceCrops(Dataset[FaceSample]):
 
     def loader(self, cache: RunCache | None = None) -> CropLoader:
         """Loads requests without the manifest, in whichever process."""
-        return CropLoader(self.manifest.folder, self.image_size, self.augmentation, self.masks, cache)
+        options = (self.manifest.folder, self.image_size, self.augmentation, self.masks, cache)
+        features = self.features()
+        return CropLoader(*options) if features is None else FeatureLoader(*options, features=features)
 
     @cached_property
     def untouched(self) -> NDArray[np.bool_]:
@@ -138,6 +145,10 @@ class FaceCrops(Dataset[FaceSample]):
         """Manipulation mask of a crop, ``(S, S)`` uint8 (covered share, 0-255), or None where there is none."""
         path = mask_of(self.manifest, int(self.rows[index]))
         return None if path is None else resize_crop(picture(path)[:, :, 0], self.image_size)
+
+
+def _no_features() -> None:
+    return None
 
 
 def assign_ranks(labels: NDArray[np.int64], ranks: int) -> NDArray[np.int64]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from functools import cache
+from typing import Literal
 
 from resgat_pl.core.types import FAKE, REAL, Split, VideoRecord
-from resgat_pl.data.layouts.detect import LAYOUTS
+from resgat_pl.data.layouts.detect import layout_of
 from resgat_pl.data.layouts.same_files import SAME_FILE
 
 LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
@@ -16,10 +17,12 @@ LeakKind = Literal["video", "original", "identity", "source", "duplicate"]
 from it, or two fakes made from it. ``identity``: a person. ``source``: FaceForensics++ clips that come from one YouTube
 video (``Layout.same_source``). ``duplicate``: one file under two names, or crops that look the same."""
 
-_SOURCE_OF: Final = {
-    layout.name: {name: "+".join(group) for group in layout.same_source for name in group} for layout in LAYOUTS
-}
-"""Source clip by name of the clip, by data set."""
+
+@cache
+def _source_of(dataset: str) -> dict[str, str]:
+    """Source clip by name of the clip, for a data set whose layout is here."""
+    layout = layout_of(dataset)
+    return {} if layout is None else {name: "+".join(group) for group in layout.same_source for name in group}
 
 
 def links(video: VideoRecord, by_part: bool = False) -> list[str]:
@@ -34,7 +37,7 @@ def links(video: VideoRecord, by_part: bool = False) -> list[str]:
         names.append(f"{kind} {video.dataset}/{name.removeprefix(SAME_FILE)}")
     if video.original is not None:
         names.append(f"video {video.original}")
-    source_of = _SOURCE_OF.get(video.dataset, {})
+    source_of = _source_of(video.dataset)
     names += [f"source {video.dataset}/{source_of[name]}" for name in video.identities if name in source_of]
     if by_part:
         names.append(f"part {video.dataset}/{video.part}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from resgat_pl.core.types import VideoRecord
 from resgat_pl.data.layouts.base import Layout
-from resgat_pl.data.layouts.detect import LAYOUTS
+from resgat_pl.data.layouts.detect import LAYOUTS, layout_of
 from resgat_pl.data.manifest.table import Manifest
 
 PEOPLE_UNKNOWN: Final = "people unknown"
@@ -20,6 +20,7 @@ people are on both sides of a split."""
 
 @cache
 def _layouts() -> dict[str, Layout]:
+    """This package's layouts; of others the manifest says it, for they may not be installed where it is read."""
     return {kind.name: kind() for kind in LAYOUTS}
 
 
@@ -34,7 +35,7 @@ def has_known_people(video: VideoRecord) -> bool:
 def unknown_people(videos: Iterable[VideoRecord]) -> dict[str, str]:
     """Data sets with videos of unknown people, and why they are unknown."""
     names = sorted({video.dataset for video in videos if not has_known_people(video)})
-    return {name: _layouts()[name].people_note if name in _layouts() else Layout.people_note for name in names}
+    return {name: (layout_of(name) or Layout).people_note for name in names}
 
 
 def declared_of(videos: Iterable[VideoRecord]) -> frozenset[Literal["people unknown"]]:

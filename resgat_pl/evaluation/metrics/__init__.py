@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from resgat_pl.evaluation.metrics.curves import level_curves as level_curves
     from resgat_pl.evaluation.metrics.intervals import Interval as Interval, bootstrap as bootstrap
     from resgat_pl.evaluation.metrics.scores import evaluate as evaluate
     from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics as DetectionMetrics
@@ -18,5 +19,6 @@ __getattr__, __dir__ = lazy_names(
         "Interval": "intervals",
         "bootstrap": "intervals",
         "evaluate": "scores",
+        "level_curves": "curves",
     },
 )

@@ -24,6 +24,8 @@ METRICS: Final = (
 )
 THRESHOLDED: Final = ("f1_fake", "f1_real", "accuracy", "balanced_accuracy")
 """The scores that depend on the threshold."""
+LOWER_IS_BETTER: Final = ("eer", "log_loss", "ece")
+"""The scores of which the lowest is the best."""
 BINS: Final = 15
 """Bins of the expected calibration error, of equal width, as Guo et al. 2017 use."""
 _CHUNK: Final = 200_000  # weights at once: 1.6 MB an array, which stays in the cache: five times as fast as 32 MB

@@ -125,7 +125,7 @@ def evaluate(
     return [
         _score(level, method, part, (thresholds or {}).get(level), (temperatures or {}).get(level), resamples, seed)
         for level, whole in predictions.items()
-        for method, part in _parts(whole)
+        for method, part in by_method(whole)
     ]
 
 
@@ -215,7 +215,8 @@ def describe(scores: list[Scores]) -> str:
     return markdown_table(header, body)
 
 
-def _parts(whole: Predictions) -> Iterator[tuple[str, Predictions]]:
+def by_method(whole: Predictions) -> Iterator[tuple[str, Predictions]]:
+    """All predictions as ``POOLED``, then, where there are several methods, each with all genuine samples."""
     yield POOLED, whole
     methods = sorted(set(whole.method[whole.label == 1]))
     if len(methods) > 1:

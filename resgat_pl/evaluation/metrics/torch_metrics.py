@@ -16,6 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.binary import best_threshold, measure
 from resgat_pl.evaluation.metrics.calibration import fit_temperature, log_odds
+from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -39,6 +40,7 @@ class DetectionMetrics(Metric):
     Args:
         level: ``frame`` or ``video``.
         threshold: A probability above it counts as fake.
+        extra: Metrics that are computed of the same samples, under their own names.
 
     Example:
         >>> metric, label, row = DetectionMetrics("frame"), torch.tensor([0, 1]), torch.arange(2)
@@ -56,9 +58,10 @@ class DetectionMetrics(Metric):
     track: list[Tensor]
     untouched: list[Tensor]
 
-    def __init__(self, level: Level, threshold: float = 0.5) -> None:
+    def __init__(self, level: Level, threshold: float = 0.5, extra: ExtraMetrics | None = None) -> None:
         super().__init__()
         self.level = level
+        self.added = extra
         self.threshold = threshold
         self.best_threshold: float | None = None
         self.temperature: float | None = None
@@ -112,7 +115,8 @@ class DetectionMetrics(Metric):
             fakes = int(label.sum())
             self.validation = Validation(len(label) - fakes, fakes, int(faces.min()), int(faces.max()))
         self.best_threshold = best_threshold(probability, label)
-        return {f"{self.level}_{name}": value for name, value in scores(probability, label, self.threshold).items()}
+        values = {f"{self.level}_{name}": value for name, value in scores(probability, label, self.threshold).items()}
+        return values if self.added is None else values | self.added(probability, label)
 
 
 def scores(probability: Floats, label: Codes, threshold: float = 0.5) -> dict[str, Tensor]:
@@ -176,6 +180,7 @@ def video_scores(probability: Floats, video: Codes, track: Codes) -> VideoScores
     return VideoScores(by_video, track_first[first], np.bincount(of_video), by_track, track_first)
 
 
-def detection_metrics() -> MetricCollection:
-    """The collection that every stage clones with its prefix."""
-    return MetricCollection({level: DetectionMetrics(level) for level in get_args(Level)}, compute_groups=False)
+def detection_metrics(extra: ExtraMetrics | None = None) -> MetricCollection:
+    """The collection that every stage clones with its prefix; extra metrics are of frames."""
+    metrics = {level: DetectionMetrics(level, extra=extra if level == "frame" else None) for level in get_args(Level)}
+    return MetricCollection(metrics, compute_groups=False)

@@ -48,7 +48,8 @@ def benchmark_explainers(
             with the same label count as seeds of one detector: their mean is shown, and each by itself.
         crops: Folder that `resgat extract` made; with masks, and with the genuine videos the fakes were made from.
         out: Folder for leaderboard.md, .csv, .json and .png.
-        methods: Names of classes in resgat_pl.explain; null takes all. The four baselines always take part.
+        methods: Names of classes in resgat_pl.explain, entry points of installed packages, or class paths; null takes
+            all of the first two. The four baselines always take part.
         faces: Fakes to explain at most, spread over manipulation methods and videos.
         slow_faces: Fakes that methods with more than 30 passes an image explain; also those for deletion and insertion.
         sanity_faces: Fakes for the sanity checks; methods with more than 30 passes take an eighth.
@@ -114,14 +115,16 @@ def explainers(names: Iterable[str] | None = None) -> dict[str, type[Explainer]]
     """The methods to measure by name, the baselines first.
 
     Args:
-        names: Of registered methods; None for all.
+        names: Of methods, entry points or class paths; None for all that are registered or installed.
 
     Raises:
         ConfigError: There is no such method.
     """
-    known = registry.methods()
-    chosen = list(known) if names is None else [name for name in dict.fromkeys(names) if name not in BASELINES]
-    return {name: registry.find(name) for name in (*BASELINES, *chosen)}
+    if names is None:
+        chosen = [*registry.methods().values(), *registry.installed_methods()]
+    else:
+        chosen = [registry.find(name) for name in names]
+    return {method.__name__: method for method in (*map(registry.find, BASELINES), *chosen)}
 
 
 def _common(benches: list[DetectorBenchmark]) -> set[int]:

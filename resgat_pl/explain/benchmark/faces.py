@@ -18,8 +18,8 @@ from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
 from resgat_pl.explain.face_set import in_turn
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
-from resgat_pl.nn.resgat import ResGAT
 
 Array = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def counterparts(faces: FaceCrops) -> dict[int, int]:
     return {fake: real for fake, real in faces.pairs().tolist() if boxes[fake] == boxes[real]}
 
 
-def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_size: int) -> dict[str, Array]:
+def judge_faces(net: DetectorNet, faces: FaceCrops, places: NDArray[np.int64], batch_size: int) -> dict[str, Array]:
     """Logits of the chosen faces and of their counterparts, whole and node by node.
 
     Returns:
@@ -121,7 +121,7 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
         milliseconds that the effects of a face take.
     """
     partner, judge = counterparts(faces), judge_of(net)
-    lattice = net.backbone.lattice(faces.image_size, faces.image_size)
+    lattice = net.lattice(faces.image_size, faces.image_size)
     logit = torch.cat([judge(pixels(faces, part.tolist())) for part in _chunks(places)])
     real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
@@ -144,7 +144,7 @@ def judge_faces(net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], batch_
 
 
 def load_faces(
-    net: ResGAT, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float
+    net: DetectorNet, faces: FaceCrops, places: NDArray[np.int64], judged: dict[str, Array], cut: float
 ) -> BenchmarkFaces:
     """The chosen faces with the results of ``judge_faces``."""
     table = faces.manifest.table.take(faces.rows[places]).to_pylist()
@@ -169,12 +169,12 @@ def load_faces(
         logit=torch.from_numpy(judged["logit"]).float(),
         real_logit=torch.from_numpy(judged["real_logit"]).float(),
         cut=cut,
-        lattice=net.backbone.lattice(*images.shape[2:]),
+        lattice=net.lattice(*images.shape[2:]),
         effects=torch.from_numpy(judged["effects"]).float(),
     )
 
 
-def judge_of(net: ResGAT) -> faith.Judge:
+def judge_of(net: DetectorNet) -> faith.Judge:
     """The network's logit for images anywhere, on the CPU."""
     device = next(net.parameters()).device
 

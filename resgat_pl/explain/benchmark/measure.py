@@ -19,12 +19,13 @@ from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
-from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.methods.pixels import baseline_of
 from resgat_pl.explain.regions import inside_face
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
-Factory = Callable[[ResGAT], Explainer]
+Factory = Callable[[DetectorNet], Explainer]
 
 SLOW: Final = 30
 """Passes of the whole network an image (a backward pass counts twice) above which a method is slow."""
@@ -62,7 +63,7 @@ class MethodScores:
 
 
 def measure_method(
-    net: ResGAT,
+    net: DetectorNet,
     factory: Factory,
     faces: BenchmarkFaces,
     slow_faces: int,
@@ -109,7 +110,7 @@ def measure_method(
 
 
 def score_maps(
-    net: ResGAT, result: MethodScores, faces: BenchmarkFaces, slow_faces: int, batch_size: int, title: str
+    net: DetectorNet, result: MethodScores, faces: BenchmarkFaces, slow_faces: int, batch_size: int, title: str
 ) -> None:
     """Add the scores that follow from the maps alone: localisation and faithfulness."""
     result.scores |= _localisation(result.maps, faces)
@@ -134,7 +135,9 @@ def _localisation(maps: Tensor, faces: BenchmarkFaces) -> dict[str, Array]:
     return _spread(found, torch.arange(len(maps)), len(faces))
 
 
-def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
+def _restoration(
+    net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str
+) -> dict[str, Array]:
     who = faces.paired[: len(maps)].nonzero().flatten()
     nodes, judge = math.prod(faces.lattice.shape), judge_of(net)
     counts = sorted({*faith.steps(nodes), faith.few(nodes)})
@@ -156,7 +159,7 @@ def _restoration(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: i
     return _spread(scores, who, len(faces))
 
 
-def _deletion(net: ResGAT, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
+def _deletion(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:
     """Deletion and insertion in probability, as the field reports them."""
     nodes, judge, count = math.prod(faces.lattice.shape), judge_of(net), len(maps)
     counts, order = faith.steps(nodes), faith.order_of(maps)
@@ -183,18 +186,19 @@ def _control(explainer: Explainer, maps: Tensor, faces: BenchmarkFaces, count: i
     return _spread({"control": (gap.sign() + 1) / 2}, who, len(faces))
 
 
-def _sanity(net: ResGAT, factory: Factory, maps: Tensor, faces: BenchmarkFaces, count: int) -> dict[str, Array]:
+def _sanity(net: DetectorNet, factory: Factory, maps: Tensor, faces: BenchmarkFaces, count: int) -> dict[str, Array]:
     images, maps = faces.images[:count], maps[:count].flatten(1)
     images = images[: len(maps)]
 
-    def explain(changed: ResGAT, **target: Any) -> Tensor:
+    def explain(changed: DetectorNet, **target: Any) -> Tensor:
         parts = [factory(changed).attribute(part, **target).node_map.cpu() for part in torch.split(images, CHUNK)]
         return torch.cat(parts).flatten(1)
 
     similar = partial(spearman, maps, constant=0)
-    found = {f"random_{parts[-1]}": similar(explain(randomised(net, parts))).abs() for parts in CASCADE}
+    found = {f"random_{name}": similar(explain(randomised(net, parts))).abs() for name, parts in cascade(net).items()}
     found["target_flip"] = similar(explain(net, target="real"))
-    found["uniform_attention"] = similar(explain(with_uniform_attention(net)))
+    if isinstance(net, ResGAT):
+        found["uniform_attention"] = similar(explain(with_uniform_attention(net)))
     return _spread(found, torch.arange(len(maps)), len(faces))
 
 

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import errors_of
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
@@ -82,12 +84,12 @@ class DetectorBenchmark:
         # Convolutions on a CPU run up to twice as fast in this order of the pixels.
         self.net = detector.net.to(memory_format=torch.channels_last)
         self.threshold = (detector.thresholds or {}).get("frame", 0.5)
-        self.crops = FaceCrops(manifest, manifest.rows_of("test"), int(self.net.config["image_size"]))
+        self.crops = FaceCrops(manifest, manifest.rows_of("test"), self.net.image_size)
 
     def prepare(self) -> Self:
         """Score the test split, or read the scores of the same split and checkpoint; read training masks and faces."""
         self.key: dict[str, Any] = {
-            "checkpoint": hashlib.sha256(self.detector.path.read_bytes()).hexdigest(),
+            "checkpoint": self.detector.checkpoint.fingerprint,
             "manifest": self.manifest.fingerprint(),
             "splits": self.manifest.split_fingerprint(),
         }
@@ -169,15 +171,15 @@ class DetectorBenchmark:
 
     def measure(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> MethodScores:
         """Measure a method, or read what was measured before under the same conditions with the same source code."""
-        sources = [inspect.getmodule(base) for base in method.__mro__ if base.__module__.startswith("resgat_pl.")]
-        code = "".join(inspect.getsource(module) for module in dict.fromkeys(sources) if module is not None)
+        code = "".join(map(_source, dict.fromkeys(base.__module__ for base in method.__mro__)))
         key = {**self.key, "what": name, "slow_faces": slow_faces, "sanity_faces": sanity_faces}
         key["code"] = hashlib.sha256(code.encode()).hexdigest()
         factory = self._factory(method)
 
         def run() -> dict[str, NDArray[Any]]:
             given = factory, self.faces, slow_faces, sanity_faces, self.batch_size, name
-            return measure_method(self.net, *given).pack()
+            with errors_of("explainer", method):
+                return measure_method(self.net, *given).pack()
 
         return MethodScores.unpack(self.cache.get(key, run))
 
@@ -237,3 +239,13 @@ class DetectorBenchmark:
         crops = FaceCrops(self.manifest, reals, self.crops.image_size)
         faces = pixels(crops, list(range(len(crops)))) if len(crops) else None
         return None if mask is None else torch.from_numpy(mask).float(), faces
+
+
+def _source(module: str) -> str:
+    """Source code of a module that a method is made of; nothing of Python's own, or of one that has no file."""
+    if module in {"abc", "builtins"}:
+        return ""
+    try:
+        return inspect.getsource(sys.modules[module])
+    except (OSError, TypeError):
+        return ""

@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
-CASCADE: Final = (("head",), ("head", "gat"), ("head", "gat", "backbone"))
-"""Parts of a ResGAT that are randomised, from the answer down to the pixels."""
+
+def cascade(net: DetectorNet) -> dict[str, tuple[str, ...]]:
+    """Parts of a network that are randomised, from the answer down to the pixels.
+
+    Returns:
+        By the name of the last part that is added: ``head``, ``gat`` and ``backbone`` of a ResGAT, those that are there
+        of another detector; ``backbone`` stands for all its parts.
+
+    Example:
+        >>> from resgat_pl.nn.pooled import PooledClassifier
+        >>> cascade(PooledClassifier("resnet18", image_size=64))
+        {'head': ('head',), 'backbone': ('head', 'backbone')}
+    """
+    parts = [name for name, child in net.named_children() if any(True for _ in child.parameters())]
+    upper = [name for name in ("head", "gat") if name in parts]
+    steps = {name: tuple(upper[: place + 1]) for place, name in enumerate(upper)}
+    own = [""] if any(True for _ in net.parameters(recurse=False)) else []  # of no part: those of the network itself
+    return {**steps, "backbone": (*upper, *(name for name in parts if name not in upper), *own)}
 
 
 @torch.no_grad()
-def randomised(net: ResGAT, parts: Sequence[str], seed: int = 0) -> ResGAT:
+def randomised(net: DetectorNet, parts: Sequence[str], seed: int = 0) -> DetectorNet:
     """A copy of a network with the values of each parameter of some parts shuffled.
 
     Nothing that was learnt is left in these parts, but every layer keeps the spread of its weights, so that features

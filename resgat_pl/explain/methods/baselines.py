@@ -16,6 +16,8 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.methods.graph import uniform_map
 from resgat_pl.explain.registry import explainer
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.resgat import ResGAT
 
 
 class Baseline(Explainer):
@@ -61,7 +63,7 @@ class Random(Baseline):
         maps = []
         for image in pixels:
             generator = torch.Generator().manual_seed((self.seed << 32) + zlib.crc32(image.tobytes()))
-            maps.append(torch.rand(self.net.grid.shape, generator=generator))
+            maps.append(torch.rand(self.net.lattice(*images.shape[2:]).shape, generator=generator))
         return torch.stack(maps)
 
 
@@ -70,6 +72,8 @@ class Uniform(Baseline):
     """``uniform_map``: what the paper's read-out shows of attention that has learnt nothing."""
 
     unit: ClassVar[Unit] = "attention"
+    needs: ClassVar[type[DetectorNet]] = ResGAT
+    net: ResGAT
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
@@ -91,7 +95,7 @@ class CentrePrior(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        lattice = self.net.backbone.lattice(*images.shape[2:])
+        lattice = self.net.lattice(*images.shape[2:])
         down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
         return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
 
@@ -115,4 +119,4 @@ class MeanMask(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        return self.net.backbone.lattice(*images.shape[2:]).cover(self.mean[None])
+        return self.net.lattice(*images.shape[2:]).cover(self.mean[None])

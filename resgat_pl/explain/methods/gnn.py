@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, positive
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.gat import GridGATConv
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -46,6 +48,9 @@ class GNNExplainer(Explainer):
 
     unit: ClassVar[Unit] = "mask"
     signed: ClassVar[bool] = False
+    needs: ClassVar[type[DetectorNet]] = ResGAT
+    decomposes: ClassVar[bool] = True
+    net: ResGAT
 
     def __init__(
         self, model: nn.Module, batch_size: int = 32, epochs: int = 100, lr: float = 0.01, seed: int = 0
@@ -105,7 +110,7 @@ class GraphPart(nn.Module):
         super().__init__()
         self.gat = _with_frozen_weights(net.gat)
         self.head = _with_frozen_weights(net.head)
-        for name in ("lin",) if net.config["attention"] == "gatv1" else ("lin_l", "lin_r"):
+        for name in ("lin",) if isinstance(net.gat, GridGATConv) else ("lin_l", "lin_r"):
             layer = self.gat.get_submodule(name)
             product = layer.get_parameter("weight") @ features.detach().T
             layer.register_parameter("weight", nn.Parameter(product, requires_grad=False))

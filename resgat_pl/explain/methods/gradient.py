@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import (
     Attribution,
     Explainer,
@@ -31,7 +32,10 @@ from resgat_pl.explain.methods.pixels import (
     sum_by_cell,
 )
 from resgat_pl.explain.registry import explainer
-from resgat_pl.nn.contribution import Contributions, decompose
+from resgat_pl.nn.contribution import decompose
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.resgat import ResGAT
 
 
 @explainer("gradient")
@@ -47,6 +51,9 @@ class GradCAM(Explainer):
         relu: True keeps only evidence for the target, as in the ResGAT paper's figure and Selvaraju's Eq. 2; the
             map is then unsigned. False keeps the sign.
 
+    Of other detectors than ResGAT the bias is the logit of nodes that are all zero: without attention, as with a mean
+    and a linear head, the map then adds up exactly (class activation mapping, Zhou et al., CVPR 2016).
+
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
@@ -54,8 +61,16 @@ class GradCAM(Explainer):
         torch.Size([1, 2, 2])
     """
 
+    needs: ClassVar[type[DetectorNet]] = EncoderNet
+    net: EncoderNet
+
     def __init__(self, model: nn.Module, relu: bool = False, batch_size: int = 32) -> None:
         super().__init__(model, batch_size)
+        if getattr(self.net, "pooling", "") == "cls":
+            raise ConfigError(
+                "GradCAM explains by the feature map, and net.pooling is cls: the logit follows from the class token "
+                "alone. Methods of pixels explain it, such as InputXGradient, Occlusion and KernelSHAP."
+            )
         self.relu = relu
 
     def attribute(self, images: Tensor, target: Target = "fake") -> Explanation:
@@ -71,15 +86,54 @@ class GradCAM(Explainer):
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``."""
         grad_cam = optional("captum.attr", "LayerGradCam", "Grad-CAM")
-        parts: list[Contributions] = []
+        parts: list[tuple[Tensor, Tensor]] = []
 
         def logit(batch: Tensor) -> Tensor:
-            parts.append(decompose(self.net, self.net.graph(self.net.encode(batch))))
-            return parts[-1].output.logit  # one number an image, and so no target for captum to choose
+            parts.append(self._logit_and_bias(batch))
+            return parts[-1][0]  # one number an image, and so no target for captum to choose
 
         with _differentiable(self, images) as (pixels, passes):
             maps = grad_cam(logit, self.net.backbone).attribute(pixels)
-        return passes.attribution(maps.flatten(1), parts[0].output.logit, parts[0].bias)
+        return passes.attribution(maps.flatten(1), *parts[0])
+
+    def _logit_and_bias(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        net = self.net
+        if isinstance(net, ResGAT) and net.has_contributions:
+            found = decompose(net, net.graph(net.encode(images)))
+            return found.output.logit, found.bias
+        nodes: list[Tensor] = []
+        keep = net.backbone.register_forward_hook(lambda _, __, maps: nodes.append(maps.flatten(2).transpose(1, 2)))
+        try:
+            logit = net(images).logit
+        finally:
+            keep.remove()
+        with torch.no_grad():
+            return logit, net.forward_nodes(torch.zeros_like(nodes[0])).logit
+
+
+@explainer("gradient")
+class InputXGradient(Explainer):
+    """Input × gradient (Shrikumar et al., "Not just a black box", 2016): pixel values times the logit's gradient.
+
+    Summed over the channels and over the pixels of each node's cell: one pass of the image and one back, of any
+    detector. The bias is the logit of a black image, so the gap says how far the logit is from linear in the pixels.
+
+    Example:
+        >>> from resgat_pl.nn.pooled import PooledClassifier
+        >>> net = PooledClassifier("resnet18", encoder_stage=3, image_size=64)
+        >>> InputXGradient(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 4, 4])
+    """
+
+    def explain(self, images: Tensor) -> Attribution:
+        """See ``Explainer``."""
+        with _differentiable(self, images) as (pixels, passes):
+            logit = self.net(pixels.requires_grad_()).logit
+            (gradient,) = torch.autograd.grad(logit.sum(), pixels)
+            with torch.no_grad():
+                bias = self.net(torch.zeros_like(pixels)).logit
+        nodes = sum_by_cell((gradient * images).sum(dim=1), node_of_pixel(self.net, *images.shape[2:]))
+        return passes.attribution(nodes, logit, bias)
 
 
 @explainer("gradient")

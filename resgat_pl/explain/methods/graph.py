@@ -14,6 +14,7 @@ from resgat_pl.core.types import ResGATOutput
 from resgat_pl.explain.base import Attribution, Explainer, Explanation, Unit, evaluation_mode
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import Contributions, contributions
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -37,6 +38,10 @@ def uniform_map(edge_index: Tensor) -> Tensor:
 
 class ReadOut(Explainer):
     """A map that is read off one forward pass, which ``nn.contribution`` takes apart."""
+
+    needs: ClassVar[type[DetectorNet]] = ResGAT
+    decomposes: ClassVar[bool] = True
+    net: ResGAT
 
     @staticmethod
     @abstractmethod
@@ -76,9 +81,9 @@ def read_outs(
             for method, mine in parts.items():
                 mine.append(method.read(found))
     seconds = (time.perf_counter() - started) / len(images)
-    lattice = net.backbone.lattice(*images.shape[2:])
+    lattice = net.lattice(*images.shape[2:])
     explained = {
-        method.__name__: Explanation.from_parts(method, net.grid, lattice, mine, seconds).cpu()
+        method.__name__: Explanation.from_parts(method, net, lattice, mine, seconds).cpu()
         for method, mine in parts.items()
     }
     return explained, torch.cat(attention)

@@ -9,6 +9,7 @@ and the empty one b', the bias of ``nn.contribution`` (with an ``mlp`` head, the
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import Attribution, Explainer, at_least, positive
 from resgat_pl.explain.registry import explainer
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid
-from resgat_pl.nn.head import LinearHead
+from resgat_pl.nn.head import Head, LinearHead, MLPHead
 from resgat_pl.nn.resgat import ResGAT
 
 _SUBSETS = 2 ** len(SLOTS)
@@ -46,24 +48,40 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
     Raises:
         ConfigError: ``coalitions`` are not bool or have another number of nodes.
     """
-    grid, head = net.grid, net.head
+    grid = net.grid
     if coalitions.ndim != 2 or coalitions.shape[1] != grid.num_nodes or coalitions.dtype != torch.bool:
         raise ConfigError(
             f"The coalitions are {tuple(coalitions.shape)} {coalitions.dtype}; give (M, {grid.num_nodes}) bool, True "
             "for the nodes that stay."
         )
-    first = head if isinstance(head, LinearHead) else head.hidden
     constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
-    alone = F.linear(constant, first.weight, first.bias)
-    table = _outputs_by_subset(grid, graph, net.gat.along(graph, first.weight[None])) / grid.num_nodes
+    weight, bias, rest = _halves(net.head, constant)
+    alone = F.linear(constant, weight, bias)
+    table = _outputs_by_subset(grid, graph, net.gat.along(graph, weight[None])) / grid.num_nodes
     images, width = len(graph.nodes), len(alone)
     size = max(1, _CHUNK // max(len(SLOTS) * grid.num_nodes, images * width))
     logits = []
     for part in torch.split(coalitions, size):
         rows = _table_rows(grid, part.to(table.device))
         hidden = alone + F.embedding_bag(rows, table, mode="sum").reshape(-1, images, width)
-        logits.append((hidden if isinstance(head, LinearHead) else head.out(hidden.relu())).squeeze(-1))
+        logits.append(rest(hidden))
     return torch.cat(logits).T
+
+
+def _halves(head: Head, constant: Tensor) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor]]:
+    """Weight and bias of a head's first layer, and the rest, from ``(M, B, P)`` to logits ``(M, B)``.
+
+    Of a head from outside the first layer is not known: it is the identity, and all features are looked up.
+    """
+    if isinstance(head, LinearHead):
+        return head.weight, head.bias, lambda hidden: hidden.squeeze(-1)
+    if isinstance(head, MLPHead):
+        return head.hidden.weight, head.hidden.bias, lambda hidden: head.out(hidden.relu()).squeeze(-1)
+    return (
+        torch.eye(len(constant)).to(constant),
+        None,
+        lambda pooled: head(pooled.flatten(0, 1)).reshape(pooled.shape[:2]),
+    )
 
 
 def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
@@ -90,6 +108,9 @@ def _table_rows(grid: Grid, coalitions: Tensor) -> Tensor:
 
 class _ByCoalitions(Explainer):
     """Choose coalitions, ask for their logits, sum up. ``n_graph`` is the number of coalitions."""
+
+    needs: ClassVar[type[DetectorNet]] = ResGAT
+    net: ResGAT
 
     @abstractmethod
     def coalitions(self, nodes: int) -> Tensor:

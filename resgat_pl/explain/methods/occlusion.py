@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resgat_pl.explain.base import Attribution, Explainer, count_passes, one_of
 from resgat_pl.explain.methods.pixels import Fill, baseline_of, inpaint, node_of_pixel
 from resgat_pl.explain.registry import explainer
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
 
 
 class HiddenParts:
@@ -30,7 +30,7 @@ class HiddenParts:
         ConfigError: ``fill`` is unknown or does not fit.
     """
 
-    def __init__(self, net: ResGAT, image: Tensor, table: Tensor, fill: Fill | Tensor, batch_size: int) -> None:
+    def __init__(self, net: DetectorNet, image: Tensor, table: Tensor, fill: Fill | Tensor, batch_size: int) -> None:
         self.net = net
         self.image = image
         self.table = table
@@ -66,6 +66,7 @@ class Occlusion(Explainer):
         fill: What a hidden square shows: see ``pixels.Fill``, or a picture ``(3, H, W)`` or a colour ``(3, 1, 1)``.
 
     Example:
+        >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
         >>> Occlusion(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
         torch.Size([1, 2, 2])

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.base import at_least, one_of, optional
-from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.detector_net import DetectorNet
 
 Segments = Literal["squares", "quickshift"]
 """Parts that are switched on and off: ``squares`` are the cells of the network's grid, ``quickshift`` superpixels."""
@@ -29,13 +29,13 @@ _BLUR: Final = 1 / 14
 """Standard deviation of the blur as a share of the shorter side: half a cell of a 7×7 grid."""
 
 
-def node_of_pixel(net: ResGAT, height: int, width: int) -> Tensor:
+def node_of_pixel(net: DetectorNet, height: int, width: int) -> Tensor:
     """Node ``(H, W)`` int64 of each pixel, the nearest one, on the net's device: see ``nn.lattice``.
 
     Raises:
         ConfigError: An image of that size is too small for a grid of 2×2 nodes.
     """
-    return net.backbone.lattice(height, width).cells(height, width).to(next(net.parameters()).device)
+    return net.lattice(height, width).cells(height, width).to(next(net.parameters()).device)
 
 
 def sum_by_cell(pixels: Tensor, table: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def mean_by_cell(pixels: Tensor, table: Tensor) -> Tensor:
     return sum_by_cell(pixels, table) / table.flatten().bincount()
 
 
-def segment(net: ResGAT, image: Tensor, segments: Segments, seed: int) -> Tensor:
+def segment(net: DetectorNet, image: Tensor, segments: Segments, seed: int) -> Tensor:
     """Segment ``(H, W)`` int64, numbered from 0, of each pixel of ``image (3, H, W)``, on the net's device.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.head import LinearHead
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
@@ -14,27 +16,37 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         detector: The detector.
         calibrated: True if the file's probability is, see ``document.Calibration``.
     """
-    config = detector.net.config
-    side = int(config["image_size"])
-    geometry = detector.net.backbone.geometry
-    if geometry is None:
+    net = detector.net
+    geometry = net.backbone.geometry if isinstance(net, EncoderNet) else None
+    if not isinstance(net, EncoderNet):
+        sight = "this detector has none, and the cells of its maps are equal parts of the crop."
+    elif geometry is None:
         sight = "how much each sees is not known for this encoder; its cell in the maps is an equal part of the crop."
     elif math.isfinite(geometry.field):
-        sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {side}."
+        sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {net.image_size}."
     else:
         sight = "through attention or squeeze-and-excitation each sees the whole crop."
     head = (
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
         "but a larger change of the face may change them too."
     )
-    return [
+    graph = (
         "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
         "when attention turns to other nodes. NodeAblation answers that.",
-        f"A node is not a patch of pixels: {sight}",
         "Attention is often close to uniform; its map then shows the shape of the grid, with a ring along the border, "
         "and nothing about the face. It does not say for which class a node speaks.",
+    )
+    black_box = (
+        f"A {type(net).__name__} is a black box: its maps estimate what the pixels do, and are no parts of its "
+        "computation, as the contributions of a ResGAT are.",
+    )
+    first, *rest = graph if net.has_contributions else black_box
+    return [
+        first,
+        f"A node is not a patch of pixels: {sight}",
+        *rest,
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",
-        *([head] if config["head"] != "linear" else []),
+        *([head] if net.has_contributions and not isinstance(net.get_submodule("head"), LinearHead) else []),
         "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
         "unlike those it was trained on.",
         *(

@@ -22,14 +22,15 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
-from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
-from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, write_left_out
+from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
+from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 
 _LISTED: Final = 10
@@ -40,7 +41,7 @@ def explain(
     media: list[str],
     ckpt_path: Path,
     out: Path = Path("explained"),
-    methods: str = DEFAULT,
+    methods: str | None = None,
     frames: FrameCount = 32,
     every: int | None = None,
     faces: int = 4,
@@ -50,6 +51,7 @@ def explain(
     batch_size: int = 32,
     seed: int = 0,
     video_timeout: float = 600.0,
+    wandb: bool = False,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -67,7 +69,9 @@ def explain(
         media: Images, videos, or folders of them, as many as you like.
         ckpt_path: Checkpoint of ``resgat fit``.
         out: Folder for the results: new, empty, or that of the run to continue.
-        methods: Explainers, class names of resgat_pl.explain separated by commas; the first is shown first.
+        methods: Explainers separated by commas: class names of resgat_pl.explain, entry points of installed packages,
+            or class paths; the first is shown first. Null takes Contribution, Attention and NodeEvidence of a ResGAT,
+            and InputXGradient of a detector without a graph.
         frames: Frames to take of each video, spread evenly, or "all".
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.
@@ -77,6 +81,8 @@ def explain(
         batch_size: Faces that go through the network at once.
         seed: Of the intervals.
         video_timeout: Seconds that decoding one file and finding its faces may take.
+        wandb: Also log the table and the reports, with the faces in them, as a W&B run; offline unless WANDB_MODE says
+            otherwise.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -84,9 +90,11 @@ def explain(
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     require_folder(out, "--out")
-    chosen = choose_methods(methods)
+    chosen = None if methods is None else choose_methods(methods)
     found = search_media(media)
     weights = Detector.load(ckpt_path)
+    chosen = choose_methods(default_methods(weights.net)) if chosen is None else chosen
+    require_explainable(weights.net, chosen)
     cutting, assumed = cutting_of(weights.provenance)
     if detector is not None:
         cutting, assumed = replace(cutting, detector=detector), []
@@ -95,7 +103,7 @@ def explain(
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb).run(found)
     finally:
         finder.close()
 
@@ -111,6 +119,7 @@ class _Run:
     out: Path
     html: bool
     overlays: bool
+    wandb: bool = False
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -128,6 +137,8 @@ class _Run:
                 table.add(rows[-1])
                 bar.update()
         write_left_out(self.out, search.left_out)
+        if self.wandb:  # before what failed ends in an error
+            publish_reports(self.out, read_rows(self.out / SCORES))
         return self._report(rows, [table.done[m.name]["status"] for m in media if m.name in table.done], search)
 
     def _settings(self) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Checkpoint:
     Attributes:
         name: File name, without folders.
         fingerprint: SHA-256 of the file.
-        net: The network's arguments, ``ResGAT.config``.
+        net: The network's arguments, ``ResGAT.config``; of another detector ``class_path`` and ``init_args``.
         extraction: How its training crops were cut out, which is how faces are cut out here.
         assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
         trained_on: Data sets, methods and number of videos that it was trained on, in words.

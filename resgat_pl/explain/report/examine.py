@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer, Explanation
+from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
@@ -32,7 +31,8 @@ from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
-from resgat_pl.explain.sentences import Finding, apart, findings
+from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
+from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -66,12 +66,11 @@ class Examiner:
     @cached_property
     def checkpoint(self) -> doc.Checkpoint:
         """The detector as documents name it."""
-        path, spec = self.detector.path, self.extraction.spec
+        stored, spec = self.detector.checkpoint, self.extraction.spec
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
             del spec[name]
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return doc.Checkpoint(path.name, sha256, self.detector.net.config, spec, self.assumed, *self.trained_on)
+        named = display_name(self.detector.path)
+        return doc.Checkpoint(named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on)
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
@@ -89,9 +88,8 @@ class Examiner:
         """
         shots = [shot for track in found.tracks for shot in track]
         explained = run(self.detector.net, self._images(shots), self.methods, self.batch_size) if shots else None
-        scored = explained.contribution.logit.numpy() if explained else np.zeros(0, np.float32)
+        scored = explained.logit.numpy() if explained else np.zeros(0, np.float32)
         judgement = self._judge(medium, found, scored)
-        grid = self.detector.net.grid
         return doc.Document(
             schema=doc.SCHEMA,
             file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
@@ -112,11 +110,11 @@ class Examiner:
             checkpoint=self.checkpoint,
             versions=self._versions,
             seed=self.seed,
-            grid=grid.shape,
+            grid=self._lattice.shape,
             centres=doc.Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
-            edge_index=grid.edge_index.tolist(),
+            edge_index=edge_index_of(self.detector.net).tolist(),
             methods=[self._method(method, explained) for method in self.methods],
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
             notes=self.notes(medium, found, judgement),
@@ -139,8 +137,8 @@ class Examiner:
 
     @cached_property
     def _lattice(self) -> Lattice:
-        side = int(self.detector.net.config["image_size"])
-        return self.detector.net.backbone.lattice(side, side)
+        side = self.detector.net.image_size
+        return self.detector.net.lattice(side, side)
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
@@ -148,7 +146,7 @@ class Examiner:
 
     def _images(self, shots: Sequence[Shot]) -> Tensor:
         """``(B, 3, S, S)`` float in [0, 1], as the network saw faces in training."""
-        side = int(self.detector.net.config["image_size"])
+        side = self.detector.net.image_size
         faces = np.stack([resize_crop(shot.image, side) for shot in shots])
         return torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
 
@@ -188,15 +186,7 @@ class Examiner:
     ) -> list[doc.FaceTrack]:
         shots = [shot for track in found.tracks for shot in track]
         landmarks, replaced = or_average(torch.from_numpy(np.stack([shot.landmarks for shot in shots])))
-        # The words are those of the contributions, whatever methods are shown.
-        said = findings(
-            explained.contribution,
-            torch.where(replaced[:, None, None], torch.nan, landmarks),
-            explained.attention,
-            _second_opinion(explained),
-            self._temperature(medium),  # the file's for its frames too: their mean is then among them
-            judgement.decision.limit,
-        )
+        said = self._said(medium, explained, torch.where(replaced[:, None, None], torch.nan, landmarks), judgement)
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
@@ -211,7 +201,7 @@ class Examiner:
                 probability=_short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
                 sentence=said[place].sentence,
-                jpeg=_jpeg(resize_crop(shot.image, int(self.detector.net.config["image_size"]))),
+                jpeg=_jpeg(resize_crop(shot.image, self.detector.net.image_size)),
             )
             for place, shot in enumerate(shots)
         ]
@@ -236,6 +226,16 @@ class Examiner:
             )
         return tracks
 
+    def _said(self, medium: Medium, explained: Explained, landmarks: Tensor, judgement: Judgement) -> Sequence[Finding]:
+        """The numbers of the words, face by face: those of the contributions, whatever methods are shown."""
+        temperature = self._temperature(medium)  # the file's for its frames too: their mean is then among them
+        limit = judgement.decision.limit
+        if explained.contribution is None:
+            reason = f"No region is named: the logit of a {type(self.detector.net).__name__} is no sum over regions."
+            return unexplained(explained.logit, reason, temperature, limit)
+        other = _second_opinion(explained)
+        return findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+
 
 def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
     """Notes on a file without a verdict, or on one that rests on little or follows an unusual threshold."""
@@ -255,7 +255,8 @@ def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
 
 def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
-    others = [found for name, found in explained.methods.items() if found.signed and name != "Contribution"]
+    words = explained.contribution
+    others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
     independent = [found for found in others if found.method != "NodeEvidence"]
     return next(iter([*independent, *others]), None)
 
@@ -265,7 +266,7 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         said[0],
         logit=fmean(finding.logit for finding in said),
         bias=fmean(finding.bias for finding in said),
-        regions={name: fmean(finding.regions[name] for finding in said) for name in REGIONS},
+        regions={name: fmean(finding.regions[name] for finding in said) for name in said[0].regions},
         average_face=any(finding.average_face for finding in said),
         entropy=_mean_of_known(finding.entropy for finding in said),
         agreement=_mean_of_known(finding.agreement for finding in said),

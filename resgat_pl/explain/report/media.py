@@ -13,13 +13,14 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.core.errors import ManifestError, MediaError, WeightsError
+from resgat_pl.core.errors import ConfigError, ManifestError, MediaError, WeightsError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.data.crop_store.encoding import as_stored
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.cropping import crop_box, crop_face, touches
 from resgat_pl.data.faces.detection import MTCNN, Face, FaceDetector, WholeFrame, with_looks
+from resgat_pl.data.faces.registry import from_record
 from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Frame, FrameReader
@@ -126,11 +127,19 @@ def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]
                 f"The checkpoint says that its crops were cut out with extraction.{key} = {str(value)[:40]!r}; it must "
                 f"be {least:g} to {most:g}. Take the checkpoint as resgat fit wrote it."
             )
-    # Only these detectors can be made from their names.
+    # Of this package only these can be made from what a checkpoint says; of others what is installed or imported.
     assumed = []
     detector: FaceDetector | None = None
     name = str(spec.get("detector"))[:100]
-    if name == "MTCNN":
+    if "face_detector" in spec:
+        try:
+            detector = from_record(spec["face_detector"])
+        except ConfigError as error:
+            assumed.append(
+                f"The training crops were found by {name}, which cannot be had here: {error} MTCNN is used, whose "
+                "boxes differ somewhat. Give --detector to use the same."
+            )
+    elif name == "MTCNN":
         detector = MTCNN(**{key: spec[key] for key in ("min_face", "max_side", "min_score") if key in spec})
     elif name == "WholeFrame":
         detector = WholeFrame()

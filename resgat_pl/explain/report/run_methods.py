@@ -9,17 +9,37 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import errors_of
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer, Explanation
+from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
-"""They are read off the pass that scores the faces, so they cost nothing."""
+"""Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
+OF_ANY: Final = "InputXGradient"
+"""Methods for a detector without contributions: one pass back costs little."""
+
+
+def default_methods(net: DetectorNet) -> str:
+    """Names of the methods for a detector when none are asked for."""
+    return DEFAULT if net.has_contributions else OF_ANY
+
+
+def require_explainable(net: DetectorNet, methods: Sequence[type[Explainer]]) -> None:
+    """Refuse methods that cannot explain a network, before the long work.
+
+    Raises:
+        ConfigError: Says why, and names others.
+    """
+    for method in methods:
+        if reason := why_not(method, net):
+            raise ConfigError(f"--methods: {reason}")
 
 
 def choose_methods(names: str) -> list[type[Explainer]]:
-    """Explainers by class name, separated by commas.
+    """Explainers by class name, entry point or class path, separated by commas.
 
     Raises:
         ConfigError: None is named, one is unknown, or one needs more than a network.
@@ -27,7 +47,7 @@ def choose_methods(names: str) -> list[type[Explainer]]:
     wanted = list(dict.fromkeys(name for part in names.split(",") if (name := part.strip())))
     if not wanted:
         raise ConfigError(f"--methods names nothing. There are: {', '.join(registry.methods())}.")
-    chosen = [registry.find(name) for name in wanted]
+    chosen = list(dict.fromkeys(registry.find(name) for name in wanted))
     if needy := [method.__name__ for method in chosen if registry.required_arguments(method)]:
         raise ConfigError(f"--methods: {needy[0]} needs more than a network and a picture, and cannot be used here.")
     return chosen
@@ -42,28 +62,41 @@ class Explained(NamedTuple):
     """The results of all methods for some faces.
 
     Attributes:
-        contribution: Always there, for the logits and the sentences.
-        attention: ``(B, E, heads)`` float32, of the same pass.
+        logit: ``(B,)`` float32.
+        contribution: For the sentences: the contributions of a ResGAT; else a method among those asked for whose map
+            adds up to the logit; None where there is none.
+        attention: ``(B, E, heads)`` float32, of the same pass; None of a detector without contributions.
         methods: By name, in the order asked for.
     """
 
-    contribution: Explanation
-    attention: Tensor
+    logit: Tensor
+    contribution: Explanation | None
+    attention: Tensor | None
     methods: dict[str, Explanation]
 
 
-def run(net: ResGAT, images: Tensor, methods: Sequence[type[Explainer]], batch_size: int) -> Explained:
+def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], batch_size: int) -> Explained:
     """Explain ``images (B, 3, H, W)`` float in [0, 1], RGB, on the CPU, by every method."""
+    if not isinstance(net, ResGAT) or not net.has_contributions:
+        maps = {method.__name__: method(net, batch_size=batch_size).attribute(images).cpu() for method in methods}
+        exact = (maps[method.__name__] for method in methods if method.exact and method.unit == "logit")
+        return Explained(logits(net, images, batch_size), next(exact, None), None, maps)
     shared, attention = read_outs(net, images, [Contribution, *filter(is_shared, methods)], batch_size)
     found = {
-        method.__name__: shared.get(method.__name__) or method(net, batch_size=batch_size).attribute(images).cpu()
+        method.__name__: shared.get(method.__name__) or _attributed(method, net, images, batch_size)
         for method in methods
     }
-    return Explained(shared[Contribution.__name__], attention, found)
+    contribution = shared[Contribution.__name__]
+    return Explained(contribution.logit, contribution, attention, found)
+
+
+def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:
+    with errors_of("explainer", method):
+        return method(net, batch_size=batch_size).attribute(images).cpu()
 
 
 @torch.no_grad()
-def logits(net: ResGAT, images: Tensor, batch_size: int) -> Tensor:
+def logits(net: DetectorNet, images: Tensor, batch_size: int) -> Tensor:
     """Logits ``(B,)`` float32 on the CPU of ``images (B, 3, H, W)`` float in [0, 1], RGB, on the CPU."""
     device = next(net.parameters()).device
     return torch.cat([net(batch.to(device)).logit.float().cpu() for batch in torch.split(images, batch_size)])

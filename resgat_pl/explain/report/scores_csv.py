@@ -93,7 +93,7 @@ class ScoreTable:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
         _claim(folder, json.loads(json.dumps(settings)))
-        rows = _read(folder / SCORES)
+        rows = read_rows(folder / SCORES)
         self.done = {row["file"]: row for row in rows if row["status"] != "failed"}
         self._file: TextIO | None = None
 
@@ -172,8 +172,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """Whole rows; a killed run may have left half a line.
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Whole rows of a table, all cells as text; a killed run may have left half a line.
 
     Raises:
         ConfigError: The table is of an earlier version, so that its rows lack what later ones have.

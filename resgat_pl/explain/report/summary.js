@@ -94,11 +94,13 @@ const summary = (() => {
   function fine(doc) {
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
     const { checkpoint, decision, calibration } = doc;
+    const kind = (checkpoint.net.class_path || "").split(".").pop();
+    const net = checkpoint.net.init_args || checkpoint.net;
     const facts = [
       ["Checkpoint", `${checkpoint.name}\nSHA-256 ${checkpoint.fingerprint.slice(0, 16)}…`],
       [
         "Detector",
-        `${checkpoint.net.encoder || ""} ${checkpoint.net.attention || ""}, ${doc.grid[0]} × ${doc.grid[1]} nodes`,
+        `${[kind, net.encoder, net.attention].filter(Boolean).join(" ")}, ${doc.grid[0]} × ${doc.grid[1]} nodes`,
       ],
       ["Calibration", calibration.statement],
       ["Threshold of the score", `${decision.threshold.toPrecision(3)}; ${decision.source}`],

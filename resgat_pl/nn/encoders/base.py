@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.node_geometry import Geometry, Lattice
@@ -29,6 +29,7 @@ class GridEncoder(nn.Module):
             placed in the middle of equal cells.
         mean: Per-channel RGB mean, of images in [0, 1], of the images that the encoder was trained on before.
         std: The standard deviation, likewise.
+        has_class_token: True if ``class_token`` is there.
 
     Example:
         >>> class Patches(GridEncoder):
@@ -47,6 +48,7 @@ class GridEncoder(nn.Module):
     geometry: Geometry | None = None
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    has_class_token: bool = False
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the feature map of an image of ``height × width`` pixels.
@@ -75,6 +77,10 @@ class GridEncoder(nn.Module):
             for side, count in zip((height, width), shape, strict=True)
         )
         return Lattice(height, width, rows, columns)
+
+    def class_token(self, images: Tensor) -> Tensor:
+        """Class token ``(B, out_channels)`` of normalised images, of encoders that have one."""
+        raise NotImplementedError(f"{type(self).__name__} has no class token")
 
     def norm_names(self) -> list[str]:
         """Names of the parameters of normalisation layers: scale and shift of batch, layer and group norms.

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import cast
 
 import torch
 
-from resgat_pl.core.errors import ConfigError, ResGATError
-from resgat_pl.core.text import first_line
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import errors_of, find_part, installed_parts, is_class_path, is_ours, load_entry_point
 from resgat_pl.nn.encoders.base import WEIGHT_SOURCES, EncoderStage, GridEncoder
 from resgat_pl.nn.encoders.timm_models import PREFIX, TimmEncoder
 from resgat_pl.nn.encoders.torchvision_cnns import ENCODERS, Encoder
 
-GROUP: Final = "resgat_pl.encoders"
-"""Entry points of packages that add encoders: name → class or function of (name, weights, stage)."""
 Provider = Callable[[str, str | Path | None, EncoderStage], GridEncoder]
+"""A class, or a function of an entry point, that makes an encoder from (name, weights, stage)."""
+
+
+def find_encoder(name: object, named_by_user: bool = False) -> Provider:
+    """Find the class or function that makes the encoder of a name; nothing is built.
+
+    Args:
+        name: See ``build_encoder``.
+        named_by_user: See ``core.parts.find_part``; a checkpoint's encoder is not.
+
+    Raises:
+        ConfigError: It is no text, or a file names a class of a module that nobody has imported.
+
+    Example:
+        >>> find_encoder("resnet18").__name__
+        'Encoder'
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"encoder is {name!r:.60}; it must be a name.")
+    if name in ENCODERS:
+        return Encoder
+    if name.startswith(PREFIX):
+        return TimmEncoder
+    if point := installed_parts("encoder").get(name.partition("/")[0]):
+        return cast("Provider", load_entry_point(point, "encoder"))
+    if is_class_path(name):
+        return find_part("encoder", name, GridEncoder, {}, named_by_user)
+    return Encoder  # its error names those that are near
 
 
 def build_encoder(
     name: str, weights: str | Path | None = None, stage: EncoderStage = 4, image_size: int = 224
 ) -> GridEncoder:
-    """Build an encoder by its name.
+    """Build an encoder by its name, which the user has given; ``find_encoder`` first for a name from a file.
 
     Args:
         name: A name of torchvision (``resnet50``), ``timm/`` and a name of timm, the name of an entry point of the
@@ -42,83 +65,20 @@ def build_encoder(
         >>> build_encoder("resnet18").out_channels
         512
     """
-    builtin: Provider | None = Encoder if name in ENCODERS else TimmEncoder if _is_timm(name) else None
-    owner = "torchvision's encoders" if builtin is Encoder else "encoders timm/NAME"
-    if builtin is not None and weights in WEIGHT_SOURCES and WEIGHT_SOURCES[str(weights)] != owner:
-        raise ConfigError(
-            f"net.weights is {weights}, which only {WEIGHT_SOURCES[str(weights)]} have, and net.encoder is {name}: "
-            f"set {' or '.join(source for source, whose in WEIGHT_SOURCES.items() if whose == owner)}, FILE or null."
-        )
-    if builtin is not None:
-        return builtin(name, weights, stage)
-    provider = _installed(name)
-    if provider is None and _is_class_path(name):
-        provider = _by_path(name)
-    if provider is None:
-        return Encoder(name, weights, stage)  # its error names those that are near
-    try:
+    provider = find_encoder(name, named_by_user=True)
+    if is_ours(provider):
+        owner = "torchvision's encoders" if provider is Encoder else "encoders timm/NAME"
+        if weights in WEIGHT_SOURCES and WEIGHT_SOURCES[str(weights)] != owner:
+            sources = " or ".join(source for source, whose in WEIGHT_SOURCES.items() if whose == owner)
+            raise ConfigError(
+                f"net.weights is {weights}, which only {WEIGHT_SOURCES[str(weights)]} have, and net.encoder is {name}: "
+                f"set {sources}, FILE or null."
+            )
+        return provider(name, weights, stage)
+    with errors_of("encoder", provider):
         encoder = provider(name, weights, stage)
         _check(encoder, name, image_size)
-    except ResGATError:
-        raise
-    except Exception as error:  # whatever somebody else's code raises
-        raise ConfigError(f"The encoder {name} cannot be made ({first_line(error)}).") from error
     return encoder
-
-
-def refuse_unknown_path(name: object) -> None:
-    """Refuse to import a class because a file names it: a checkpoint may come from anybody.
-
-    Names of this package, of timm and of installed packages' entry points pass, and a class of a module that the
-    user's own code or configuration has imported.
-
-    Raises:
-        ConfigError: ``name`` is the path of another class, or no text.
-    """
-    if not isinstance(name, str):
-        raise ConfigError(f"encoder is {name!r:.60}; it must be a name.")
-    if _is_class_path(name) and name.rpartition(".")[0] not in sys.modules:
-        raise ConfigError(
-            f"its encoder is the class {name:.200}, which a file alone does not make this program import. If you trust "
-            "it, name it yourself (--net.encoder, or import it in Python first), or install its package with an entry "
-            f"point of the group {GROUP}."
-        )
-
-
-def _is_timm(name: str) -> bool:
-    return name.startswith(PREFIX)
-
-
-def _is_class_path(name: str) -> bool:
-    parts = name.split(".")
-    return len(parts) > 1 and all(part.isidentifier() for part in parts)
-
-
-def _installed(name: str) -> Provider | None:
-    prefix = name.partition("/")[0]
-    for point in entry_points(group=GROUP, name=prefix):
-        try:
-            return cast("Provider", point.load())
-        except Exception as error:  # whatever somebody else's code raises
-            package = point.dist.name if point.dist else point.value
-            raise ConfigError(
-                f"The encoder {name} is of the package {package}, which fails ({first_line(error)}). Fix or remove it."
-            ) from error
-    return None
-
-
-def _by_path(name: str) -> Provider:
-    module, _, attribute = name.rpartition(".")
-    try:
-        found: Any = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever somebody else's code raises
-        raise ConfigError(
-            f"The encoder {name} cannot be imported ({first_line(error)}). Check the path, and that its package is "
-            "installed here or on PYTHONPATH."
-        ) from error
-    if not isinstance(found, type) or not issubclass(found, GridEncoder):
-        raise ConfigError(f"The encoder {name} is no class derived from {GridEncoder.__module__}.GridEncoder.")
-    return cast("Provider", found)
 
 
 @torch.no_grad()

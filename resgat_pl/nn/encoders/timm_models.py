@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.text import first_line
-from resgat_pl.nn.checkpoint_file import load_strictly, read_state_dict
 from resgat_pl.nn.encoders.base import EncoderStage, GridEncoder
 from resgat_pl.nn.node_geometry import Geometry, geometry_of
+from resgat_pl.nn.weights_file import load_strictly, read_state_dict
 
 PREFIX: Final = "timm/"
 
@@ -71,6 +71,7 @@ class TimmEncoder(GridEncoder):
         self.stride = strides[self._index]
         self.out_channels = int(maps[self._index]["num_chs"])
         self.mean, self.std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+        self.has_class_token = self.isotropic and getattr(model, "cls_token", None) is not None
         self._shapes: dict[tuple[int, int], tuple[int, int]] = {}
         self.geometry = self._geometry()
 
@@ -81,6 +82,14 @@ class TimmEncoder(GridEncoder):
         )
         feature_map: Tensor = maps[0]
         return feature_map
+
+    def class_token(self, images: Tensor) -> Tensor:
+        """The class token of normalised images, after the same block and norm as the patch tokens."""
+        maps = self.model.forward_intermediates(
+            images, indices=[self._index], norm=True, intermediates_only=True, return_prefix_tokens=True
+        )
+        token: Tensor = maps[0][1][:, 0]  # registers come after it
+        return token
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the feature map.

@@ -13,9 +13,9 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from resgat_pl.core.errors import ConfigError, WeightsError
-from resgat_pl.nn.checkpoint_file import load_strictly, read_state_dict
 from resgat_pl.nn.encoders.base import GridEncoder
 from resgat_pl.nn.node_geometry import geometry_of
+from resgat_pl.nn.weights_file import load_strictly, read_state_dict
 
 ENCODERS: tuple[str, ...] = tuple(
     models.list_models(module=models, include=["resnet*", "resnext*", "wide_resnet*", "mobilenet_v2", "efficientnet_*"])
@@ -51,7 +51,10 @@ class Encoder(GridEncoder, nn.Sequential):
     def __init__(self, name: str, weights: str | Path | None = None, stage: Literal[3, 4] = 4) -> None:
         if name not in ENCODERS:
             near = difflib.get_close_matches(name, ENCODERS, cutoff=0.4) or ENCODERS
-            raise ConfigError(f"There is no encoder {name!r}; did you mean {' or '.join(near)}?")
+            raise ConfigError(
+                f"There is no encoder {name!r}; did you mean {' or '.join(near)}? Others are timm/NAME, class paths, "
+                "and those of installed packages (entry points resgat_pl.encoders)."
+            )
         model = models.get_model(name, weights=None)
         # The first version, which the paper's `pretrained=True` gave: torchvision's later ResNet-50 recipe (V2) has
         # other features. Every encoder here has a V1.

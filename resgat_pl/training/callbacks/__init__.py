@@ -1,4 +1,4 @@
-"""Lightning callbacks: heat-maps, predictions, provenance, and guards against NaN and undefined metrics."""
+"""Lightning callbacks: heat-maps, predictions, curves, speed, artifacts, provenance, and guards against NaN."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from resgat_pl.training.callbacks.artifacts import WandbArtifacts as WandbArtifacts
     from resgat_pl.training.callbacks.heatmaps import Heatmaps as Heatmaps
     from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard as NonFiniteGuard
     from resgat_pl.training.callbacks.predictions import PredictionWriter as PredictionWriter
     from resgat_pl.training.callbacks.provenance import RunProvenance as RunProvenance
+    from resgat_pl.training.callbacks.throughput import Throughput as Throughput
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -19,5 +21,7 @@ __getattr__, __dir__ = lazy_names(
         "NonFiniteGuard": "nonfinite",
         "PredictionWriter": "predictions",
         "RunProvenance": "provenance",
+        "Throughput": "throughput",
+        "WandbArtifacts": "artifacts",
     },
 )

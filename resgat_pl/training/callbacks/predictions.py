@@ -15,6 +15,7 @@ from torch import Tensor
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.data.splits.skipped import coverage
+from resgat_pl.evaluation.curve_files import FOLDER, curves_of, write_curves
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
     RESULTS_NAME,
@@ -26,8 +27,10 @@ from resgat_pl.evaluation.metrics.scores import (
 from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
 from resgat_pl.nn.checkpoint_keys import WANDB_ID
+from resgat_pl.training.callbacks.curve_log import log_curves
 from resgat_pl.training.callbacks.provenance import provenance_of
 from resgat_pl.training.lightning_internals import all_ranks, data_module, log_folder
+from resgat_pl.training.loggers.wandb import ResilientWandbLogger
 from resgat_pl.training.module import ResGATModule
 
 
@@ -38,19 +41,23 @@ class PredictionWriter(Callback):
     video (maximum over its faces); ``probability`` is the score, ``calibrated`` the same calibrated at that level.
     ``altered`` is false for a face that the manipulation left unchanged, where that is known; such a crop of a fake
     does not count in the scores of frames. After a test ``results.json`` holds every metric per level and manipulation
-    method with its interval, how many videos were scored, the leaks the scores suffer from, and their provenance.
+    method with its interval, the metrics that the user added, how many videos were scored, the leaks the scores suffer
+    from, and their provenance; and ``curves`` has ROC, precision-recall, confusion, reliability and error rates by
+    threshold, as figures and as CSV, see ``evaluation.curve_files.write_curves``. W&B gets the curves, too.
 
     Args:
         folder: Name of the folder below the log folder.
+        log_figures: Also send the figures of the curves to W&B, not only their numbers; ``--private`` sets false.
 
     Example:
         >>> PredictionWriter().folder
         'predictions'
     """
 
-    def __init__(self, folder: str = "predictions") -> None:
+    def __init__(self, folder: str = "predictions", log_figures: bool = True) -> None:
         super().__init__()
         self.folder = folder
+        self.log_figures = log_figures
         self._seen: list[dict[str, Tensor]] = []
 
     def on_test_batch_end(
@@ -78,6 +85,8 @@ class PredictionWriter(Callback):
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
         videos = coverage(data.manifest, len(found["video"].label))
+        frames = found["frame"]
+        extra = known.extra_metrics(frames.probability, frames.label) if known and len(frames.label) else {}
         document = {
             **stamp(RESULTS_VERSION),
             "thresholds": thresholds,
@@ -85,6 +94,7 @@ class PredictionWriter(Callback):
             "validation": known.validation.plain() if known and known.validation else None,
             "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
+            **({"metrics": {name: float(value) for name, value in extra.items()}} if extra else {}),
             **provenance_of(trainer),
         }
         write_atomic(base / RESULTS_NAME, json.dumps(document, indent=2).encode())
@@ -95,11 +105,16 @@ class PredictionWriter(Callback):
         }
         for logger in trainer.loggers if by_method else []:
             logger.log_metrics(by_method)
+        curves = curves_of(found, thresholds, temperatures)
+        said = write_curves(base / FOLDER, curves, scores)
+        for logger in trainer.loggers:
+            if isinstance(logger, ResilientWandbLogger):
+                log_curves(logger, curves, base / FOLDER, self.log_figures)
         rank_zero_info(f"{describe(scores)}\n{videos}.")
         stamps = describe_leaks(document.get("leaky", ()), document.get("people_unknown", ()))
         for line in stamps:
             (rank_zero_warn if line.startswith("LEAK") else rank_zero_info)(f"{line}.")
-        rank_zero_info(f"Everything, with intervals and provenance: {base / RESULTS_NAME}")
+        rank_zero_info(f"Everything, with intervals and provenance: {base / RESULTS_NAME}\n{said}")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""

@@ -18,6 +18,7 @@ _OF_THE_MACHINE: Final = (
     "config",
     "weights_only",
     "verbose",
+    "artifacts.",
     "heatmaps.",
     "checkpoint.dirpath",
     "trainer.default_root_dir",

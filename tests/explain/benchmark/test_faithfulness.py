@@ -17,7 +17,7 @@ from resgat_pl.explain.benchmark.faithfulness import (
     single,
     steps,
 )
-from resgat_pl.explain.benchmark.sanity import CASCADE, randomised, with_uniform_attention
+from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.methods.pixels import baseline_of
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
@@ -140,8 +140,9 @@ def net(request: pytest.FixtureRequest) -> ResGAT:
     return built.eval()
 
 
-@pytest.mark.parametrize("parts", CASCADE)
+@pytest.mark.parametrize("parts", [("head",), ("head", "gat"), ("head", "gat", "backbone")])
 def test_only_the_named_parts_are_shuffled(net: ResGAT, parts: tuple[str, ...]) -> None:
+    assert cascade(net)[parts[-1]] == parts
     before = {name: value.clone() for name, value in net.state_dict().items()}
     changed = randomised(net, parts)
     assert all(value.equal(before[name]) for name, value in net.state_dict().items())

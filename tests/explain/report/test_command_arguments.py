@@ -64,6 +64,15 @@ def test_how_crops_were_cut_is_read_from_the_checkpoint(checkpoint: Path, tmp_pa
     assert (found.face_detector.max_side, assumed) == (320, [])
     found, assumed = cutting_of({"data": {"extraction": {**spec, "detector": "YuNet"}}})
     assert "YuNet" in assumed[0]
+    # a detector of another package is made again where it is imported or installed, whatever it calls itself
+    record = {"class_path": f"{WholeFrame.__module__}.WholeFrame", "init_args": {}}
+    found, assumed = cutting_of({"data": {"extraction": {**spec, "face_detector": record}}})
+    assert (type(found.face_detector), assumed) == (WholeFrame, [])
+    record = {"class_path": "absent_package.Faces", "init_args": {}}
+    found, assumed = cutting_of({"data": {"extraction": {**spec, "face_detector": record}}})
+    assert isinstance(found.face_detector, MTCNN)
+    assert "absent_package.Faces is not part of this package" in assumed[0]
+    assert "MTCNN is used" in assumed[0]
     # an older checkpoint does not say, but its crops may still be there
     older = {"data": {key: value for key, value in provenance["data"].items() if key != "extraction"}}
     assert (cutting_of(older)[0].size, cutting_of(older)[1]) == (64, [])

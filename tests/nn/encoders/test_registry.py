@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from resgat_pl.core import parts
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION
-from resgat_pl.nn.encoders import registry
 from resgat_pl.nn.encoders.registry import build_encoder
 from resgat_pl.nn.encoders.torchvision_cnns import Encoder
 from resgat_pl.nn.resgat import ResGAT
@@ -56,8 +56,8 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    points = EntryPoints([EntryPoint("mine", value, registry.GROUP)])
-    monkeypatch.setattr(registry, "entry_points", points.select)
+    points = EntryPoints([EntryPoint("mine", value, "resgat_pl.encoders")])
+    monkeypatch.setattr(parts, "entry_points", points.select)
 
 
 def save(net: ResGAT, file: Path) -> None:
@@ -91,8 +91,8 @@ def test_class_path_is_imported_when_the_user_names_it(outside: str) -> None:
     [
         ("outside_encoders.Tokens", r"gives \(1, 8, 16\).*must be \(1, 8, 4, 4\)"),
         ("outside_encoders.Unset", "does not set out_channels and stride"),
-        ("outside_encoders.Failing", "cannot be made.*no such thing"),
-        ("outside_encoders.Nothing", "cannot be imported.*Nothing"),
+        ("outside_encoders.Failing", r"of the package outside_encoders fails \(KeyError.*no such thing"),
+        ("outside_encoders.Nothing", "has no Nothing"),
         ("outside_nowhere.Patches", "cannot be imported.*outside_nowhere"),
         ("outside_encoders.function", "no class derived from"),
         ("os.system", "no class derived from"),
@@ -111,7 +111,7 @@ def test_checkpoint_does_not_decide_what_is_imported(outside: str, tmp_path: Pat
     save(net, tmp_path / "best.ckpt")
     assert ResGAT.load(tmp_path / "best.ckpt").backbone.out_channels == 8  # imported by the line above
     del sys.modules[outside]
-    with pytest.raises(WeightsError, match=rf"best\.ckpt.*{outside}\.Patches.*--net\.encoder"):
+    with pytest.raises(WeightsError, match=rf"best\.ckpt.*{outside}\.Patches.*--import {outside} "):
         ResGAT.load(tmp_path / "best.ckpt")
     assert outside not in sys.modules
     net.config["encoder"] = ["resnet18"]

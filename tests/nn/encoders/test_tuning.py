@@ -27,6 +27,8 @@ def test_modes_of_a_convolutional_network() -> None:
     full = make("full")
     assert trained(full) == {name for name, _ in full.backbone.named_parameters()}
     assert trained(make("frozen")) == set()
+    assert not make("frozen").backbone.training, "Lightning trains in the mode that a network is built in"
+    assert full.backbone.training
     norms = make("norms")
     assert trained(norms) == set(norms.backbone.norm_names())
     assert len(trained(norms)) == 2 * sum(isinstance(one, nn.BatchNorm2d) for one in norms.modules())

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from resgat_pl.cli import main as cli
-from resgat_pl.training.loggers.wandb import ResilientWandbLogger
+from resgat_pl.training.loggers.wandb import BEST, ResilientWandbLogger
 
 from ...helpers.command import wandb_history
 
@@ -136,6 +137,29 @@ def test_any_error_switches_the_logger_off(tmp_path: Path, monkeypatch: pytest.M
     with pytest.warns(UserWarning, match=r"W&B stopped working \(ZeroDivisionError\)"):
         logger.log_metrics({"loss": 1.0}, 0)
     logger.log_metrics({"loss": 1.0}, 1)
+
+
+def test_errors_of_what_is_done_with_the_run_switch_it_off(tmp_path: Path) -> None:
+    logger = logger_in(tmp_path)
+    with pytest.warns(UserWarning, match=r"W&B stopped working \(division by zero\)"):
+        logger.with_run(lambda run: 1 / 0)
+    logger.with_run(lambda run: pytest.fail("it is off"))
+
+
+def test_the_summary_follows_the_checkpoints_that_are_best(tmp_path: Path) -> None:
+    """Of three epochs the second is best; a saver without a monitor, as that of last.ckpt, changes nothing."""
+    best, last = ModelCheckpoint(monitor="val/video_auroc", mode="max"), ModelCheckpoint(monitor=None)
+    logger = logger_in(tmp_path)
+    assert logger.experiment.summary.get(f"{BEST}epoch") is None
+    for epoch, auroc in enumerate((0.6, 0.9, 0.7)):
+        logger.log_metrics({"val/loss": 1 - auroc, "val/video_auroc": auroc, "epoch": epoch}, step=10 * epoch)
+        logger.log_metrics({"explain/logit": 3.0, "epoch": epoch}, step=10 * epoch)
+        best.current_score = torch.tensor(auroc)
+        best.best_model_score = torch.tensor(max(0.6, auroc) if epoch < 2 else 0.9)
+        for saver in (best, last):
+            logger.after_save_checkpoint(saver)
+    found = {name: value for name, value in dict(logger.experiment.summary).items() if name.startswith(BEST)}
+    assert found == {f"{BEST}epoch": 1, f"{BEST}val/loss": pytest.approx(0.1), f"{BEST}val/video_auroc": 0.9}
 
 
 @pytest.mark.parametrize("chosen", [None, "offline", "online"])

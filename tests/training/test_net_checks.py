@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.parts import class_path
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
+from resgat_pl.training.net_checks import check_net
+
+from ..helpers.other_nets import Blocks, Cosine
+
+
+class Made(DetectorNet):
+    def __init__(self, layer: nn.Module, image_size: int = 224) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+@pytest.mark.parametrize(
+    ("net", "weight", "says"),
+    [
+        (nn.Linear(2, 1), 0, "net is a Linear, not a DetectorNet: derive .* or give resgat_pl.nn.LogitNet"),
+        (Made(nn.Linear(2, 1)), 0, "Made: its argument layer is a Linear, which no checkpoint holds"),
+        (Blocks(), -1, "mask_loss_weight is -1; it must be 0 or more"),
+        (Blocks(), 0.5, "mask_loss_weight is 0.5, but net is a Blocks whose logit is no sum"),
+    ],
+)
+def test_what_cannot_be_trained(net: Any, weight: float, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_net(net, weight)
+    with pytest.raises(ConfigError, match=says):
+        ResGATModule(net, mask_loss_weight=weight)
+
+
+def test_guidance_needs_a_head_that_adds_up() -> None:
+    options: dict[str, Any] = {"encoder": "resnet18", "heads": 1, "hidden": 4, "image_size": 64}
+    check_net(ResGAT(**options, head="mlp"), 1.0)
+    check_net(ResGAT(**options, head=class_path(Cosine)), 0)
+    with pytest.raises(ConfigError, match="the head linear or mlp"):
+        check_net(ResGAT(**options, head=class_path(Cosine)), 1.0)
