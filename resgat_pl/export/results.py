@@ -295,7 +295,8 @@ def _coverage(stored: Mapping[str, Any]) -> str:
 
 def _interval(three: Sequence[float | None]) -> Interval:
     """Undo ``Interval.plain``."""
-    return Interval(*(math.nan if one is None else float(one) for one in three))
+    value, low, high = (math.nan if one is None else float(one) for one in three)
+    return Interval(value, low, high)
 
 
 def _share(count: int, of: int, groups: int) -> Interval:

@@ -59,6 +59,7 @@ class Checkpoint:
         mark: State of the file when it was read; None for content that came without one.
 
     Example:
+        >>> import torch
         >>> content = {"resgat": {"version": 1, "net": {"heads": 2}, "thresholds": {"frame": 0.4, "video": 0.6}},
         ...            "state_dict": {"net.gat.bias": torch.zeros(2)}}
         >>> checkpoint = Checkpoint.of(content, "a.ckpt")

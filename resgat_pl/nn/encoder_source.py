@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast, get_args
@@ -67,7 +67,7 @@ class EncoderSource:
             WeightsError: They are no source of an encoder of torchvision or timm.
         """
         found = stored if isinstance(stored, dict) else {}
-        valid = {
+        valid: dict[str, Callable[[Any], object]] = {
             "name": lambda value: isinstance(value, str) and is_own(value) and _NAME.fullmatch(value),
             "weights": lambda value: isinstance(value, str) and value == Path(value).name and value not in {"", ".."},
             "sha256": lambda value: value is None or (isinstance(value, str) and _SHA256.fullmatch(value)),

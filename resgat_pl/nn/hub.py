@@ -23,7 +23,7 @@ _NAMED: Final = re.compile(r"hf:/{1,2}(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>.+
 """One slash is what ``Path`` makes of two."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS: Final = frozenset({".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".pt2"})
-_LIBRARY: Final = {"library_name": "resgat_pl", "library_version": __version__}
+_LIBRARY: Final = "resgat_pl"
 
 
 class HubName(NamedTuple):
@@ -142,7 +142,7 @@ def push_folder(
     except ImportError:
         raise ConfigError(_NO_PACKAGE) from None
     try:
-        api = HfApi(token=token, **_LIBRARY)
+        api = HfApi(token=token, library_name=_LIBRARY, library_version=__version__)
         api.create_repo(found.name, private=private, exist_ok=True)
         done = api.upload_folder(
             repo_id=found.name,
@@ -173,7 +173,13 @@ def _fetched(model: HubName) -> Path:
     shown = f"{SCHEME}{model.name}" + (f"@{model.revision}" if model.revision else "")
     try:
         return Path(
-            snapshot_download(model.name, revision=model.revision, allow_patterns=list(FILES), **_LIBRARY)  # type: ignore[arg-type]
+            snapshot_download(
+                model.name,
+                revision=model.revision,
+                allow_patterns=list(FILES),
+                library_name=_LIBRARY,
+                library_version=__version__,
+            )
         )
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise WeightsError(

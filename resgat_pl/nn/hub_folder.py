@@ -159,7 +159,7 @@ def read_folder(folder: str | Path, weights: str | Path | None = None) -> dict[s
             f"{folder}: {WEIGHTS_NAME} and {CONFIG_NAME} are not as they were written together: one is damaged, was "
             "changed, or is of another detector. Take another copy of both."
         )
-    content = {name: document[name] for name in _STORED if name in document}
+    content: dict[str, Any] = {name: document[name] for name in _STORED if name in document}
     try:
         put_back(content, tensors)
     except (KeyError, TypeError, AttributeError) as error:
