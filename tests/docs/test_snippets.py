@@ -138,6 +138,8 @@ def test_commands_have_the_options_they_are_given(
     if named_net(words) is None:
         trainer_parser().parse_args(words)
     else:
+        read_old_names("omegaconf+")
+        monkeypatch.setattr(sys, "argv", ["resgat"])
         with pytest.raises(Parsed):
             OnlyParser(args=words, **parser_options())
 
