@@ -87,7 +87,7 @@ def trainer_parser() -> Any:
     with pytest.raises(Parsed), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
         OnlyParser(args=["fit", "--data.crops", "crops"], **parser_options())
-    return parser_of_trainer[0]
+    return parser_of_trainer[-1]
 
 
 @pytest.fixture
