@@ -71,7 +71,7 @@ class LogitNet(DetectorNet):
         if self._normalised:
             images = (images - self.mean) / self.std
         logit = self.module(images)
-        if not isinstance(logit, Tensor) or logit.shape not in {(len(images),), (len(images), 1)}:
+        if not isinstance(logit, Tensor) or not (logit.ndim == 1 or (logit.ndim == 2 and logit.shape[1] == 1)):
             found = tuple(logit.shape) if isinstance(logit, Tensor) else type(logit).__name__
             raise ConfigError(
                 f"{self._name} gives {found} for {len(images)} images; it must give one logit each, (B,) or (B, 1). "

@@ -65,6 +65,7 @@ class ResGAT(EncoderNet):
         WeightsError: The encoder's weights cannot be had, or do not fit.
 
     Example:
+        >>> import torch
         >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
         >>> output = net(torch.zeros(1, 3, 64, 64))
         >>> output.probability.shape, net.grid.shape

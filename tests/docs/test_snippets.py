@@ -98,7 +98,7 @@ def trainer_parser() -> Any:
     with pytest.raises(Parsed), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
         OnlyParser(args=["fit", "--data.crops", "crops"], **parser_options())
-    return parser_of_trainer[0]
+    return parser_of_trainer[-1]
 
 
 @pytest.fixture
@@ -146,6 +146,8 @@ def test_commands_have_the_options_they_are_given(
     for at, word in enumerate(given):
         if word == "--config":
             given[at + 1] = existing(given[at + 1])
+    read_old_names("omegaconf+")
+    monkeypatch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
     with named_parts():
         words = arrange_trainer([name, *given]).words
         if named_net(words) is None:

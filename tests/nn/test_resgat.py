@@ -10,7 +10,8 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION
-from resgat_pl.nn.resgat import Normalization, ResGAT, check_compatible
+from resgat_pl.nn.encoder_net import Normalization
+from resgat_pl.nn.resgat import ResGAT, check_compatible
 
 from .conftest import MakeNet
 

@@ -27,8 +27,8 @@ def cascade(net: DetectorNet) -> dict[str, tuple[str, ...]]:
         {'head': ('head',), 'backbone': ('head', 'backbone')}
     """
     parts = [name for name, child in net.named_children() if any(True for _ in child.parameters())]
-    upper = [name for name in ("head", "gat") if name in parts]
-    steps = {name: tuple(upper[: place + 1]) for place, name in enumerate(upper)}
+    upper: list[str] = [name for name in ("head", "gat") if name in parts]
+    steps: dict[str, tuple[str, ...]] = {name: tuple(upper[: place + 1]) for place, name in enumerate(upper)}
     own = [""] if any(True for _ in net.parameters(recurse=False)) else []  # of no part: those of the network itself
     return {**steps, "backbone": (*upper, *(name for name in parts if name not in upper), *own)}
 
