@@ -113,7 +113,7 @@ COMMANDS = (
     "resgat-pl --help",
     "resgat configs",
     "resgat configs copy smoke mine.yaml",
-    "resgat synth tiny --videos 6 --frames 4 --jobs 1",
+    "resgat synth tiny --videos 8 --frames 4 --jobs 1",
     "resgat fit --config mine.yaml --data.root tiny --crops crops --trainer.default_root_dir run --trainer.max_epochs 1"
     " --trainer.limit_train_batches 2 --data.num_workers 0",
     "resgat explain tiny/original_sequences/youtube/c23/videos/000.mp4 --ckpt_path run/checkpoints/best.ckpt"
