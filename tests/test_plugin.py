@@ -1,4 +1,4 @@
-"""A package of its own adds one of each part (``tests/plugin``), is installed, and goes through the commands."""
+"""A separate package adds one of each part (``tests/plugin``), is installed, and goes through the commands."""
 
 from __future__ import annotations
 

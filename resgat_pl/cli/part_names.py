@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from resgat_pl.core.errors import ConfigError, ResGATError
 from resgat_pl.core.parts import (
@@ -34,6 +34,8 @@ KINDS: Final[Mapping[str, PartKind]] = {
 }
 """Path of the class that an option asks for → kind of part, whose names the option then takes."""
 
+_Part = TypeVar("_Part")
+
 
 def names_of(path: str) -> list[str]:
     """Names that an option takes which asks for the class at this path; empty for one that is no part.
@@ -56,7 +58,7 @@ def named_parts() -> Iterator[None]:
     def resolve(asked: Any, name: str) -> str:
         return original(asked, _full_name(asked, name))
 
-    _typehints.resolve_class_path_by_name = resolve
+    _typehints.resolve_class_path_by_name = resolve  # type: ignore[assignment]  # the same with another name
     try:
         yield
     finally:
@@ -126,8 +128,8 @@ def _report_failures(kind: PartKind, base: type) -> None:
     """Make one message of what constructors of a kind of part raise."""
     from jsonargparse import add_instantiator
 
-    def instantiate(part: type, *args: Any, **options: Any) -> Any:
-        with errors_of(kind, part):
-            return part(*args, **options)
+    def instantiate(class_type: type[_Part], *args: Any, **kwargs: Any) -> _Part:
+        with errors_of(kind, class_type):
+            return class_type(*args, **kwargs)
 
     add_instantiator(instantiate, base)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar
 
 from resgat_pl.core.errors import ConfigError, ResGATError
 from resgat_pl.core.text import first_line, joined, nearest, shorten
@@ -300,4 +300,4 @@ def _checked(found: object, name: str, base: type[_Part] | tuple[type[_Part], ..
     if not isinstance(found, type) or not issubclass(found, base):
         bases = base if isinstance(base, tuple) else (base,)
         raise ConfigError(f"The {word} {name} is no class derived from {' or '.join(map(class_path, bases))}.")
-    return cast("type[_Part]", found)
+    return found

@@ -128,14 +128,14 @@ class FaceDataModule(LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}, must be at least {least}")
         if not video_timeout > 0:
             raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds; inf is no limit")
-        self.features_cache = _cache_folder(features_cache, augmentation)
+        self.augmentation = as_augmentation(augmentation)
+        self.features_cache = _cache_folder(features_cache, self.augmentation)
         self.features: NodeFeatures | None = None
         self.crops = locate(crops)
         self.root = None if root is None else locate(root)
         self.layout = layout
         self.extraction = extraction or Extraction()
         self.split = split
-        self.augmentation = as_augmentation(augmentation)
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -97,7 +97,7 @@ def find(name: str) -> type[Explainer]:
             f"--methods: there is no method {name!r}.{instead} There are: {', '.join(known)}; others by class path."
         )
     own: dict[str, type[Explainer]] = {}
-    method = find_part("explainer", name, Explainer, own, named_by_user=True)  # type: ignore[type-abstract]
+    method = find_part("explainer", name, Explainer, own, named_by_user=True)
     if method.__name__ not in _entries or _entries[method.__name__].method is not method:
         explainer("other")(method)
     return method

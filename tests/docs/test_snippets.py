@@ -153,6 +153,7 @@ def test_commands_have_the_options_they_are_given(
         if named_net(words) is None:
             trainer_parser().parse_args(words)
         else:
+            monkeypatch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
             with pytest.raises(Parsed):
                 OnlyParser(args=words, **parser_options())
 

@@ -47,9 +47,8 @@ def layout_of(dataset: str) -> type[Layout] | None:
         >>> layout_of("dfdc").__name__, layout_of("unknown")
         ('DFDC', None)
     """
-    return next(
-        (kind for kind in (*LAYOUTS, *_derived(Layout), *installed_layouts()) if _name_of(kind) == dataset), None
-    )
+    known = (*LAYOUTS, *_derived(Layout), *installed_layouts())  # type: ignore[type-abstract]  # its subclasses
+    return next((kind for kind in known if _name_of(kind) == dataset), None)
 
 
 @cache

@@ -182,5 +182,7 @@ def video_scores(probability: Floats, video: Codes, track: Codes) -> VideoScores
 
 def detection_metrics(extra: ExtraMetrics | None = None) -> MetricCollection:
     """The collection that every stage clones with its prefix; extra metrics are of frames."""
-    metrics = {level: DetectionMetrics(level, extra=extra if level == "frame" else None) for level in get_args(Level)}
+    metrics: dict[str, Metric | MetricCollection] = {
+        level: DetectionMetrics(level, extra=extra if level == "frame" else None) for level in get_args(Level)
+    }
     return MetricCollection(metrics, compute_groups=False)

@@ -1,1 +1,1 @@
-"""One part of each kind for resgat_pl, from a package of its own."""
+"""One part of each kind for resgat_pl, from a separate package."""
