@@ -12,6 +12,7 @@ import logging
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +259,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")  # advice on loading processes and frozen layers
     out: Path = arguments.out
     settings = {"clips": arguments.clips, "seeds": arguments.seeds, "epochs": EPOCHS, "rate": RATE, "side": SIDE}
     results = []

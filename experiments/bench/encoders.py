@@ -11,6 +11,7 @@ import logging
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,7 @@ def epochs(arguments: argparse.Namespace) -> Iterator[Row]:
 def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """All rows."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")  # advice on loading processes and frozen layers
     yield from steps(arguments)
     yield from epochs(arguments)
 
