@@ -12,6 +12,7 @@ import logging
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor
 
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.output_tables import markdown_table
@@ -40,7 +42,7 @@ BATCH: Final = 32
 EPOCHS: Final = 10
 RATE: Final = 1e-3
 HEADS, HIDDEN = 6, 64
-TIMED: Final = 8
+TIMED: Final = 4
 """Images of a timed step."""
 ROUNDS: Final = 3
 
@@ -54,8 +56,8 @@ data seed 0, one thread of an AMD EPYC (AVX2).
   AdamW at {RATE:g}, {EPOCHS} epochs of batches of {BATCH} from cached features; the last epoch is tested.
 - AUROC: crops of the test split, in percent; the mean of {{seeds}} seeds of the graph, with the 95 % bootstrap
   interval of that mean over clips.
-- Images a second: float32, batches of {TIMED}, median of {ROUNDS}; *frozen, cached* is the rate of an epoch. Other work
-  ran beside them.
+- Images a second of processor time of one thread: float32, batches of {TIMED}, median of {ROUNDS}; *frozen, cached* is
+  a step from features, in batches of {BATCH}.
 - *random*: no pretrained weights could be had where this was measured. Such a row shows size and speed; its AUROC is
   that of one draw of random features, and says nothing about the encoder."""
 
@@ -90,21 +92,6 @@ ENTRIES: Final = (
 )
 
 
-class EpochTimes(Callback):
-    """Seconds of each training epoch, loading included."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin."""
-        self._started = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """End."""
-        self.seconds.append(time.perf_counter() - self._started)
-
-
 def build(entry: Entry, weights: Path | None, train: TrainMode) -> ResGAT:
     """ResGAT (GATv2) on an encoder."""
     file = None if entry.file is None or weights is None else weights / entry.file
@@ -124,42 +111,51 @@ def sizes(entry: Entry) -> dict[str, int]:
     found = {}
     for train in ("norms", "frozen"):
         net = build(entry, None, train)
-        found[train] = sum(value.numel() for value in net.parameters() if value.requires_grad)
+        found[f"{train}_trained"] = sum(value.numel() for value in net.parameters() if value.requires_grad)
     return {**found, "parameters": sum(value.numel() for value in net.parameters()), "nodes": net.grid.num_nodes}
 
 
 def speeds(entry: Entry) -> dict[str, float]:
-    """Images a second: inference, and training steps of AdamW."""
+    """Images a second of processor time: inference, training steps of AdamW, and steps from cached nodes."""
     found = {}
-    images, labels = torch.rand(TIMED, 3, SIDE, SIDE), (torch.arange(TIMED) % 2).float()
+    images = torch.rand(TIMED, 3, SIDE, SIDE)
     for train in ("full", "norms"):
         net = build(entry, None, train).train()
-        optimizer = torch.optim.AdamW([one for one in net.parameters() if one.requires_grad], lr=1e-4, fused=True)
-
-        def step(net: ResGAT = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
-            F.binary_cross_entropy_with_logits(net(images).logit, labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        found[train] = _images_a_second(step)
+        found[train] = _images_a_second(TIMED, _step(net, lambda net=net: net(images).logit))
     with torch.inference_mode():
-        found["inference"] = _images_a_second(lambda: net.eval()(images))
+        net.eval()
+        found["inference"] = _images_a_second(TIMED, lambda: net(images))
+        nodes = net.encode(images).repeat(BATCH // TIMED, 1, 1)
+    nodes = nodes.clone()  # one of inference mode takes part in no training
+    net = build(entry, None, "frozen")
+    found["cached"] = _images_a_second(BATCH, _step(net, lambda: net.forward_nodes(nodes).logit))
     return found
 
 
-def _images_a_second(work: Callable[[], object]) -> float:
+def _step(net: ResGAT, forward: Callable[[], Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW([one for one in net.parameters() if one.requires_grad], lr=1e-4, fused=True)
+
+    def step() -> None:
+        logit = forward()
+        F.binary_cross_entropy_with_logits(logit, (torch.arange(len(logit)) % 2).float()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _images_a_second(images: int, work: Callable[[], object]) -> float:
     taken = []
     for _ in range(ROUNDS + 1):
-        started = time.perf_counter()
+        started = time.process_time()  # of one thread: other work on the machine does not count
         work()
-        taken.append(time.perf_counter() - started)
-    return TIMED / statistics.median(taken[1:])
+        taken.append(time.process_time() - started)
+    return images / statistics.median(taken[1:])
 
 
 def detect(entry: Entry, weights: Path | None, out: Path, seeds: int) -> dict[str, Any]:
     """Train the graph with each seed, on the same encoder, and score the test split."""
     nets: list[ResGAT] = []
-    taken: list[float] = []
     for seed in range(seeds):
         seed_everything(seed, verbose=False)
         net = build(entry, weights, "frozen")
@@ -175,7 +171,6 @@ def detect(entry: Entry, weights: Path | None, out: Path, seeds: int) -> dict[st
             features_cache=out / "features",
         )
         module = ResGATModule(net, lambda params: torch.optim.AdamW(params, lr=RATE, weight_decay=0.01))
-        timer = EpochTimes()
         Trainer(
             max_epochs=EPOCHS,
             limit_val_batches=0,
@@ -184,15 +179,11 @@ def detect(entry: Entry, weights: Path | None, out: Path, seeds: int) -> dict[st
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
-            callbacks=[timer],
         ).fit(module, data)
-        crops = len(data.train_dataloader()) * BATCH
-        taken += [seconds / crops for seconds in timer.seconds]
         nets.append(net.eval())
     scored = score(nets, out / "crops")
     resamples = np.mean([each.resamples["auroc"] for each in scored], axis=0)
     return {
-        "cached": 1 / statistics.median(taken),
         "auroc": list(scored[0].interval("auroc", resamples)),
         "seeds": [each.values["auroc"].value for each in scored],
     }
@@ -233,17 +224,23 @@ def table(results: list[tuple[Entry, dict[str, Any]]]) -> str:
     return markdown_table(header, body)
 
 
-def measured(entry: Entry, weights: Path | None, out: Path, seeds: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a row, from its file if it is there."""
-    file = out / f"{entry.key}.json"
+def stored(file: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Numbers from a file if it has those of the same settings, else computed and written there."""
     if file.is_file() and (known := json.loads(file.read_text()))["settings"] == settings:
         return dict(known)
-    torch.manual_seed(0)
-    count = sizes(entry)
-    trained = {f"{name}_trained": count.pop(name) for name in ("norms", "frozen")}
-    found = {**count, **trained, **detect(entry, weights, out, seeds), **speeds(entry), "settings": settings}
+    found = {**compute(), "settings": settings}
     write_atomic(file, json.dumps(found, indent=1).encode())
     return found
+
+
+def measured(entry: Entry, weights: Path | None, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The numbers of a row."""
+    torch.manual_seed(0)
+    timing = {"side": SIDE, "images": TIMED, "rounds": ROUNDS, "heads": HEADS, "hidden": HIDDEN}
+    speed = stored(out / f"{entry.encoder.replace('/', '_')}_speed.json", timing, lambda: speeds(entry))
+    training = {"clips": arguments.clips, "seeds": arguments.seeds, "epochs": EPOCHS, "rate": RATE, "side": SIDE}
+    found = stored(out / f"{entry.key}.json", training, lambda: detect(entry, weights, out, arguments.seeds))
+    return {**sizes(entry), **speed, **found}
 
 
 def main() -> int:
@@ -258,8 +255,8 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")  # advice on loading processes and frozen layers
     out: Path = arguments.out
-    settings = {"clips": arguments.clips, "seeds": arguments.seeds, "epochs": EPOCHS, "rate": RATE, "side": SIDE}
     results = []
     try:
         synthesize(out / "videos", videos=arguments.clips, fakes_per_real=1, frames=1, size=160, change=60, extent=2.4)
@@ -267,7 +264,7 @@ def main() -> int:
         for entry in ENTRIES:
             there = entry.file is None or (arguments.weights and (arguments.weights / entry.file).is_file())
             if there and (not arguments.only or entry.encoder in arguments.only):
-                results.append((entry, measured(entry, arguments.weights, out, arguments.seeds, settings)))
+                results.append((entry, measured(entry, arguments.weights, out, arguments)))
                 print(entry.key, results[-1][1]["auroc"], flush=True)
     except ResGATError as error:
         print(f"encoders: error: {error}", file=sys.stderr)

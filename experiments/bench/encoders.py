@@ -11,6 +11,7 @@ import logging
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ VIT = "timm/vit_small_patch16_224"
 SMALL = {"encoder": VIT, "heads": 6, "hidden": 64}
 """Heads as wide as the encoder's own: those of configs/dinov2_norms.yaml."""
 PAPERS = {"encoder": VIT, "heads": 9, "hidden": 512}
+CACHED = {
+    "ViT-S/16, GATv2, 6 × 64": SMALL,
+    "ResNet-50, GATv1, 9 × 512": {"attention": "gatv1"},
+    "ResNet-50, GATv2, 9 × 512": {"attention": "gatv2"},
+}
+"""Networks whose epochs are measured."""
 BATCH, SIDE = 8, 224
 CROPS = 512
 """Of an epoch from the cache."""
@@ -130,16 +137,11 @@ def steps(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def epochs(arguments: argparse.Namespace) -> Iterator[Row]:
     """Rows of an epoch from cached features, against the same training with the frozen encoder."""
-    shown = {
-        "ViT-S/16, GATv2, 6 × 64": SMALL,
-        "ResNet-50, GATv1, 9 × 512": {"attention": "gatv1"},
-        "ResNet-50, GATv2, 9 × 512": {"attention": "gatv2"},
-    }
     with tempfile.TemporaryDirectory() as folder:
         crops = Path(folder) / "crops"
         crops.mkdir()
         write_crops(crops, CROPS * 10 // 9, "jpg", SIDE)
-        for name, options in shown.items():
+        for name, options in CACHED.items():
             net = ResGAT(**options, train="frozen")
             cached, slow = epoch_of(net, crops, Path(folder) / "features"), epoch_of(net, crops, None)
             pairs = [(cached(), slow()) for _ in range(arguments.rounds + 1)][1:]
@@ -156,6 +158,7 @@ def epochs(arguments: argparse.Namespace) -> Iterator[Row]:
 def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """All rows."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")  # advice on loading processes and frozen layers
     yield from steps(arguments)
     yield from epochs(arguments)
 
