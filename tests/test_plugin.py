@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -19,12 +21,13 @@ from resgat_pl.core.parts import PartKind, class_path, find_part, group_of
 from resgat_pl.data.manifest.table import Manifest
 
 from .helpers.command import TINY, metrics, resgat
+from .helpers.tiny_runs import tiny
 
 PLUGIN = Path(__file__).parent / "plugin"
 ENTRY_POINTS: dict[str, dict[str, str]] = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"][
     "entry-points"
 ]
-KINDS: tuple[PartKind, ...] = ("layout", "split", "face_detector", "augmentation", "encoder", "explainer", "metric")
+KINDS: tuple[PartKind, ...] = get_args(PartKind)
 CUT = ("--extraction.frames", 2, "--extraction.size", 64, "--extraction.detector", "centre")
 
 
@@ -65,22 +68,26 @@ def test_the_package_adds_one_of_each_in_a_few_lines() -> None:
     assert max(len(path.read_text().splitlines()) for path in modules) < 40
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_is_found_by_name_and_by_what_files_store(
-    kind: PartKind, site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def here(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process finds the package, and forgets it afterwards."""
     from resgat_pl.explain import registry
 
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    monkeypatch.syspath_prepend(site)
-    try:
-        for name, value in ENTRY_POINTS[group_of(kind)].items():
-            part = find_part(kind, name, object, {})
-            assert find_part(kind, class_path(part), object, {}) is part
-            assert class_path(part) == value.replace(":", ".")
-    finally:
-        for module in [module for module in sys.modules if module.startswith("resgat_example")]:
-            del sys.modules[module]
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_entries", dict(registry._entries))
+        patch.syspath_prepend(site)
+        yield
+    for module in [module for module in sys.modules if module.startswith("resgat_example")]:
+        del sys.modules[module]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_is_found_by_name_and_by_what_files_store(kind: PartKind) -> None:
+    for name, value in ENTRY_POINTS[group_of(kind)].items():
+        part = find_part(kind, name, object, {})
+        assert find_part(kind, class_path(part), object, {}) is part
+        assert class_path(part) == value.replace(":", ".")
 
 
 @pytest.mark.usefixtures("installed")
@@ -113,7 +120,7 @@ def test_every_command_with_installed_parts_and_then_without(
     resgat("extract", two_folders, crops, *CUT, "--layout", "two_folders")
     here = ("--data.crops", crops, "--trainer.default_root_dir", run, "--trainer.logger", "true")
     resgat(
-        "fit", "--config", TINY, *here, "--net.encoder", "patches/32", "--net.encoder_stage", 3,
+        "fit", "--config", TINY, *here, "--net.encoder", "patches/32", "--net.encoder_stage", 3, "--net.head", "unit",
         "--data.split", "by_source", "--data.split.test", 0.3, "--data.augmentation", "holes",
         "--model.metrics", "[worst_rate]", "--checkpoint.monitor", "val/WorstRate",
     )  # fmt: skip
@@ -150,3 +157,34 @@ def test_every_command_with_installed_parts_and_then_without(
     assert "No module named 'resgat_example'" in one_error(capfd, "test", *saved)
     assert "no encoder 'patches/32'" in one_error(capfd, *explain, "--out", tmp_path / "other")
     assert "no method 'feature_norm'" in one_error(capfd, *explain, "--methods", "feature_norm")
+
+
+@pytest.fixture
+def of_spectrum(here: None, ffpp_crops: Path, tmp_path: Path) -> Path:
+    """A checkpoint of the package's detector, trained by its name and tested."""
+    done = tiny("fit", tmp_path, ffpp_crops, "--net", "spectrum", "--net.rings", 8)
+    assert done.status == 0, done.errors
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    done = tiny("test", tmp_path, ffpp_crops, "--net", "spectrum", "--net.rings", 8, "--ckpt_path", best)
+    assert done.status == 0, done.errors
+    return best
+
+
+@pytest.mark.long
+def test_an_installed_detector(
+    of_spectrum: Path,
+    ffpp_crops: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crop = next((ffpp_crops / "crops").rglob("*.png"))
+    words = ["explain", str(crop), "--ckpt_path", str(of_spectrum), "--detector", "whole_frame", "--out"]
+    assert main([*words, str(tmp_path / "one")]) == 0
+    assert list((tmp_path / "one").rglob("report.html"))
+    for module in [module for module in sys.modules if module.startswith("resgat_example")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "site" not in Path(path).name])
+    capfd.readouterr()
+    message = one_error(capfd, *words, tmp_path / "two")
+    assert "resgat_example.detector.Spectrum is not part of this package" in message

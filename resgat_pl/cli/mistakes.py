@@ -50,7 +50,8 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     if kind.endswith("value:"):
         among = re.findall(r"[\w.-]+", " ".join(re.findall(r"Literal\[(.*?)\]", message)))
     elif kind in {"has no attribute", "import path string:"}:
-        among = _class_paths(message)
+        paths, names = _class_paths(message)
+        among = names if wrong.islower() and nearest(wrong, names) else paths
     elif owners:
         among = _parameters(message)
     else:
@@ -60,8 +61,8 @@ def explain_mistake(message: str, known: Iterable[str], arguments: Sequence[str]
     return f"{_file_of(key, arguments)}{shorten(text, _LONGEST).rstrip('.')}.{nearest(wrong, among) if wrong else ''}"
 
 
-def _class_paths(message: str) -> list[str]:
-    """Paths of the classes that a message's types allow, and of what a module that it names has."""
+def _class_paths(message: str) -> tuple[list[str], list[str]]:
+    """Paths of the classes that a message's types allow, and of what a module that it names has; and names of parts."""
     from jsonargparse._typehints import get_all_subclass_paths
 
     kinds = [
@@ -69,10 +70,10 @@ def _class_paths(message: str) -> list[str]:
         for module, name in re.findall(r"<class '([\w.]+)\.(\w+)'>", message)
     ]
     paths = [path for kind in kinds if isinstance(kind, type) for path in get_all_subclass_paths(kind)]
-    paths += [name for kind in kinds if isinstance(kind, type) for name in names_of(class_path(kind))]
+    names = [name for kind in kinds if isinstance(kind, type) for name in names_of(class_path(kind))]
     for module in re.findall(r"module '([\w.]+)' has no attribute", message):
         paths += [f"{module}.{name}" for name in dir(sys.modules.get(module)) if not name.startswith("_")]
-    return paths
+    return paths, names
 
 
 def _parameters(message: str) -> list[str]:

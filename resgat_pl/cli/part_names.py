@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, PartKind]] = {
     "resgat_pl.data.faces.detection.FaceDetector": "face_detector",
     "resgat_pl.data.transforms.Augmentation": "augmentation",
     "resgat_pl.data.transforms.Transform": "augmentation",
+    "resgat_pl.nn.detector_net.DetectorNet": "detector",
     "torchmetrics.metric.Metric": "metric",
 }
 """Path of the class that an option asks for → kind of part, whose names the option then takes."""

@@ -355,7 +355,7 @@ class FaceDataModule(LightningDataModule):
                 )
 
 
-def _cache_folder(folder: str | Path | None, augmentation: Augmentation | None) -> Path | None:
+def _cache_folder(folder: str | Path | None, augmentation: object) -> Path | None:
     if folder is None:
         return None
     if augmentation is not None:

@@ -193,7 +193,7 @@ def _reliability(curves: Sequence[LevelCurves], values: Values) -> Figure:
         panel.set(title=f"per {level.level}", ylabel="observed share of fakes")
         panel.tick_params(labelbottom=False)
         counts.set(xlim=(0, 1), xlabel="predicted probability of being fake", ylabel=f"{level.level}s", yscale="symlog")
-        counts.set_ylim(0, 2 * max(each.count.max() for each in (level.before, level.after) if each is not None))
+        counts.set_ylim(0, 2 * max(each.samples.max() for each in (level.before, level.after) if each is not None))
         counts.yaxis.set_major_formatter(FuncFormatter(_count))
         counts.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _legend(counts, panel, _LOW)
@@ -201,10 +201,10 @@ def _reliability(curves: Sequence[LevelCurves], values: Values) -> Figure:
 
 
 def _bins(panel: Axes, counts: Axes, found: Reliability, label: str, colour: str, marker: str) -> None:
-    full = found.count > 0
+    full = found.samples > 0
     style_of: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 6, "clip_on": False, "zorder": 5}
     panel.plot(found.predicted[full], found.observed[full], linewidth=1.6, label=label, **style_of)
-    counts.stairs(found.count, np.append(found.low, 1.0), color=colour, linewidth=1.8)
+    counts.stairs(found.samples, np.append(found.low, 1.0), color=colour, linewidth=1.8)
 
 
 def _mark(panel: Axes, x: float, y: float, label: str) -> None:

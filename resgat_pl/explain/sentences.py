@@ -24,6 +24,8 @@ DISAGREEMENT: Final = 0.3
 then common to both."""
 BIAS_SHARE: Final = 0.1
 """The bias b' is mentioned from this share of all that moves the logit on, |b'| / (|b'| + Σ |regions|)."""
+_PARTS: Final = {"", "Contribution", "EdgeContribution"}
+"""Methods that take the computation itself apart; others that add up are estimates."""
 _GAP: Final = 1e-3  # above it, regions and bias do not make up the logit, and the sentence would be false
 _NAMED: Final = 3  # regions named on each side, the first included
 _MINOR: Final = 0.1  # regions below this share of the strongest are not named
@@ -137,6 +139,8 @@ class Finding:
                 f"The mean logit alone would say {'fake' if self.logit > 0 else 'real'}: the verdict follows the mean "
                 "of the frames' probabilities, which a few frames of large logits move less."
             )
+        if self.methods[0] not in _PARTS:
+            yield f"The numbers of the regions are estimates by {self.methods[0]}, not parts of the computation."
         if self.average_face:
             yield "Its landmarks are missing or unusable, so the regions are those of an average face."
         if self.temperature is None:

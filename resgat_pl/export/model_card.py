@@ -25,10 +25,13 @@ _SHOWN: Final = {
     f"balanced_accuracy{AT_VAL}": "balanced accuracy",
     f"ece{CALIBRATED}": "ECE, calibrated",
 }
+_EXACT: Final = (
+    "The contributions of the nodes and the bias add up to the logit exactly, so a verdict can be traced to parts of "
+    "the face."
+)
 _LEVELS: Final[tuple[Level, ...]] = ("video", "frame")
 _USE: Final = """\
-- **For** triage and research: to decide which faces of a video a person looks at, and where. The contribution of each
-  node and the bias add up to the logit, so a verdict can be traced to parts of the face.
+- **For** triage and research: to decide which faces of a video a person looks at. {exact}
 - **Not as the only evidence** against a person or a recording. Of data, manipulations, compressions and groups of
   people that are not listed under *Results*, nothing is known.
 - It takes faces cut out as those that it was trained on ({cutting}). Other crops change scores.
@@ -48,9 +51,11 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
     data: Mapping[str, Any] = provenance.get("data") or {}
     config = dict(detector.checkpoint.net_config)
     missing: list[str] = []
+    additive = getattr(detector.net, "has_contributions", True)  # a black box has none
+    exact = _EXACT if additive else "It gives no parts of the face that add up to its verdict."
     # The parts that find something missing come first.
     parts = {
-        "Intended use and limits": _USE.format(cutting=_cutting(data, missing)),
+        "Intended use and limits": _USE.format(cutting=_cutting(data, missing), exact=exact),
         "Training data": _training(provenance, missing),
         "Results": _results(results, missing),
         "Thresholds and calibration": _thresholds(detector, missing),
@@ -62,9 +67,9 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
         [
             card_head(config, list(_index(results))),
             f"# {_title(config, data)}",
-            "Gives each face crop a logit (positive: fake), and for each node of its grid the exact share of that "
-            f"logit. This card was written by resgat_pl {__version__} from the checkpoint and its results; README.md "
-            "may be edited, the other files are checked against their hashes.",
+            "Gives each face crop a logit (positive: fake). This card was written by resgat_pl "
+            f"{__version__} from the checkpoint and its results; README.md may be edited, the other files are checked "
+            "against their hashes.",
             *(f"## {name}\n\n{text}" for name, text in parts.items()),
             "",
         ]
@@ -199,8 +204,8 @@ def _untested(results: Results) -> str:
             lines.append(f"manipulations other than {joined(sorted(map(shorten, methods)))}")
         if kinds:
             lines.append(f"compressions other than {joined(sorted(map(shorten, kinds)))}")
-        if all(test.made for test in tests):
-            lines.append("recorded faces: those of its tests were made by `resgat synth`")
+        if not any(test.recordings for test in tests):
+            lines.append("recorded faces: none of its tests is known to be on any")
     if not results.damaged:
         lines.append("pictures damaged by JPEG, blur, noise, resizing or H.264 (`resgat robustness`)")
     lines += [

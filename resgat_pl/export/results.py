@@ -101,7 +101,7 @@ class DataSetTest:
         people: Statements on people who are unknown.
         compressions: Of the test videos, where known.
         methods: Manipulations in the test, where known.
-        made: True if ``resgat synth`` made the faces.
+        recordings: Whether the faces were recorded: false for those of ``resgat synth``, None if unknown.
     """
 
     data: str
@@ -112,7 +112,7 @@ class DataSetTest:
     people: list[str]
     compressions: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
-    made: bool = False
+    recordings: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,9 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
     crops = without_paths(str(data.get("crops") or "")).rpartition("/")[2]
     unnamed = f"crops {shorten(crops)}" if crops else "unnamed crops"
     named = joined([shorten(name) for name in sets]) if sets else unnamed
-    made = data.get(MARK) in {"drawn", "portraits"}
-    notes = [*sorted(compressions), *(["made by resgat synth"] if made else [])]
+    made = data.get(MARK)
+    recordings = None if made is None else made not in {"drawn", "portraits"}
+    notes = [*sorted(compressions), *(["made by resgat synth"] if recordings is False else [])]
     found.tests.append(
         DataSetTest(
             named + (f" ({', '.join(notes)})" if notes else ""),
@@ -233,7 +234,7 @@ def _read_test(detector: Detector, document: Mapping[str, Any], path: Path, foun
             [shorten(line, 300) for line in document.get("people_unknown") or ()],
             compressions,
             frozenset(method for _, _, method in seen if method),
-            made,
+            recordings,
         )
     )
 

@@ -28,8 +28,6 @@ from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
 
 BACKBONE: Final = f"{NET_PREFIX}backbone."
 """Of the encoder's tensors in the state dict of the LightningModule."""
-_SEED: Final = 0x5EED_0F_5A4E
-"""Of values that a source does not give: other than the seeds of trainings, so that these are not taken for its."""
 _NAME: Final = re.compile(r"(timm/)?\w[\w.-]*")
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
@@ -94,13 +92,12 @@ class EncoderSource:
             WeightsError: The weights cannot be had; says which file goes where.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
             try:
                 encoder = build_encoder(self.name, self._weights(file), self.stage)
             except WeightsError as error:
                 raise WeightsError(
-                    f"The encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, "
-                    f"{self._file.name} goes into {self._file.parent}, or any FILE to Python's "
+                    f"the encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, put "
+                    f"{self._file.name} into {self._file.parent}, or name any file in Python: "
                     "ResGAT.from_pretrained(…, weights=FILE)."
                 ) from error
             choose_trained(encoder, self.train)

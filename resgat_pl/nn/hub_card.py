@@ -26,12 +26,14 @@ def card_head(config: Mapping[str, Any], results: list[dict[str, Any]] | None = 
         results: ``model-index`` entries, see the hub's documentation of model cards.
 
     Example:
-        >>> print(card_head({"encoder": "timm/vit_small_patch14_dinov2.lvd142m"}).splitlines()[-2])
+        >>> print(card_head({"encoder": "timm/vit_small_patch14_dinov2.lvd142m", "weights": "timm"}).splitlines()[-2])
         base_model: timm/vit_small_patch14_dinov2.lvd142m
     """
     head: dict[str, Any] = dict(_HEAD)
-    encoder = str(config.get("init_args", config).get("encoder", ""))
-    if encoder.startswith("timm/") and "." in encoder:  # with its tag, such a model is on the hub by this name
+    options = config.get("init_args", config)
+    encoder = str(options.get("encoder", ""))
+    # With its tag, a model of timm is on the hub by this name.
+    if options.get("weights") == "timm" and encoder.startswith("timm/") and "." in encoder:
         head["base_model"] = shorten(encoder, 100)
     if results:
         head["model-index"] = [{"name": "resgat", "results": results}]

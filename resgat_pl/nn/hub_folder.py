@@ -164,7 +164,10 @@ def read_folder(folder: str | Path, weights: str | Path | None = None) -> dict[s
         put_back(content, tensors)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder / WEIGHTS_NAME} has a tensor without a place ({first_line(error)}).") from None
-    state = tensors if source is None else {**source.state(weights), **tensors}
+    try:
+        state = tensors if source is None else {**source.state(weights), **tensors}
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}") from None
     if sums.get("complete") != content_sum("", state):
         raise WeightsError(f"{folder}: the weights are not those that were shared.{_of_encoder(source, weights)}")
     return {**content, STATE_DICT: state}

@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class _Plan(NamedTuple):
-    """What the first process found: digests of all crops, and the positions of those that must be computed."""
+    """Findings of the first process: digests of all crops, and the positions of those that must be computed."""
 
     digests: list[bytes]
     missing: NDArray[np.int64]

@@ -25,8 +25,10 @@ from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_s
 from resgat_pl.nn.checkpoint_keys import RESGAT
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.encoder_net import EncoderNet
 from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.nets import check_same_net
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
 from resgat_pl.training.feature_cache import prepare_features
 from resgat_pl.training.from_checkpoint import FromCheckpoint
@@ -161,7 +163,8 @@ class ResGATModule(FromCheckpoint):
             loss = self._losses(self._output(batch).logit, batch["label"]).mean()
             guidance = torch.zeros_like(loss)
         else:
-            found = decompose(self.net, self.net.graph(self._nodes(batch)))
+            net = cast("ResGAT", self.net)  # see check_net
+            found = decompose(net, net.graph(self._nodes(batch)))
             loss = self._losses(found.output.logit, batch["label"]).mean()
             lattice = self.net.lattice(*batch["mask"].shape[-2:])
             cover = lattice.cover(batch["mask"]).flatten(1)
@@ -339,10 +342,12 @@ class ResGATModule(FromCheckpoint):
         """Nodes ``(B, N, F)``: cached, or of the images."""
         if "nodes" in batch:
             return batch["nodes"].to(next(self.net.parameters()).dtype)
-        return self.net.encode(self._in_format(batch["image"]))
+        return cast("EncoderNet", self.net).encode(self._in_format(batch["image"]))
 
     def _output(self, batch: FaceBatch) -> NetOutput:
-        return self.net.forward_nodes(self._nodes(batch)) if "nodes" in batch else self(batch["image"])
+        if "nodes" in batch:
+            return cast("EncoderNet", self.net).forward_nodes(self._nodes(batch))
+        return cast("NetOutput", self(batch["image"]))
 
     def _losses(self, logit: Tensor, label: Tensor) -> Tensor:
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)

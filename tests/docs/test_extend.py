@@ -117,7 +117,7 @@ def test_the_head(example: ModuleType) -> None:
     found = contributions(net, torch.rand(2, 3, 64, 64))
     torch.testing.assert_close(found.node.sum(1) + found.bias, found.output.logit, atol=1e-5, rtol=1e-5)
     weight, _ = net.head.linearise(torch.zeros(1, 8))
-    assert float(weight.norm()) == pytest.approx(1)
+    assert float(weight.detach().norm()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("example", ["add_a_face_detector"], indirect=True)

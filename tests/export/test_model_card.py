@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from resgat_pl.evaluation.detector import Detector
@@ -112,9 +113,19 @@ def test_numbers_without_interval_or_class_are_missing(detector: Detector) -> No
 
 
 def test_made_faces_are_no_recordings(detector: Detector) -> None:
-    made = replace(TEST, made=True)
-    assert "recorded faces" in section(model_card(detector, Results([made]), ""), "Not tested on")
-    assert "recorded faces" not in section(model_card(detector, Results([made, TEST]), ""), "Not tested on")
+    made, recorded = (replace(TEST, recordings=recordings) for recordings in (False, True))
+    for tests in ([made], [TEST], [made, TEST]):
+        assert "recorded faces" in section(model_card(detector, Results(tests), ""), "Not tested on")
+    assert "recorded faces" not in section(model_card(detector, Results([made, recorded]), ""), "Not tested on")
+
+
+def test_only_a_network_with_contributions_claims_them(detector: Detector) -> None:
+    claim = "contributions of the nodes and the bias add up"
+    assert claim in model_card(detector, Results(), "")
+    black_box = torch.nn.Identity()
+    black_box.has_contributions = False  # type: ignore[assignment]
+    card = model_card(replace(detector, net=black_box), Results(), "")  # type: ignore[arg-type]
+    assert claim not in card
 
 
 def test_names_from_files_stay_on_their_line(detector: Detector) -> None:

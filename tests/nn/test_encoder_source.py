@@ -117,7 +117,7 @@ def test_other_weights_than_the_sources_are_stored(vit_file: Path) -> None:
     assert leave_out({**state_of(random)}, net.config).source is not None  # what is constant, such as norms, is equal
 
 
-def test_random_values_of_a_training_are_not_taken_for_the_sources(vit_file: Path) -> None:
+def test_first_values_of_low_rank_updates_are_stored(vit_file: Path) -> None:
     for seed in (0, 1, 42):
         torch.manual_seed(seed)
         net = ResGAT(encoder=VIT, weights=vit_file, train="lora", **SMALL)
@@ -139,7 +139,7 @@ def test_a_file_is_looked_for_where_torch_stores_its_own(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     source = EncoderSource(VIT, vit_file.name, "0" * 64, 4, "frozen")
     with pytest.raises(
-        WeightsError, match=rf"vit\.safetensors \(SHA-256 0+\).*vit\.safetensors goes into {tmp_path}/checkpoints"
+        WeightsError, match=rf"vit\.safetensors \(SHA-256 0+\).*put vit\.safetensors into {tmp_path}/checkpoints"
     ):
         source.state()
     (tmp_path / "checkpoints").mkdir()
@@ -154,7 +154,7 @@ def test_a_file_is_taken_for_weights_that_cannot_be_fetched(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     source = EncoderSource(VIT, "timm", None, 4, "frozen")
     place = tmp_path / "checkpoints" / "test_vit.r160_in1k.safetensors"
-    with pytest.raises(WeightsError, match=rf"not stored with the detector.*{place.name} goes into {place.parent}"):
+    with pytest.raises(WeightsError, match=rf"not stored with the detector.*put {place.name} into {place.parent}"):
         source.state()
     place.parent.mkdir()
     vit_file.rename(place)

@@ -8,14 +8,17 @@ import yaml
 
 from resgat_pl.nn.hub_card import bare_card, card_head, network_text
 
+VIT = "timm/test_vit.r160_in1k"
+
 
 @pytest.mark.parametrize(
     ("config", "base"),
     [
-        ({"encoder": "resnet50"}, None),
-        ({"encoder": "timm/vit_tiny_patch16_224"}, None),  # without a tag there is no such model
-        ({"encoder": "timm/test_vit.r160_in1k"}, "timm/test_vit.r160_in1k"),
-        ({"class_path": "a.Net", "init_args": {"encoder": "timm/test_vit.r160_in1k"}}, "timm/test_vit.r160_in1k"),
+        ({"encoder": "resnet50", "weights": "imagenet"}, None),
+        ({"encoder": "timm/vit_tiny_patch16_224", "weights": "timm"}, None),  # without a tag there is no such model
+        ({"encoder": VIT, "weights": "timm"}, VIT),
+        ({"encoder": VIT, "weights": "vit.pth"}, None),  # whose it is, nobody knows
+        ({"class_path": "a.Net", "init_args": {"encoder": VIT, "weights": "timm"}}, VIT),
         ({"class_path": "a.Net", "init_args": {}}, None),
     ],
 )

@@ -204,6 +204,8 @@ def test_another_encoder_than_it_was_trained_on_is_refused(vit_file: Path, tmp_p
     with pytest.raises(WeightsError, match=r"other\.safetensors gives another .* right file is vit\.safetensors"):
         read_folder(folder, other)
     check_folder(folder)
+    with pytest.raises(WeightsError, match=rf"{folder}: the encoder's weights are not stored.*vit\.safetensors \(SHA"):
+        read_folder(folder)
 
 
 def test_nothing_of_others_is_overwritten(shared: Path, tmp_path: Path) -> None:

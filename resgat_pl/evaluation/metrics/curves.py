@@ -92,12 +92,14 @@ class Sweep(NamedTuple):
     @property
     def tpr(self) -> Array:
         """Share of the fakes that are called fake, which is the recall."""
-        return self.tp / self.tp[-1]
+        share: Array = self.tp / self.tp[-1]
+        return share
 
     @property
     def fpr(self) -> Array:
         """Share of the genuine ones that are called fake."""
-        return self.fp / self.fp[-1]
+        share: Array = self.fp / self.fp[-1]
+        return share
 
     @property
     def fnr(self) -> Array:
@@ -108,12 +110,14 @@ class Sweep(NamedTuple):
     def precision(self) -> Array:
         """Share of fakes among what is called fake; 1 where nothing is, as scikit-learn has it."""
         called = self.tp + self.fp
-        return np.where(called > 0, self.tp / np.maximum(called, 1), 1.0)
+        share: Array = np.where(called > 0, self.tp / np.maximum(called, 1), 1.0)
+        return share
 
     @property
     def balanced_accuracy(self) -> Array:
         """Mean of the shares of either class that are called right."""
-        return (self.tpr + 1 - self.fpr) / 2
+        mean: Array = (self.tpr + 1 - self.fpr) / 2
+        return mean
 
     def thinned(self, most: int = MOST) -> Sweep:
         """At most so many points, evenly spaced along the ROC curve; both ends stay."""
@@ -121,7 +125,7 @@ class Sweep(NamedTuple):
             return self
         way = self.tpr + self.fpr  # rises at every threshold, from 0 to 2
         chosen = np.unique(np.searchsorted(way, np.linspace(0, 2, most)))
-        return Sweep(*(values[chosen] for values in self))
+        return Sweep(self.threshold[chosen], self.tp[chosen], self.fp[chosen])
 
     def at(self, threshold: Array) -> NDArray[np.int64]:
         """Places ``(T,)`` of the counts at thresholds ``(T,)`` in [0, 1]."""
@@ -135,19 +139,19 @@ class Reliability(NamedTuple):
 
     Attributes:
         low: ``(B,)`` lower ends of the bins; the next one's is the upper end, which belongs to the next, except 1.
-        count: ``(B,)`` int64, samples.
+        samples: ``(B,)`` int64, how many there are.
         predicted: ``(B,)`` their mean probability of being fake, NaN for an empty bin.
         observed: ``(B,)`` their share of fakes, NaN for an empty bin.
-        ece: Expected calibration error: the mean distance of the two, weighted by the counts (Guo et al. 2017).
+        ece: Expected calibration error: the mean distance of the two, weighted by the samples (Guo et al. 2017).
 
     Example:
         >>> found = reliability(np.array([0.1, 0.2, 0.9]), np.array([0, 1, 1]), bins=2)
-        >>> found.count.tolist(), found.observed.tolist(), round(found.ece, 3)
+        >>> found.samples.tolist(), found.observed.tolist(), round(found.ece, 3)
         ([2, 1], [0.5, 1.0], 0.267)
     """
 
     low: Array
-    count: NDArray[np.int64]
+    samples: NDArray[np.int64]
     predicted: Array
     observed: Array
     ece: float

@@ -116,7 +116,7 @@ class InputXGradient(Explainer):
     """Input × gradient (Shrikumar et al., "Not just a black box", 2016): pixel values times the logit's gradient.
 
     Summed over the channels and over the pixels of each node's cell: one pass of the image and one back, of any
-    detector. The bias is the logit of a black image, so the gap says how far the logit is from linear in the pixels.
+    detector. The bias is the logit of a black image, so the gap measures how far the logit is from linear in them.
 
     Example:
         >>> from resgat_pl.nn.pooled import PooledClassifier

@@ -88,12 +88,12 @@ def test_the_best_threshold_is_the_top_of_the_curve(made: Made) -> None:
 @SAMPLES
 def test_reliability_is_that_of_scikit_learn_and_its_error_the_metric(made: Made) -> None:
     found = reliability(*made)
-    full = found.count > 0
+    full = found.samples > 0
     if made[0].max() < 1 and len(np.unique(made[0])) == len(made[0]):  # no value on an edge, where the two differ
         observed, predicted = calibration_curve(made[1], made[0], n_bins=BINS)
         assert found.observed[full] == pytest.approx(observed)
         assert found.predicted[full] == pytest.approx(predicted)
-    assert found.count.sum() == len(made[1])
+    assert found.samples.sum() == len(made[1])
     assert np.isnan(found.predicted[~full]).all()
     assert found.ece == pytest.approx(measure(*made)["ece"])
 
