@@ -127,6 +127,7 @@ def test_commands_have_the_options_they_are_given(
     page: Path, words: list[str], my_package: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
     words = ["2" if word == "N" else word for word in words if word not in {"--help", "--print_config"}]
     (name, *given), _ = take_imports(words)
     if name in TOOLS:
@@ -171,6 +172,7 @@ def test_options_in_the_text_exist() -> None:
     options |= {
         "--version",
         "--help",
+        "--import",
         "--print_config",
         "--no-html",
         "--index-url",
