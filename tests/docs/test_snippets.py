@@ -147,10 +147,11 @@ def test_commands_have_the_options_they_are_given(
     for at, word in enumerate(given):
         if word == "--config":
             given[at + 1] = existing(given[at + 1])
+    parser = trainer_parser()  # also where another one is made: configurations are read as a process reads them
     with named_parts():
         words = arrange_trainer([name, *given]).words
         if named_net(words) is None:
-            trainer_parser().parse_args(words)
+            parser.parse_args(words)
         else:
             with pytest.raises(Parsed):
                 OnlyParser(args=words, **parser_options())
