@@ -23,8 +23,8 @@ PROGRAMS = {
 }
 TUTORIAL = DOCS / "tutorials" / "first_training.md"
 SHORT = {
-    "synth": ["--videos", "12", "--frames", "8", "--jobs", "1"],
-    "fit": ["--trainer.max_epochs", "1", "--data.extract_jobs", "1"],
+    "synth": ["--videos", "8", "--frames", "4", "--jobs", "1"],
+    "fit": ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"],
     "explain": ["--frames", "4"],
 }
 """What makes the tutorial's commands short; later options win."""
