@@ -147,12 +147,7 @@ def test_commands_have_the_options_they_are_given(
     for at, word in enumerate(given):
         if word == "--config":
             given[at + 1] = existing(given[at + 1])
-<<<<<<< HEAD
-    read_old_names("omegaconf+")
-    monkeypatch.setattr(sys, "argv", ["resgat"])  # else LightningCLI warns of two sources
-=======
     parser = trainer_parser()  # also where another one is made: configurations are read as a process reads them
->>>>>>> docs
     with named_parts():
         words = arrange_trainer([name, *given]).words
         if named_net(words) is None:
