@@ -78,11 +78,9 @@ class ResGATModule(FromCheckpoint):
             manipulation masks, where there are any; 0 as in the paper. Of a ResGAT alone.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
-        metrics: Metrics of torchmetrics, or your own, on the probabilities and labels of frames; logged as ``val/`` and
-            ``test/`` with the name of the class, and written into ``results.json``.
+        metrics: Of torchmetrics, or your own, of the probabilities and labels of frames; logged by the class's name.
 
     Attributes:
-        extra_metrics: These metrics.
         thresholds: By level (``frame``, ``video``), the probability above which balanced accuracy was highest in the
             latest validation; None before one, or where it had one class. Stored in checkpoints, for ``resgat test``.
         temperature: Calibrates the probabilities of frames, see ``evaluation.metrics.calibration``; of the latest
