@@ -27,7 +27,7 @@ from resgat_pl.cli.commands import TOOLS, TRAINER
 from resgat_pl.cli.configs import configs
 from resgat_pl.cli.main import main
 from resgat_pl.core import errors
-from resgat_pl.data.manifest.table import SCHEMA
+from resgat_pl.data.manifest.schema import SCHEMA
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods import baselines

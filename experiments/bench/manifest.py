@@ -36,7 +36,7 @@ WORKERS = 2
 
 def generate(folder: Path, rows: int) -> None:
     """Write a manifest of about ``rows`` rows, and the images that they name."""
-    from resgat_pl.data.manifest.table import SCHEMA
+    from resgat_pl.data.manifest.schema import SCHEMA
 
     (folder / "crops").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def generate(folder: Path, rows: int) -> None:
 
 
 def _rows(videos: list[tuple[str, str, str]], parts: list[int], rng: np.random.Generator) -> pa.Table:
-    from resgat_pl.data.manifest.table import SCHEMA
+    from resgat_pl.data.manifest.schema import SCHEMA
 
     size = len(videos) * CROPS_A_VIDEO
     owner = pa.array(np.repeat(np.arange(len(videos)), CROPS_A_VIDEO))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resgat_pl.cli.main import main
-from resgat_pl.data.manifest.table import SCHEMA
+from resgat_pl.data.manifest.schema import SCHEMA
 
 from .conftest import Ledger
 

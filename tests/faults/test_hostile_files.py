@@ -21,7 +21,8 @@ import torch
 from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ManifestError, ResGATError, WeightsError
 from resgat_pl.data.crop_store.reader import INDEX_NAME, Shards
-from resgat_pl.data.manifest.table import SCHEMA, Manifest
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.resgat import ResGAT

@@ -159,7 +159,7 @@ OUT_OF_RANGE: list[tuple[Callable[..., object], dict[str, Any]]] = [
 def test_numbers_that_the_parts_refuse(tmp_path: Path) -> None:
     """Also in Python, where no parser looks at them first."""
     needed = {FaceDataModule: {"crops": tmp_path}, ResGAT: {"encoder": "resnet18", "heads": 1, "hidden": 2}}
-    net = torch.nn.Identity()
+    net = ResGAT("gatv2", "resnet18", heads=1, hidden=2)
     for part, values in OUT_OF_RANGE:
         given = {"net": net} if part is ResGATModule else needed.get(part, {})
         with pytest.raises(ConfigError, match=next(iter(values))):

@@ -19,7 +19,8 @@ from resgat_pl.data.layouts.crop_lists import CropLists
 from resgat_pl.data.layouts.detect import detect_layout
 from resgat_pl.data.layouts.dfdc import DFDC
 from resgat_pl.data.layouts.ffpp import FFPP
-from resgat_pl.data.manifest.table import MANIFEST_NAME, SCHEMA, Manifest
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.splits.leakage import declared, manifest_leaks
 from resgat_pl.data.splits.protocols import StrictSplit, divide
 from resgat_pl.data.splits.registry import from_spec

@@ -19,7 +19,8 @@ import torch
 from resgat_pl.cli.main import main
 from resgat_pl.core.formats import stamp
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.data.manifest.table import SCHEMA, Manifest
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.metrics.scores import RESULTS_VERSION
 from resgat_pl.evaluation.provenance import environment, of_data

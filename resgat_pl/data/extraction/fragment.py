@@ -17,7 +17,8 @@ from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.storage import is_remote, names_in, read_many, readable
 from resgat_pl.core.untrusted_paths import check_inside
 from resgat_pl.data.crop_store.writer import video_hash
-from resgat_pl.data.manifest.table import PATHS, SCHEMA, completed
+from resgat_pl.data.manifest.schema import PATHS, SCHEMA
+from resgat_pl.data.manifest.table import completed
 from resgat_pl.data.manifest.validation import checked_rows
 
 

@@ -48,7 +48,7 @@ class FaceCrops(Dataset[FaceSample]):
 
     Example:
         >>> from pathlib import Path
-        >>> from resgat_pl.data.manifest.table import SCHEMA
+        >>> from resgat_pl.data.manifest.schema import SCHEMA
         >>> len(FaceCrops(Manifest(Path("crops"), SCHEMA.empty_table(), {}), np.zeros(0, np.int64), 64))
         0
     """

@@ -8,7 +8,8 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.data.manifest.class_counts import ClassCounts as ClassCounts
-    from resgat_pl.data.manifest.table import SCHEMA as SCHEMA, Manifest as Manifest
+    from resgat_pl.data.manifest.schema import SCHEMA as SCHEMA
+    from resgat_pl.data.manifest.table import Manifest as Manifest
 
 __getattr__, __dir__ = lazy_names(
     __name__,

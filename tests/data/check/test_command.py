@@ -16,7 +16,8 @@ from resgat_pl.cli.main import main
 from resgat_pl.core.errors import ConfigError, LeakageError, MediaError
 from resgat_pl.data.check.command import check
 from resgat_pl.data.layouts.ffpp import FFPP
-from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import Manifest, merge
 from resgat_pl.data.splits.protocols import OfficialSplit
 
 Run = Callable[..., tuple[str, str]]

@@ -17,7 +17,8 @@ from resgat_pl import FaceDataModule
 from resgat_pl.cli.main import main
 from resgat_pl.data.extraction.summary import FaceCounts, NameCounts
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.data.manifest.table import SCHEMA, Manifest
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.metrics.scores import read_predictions
 from resgat_pl.evaluation.metrics.torch_metrics import detection_metrics
 from resgat_pl.evaluation.predict import predictions

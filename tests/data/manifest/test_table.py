@@ -15,7 +15,8 @@ from resgat_pl.core.errors import ManifestError
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Split
 from resgat_pl.data.manifest import table as module
-from resgat_pl.data.manifest.table import SCHEMA, Manifest, merge, rows_to_table
+from resgat_pl.data.manifest.schema import SCHEMA
+from resgat_pl.data.manifest.table import Manifest, merge, rows_to_table
 from resgat_pl.data.splits.leakage import find_leaks, manifest_leaks
 from resgat_pl.data.splits.protocols import IdentitySplit, divide
 from resgat_pl.data.splits.registry import from_spec
