@@ -16,13 +16,13 @@ import yaml
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch import nn
+from torch import Tensor, nn
 
 from resgat_pl.cli.main import main
 from resgat_pl.cli.train import ResGATCLI
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.datamodule import FaceDataModule
-from resgat_pl.nn.encoder import Encoder
+from resgat_pl.nn.encoders.base import GridEncoder
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.reproduce.experiment import Experiment, read_settings
 from resgat_pl.reproduce.figures import Plan
@@ -82,15 +82,17 @@ def mutated(draw: Any, files: list[Path]) -> str:
         return repr(tree)
 
 
-class _TinyEncoder(nn.Sequential):
-    """In the place of ``Encoder``, whose smallest takes a second to build: one convolution of the same stride."""
+class _TinyEncoder(GridEncoder):
+    """In the place of all encoders, whose smallest takes a second to build: one convolution of the same stride."""
 
-    grid_shape = Encoder.grid_shape
-
-    def __init__(self, name: str, weights: str | Path | None = None, stage: int = 4) -> None:
+    def __init__(self, name: str, weights: str | Path | None = None, stage: int = 4, image_size: int = 224) -> None:
+        super().__init__()
         self.stride, self.out_channels = 2 ** (stage + 1), 8
-        super().__init__(nn.AvgPool2d(self.stride, ceil_mode=True), nn.Conv2d(3, self.out_channels, 1))
-        self.mean, self.std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+        pool = nn.AvgPool2d(self.stride, ceil_mode=True)
+        self.layers = nn.Sequential(pool, nn.Conv2d(3, self.out_channels, 1), nn.BatchNorm2d(self.out_channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setenv("FFPP_ROOT", str(tmp_path))
     monkeypatch.setenv("DFDC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("resgat_pl.nn.resgat.Encoder", _TinyEncoder)
+    monkeypatch.setattr("resgat_pl.nn.encoder_net.build_encoder", _TinyEncoder)
     return sorted((REPOSITORY / "configs").glob("*.yaml")) + sorted(CONF.glob("*.yaml"))
 
 
