@@ -49,12 +49,13 @@ class DetectorNet(nn.Module):
     """
 
     config: dict[str, Any]
+    _starred: str | None
     cells: ClassVar[tuple[int, int]] = (7, 7)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments."""
         net = super().__new__(cls)
-        net.__dict__["config"] = _bound(cls, args, kwargs)
+        net.__dict__["config"], net.__dict__["_starred"] = _bound(cls, args, kwargs)
         return net
 
     def forward(self, images: Tensor) -> NetOutput:
@@ -93,9 +94,14 @@ class DetectorNet(nn.Module):
         """Class and arguments as checkpoints store them, ``{"class_path": …, "init_args": {…}}``.
 
         Raises:
-            ConfigError: An argument is no plain value.
+            ConfigError: An argument is no plain value, or has no name.
         """
         name = type(self).__name__
+        if self._starred:
+            raise ConfigError(
+                f"{name}: its argument *{self._starred} has values, which no checkpoint holds: let the constructor take "
+                "one list instead."
+            )
         return {
             "class_path": class_path(type(self)),
             "init_args": {key: _plain(value, f"{name}: its argument {key}") for key, value in self.config.items()},
@@ -120,21 +126,36 @@ class DetectorNet(nn.Module):
         return push_to_hub(self, name, checkpoint, card, private, revision, token)
 
 
-def _bound(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, defaults included; a wrong call is left to the constructor to refuse."""
+def _bound(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Arguments by name, defaults included, and the name of ``*args`` with values.
+
+    A wrong call is left to the constructor to refuse.
+    """
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # it is only looked at
     try:
         bound = signature.bind(None, *args, **kwargs)
     except TypeError:  # also of copies, which get their state afterwards
-        return {}
+        return {}, None
     bound.apply_defaults()
     found: dict[str, Any] = {}
+    starred: str | None = None
     for name, value in list(bound.arguments.items())[1:]:
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
             found.update(value)
-        elif signature.parameters[name].kind is not inspect.Parameter.VAR_POSITIONAL:
+        elif signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            starred = name if value else None
+        else:
             found[name] = value
-    return {name: str(value) if isinstance(value, PurePath) else value for name, value in found.items()}
+    return {name: _copied(value) for name, value in found.items()}, starred
+
+
+def _copied(value: Any) -> Any:
+    """A value as it is now, with paths as text: a constructor may change the lists and dictionaries that it gets."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if type(value) in {list, tuple}:
+        return type(value)(map(_copied, value))
+    return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value
 
 
 def _plain(value: Any, what: str) -> Any:

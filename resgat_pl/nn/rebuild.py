@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import torch
@@ -34,9 +35,9 @@ def rebuild(kind: type[_Net], arguments: Mapping[str, Any], checkpoint: Checkpoi
     state = checkpoint.net_state
     try:
         with names_from_a_file():
-            if (plan := _planned(kind, given)) is not None:
+            if (plan := _planned(kind, deepcopy(given))) is not None:  # constructors may change the lists they get
                 check_state(plan, state, checkpoint.name)
-            net = kind(**given)
+            net = kind(**deepcopy(given))
     except WeightsError:
         raise
     except (ConfigError, TypeError) as error:
@@ -56,3 +57,7 @@ def _planned(kind: type[_Net], arguments: Mapping[str, Any]) -> _Net | None:
             return kind(**arguments)
     except (NotImplementedError, RuntimeError):  # it needs numbers, which nothing on this device has
         return None
+    except ConfigError as error:
+        if isinstance(error.__cause__, NotImplementedError | RuntimeError):  # a part of it does
+            return None
+        raise

@@ -45,6 +45,22 @@ def test_the_spec_is_plain() -> None:
             _ = Anything(value).spec
 
 
+def test_arguments_without_a_name_are_refused() -> None:
+    """Left out, they would be others in the network that is read again."""
+    with pytest.raises(ConfigError, match=r"Anything: its argument \*rest has values, which no checkpoint holds"):
+        _ = Anything(1, 2).spec
+    with pytest.raises(ConfigError, match="rest"):
+        _ = copy.deepcopy(Anything(1, 2)).spec
+
+
+def test_arguments_are_those_that_were_given() -> None:
+    """Not those that the constructor has made of them."""
+    given = {"widths": [1, [2]]}
+    net = Anything(given, sizes=given["widths"])
+    given["widths"].append(3)
+    assert net.config == {"first": {"widths": [1, [2]]}, "image_size": 224, "sizes": [1, [2]]}
+
+
 def test_cells_are_even() -> None:
     lattice = Blocks().lattice(56, 70)
     assert lattice.shape == (7, 7)

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.parts import class_path
 from resgat_pl.nn import rebuild as module
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.logit_net import LogitNet
+from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.rebuild import rebuild
 from resgat_pl.nn.resgat import ResGAT
 
-from ..helpers.other_nets import Blocks, Enormous
+from ..helpers.other_nets import Blocks, Cosine, Enormous, Plain
 
 
 def checkpoint(net: DetectorNet | None = None) -> Checkpoint:
@@ -66,3 +70,28 @@ def test_a_class_that_cannot_be_planned_is_built_all_the_same() -> None:
 def test_an_error_of_its_constructor_is_named() -> None:
     with pytest.raises(WeightsError, match=r"describes a network that cannot be built: not all arguments"):
         rebuild(Blocks, {"width": "many"}, checkpoint())
+
+
+class NumbersInside(Plain):
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__(int(torch.linspace(1, widths.pop(), 2)[0].item()))
+
+
+class NumericHead(Cosine):
+    def __init__(self, in_features: int) -> None:
+        super().__init__(int(torch.tensor(in_features).item()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LogitNet(class_path(NumbersInside), {"widths": [2, 3]}, image_size=64),
+        lambda: PooledClassifier("resnet18", image_size=64, head=class_path(NumericHead)),
+    ],
+)
+def test_nor_one_with_a_part_that_cannot_be_planned(make: Callable[[], DetectorNet]) -> None:
+    """The parts' errors are this package's; a part that changes the lists it gets is made from the same ones."""
+    net = make()
+    assert net.config.get("arguments") in (None, {"widths": [2, 3]})
+    loaded = rebuild(type(net), net.spec["init_args"], checkpoint(net))
+    assert loaded.config == net.config
