@@ -63,8 +63,8 @@ def reading_for(kind: type[DetectorNet] | None) -> Iterator[None]:
 def with_class(content: Any) -> Any:
     """A configuration whose ``net`` has a class path, if a class was named.
 
-    A name becomes a class path. Options without a class go to the class named, as far as it has them: a configuration
-    for ResGAT serves another detector with the same encoder.
+    A name becomes a class path. Options without a class go to the class named, without those that only ResGAT has: a
+    configuration for ResGAT serves another detector with the same encoder. What neither has is left to be refused.
 
     Example:
         >>> with reading_for(named_net(["--net=PooledClassifier"])):
@@ -80,8 +80,13 @@ def with_class(content: Any) -> Any:
         return {**content, "net": {**rest, "class_path": class_path(_find(name))}}
     if not isinstance(net, dict):
         return content
-    taken = inspect.signature(kind.__init__).parameters
-    options = {name: value for name, value in net.items() if name in taken}
+    from jsonargparse._parameter_resolvers import get_signature_parameters
+
+    from resgat_pl.nn.resgat import ResGAT
+
+    taken = {one.name for one in get_signature_parameters(kind)}  # through **kwargs, too
+    of_resgat = inspect.signature(ResGAT.__init__).parameters
+    options = {name: value for name, value in net.items() if name in taken or name not in of_resgat}
     return {**content, "net": {"class_path": class_path(kind), "init_args": options}}
 
 

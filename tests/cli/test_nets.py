@@ -66,11 +66,26 @@ def test_options_without_a_class_go_to_the_class_named() -> None:
     ]
 
 
+class Derived(PooledClassifier):
+    def __init__(self, extra: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def test_no_option_is_lost() -> None:
+    """What is misspelt is there to be refused, and what a class hands on to its base is taken."""
+    with reading_for(PooledClassifier):
+        options = with_class({"net": {"encoder": "resnet18", "poolling": "cls", "heads": 2}})["net"]["init_args"]
+    assert options == {"encoder": "resnet18", "poolling": "cls"}
+    with reading_for(Derived):
+        options = with_class({"net": {"encoder": "resnet18", "extra": 2, "heads": 2}})["net"]["init_args"]
+    assert options == {"encoder": "resnet18", "extra": 2}
+
+
 def test_mistakes(capfd: pytest.CaptureFixture[str], ffpp_crops: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean PooledClassifier"):
         named_net(["fit", "--net", "PooledClasifier"])
     for words, says in (
-        (["--net", "no_such_package.Net"], "The module no_such_package cannot be imported"),
+        (["--net", "no_such_package.Net"], "module no_such_package cannot be imported"),
         (["--net", class_path(Plain)], "is no class derived from resgat_pl.nn.detector_net.DetectorNet"),
         (["--net", "PooledClassifier", "--net.heads", "3"], "heads"),
         (["--net", "PooledClassifier", "--net.pooling", "max"], "pooling"),
