@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
+from resgat_pl.core.parts import class_path
 from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
@@ -156,11 +157,15 @@ class ResGAT(EncoderNet):
                 detector.
         """
         found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint.read(checkpoint)
-        if other := found.net_config.get("class_path"):
+        other, arguments = found.net_config.get("class_path"), found.net_config
+        if other is not None and other == class_path(cls):  # of a derived class, which ``spec`` names
+            arguments = found.net_config.get("init_args") or {}
+        elif other:
             raise WeightsError(
-                f"{found.name} holds the detector {other!s:.200}, not a ResGAT: read it by resgat_pl.nn.load_net."
+                f"{found.name} holds the detector {other!s:.200}, not a {cls.__name__}: read it by "
+                "resgat_pl.nn.load_net."
             )
-        model = rebuild(cls, found.net_config, found)
+        model = rebuild(cls, arguments, found)
         if found is not checkpoint:
             found.release()
         return model

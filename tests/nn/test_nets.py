@@ -122,6 +122,18 @@ def test_resgat_load_names_the_other_class() -> None:
         ResGAT.load(checkpoint(PooledClassifier("resnet18", image_size=64)))
 
 
+class Derived(ResGAT):
+    def __init__(self, scale: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def test_a_derived_class_loads_its_own() -> None:
+    net = Derived(2.0, encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64)
+    assert Derived.load(checkpoint(net)).config == net.config
+    with pytest.raises(WeightsError, match=r"holds the detector .*Derived, not a ResGAT"):
+        ResGAT.load(checkpoint(net))
+
+
 def test_classes_and_arguments_must_fit() -> None:
     pooled, resgat = MADE["PooledClassifier"](), MADE["ResGAT"]()
     check_same_net(pooled.spec, {**pooled.spec, "class_path": "resgat_pl.nn.PooledClassifier"})
