@@ -27,13 +27,15 @@ from tqdm import tqdm
 from resgat_pl.core.disk_full import reporting_full_disk
 from resgat_pl.core.errors import ConfigError, ResGATError, StorageError
 from resgat_pl.core.folder_lock import folder_lock
-from resgat_pl.core.parts import class_path
+from resgat_pl.core.parts import is_ours
 from resgat_pl.core.storage import write_changed
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.node_features import FeatureStore, crop_digests
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler
+from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.lightning_internals import all_ranks, data_module, is_fast_dev_run
 
@@ -88,16 +90,13 @@ def prepare_features(trainer: Trainer, net: nn.Module, in_format: Callable[[Tens
         data.features = None  # those of an earlier training may be of another network
     if data is None or data.features_cache is None or is_fast_dev_run(trainer) or data.overfits:
         return
-    if not isinstance(net, ResGAT):
+    if not isinstance(net, EncoderNet):
         raise ConfigError(
             f"data.features_cache is set, and net is a {type(net).__name__}, which has no encoder whose features could "
             "be cached: leave the cache out."
         )
     require_frozen(net.config.get("train"))
-    with torch.no_grad():  # also fits the grid
-        blank = torch.zeros(1, 3, data.image_size, data.image_size, device=net.mean.device)
-        _, nodes, features = net.encode(in_format(blank)).shape
-    shape = (nodes, features)
+    shape = _try(net, in_format, data.image_size)
     about = describe(net, data.image_size, shape)
     folder = data.features_cache / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     rows = _rows(data, trainer)
@@ -113,7 +112,30 @@ def prepare_features(trainer: Trainer, net: nn.Module, in_format: Callable[[Tens
     )
 
 
-def describe(net: ResGAT, image_size: int, shape: tuple[int, int]) -> dict[str, Any]:
+def _try(net: EncoderNet, in_format: Callable[[Tensor], Tensor], image_size: int) -> tuple[int, int]:
+    """Nodes and features of a crop; this also fits the grid of a ResGAT.
+
+    Raises:
+        ConfigError: The network is more than its nodes, or these change in training.
+    """
+    kind = type(net).__name__
+    if type(net).forward not in {EncoderNet.forward, ResGAT.forward}:
+        raise ConfigError(
+            f"data.features_cache is set, but {kind} has a forward of its own, which may see more of an image than "
+            "encode gives: leave the cache out, or compute it in encode and forward_nodes."
+        )
+    with torch.enable_grad():
+        blank = torch.zeros(1, 3, image_size, image_size, device=net.mean.device)
+        found = net.encode(in_format(blank))
+    if found.requires_grad:
+        raise ConfigError(
+            f"data.features_cache is set, but encode of {kind} has parameters that are trained: leave it out, or "
+            "compute with them in forward_nodes."
+        )
+    return found.shape[1], found.shape[2]
+
+
+def describe(net: EncoderNet, image_size: int, shape: tuple[int, int]) -> dict[str, Any]:
     """All that the features of a crop depend on besides the crop, as plain values."""
     return {
         "format": FORMAT,
@@ -122,16 +144,25 @@ def describe(net: ResGAT, image_size: int, shape: tuple[int, int]) -> dict[str, 
         "std": net.std.flatten().tolist(),
         "image_size": image_size,
         "nodes and features": shape,
-        # A class from elsewhere may make other nodes of the same encoder.
-        "class": None if type(net).__module__.startswith("resgat_pl.") else class_path(type(net)),
+        **({"pooling": net.config["pooling"]} if isinstance(net, PooledClassifier) else {}),
+        # A class from elsewhere may make other nodes of the same encoder, by its arguments and other frozen tensors.
+        "class": None if is_ours(type(net)) else {**net.spec, "tensors": weights_digest(net, but="backbone.")},
         "weights": weights_digest(net.backbone),
     }
 
 
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of names, types, shapes and values of all parameters and buffers, on whatever device."""
+def weights_digest(module: nn.Module, but: str | None = None) -> str:
+    """SHA-256 of names, types, shapes and values of parameters and buffers, on whatever device.
+
+    Args:
+        module: All of it that a state dict holds.
+        but: Leave out what is trained, and names that begin so.
+    """
     digest = hashlib.sha256()
+    trained = {name for name, value in module.named_parameters() if value.requires_grad}
     for name, value in sorted(module.state_dict().items()):
+        if but is not None and (name in trained or name.startswith(but)):
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -180,7 +211,7 @@ def _plan(
 @torch.no_grad()
 def _compute(
     data: FaceDataModule,
-    net: ResGAT,
+    net: EncoderNet,
     in_format: Callable[[Tensor], Tensor],
     rows: NDArray[np.int64],
     digests: Sequence[bytes],

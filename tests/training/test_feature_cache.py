@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, MediaError, StorageError
+from resgat_pl.core.types import ResGATOutput
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.loading import node_features
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.transforms import FlipAugmentation
 from resgat_pl.nn.checkpoint_file import Checkpoint
+from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import feature_cache
+from resgat_pl.training.feature_cache import describe
 from resgat_pl.training.module import ResGATModule
 
 from ..helpers.command import metrics
@@ -38,7 +43,7 @@ class Run:
     def __init__(self, crops: Path, cache: Path | None, seed: int = 0, net: Any = None, **options: Any) -> None:
         self.encoded = 0
         seed_everything(seed, verbose=False)
-        self.net = ResGAT(**{**NET, **(net or {})})
+        self.net = net if isinstance(net, EncoderNet) else ResGAT(**{**NET, **(net or {})})
         self.net.backbone.register_forward_hook(self._count)
         module = ResGATModule(self.net, mask_loss_weight=float(options.get("masks", False)))
         data = FaceDataModule(crops, image_size=64, num_workers=0, seed=0, features_cache=cache, **options)
@@ -188,6 +193,59 @@ def test_an_encoder_that_is_trained_is_refused(train: str, ffpp_crops: Path, tmp
     with pytest.raises(ConfigError, match=rf"net\.train is {train}.*Set --net\.train frozen"):
         Run(ffpp_crops, tmp_path, net={"train": train})
     assert not list(tmp_path.iterdir())
+
+
+class Scaled(ResGAT):
+    """Nodes that depend on more than the encoder."""
+
+    def __init__(self, scale: float = 1.0, trained: bool = False, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        noise = torch.randn(256, generator=torch.Generator().manual_seed(seed))
+        self.scale, self.shift = scale, torch.nn.Parameter(noise, requires_grad=trained)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.scale * super().encode(images) + self.shift
+
+
+class Longer(ResGAT):
+    def forward(self, images: Tensor) -> ResGATOutput:
+        return super().forward(images.flip(3))
+
+
+def test_nodes_of_another_class_are_found_by_its_arguments_and_tensors() -> None:
+    nets = [Scaled(**options, **NET) for options in ({}, {"scale": 2.0}, {"seed": 1})]
+    for net in nets[1:]:
+        net.backbone.load_state_dict(nets[0].backbone.state_dict())
+    keys = [describe(net, 64, (16, 256)) for net in nets]
+    assert keys[0] == describe(nets[0], 64, (16, 256))
+    assert keys[0] != keys[1]
+    assert keys[0]["class"]["tensors"] != keys[2]["class"]["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Scaled(trained=True, **NET), "encode of Scaled has parameters that are trained"),
+        (lambda: Longer(**NET), "Longer has a forward of its own"),
+    ],
+)
+def test_a_network_that_is_more_than_its_nodes_is_refused(
+    make: Callable[[], ResGAT], says: str, ffpp_crops: Path, tmp_path: Path
+) -> None:
+    """Training from its nodes would be that of another network."""
+    with pytest.raises(ConfigError, match=says):
+        Run(ffpp_crops, tmp_path, net=make())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_without_a_graph_is_cached_too(ffpp_crops: Path, tmp_path: Path) -> None:
+    def make() -> PooledClassifier:
+        torch.manual_seed(0)
+        return PooledClassifier("resnet18", image_size=64, encoder_stage=3, train="frozen")
+
+    plain, cached = Run(ffpp_crops, None, net=make()), Run(ffpp_crops, tmp_path, net=make())
+    assert cached.encoded == CACHED
+    assert cached.losses == pytest.approx(plain.losses, abs=1e-4)
 
 
 def test_what_cannot_be_cached_is_refused(ffpp_crops: Path) -> None:
