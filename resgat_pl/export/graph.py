@@ -102,14 +102,20 @@ class Agreement:
 
 
 def compare(net: DetectorNet, exported: ExportedDetector) -> Agreement:
-    """Run both on five images, and the file on one of them alone, since their number must not matter."""
+    """Run both on five images, and the file on one of them alone, since their number must not matter.
+
+    The network's logit is that of its ``forward``: a class derived from ResGAT may have one that the decomposition,
+    which is exported, knows nothing of.
+    """
     side, random = exported.image_size, torch.Generator().manual_seed(0)
     coarse = torch.rand(5, 3, 8, 8, generator=random)
     smooth = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
     noise = 0.1 * torch.rand(smooth.shape, generator=random)
     images = (0.9 * smooth + noise).clamp(0, 1)
     with torch.inference_mode():
-        expected = ExportedOutput.of([values.numpy()[[0, 1, 2, 3, 4, 0]] for values in ExportGraph(net)(images)])
+        answer, graph = net(images), ExportGraph(net)(images)
+        arrays = [answer.logit, answer.probability, *graph[2:]]
+        expected = ExportedOutput.of([values.numpy()[[0, 1, 2, 3, 4, 0]] for values in arrays])
     runs = exported(images.numpy()), exported(images[:1].numpy())
     found = ExportedOutput(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
     logit, _, contribution, bias = (

@@ -99,7 +99,7 @@ class DetectorNet(nn.Module):
         name = type(self).__name__
         if self._starred:
             raise ConfigError(
-                f"{name}: its argument *{self._starred} has values, which no checkpoint holds: let the constructor take "
+                f"{name}: its argument *{self._starred} has values, which no checkpoint holds: let it take "
                 "one list instead."
             )
         return {

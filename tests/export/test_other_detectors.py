@@ -8,18 +8,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.parts import class_path
-from resgat_pl.core.types import DetectorOutput
+from resgat_pl.core.types import DetectorOutput, ResGATOutput
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.command import export
-from resgat_pl.export.graph import compare, trace
+from resgat_pl.export.graph import ExportGraph, compare, trace
 from resgat_pl.export.runtime import EXPORT_VERSION, ExportedDetector, ExportedOutput
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.logit_net import LogitNet
 from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.resgat import ResGAT
 
 from ..helpers.other_nets import Blocks, Plain
 from ..helpers.tiny_runs import untrained
@@ -129,3 +132,22 @@ def test_a_class_that_is_gone_is_named(ffpp_crops: Path, tmp_path: Path) -> None
     torch.save(content, path)
     with pytest.raises(WeightsError, match=r"a\.ckpt .*gone_package\.Net is not part of .* --import gone_package"):
         Detector.load(path)
+
+
+class Answered(ResGAT):
+    """A ResGAT with an answer that is not all of its nodes."""
+
+    def forward(self, images: Tensor) -> ResGATOutput:
+        return super().forward(images)._replace(logit=images.mean(dim=(1, 2, 3)))
+
+
+def test_an_answer_beside_the_nodes_is_no_agreement() -> None:
+    """What is exported is the decomposition, whose logit must be the network's."""
+    net = Answered(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+
+    def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        with torch.inference_mode():
+            return [values.numpy() for values in ExportGraph(net)(torch.from_numpy(images))]
+
+    with pytest.raises(ConfigError, match="does not agree with the checkpoint"):
+        compare(net, ExportedDetector(run, {"image_size": 64, "grid": [4, 4]})).require(Path("out.onnx"))
