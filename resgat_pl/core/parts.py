@@ -24,6 +24,11 @@ PartKind = Literal[
 """Kinds of parts; the entry points of each are the group ``resgat_pl.<kind>s``."""
 _WORDS: Final[Mapping[PartKind, str]] = {"split": "split protocol", "face_detector": "face detector"}
 _OURS: Final = "resgat_pl."
+_LIBRARIES: Final = frozenset({"lightning", "torch", "torch_geometric", "torchmetrics", "transformers"})
+"""Packages that are imported for other ends, some of whose classes open or fetch what their arguments name: a file may
+name none of these unless the user has named the module."""
+_asked: set[str] = set()
+"""Modules that the user has named."""
 _Part = TypeVar("_Part")
 _in_a_file: ContextVar[bool] = ContextVar("_in_a_file", default=False)
 
@@ -105,7 +110,7 @@ def find_part(
         own: The classes of this package, by name; they are also found by class path, and go before entry points.
         named_by_user: Whether the name comes from the command line, the user's own configuration or Python. Only then,
             and outside ``names_from_a_file``, is the module of a class path imported; a name from a file is taken from
-            what is imported already.
+            what is imported already, but not from the libraries that this program imports for other ends.
 
     Raises:
         ConfigError: There is none, it cannot be imported, it is something else, or a file alone names it.
@@ -134,7 +139,8 @@ def find_part(
     may_import = named_by_user and not _in_a_file.get()
     if may_import:
         import_modules([module], f"The {word} {name} cannot be had: the module")
-    if module not in sys.modules:
+    of_others = module.partition(".")[0] in _LIBRARIES and module not in _asked
+    if module not in sys.modules or (of_others and not may_import):
         raise ConfigError(
             f"The {word} {name:.200} is not part of this package nor an entry point of an installed one, and a file "
             f"alone does not make this program import it. If you trust it: --import {module:.200} (in Python: import "
@@ -217,6 +223,7 @@ def import_modules(names: Sequence[str], subject: str = "The module") -> None:
                 f"{subject} {name} cannot be imported ({first_line(error)}). Check the path, and that its package is "
                 "installed here or on PYTHONPATH."
             ) from error
+        _asked.add(name)
 
 
 def word_of(kind: PartKind) -> str:

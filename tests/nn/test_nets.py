@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,16 @@ def test_a_checkpoint_imports_nothing(spec: dict[str, Any], trap: Path) -> None:
         load_net(checkpoint(spec=spec))
     assert not trap.exists()
     assert "trap_of_a_file" not in sys.modules
+
+
+def test_nor_does_it_choose_among_the_libraries_of_this_program() -> None:
+    """This class opens the file that its argument names."""
+    path = "torchmetrics.functional.image.lpips._LPIPS"
+    import_module(path.rpartition(".")[0])  # as this program does for its metrics
+    arguments = {"net": "squeeze", "pnet_rand": True, "model_path": "/a/file/of/this/machine"}
+    spec = {"class_path": "LogitNet", "init_args": {"module": path, "arguments": arguments}}
+    with pytest.raises(WeightsError, match="_LPIPS is not part of this package"):
+        load_net(checkpoint(spec=spec))
 
 
 def test_once_its_user_has_imported_it(trap: Path) -> None:
