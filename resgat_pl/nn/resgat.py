@@ -138,8 +138,13 @@ class ResGAT(EncoderNet):
 
     @property
     def has_contributions(self) -> bool:
-        """True if the head has an additive form, as those of this package have."""
-        return self.head.is_additive
+        """True if the head has an additive form, as those of this package have, and the answer is its alone.
+
+        A derived class with another ``forward``, ``forward_nodes`` or ``classify`` has an answer that is not decomposed.
+        """
+        kind = type(self)
+        answers = kind.forward, kind.forward_nodes, kind.classify
+        return self.head.is_additive and answers == (ResGAT.forward, ResGAT.forward_nodes, ResGAT.classify)
 
     @property
     def spec(self) -> dict[str, Any]:

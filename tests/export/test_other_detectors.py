@@ -15,6 +15,8 @@ from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.parts import class_path
 from resgat_pl.core.types import DetectorOutput, ResGATOutput
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.base import why_not
+from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.export.command import export
 from resgat_pl.export.graph import ExportGraph, compare, trace
 from resgat_pl.export.runtime import EXPORT_VERSION, ExportedDetector, ExportedOutput
@@ -141,13 +143,24 @@ class Answered(ResGAT):
         return super().forward(images)._replace(logit=images.mean(dim=(1, 2, 3)))
 
 
-def test_an_answer_beside_the_nodes_is_no_agreement() -> None:
-    """What is exported is the decomposition, whose logit must be the network's."""
+def test_an_answer_beside_the_nodes_is_what_is_exported() -> None:
+    """The decomposition has another logit, and so none is offered, exported or explained by."""
     net = Answered(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+    faces = torch.from_numpy(images(2))
+    with torch.inference_mode():
+        logit, *rest = ExportGraph(net)(faces)
+        assert torch.equal(logit, net(faces).logit)
+    assert len(rest) == 1
+    assert "Answered has an answer of its own" in str(why_not(Contribution, net))
 
-    def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+
+def test_a_file_of_the_decomposition_alone_is_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Answered(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+    monkeypatch.setattr(Answered, "has_contributions", True)
+
+    def run(faces: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            return [values.numpy() for values in ExportGraph(net)(torch.from_numpy(images))]
+            return [values.numpy() for values in ExportGraph(net)(torch.from_numpy(faces))]
 
     with pytest.raises(ConfigError, match="does not agree with the checkpoint"):
         compare(net, ExportedDetector(run, {"image_size": 64, "grid": [4, 4]})).require(Path("out.onnx"))
