@@ -62,7 +62,8 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
         "Not tested on": _untested(results),
     }
     parts["Missing"] = "\n".join(f"- {line}" for line in missing) or "Nothing that this card asks for."
-    parts |= {"How to use it": _USAGE, "Network": network_text(config, note), "Provenance": _provenance(provenance)}
+    usage = _USAGE if "class_path" not in config else _USAGE.replace(*_OF_RESGAT).replace(*_IMPORT)
+    parts |= {"How to use it": usage, "Network": network_text(config, note), "Provenance": _provenance(provenance)}
     return "\n\n".join(
         [
             card_head(config, list(_index(results))),
@@ -244,6 +245,27 @@ detector = Detector.load("hf://OWNER/NAME")  # with thresholds, temperatures and
 ```
 
 `resgat test --config FILE --ckpt_path FOLDER` needs the network's arguments, below, in its configuration."""
+
+
+_OF_RESGAT: Final = (
+    """\
+from resgat_pl import Detector, ResGAT
+
+net = ResGAT.from_pretrained("OWNER/NAME")  # the network alone
+detector = Detector.load("hf://OWNER/NAME")  # with thresholds, temperatures and provenance
+""",
+    """\
+from resgat_pl import Detector
+
+detector = Detector.load("hf://OWNER/NAME")  # the network is detector.net
+""",
+)
+_IMPORT: Final = (
+    "A local folder",
+    "A class or a part that is not of resgat_pl must be installed as an entry point, or named by `--import MODULE`; in "
+    "Python, import it first. A local folder",
+)
+"""Changes of ``_USAGE`` for other detectors than ResGAT."""
 
 
 def _provenance(provenance: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ def bare_card(config: Mapping[str, Any], note: str) -> str:
         [
             card_head(config),
             "",
-            "# ResGAT detector of manipulated faces",
+            f"# {shorten(config.get('class_path', 'ResGAT')).rpartition('.')[2]}, a detector of manipulated faces",
             "",
             "## Training data",
             "",

@@ -140,7 +140,7 @@ class ResGAT(EncoderNet):
     def has_contributions(self) -> bool:
         """True if the head has an additive form, as those of this package have, and the answer is its alone.
 
-        A derived class with another ``forward``, ``forward_nodes`` or ``classify`` has an answer that is not decomposed.
+        Of a derived class with another ``forward``, ``forward_nodes`` or ``classify`` the answer is not decomposed.
         """
         kind = type(self)
         answers = kind.forward, kind.forward_nodes, kind.classify

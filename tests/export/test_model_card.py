@@ -13,6 +13,7 @@ import yaml
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.export.model_card import MISSING, model_card
 from resgat_pl.export.results import DataSetTest, Results, Row
+from resgat_pl.nn.pooled import PooledClassifier
 
 from ..helpers.tiny_runs import untrained
 
@@ -41,6 +42,16 @@ def detector(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Dete
 
 def section(card: str, name: str) -> str:
     return card.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
+def test_the_usage_is_that_of_the_class(detector: Detector, ffpp_crops: Path, tmp_path: Path) -> None:
+    """ResGAT.from_pretrained reads no other detector."""
+    assert "ResGAT.from_pretrained" in section(model_card(detector, Results(), ""), "How to use it")
+    pooled = untrained(tmp_path / "a.ckpt", ffpp_crops, made=PooledClassifier("resnet18", image_size=64))
+    usage = section(model_card(Detector.load(pooled), Results(), ""), "How to use it")
+    assert "ResGAT" not in usage
+    assert 'Detector.load("hf://OWNER/NAME")' in usage
+    assert "--import MODULE" in usage
 
 
 def test_a_full_card(detector: Detector) -> None:

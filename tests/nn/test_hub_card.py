@@ -47,3 +47,8 @@ def test_the_network_is_a_configuration() -> None:
         "net": {"encoder": "resnet18", "weights": "w.pth"}
     }
     assert text in bare_card({"encoder": "resnet18", "weights": "/home/ann/w.pth"}, "All weights are stored.")
+
+
+def test_a_bare_card_names_the_class() -> None:
+    assert "\n# ResGAT, a detector" in bare_card({"encoder": "resnet18"}, "")
+    assert "\n# Net, a detector" in bare_card({"class_path": "a.Net", "init_args": {}}, "")
