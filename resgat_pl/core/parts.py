@@ -272,20 +272,33 @@ def _is_path_of(name: str, part: type) -> bool:
     return attribute == part.__qualname__ and f"{part.__module__}.".startswith(f"{module}.")
 
 
+def named_point(kind: PartKind, name: str) -> EntryPoint | None:
+    """The entry point of a name; None if there is none. Nothing is imported.
+
+    Raises:
+        ConfigError: Two packages have one of this name.
+
+    Example:
+        >>> named_point("encoder", "no_such_name") is None
+        True
+    """
+    named = [point for point in entry_points(group=group_of(kind)) if point.name == name]
+    if len({point.value for point in named}) > 1:
+        packages = joined(sorted(map(_package, named)))
+        paths = joined(sorted(point.value.replace(":", ".") for point in named))
+        raise ConfigError(f"The {word_of(kind)} {name} is of the packages {packages}: give the class path ({paths}).")
+    return named[0] if named else None
+
+
 def _entry_point(kind: PartKind, name: str, word: str) -> EntryPoint | None:
     """The entry point of a name, or the one whose class has this path; None if there is none.
 
     Raises:
         ConfigError: Two packages have one of this name, or a package of the path's top module fails.
     """
+    if point := named_point(kind, name):
+        return point
     points = list(entry_points(group=group_of(kind)))
-    named = [point for point in points if point.name == name]
-    if len({point.value for point in named}) > 1:
-        packages = joined(sorted(map(_package, named)))
-        paths = joined(sorted(point.value.replace(":", ".") for point in named))
-        raise ConfigError(f"The {word} {name} is of the packages {packages}: give the class path ({paths}).")
-    if named:
-        return named[0]
     for point in points:
         if point.value.replace(":", ".") == name:
             return point

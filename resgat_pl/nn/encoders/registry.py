@@ -9,7 +9,7 @@ from typing import cast
 import torch
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.parts import errors_of, find_part, installed_parts, is_class_path, is_ours, load_entry_point
+from resgat_pl.core.parts import errors_of, find_part, is_class_path, is_ours, load_entry_point, named_point
 from resgat_pl.nn.encoders.base import WEIGHT_SOURCES, EncoderStage, GridEncoder
 from resgat_pl.nn.encoders.timm_models import PREFIX, TimmEncoder
 from resgat_pl.nn.encoders.torchvision_cnns import ENCODERS, Encoder
@@ -26,7 +26,8 @@ def find_encoder(name: object, named_by_user: bool = False) -> Provider:
         named_by_user: See ``core.parts.find_part``; a checkpoint's encoder is not.
 
     Raises:
-        ConfigError: It is no text, or a file names a class of a module that nobody has imported.
+        ConfigError: It is no text, a file names a class of a module that nobody has imported, or two packages have an
+            entry point of this name.
 
     Example:
         >>> find_encoder("resnet18").__name__
@@ -38,7 +39,7 @@ def find_encoder(name: object, named_by_user: bool = False) -> Provider:
         return Encoder
     if name.startswith(PREFIX):
         return TimmEncoder
-    if point := installed_parts("encoder").get(name.partition("/")[0]):
+    if point := named_point("encoder", name.partition("/")[0]):
         return cast("Provider", load_entry_point(point, "encoder"))
     if is_class_path(name):
         return find_part("encoder", name, GridEncoder, {}, named_by_user)

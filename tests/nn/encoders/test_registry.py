@@ -134,3 +134,11 @@ def test_entry_point_of_an_installed_package(outside: str, monkeypatch: pytest.M
     install(monkeypatch, f"{outside}:gone")
     with pytest.raises(ConfigError, match=rf"mine is of the package {outside}:gone, which fails"):
         build_encoder("mine", image_size=64)
+
+
+def test_two_packages_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one that happens to be listed last."""
+    points = EntryPoints([EntryPoint("mine", value, "resgat_pl.encoders") for value in ("a:Net", "b:Net")])
+    monkeypatch.setattr(parts, "entry_points", points.select)
+    with pytest.raises(ConfigError, match=r"The encoder mine is of the packages .*give the class path \(a"):
+        build_encoder("mine/small")
