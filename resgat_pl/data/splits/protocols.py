@@ -11,12 +11,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError, SplitError
+from resgat_pl.core.parts import is_ours
 from resgat_pl.core.types import Split, VideoRecord
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.groups import LeakKind, by_original, components, links, share_out
@@ -84,13 +86,27 @@ class SplitProtocol(ABC):
     def spec(self) -> dict[str, Any]:
         """Name, declared leaks and options as plain values, for the manifest; read after assigning.
 
-        A protocol from outside this package has its class path beside its name, by which ``from_spec`` finds it.
+        A protocol from outside this package has its class path beside its name, by which ``from_spec`` finds it, and as
+        options the attributes that have the name of an argument: numbers, texts, and lists of them.
         """
         kind = type(self)
-        outside = not kind.__module__.startswith("resgat_pl.")
+        outside = not is_ours(kind)
         path = {"class_path": f"{kind.__module__}.{kind.__name__}"} if outside else {}
-        options = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
+        kept = _plain_arguments(self) if outside else vars(self)
+        options = {name: value for name, value in kept.items() if outside or isinstance(value, int | float)}
         return {"name": self.name, "declares": sorted(self.declares), **path, **options}
+
+
+def _plain_arguments(protocol: SplitProtocol) -> dict[str, Any]:
+    """Attributes with the name of an argument, as JSON returns them; without those that are no plain values."""
+    taken = signature(type(protocol)).parameters
+    every = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+    found = {}
+    for name, value in vars(protocol).items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if (every or name in taken) and all(isinstance(one, int | float | str | None) for one in values):
+            found[name] = values if isinstance(value, list | tuple) else value
+    return found
 
 
 class IdentitySplit(SplitProtocol):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,3 +55,23 @@ def test_nothing_else_is_made(name: Any) -> None:
 def test_options_of_another_protocol(spec: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="does not take"):
         from_spec(spec)
+
+
+class Chosen(MySplit):
+    def __init__(self, key: str = "source", methods: Sequence[str] = (), limit: float | None = None) -> None:
+        self.key, self.methods, self.limit = key, tuple(methods), limit
+        self.drawn = 7  # no argument
+        self.table = {"a": 1}
+
+
+def test_texts_and_lists_come_back_too() -> None:
+    """Left out, a test would be on the split of the defaults."""
+    spec = json.loads(json.dumps(Chosen("actor", ["a", "b"]).spec))
+    assert {name: spec[name] for name in set(spec) - {"name", "class_path", "declares"}} == {
+        "key": "actor",
+        "methods": ["a", "b"],
+        "limit": None,
+    }
+    found = from_spec(spec)
+    assert isinstance(found, Chosen)
+    assert (found.key, found.methods, found.limit) == ("actor", ("a", "b"), None)
