@@ -22,7 +22,7 @@ from resgat_pl.cli.old_names import read_old_names
 from resgat_pl.cli.options import arrange_tool, arrange_trainer, take_imports
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
-from resgat_pl.core.parts import import_modules
+from resgat_pl.core.parts import for_children, import_modules
 from resgat_pl.core.text import nearest, printable
 
 SWEEP = "WANDB_SWEEP_ID"
@@ -105,6 +105,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     privacy.settings(private=False)
     rest, modules = take_imports(rest)
+    for_children[:] = modules
     if name in TOOLS or name in TRAINER:
         from resgat_pl.core import opencv_version as opencv
 

@@ -29,6 +29,8 @@ _LIBRARIES: Final = frozenset({"lightning", "torch", "torch_geometric", "torchme
 name none of these unless the user has named the module."""
 _asked: set[str] = set()
 """Modules that the user has named."""
+for_children: list[str] = []
+"""Modules of this command's ``--import``, to be given to the commands that it starts."""
 _Part = TypeVar("_Part")
 _in_a_file: ContextVar[bool] = ContextVar("_in_a_file", default=False)
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, Interrupted, ResGATError, SomeRunsError, Stopped
+from resgat_pl.core.parts import for_children
 from resgat_pl.core.path_checks import require_files, require_folder
 from resgat_pl.core.storage import locate, write_atomic
 from resgat_pl.reproduce.experiment import Choice, Condition, Experiment, Row, option
@@ -243,7 +244,8 @@ def _resgat(*arguments: str) -> None:
         Stopped: By a signal; its state is stored.
         ResGATError: It failed.
     """
-    status, received = _wait_for([sys.executable, "-m", "resgat_pl", *arguments])
+    imports = ["--import", ",".join(for_children)] if for_children else []
+    status, received = _wait_for([sys.executable, "-m", "resgat_pl", *arguments, *imports])
     if received:
         kind = Interrupted if received[0] == signal.SIGINT else Stopped
         name = signal.Signals(received[0]).name

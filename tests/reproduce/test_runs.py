@@ -381,3 +381,11 @@ def test_a_private_run_is_trained_and_tested_in_private(
         assert [call[0] for call in calls[-2:]] == ["fit", "test"]
         assert ["--private" in call for call in calls[-2:]] == [private, private]
         assert not (tmp_path / "run" / "done.json").exists()
+
+
+def test_the_runs_import_what_the_command_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(module, "for_children", ["my_package", "another"])
+    monkeypatch.setattr(module, "_wait_for", lambda command: (started.append(command), (0, []))[1])
+    module._resgat("fit", "--config", "a.yaml")
+    assert started[0][-3:] == ["a.yaml", "--import", "my_package,another"]
