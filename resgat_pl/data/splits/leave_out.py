@@ -67,8 +67,7 @@ class LeaveOut(SplitProtocol):
         """See base class."""
         return {
             **self.strict.spec,
-            "name": self.name,
-            "declares": sorted(self.declares),
+            **super().spec,  # of a derived class its class path
             "methods": self.methods,
             "videos": self.videos,
         }

@@ -8,6 +8,7 @@ import pytest
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import Split, VideoRecord
+from resgat_pl.data.splits.leave_out import LeaveOut
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.registry import from_spec
 
@@ -75,3 +76,14 @@ def test_texts_and_lists_come_back_too() -> None:
     found = from_spec(spec)
     assert isinstance(found, Chosen)
     assert (found.key, found.methods, found.limit) == ("actor", ("a", "b"), None)
+
+
+class Without(LeaveOut):
+    """Has the name of its base."""
+
+
+def test_a_class_derived_from_ours_is_not_taken_for_it() -> None:
+    found = from_spec(json.loads(json.dumps(Without(["FaceSwap"], seed=3).spec)))
+    assert isinstance(found, Without)
+    assert found.spec == Without(["FaceSwap"], seed=3).spec
+    assert from_spec(LeaveOut(["FaceSwap"]).spec).spec == LeaveOut(["FaceSwap"]).spec
