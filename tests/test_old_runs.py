@@ -132,6 +132,7 @@ def test_the_exported_weights_are_those_of_the_checkpoint() -> None:
     assert all(torch.equal(value, now.state_dict()[name]) for name, value in old.state_dict().items())
 
 
+@pytest.mark.long
 def test_the_old_spelling_of_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     resgat("export", "--checkpoint", BEST, "--out", tmp_path / "b.onnx")
     assert "--checkpoint is now --ckpt_path." in capfd.readouterr().err

@@ -63,6 +63,8 @@ def model_card(detector: Detector, results: Results, note: str) -> str:
     }
     parts["Missing"] = "\n".join(f"- {line}" for line in missing) or "Nothing that this card asks for."
     usage = _USAGE if "class_path" not in config else _USAGE.replace(*_OF_RESGAT).replace(*_IMPORT)
+    if not str(config.get("init_args", config).get("encoder", "")).startswith("timm/"):
+        usage = usage.replace("[encoders,hub]", "[hub]")
     parts |= {"How to use it": usage, "Network": network_text(config, note), "Provenance": _provenance(provenance)}
     return "\n\n".join(
         [
@@ -81,9 +83,8 @@ def _title(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     options = config.get("init_args", config)
     kind = shorten(config.get("class_path", "ResGAT")).rpartition(".")[2]
     names = sorted({shorten(entry.get("dataset")) for entry in data.get("sets") or [] if isinstance(entry, dict)})
-    return f"{kind} on {shorten(options.get('encoder', 'an unnamed encoder'))}" + (
-        f", trained on {joined(names)}" if names else ""
-    )
+    encoder = f" on {shorten(options['encoder'])}" if "encoder" in options else ""
+    return f"{kind}{encoder}" + (f", trained on {joined(names)}" if names else "")
 
 
 def _training(provenance: Mapping[str, Any], missing: list[str]) -> str:

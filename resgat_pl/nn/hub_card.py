@@ -10,11 +10,9 @@ import yaml
 from resgat_pl.core.privacy import without_paths
 from resgat_pl.core.text import shorten
 
-_HEAD: Final = {
-    "library_name": "resgat_pl",
-    "pipeline_tag": "image-classification",
-    "tags": ["deepfake-detection", "face-forensics", "graph-attention", "explainable-ai", "resgat"],
-}
+_HEAD: Final = {"library_name": "resgat_pl", "pipeline_tag": "image-classification"}
+_TAGS: Final = ("deepfake-detection", "face-forensics")
+_OF_RESGAT: Final = ("graph-attention", "explainable-ai", "resgat")
 UNKNOWN: Final = "Unknown: the folder was written without a checkpoint"
 
 
@@ -29,14 +27,15 @@ def card_head(config: Mapping[str, Any], results: list[dict[str, Any]] | None = 
         >>> print(card_head({"encoder": "timm/vit_small_patch14_dinov2.lvd142m", "weights": "timm"}).splitlines()[-2])
         base_model: timm/vit_small_patch14_dinov2.lvd142m
     """
-    head: dict[str, Any] = dict(_HEAD)
+    name = shorten(config.get("class_path", "ResGAT")).rpartition(".")[2]
+    head: dict[str, Any] = {**_HEAD, "tags": [*_TAGS, *(_OF_RESGAT if name == "ResGAT" else ())]}
     options = config.get("init_args", config)
     encoder = str(options.get("encoder", ""))
     # With its tag, a model of timm is on the hub by this name.
     if options.get("weights") == "timm" and encoder.startswith("timm/") and "." in encoder:
         head["base_model"] = shorten(encoder, 100)
     if results:
-        head["model-index"] = [{"name": "resgat", "results": results}]
+        head["model-index"] = [{"name": name, "results": results}]
     text: str = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{text}---"
 

@@ -187,6 +187,7 @@ class ResGAT(EncoderNet):
         Example:
             >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
             >>> _ = net.save_pretrained("shared")
+            >>> import torch
             >>> image = torch.rand(1, 3, 64, 64)
             >>> torch.equal(ResGAT.from_pretrained("shared")(image).logit, net(image).logit)
             True

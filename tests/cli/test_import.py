@@ -110,6 +110,7 @@ def test_what_the_user_names_is_imported_first(trace: Path, capfd: pytest.Captur
     assert "is a file" in error_of(capfd, "fit", "--import", "my_parts.py")
 
 
+@pytest.mark.long
 def test_training_with_a_class_of_ones_own(trace: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     """A class path of the user's configuration is imported, and stored for the test."""
     config = tmp_path / "own.yaml"

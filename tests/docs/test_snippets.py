@@ -26,6 +26,7 @@ from resgat_pl.cli.options import arrange_tool, arrange_trainer, take_imports
 from resgat_pl.cli.part_names import named_parts
 from resgat_pl.cli.train import ResGATCLI, parser_options
 from resgat_pl.core import parts
+from resgat_pl.explain import registry
 
 from .pages import DOCS, PAGES, ROOT, blocks, lines, name_of
 
@@ -108,6 +109,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     (tmp_path / "my_package.py").write_text("\n\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(parts, "entry_points", ENTRY_POINTS.select)
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))  # the pages' explainers register themselves
     yield
     sys.modules.pop("my_package", None)
 

@@ -192,7 +192,7 @@ def test_a_config_with_right_hashes_imports_nothing_either(
     net.config["encoder"] = "evil_encoders.Encoder"
     written(net, shared)  # whoever makes a folder makes its hashes
     for load in (ResGAT.load, ResGAT.from_pretrained):
-        with pytest.raises(WeightsError, match=r"evil_encoders\.Encoder, which a file alone does not make"):
+        with pytest.raises(WeightsError, match=r"evil_encoders\.Encoder is .* a file alone does not make"):
             load(shared)
     assert not (tmp_path / "exploded").exists()
 

@@ -82,8 +82,7 @@ def parts(cache: Path) -> list[Path]:
     return sorted(cache.glob("*/*.keys.npy"))
 
 
-@pytest.mark.parametrize("store", ["files", "shards"])
-@pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
+@pytest.mark.parametrize(("store", "attention"), [("files", "gatv1"), ("shards", "gatv2")])
 def test_the_numbers_are_those_of_the_encoder(
     store: str, attention: str, cache: Path, ffpp_crops: Path, shard_crops: Path
 ) -> None:

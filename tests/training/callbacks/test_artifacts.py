@@ -96,6 +96,7 @@ def test_rates_and_speed_are_on_the_dashboard_at_every_step(trained: Path) -> No
 
 
 @pytest.mark.parametrize("more", [(), ("--artifacts.send", "true", "--private")])
+@pytest.mark.long
 def test_nothing_is_sent_unless_asked_for(more: tuple[str, ...], ffpp_crops: Path, tmp_path: Path) -> None:
     limits = ("--trainer.limit_train_batches", 1, "--heatmaps.log_images", "false")
     assert logged("fit", tmp_path, ffpp_crops, *limits, *more).status == 0

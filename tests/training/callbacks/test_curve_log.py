@@ -71,6 +71,7 @@ def test_the_numbers_are_those_of_the_predictions(run: tuple[Path, dict[str, Any
         assert roc[-1] == 1
 
 
+@pytest.mark.long
 def test_in_private_there_are_numbers_and_no_pictures(ffpp_crops: Path, tmp_path: Path) -> None:
     values = outcome(tmp_path, ffpp_crops, "--private", "--heatmaps.log_images", "true")
     assert len(rows(tmp_path)) == 101

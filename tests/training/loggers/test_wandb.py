@@ -173,6 +173,6 @@ def test_a_run_that_an_agent_started_goes_online(
         if value is not None:
             monkeypatch.setenv(name, value)
     seen: list[str | None] = []
-    monkeypatch.setattr("resgat_pl.cli.train.run", lambda argv: seen.append(os.environ.get("WANDB_MODE")))
+    monkeypatch.setattr("resgat_pl.cli.train.run", lambda argv, *_: seen.append(os.environ.get("WANDB_MODE")))
     assert cli.main(["fit"]) == 0
     assert seen == [chosen or (None if sweep else "offline")]
