@@ -107,8 +107,15 @@ def bullets(entries: list[tuple[str, str]]) -> str:
 def plain(text: str) -> str:
     """Help as Markdown: code spans as they are, all other marks escaped."""
     text = re.sub(r"<class '([\w.]*\.)?(\w+)'>", r"\2", text)
+    text = re.sub(r"known subclasses: [^)]*", _few, text)
     spans = re.split(r"(``.+?``|`[^`]+`)", text)
     return "".join(span if at % 2 else re.sub(r"([\\<>*_\[\]$`|])", r"\\\1", span) for at, span in enumerate(spans))
+
+
+def _few(found: re.Match[str]) -> str:
+    """Known subclasses of a class, or their number where there are more than anybody reads."""
+    count = found[0].count(",") + 1
+    return found[0] if count <= 20 else f"{count} known subclasses"
 
 
 def command_block(command: str, fit: list[tuple[str, str]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from resgat_pl import __version__
 from resgat_pl.cli.commands import TOOLS, TRAINER, Tool
 from resgat_pl.cli.old_names import read_old_names
-from resgat_pl.cli.options import arrange_tool, arrange_trainer, take_imports
+from resgat_pl.cli.options import SHORT, arrange_tool, arrange_trainer, take_imports
 from resgat_pl.core import privacy
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped, StorageError
 from resgat_pl.core.parts import for_children, import_modules
@@ -179,6 +179,7 @@ def _run_trainer(argv: list[str], modules: list[str]) -> None:
     from resgat_pl.cli.train import run
 
     if {"-h", "--help"} & set(argv):
-        print(f"example: {TRAINER[argv[0]][1]}\n\n{IMPORT}\n")
+        short = "\n".join(f"  {f'--{name} FOLDER':<22}Short for --{full}." for name, full in SHORT.items())
+        print(f"example: {TRAINER[argv[0]][1]}\n\n{IMPORT}\n{short}\n")
     read_old_names("omegaconf+")
     run(arrange_trainer(argv).words, modules)

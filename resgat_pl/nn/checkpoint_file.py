@@ -146,10 +146,8 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the file; of a folder that of its ``config.json``, which holds the hashes of the rest."""
-        path = cast("Path", self.path)
-        with (path / CONFIG_NAME if path.is_dir() else path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """SHA-256 of the file, see ``file_fingerprint``."""
+        return file_fingerprint(cast("Path", self.path))
 
     @cached_property
     def raw(self) -> dict[str, Any]:
@@ -182,6 +180,12 @@ class Checkpoint:
         """Drop the weights and the optimiser's state, if they can be read again."""
         if self.mark is not None:
             vars(self).pop("raw", None)
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of a checkpoint; of a folder that of its ``config.json``, which holds the hashes of the rest."""
+    with (path / CONFIG_NAME if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _Mark = tuple[str, int, int]

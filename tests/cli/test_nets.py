@@ -105,6 +105,7 @@ def test_help_shows_the_options_of_resgat(capsys: pytest.CaptureFixture[str]) ->
     printed = " ".join(capsys.readouterr().out.split())
     assert "--net.attention" in printed
     assert "class path such as resgat_pl.nn.PooledClassifier" in printed
+    assert "--crops FOLDER Short for --data.crops." in printed
 
 
 RUNS: dict[str, tuple[Any, ...]] = {

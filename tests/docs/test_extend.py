@@ -25,6 +25,7 @@ from resgat_pl.explain import registry
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.nets import load_net
+from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
@@ -35,9 +36,10 @@ EXTEND = DOCS / "extend"
 
 @pytest.fixture
 def example(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """The module that a page shows."""
-    path = tmp_path / f"{request.param}.py"
-    path.write_text(blocks(EXTEND / f"{request.param}.md", "python")[0].code)
+    """The module that a page shows: its first one, or of ``PAGE#n`` the one after n others."""
+    page, _, number = request.param.partition("#")
+    path = tmp_path / f"{page}.py"
+    path.write_text(blocks(EXTEND / f"{page}.md", "python")[int(number or 0)].code)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -60,6 +62,18 @@ def test_the_explanation_method(example: ModuleType) -> None:
     found = method(net).attribute(images)
     assert found.node_map.shape == (2, *net.grid.shape)
     assert torch.allclose(found.node_map.flatten(1), net.encode(images).norm(dim=2))
+
+
+@pytest.mark.parametrize("example", ["add_an_explainer#1"], indirect=True)
+def test_an_explanation_method_of_any_detector(example: ModuleType) -> None:
+    net = PooledClassifier("resnet18", encoder_stage=3, image_size=64).eval()
+    images = torch.rand(2, 3, 64, 64)
+    images[1] = 0.5  # nowhere far from its mean
+    found = example.DistanceXGradient(net).attribute(images)
+    assert found.node_map.shape == (2, 4, 4)
+    assert found.node_map[0].abs().max() > 0
+    assert found.node_map[1].abs().max() < 1e-6
+    assert torch.allclose(found.logit[1], found.bias[1])
 
 
 @pytest.mark.parametrize("example", ["add_a_layout"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -109,6 +110,7 @@ def test_results_carry_both_provenances(fitted: Path, tested: Path, ffpp_crops: 
     found = results(tested)
     stored = read_file(best(fitted))[PROVENANCE]
     assert found["checkpoint"]["path"] == str(best(fitted))
+    assert found["checkpoint_sha256"] == hashlib.sha256(best(fitted).read_bytes()).hexdigest()
     assert found["checkpoint"][PROVENANCE] == {name: v for name, v in stored.items() if name not in REMEMBERED}
     assert found["people_unknown"] == []
     assert found["leaky"] == []

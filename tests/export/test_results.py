@@ -107,8 +107,9 @@ def test_results_of_another_checkpoint_are_left_out(detector: Detector, tmp_path
     retrained = finish(
         detector, pretend_test(run / "retrained", thresholds=THRESHOLDS), checkpoint={"provenance": {"seed": 9}}
     )
+    last = finish(detector, pretend_test(run / "last", thresholds=THRESHOLDS), checkpoint_sha256="0" * 64)
     assert len(find_results(detector, None).tests) == 1
-    for path in (other, retrained):
+    for path in (other, retrained, last):
         with pytest.raises(ConfigError, match=rf"{path.parent.name}/results\.json is not of .*best\.ckpt"):
             find_results(detector, str(path.parent))
         path.unlink()

@@ -26,6 +26,7 @@ from resgat_pl.evaluation.metrics.scores import (
 )
 from resgat_pl.evaluation.predictions_csv import write_predictions
 from resgat_pl.evaluation.train_test_overlap import describe as describe_leaks
+from resgat_pl.nn.checkpoint_file import file_fingerprint
 from resgat_pl.nn.checkpoint_keys import WANDB_ID
 from resgat_pl.training.callbacks.curve_log import log_curves
 from resgat_pl.training.callbacks.provenance import provenance_of
@@ -92,6 +93,7 @@ class PredictionWriter(Callback):
             "thresholds": thresholds,
             "temperatures": temperatures,
             "validation": known.validation.plain() if known and known.validation else None,
+            **({"checkpoint_sha256": file_fingerprint(Path(trainer.ckpt_path))} if trainer.ckpt_path else {}),
             "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
             **({"metrics": {name: float(value) for name, value in extra.items()}} if extra else {}),
