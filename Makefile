@@ -12,6 +12,7 @@ DATA ?= real
 JOBS ?= 2
 PARTS ?=
 BORROW ?=
+LONG ?= tests
 
 .PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs dist clean
 
@@ -34,7 +35,7 @@ test: $(STAMP)
 
 # Two nodes under torchrun and SLURM, DDP, streams, trainings that are killed or go wrong, full disks.
 test-long: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(LONG) -n $(JOBS) --dist loadscope -m long
 
 # Breaks things on purpose: kills, full disks, broken files, hostile input; prints what was lost and writes it down.
 faults: $(STAMP)

@@ -200,6 +200,7 @@ def test_the_old_spelling_of_robustness(tmp_path: Path, capfd: pytest.CaptureFix
     assert (tmp_path / "robustness.md").is_file()
 
 
+@pytest.mark.long
 def test_the_old_spelling_of_benchmark_explainers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ("--faces", 2, "--slow_faces", 1, "--sanity_faces", 1, "--methods", '["Contribution"]', "--out", tmp_path)
     resgat("benchmark-explainers", "--ckpt", BEST, "--manifest", "crops", *words)

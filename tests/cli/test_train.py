@@ -167,6 +167,7 @@ def test_the_trained_model_in_python(run: Path, ffpp_crops: Path) -> None:
     assert float(output.logit) == pytest.approx(float(row["logit"]), abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: Path, tmp_path: Path) -> None:
     before = set((run / "wandb").glob("offline-run-*"))
     resgat("fit", "--config", run / "config.yaml", "--ckpt_path", "last", "--trainer.max_epochs", 3)

@@ -175,6 +175,7 @@ def test_dask_gives_the_bytes_of_one_process(
     assert is_current(ffpp_root, tmp_path / "crops", None, SMALL)  # the engine is no part of what was asked
 
 
+@pytest.mark.long
 def test_dask_goes_on_when_a_worker_is_killed(
     scheduler: str, workers: list[subprocess.Popen[bytes]], ffpp_root: Path, ffpp_crops: Path, tmp_path: Path
 ) -> None:

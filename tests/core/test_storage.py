@@ -134,6 +134,7 @@ def test_from_bucket_to_bucket_gives_the_bytes_of_a_folder(ffpp_root: Path, ffpp
     assert (mine["mask"] == theirs["mask"]).all()
 
 
+@pytest.mark.long
 def test_what_was_cut_is_not_cut_again_and_other_settings_replace_it(
     ffpp_root: Path, tmp_path: Path, bucket: str
 ) -> None:
@@ -150,6 +151,7 @@ def test_what_was_cut_is_not_cut_again_and_other_settings_replace_it(
     assert contents(f"{bucket}/crops") == files(tmp_path)
 
 
+@pytest.mark.long
 def test_batch_jobs_leave_the_shards_of_a_folder_in_a_bucket(ffpp_root: Path, shard_crops: Path, bucket: str) -> None:
     options = {"extraction": SMALL, "shard_megabytes": 0.12}
     for number in (1, 2):

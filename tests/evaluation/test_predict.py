@@ -32,6 +32,7 @@ def same(one: dict[Level, Predictions], other: dict[Level, Predictions]) -> bool
     return all(np.allclose(one[level].probability, other[level].probability, rtol=0, atol=1e-6) for level in one)
 
 
+@pytest.mark.long
 def test_scores_are_those_of_the_command(
     checkpoint: Path, clean: dict[Level, Predictions], ffpp_crops: Path, tmp_path: Path
 ) -> None:

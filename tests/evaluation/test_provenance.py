@@ -155,6 +155,7 @@ def test_seen_videos_are_refused_or_allowed(
     assert results(tmp_path)["leaky"] == ["video"]
 
 
+@pytest.mark.long
 def test_a_declared_leak_is_trained_tested_and_stamped(ffpp_crops: Path, tmp_path: Path) -> None:
     paper = ("--data.split", "resgat_pl.data.splits.PaperSplit", "--data.split.val", 0.2)
     done = tiny("fit", tmp_path / "fit", ffpp_crops, *paper, "--trainer.limit_train_batches", 1)
@@ -195,6 +196,7 @@ def test_a_checkpoint_without_provenance(ffpp_crops: Path, tmp_path: Path) -> No
     assert not [name for row in found["scores"] for name in row["values"] if name.endswith(AT_VAL)]
 
 
+@pytest.mark.long
 def test_resumed_training_remembers_what_came_before(
     fitted: Path, ffpp_crops: Path, other: IdentitySplit, tmp_path: Path
 ) -> None:

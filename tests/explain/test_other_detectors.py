@@ -133,6 +133,7 @@ def explained(net: DetectorNet, names: str | None = None) -> Any:
     return run(net, IMAGES, choose_methods(names or default_methods(net)), 32)
 
 
+@pytest.mark.long
 def test_a_report_shows_what_there_is() -> None:
     pooled, resgat = net_of("pooled"), make_net()
     assert default_methods(pooled) == default_methods(net_of("cosine")) == "InputXGradient"

@@ -252,6 +252,7 @@ def files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_epoch(killed: Path) -> None:
     assert json.loads((killed / "done.json").read_text()) == {"test": "test"}
     epochs = [line.split(",")[0] for line in (killed / "metrics.csv").read_text().splitlines()[1:]]
@@ -285,6 +286,7 @@ def test_a_run_of_an_earlier_version_is_read(tmp_path: Path, monkeypatch: pytest
     assert train_and_test(tmp_path, ["--net.heads", "1"]).folder == tmp_path / "version_2"
 
 
+@pytest.mark.long
 def test_a_test_that_was_lost_is_repeated(killed: Path, request_: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_resgat", in_process)
     before = train_and_test(killed, request_)

@@ -57,6 +57,7 @@ def test_a_second_run_touches_nothing(ffpp_root: Path, crops: Path) -> None:
     assert is_current(ffpp_root, crops, None, SMALL)
 
 
+@pytest.mark.long
 def test_killed_anywhere_while_packing_the_bytes_are_the_same(
     cut: tuple[Path, dict[str, str]], shard_crops: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,7 @@ def test_what_is_read_off_the_scoring_pass_is_what_the_methods_say(checkpoint: P
                 assert one == other or name == "seconds"
 
 
+@pytest.mark.long
 def test_without_reports_a_killed_run_continues(
     checkpoint: Path, media: Path, done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def downloaded(artifact: Any, folder: Path) -> Path:
     return Path(shutil.copyfile(entry.local_path, folder / entry.path))
 
 
+@pytest.mark.long
 def test_the_manifest_is_an_artifact_without_pictures(trained: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     found = artifacts(trained)["dataset"]
     assert found.name == f"crops-{ffpp_crops.name}"

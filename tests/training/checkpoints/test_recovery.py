@@ -138,6 +138,7 @@ def test_outside_training_lightning_answers_no_signal(command: str, tmp_path: Pa
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.long
 def test_a_run_has_one_folder_that_another_does_not_overwrite(
     ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("which", "left"), [("ours", 50), ("lightning", 0)])
+@pytest.mark.long
 def test_a_kill_while_the_header_changes(which: str, left: int, tmp_path: Path) -> None:
     """The reason for the class; once Lightning leaves 50 rows, too, it can go."""
     command = [sys.executable, "-c", KILLED, which, str(tmp_path)]
