@@ -107,6 +107,7 @@ def test_without_validation_the_default_is_named(figures: dict[str, Figure]) -> 
     assert "not calibrated: the checkpoint has no temperature" in labels(figures["reliability"], 1)
 
 
+@pytest.mark.long
 def test_files_are_pictures_and_the_same_again() -> None:
     curves, scores = made_up((r"$\no$", "换脸"))
     files = draw_curves(curves, scores)

@@ -89,6 +89,7 @@ def faces_of(crops: Path) -> FaceCrops:
     return FaceCrops(manifest, np.flatnonzero(manifest.column("split") == "test"), 64)
 
 
+@pytest.mark.long
 def test_each_figure_is_a_png_and_a_pdf(
     asked: list[Condition], ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

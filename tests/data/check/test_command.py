@@ -323,7 +323,7 @@ def test_called_as_a_function(ffpp_root: Path, crops: Path, capsys: pytest.Captu
         check(crops)
 
 
-@pytest.mark.parametrize("read", ["one", "all"])
+@pytest.mark.parametrize("read", ["one", pytest.param("all", marks=pytest.mark.long)])
 def test_processes_change_nothing(crops: Path, tmp_path: Path, read: Literal["one", "all"]) -> None:
     manifest = Manifest.read(crops)
     if read == "all":  # so many that it is worth starting processes

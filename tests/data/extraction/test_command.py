@@ -178,6 +178,7 @@ def noise() -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(0).integers(0, 255, (5, 96, 96, 3), np.uint8))
 
 
+@pytest.mark.long
 def test_a_second_person_is_a_second_track(tmp_path: Path) -> None:
     from resgat_pl.data.synth.generate import synthesize
 

@@ -70,6 +70,7 @@ def test_finds_what_an_additive_network_adds(method: str, fill: Any) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.long
 def test_shapley_values_of_four_squares() -> None:
     """By their definitions, on a network in which squares act together."""
     net, image = make_net(), IMAGES[0, :, :32, :32]

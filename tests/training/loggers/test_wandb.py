@@ -27,6 +27,8 @@ NOWHERE = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WAND
 
 @pytest.fixture(autouse=True)
 def _end() -> Iterator[None]:
+    if wandb.run is not None:  # of another file's test in this process
+        end()
     yield
     end()
 
