@@ -37,7 +37,7 @@ _STYLE: Final[Mapping[str, Any]] = {
     "text.parse_math": False,  # a dollar sign in a method's name is no formula
     "pdf.fonttype": 42,  # journals refuse matplotlib's default, Type 3
 }
-# Okabe and Ito's colours, which colour-blind readers can tell apart; grey is for chance.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; grey is for chance.
 _BLUE, _ORANGE, _GREEN, _RED, _CHANCE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "0.5"
 _METHODS: Final = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#8C564B", "#999933", "#332288")
 

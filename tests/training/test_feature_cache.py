@@ -61,7 +61,7 @@ class Run:
         self.data = data
 
     def _count(self, module: object, inputs: tuple[Tensor], output: object) -> None:
-        if inputs[0].std(dim=(2, 3)).max() > 1e-6:  # a blank image tells how many nodes there are
+        if inputs[0].std(dim=(2, 3)).max() > 1e-6:  # a blank image only gives the number of nodes
             self.encoded += len(inputs[0])
 
     @property

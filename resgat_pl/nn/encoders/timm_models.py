@@ -196,7 +196,7 @@ def _where(inner: str, name: str) -> str:
     from timm.models import get_pretrained_cfg
 
     found = get_pretrained_cfg(inner)
-    source = found.to_dict() if found is not None else {}  # type: ignore[no-untyped-call]
+    source = found.to_dict() if found is not None else {}  # type: ignore[no-untyped-call]  # timm has no types
     hub = str(source.get("hf_hub_id") or "")
     if not hub and not source.get("url"):
         return f"timm has no pretrained weights of {name}: set --net.weights FILE, or null for random values"
