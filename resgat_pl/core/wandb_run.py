@@ -28,6 +28,8 @@ def patience() -> Any:
 def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
     """Log one thing as a separate W&B run, online or offline as the environment says; warn if that fails.
 
+    A run that the caller has open is neither written to nor ended.
+
     Args:
         make: Makes what is logged.
         **options: Those of ``wandb.init``.
@@ -36,10 +38,11 @@ def publish(make: Callable[[], Mapping[str, Any]], **options: Any) -> None:
 
     content = dict(make())
     try:
-        with wandb.init(**{"settings": patience(), **options}) as run:
+        with wandb.init(**{"settings": patience(), "reinit": "create_new", **options}) as run:
             run.log(content)
     except Exception as error:
-        abandon()
+        if wandb.run is None:  # otherwise the caller's run would be lost with the broken one
+            abandon()
         rank_zero_warn(
             f"W&B cannot be used ({reason_of(error)}): nothing is logged there. All results are in files as well."
         )

@@ -149,9 +149,10 @@ def test_explain_names_every_file_that_cannot_be_judged(
         row = rows.get(case.name, {"status": "absent", "error": ""})
         if case.kind == "link" and case.name == "upwards":
             continue
-        if case.expected in {"good", "odd"} and row["status"] != "scored":
+        sound = case.expected in {"good", "odd"} or case.name == "an mp4.jpg"  # known by its content, unlike in a set
+        if sound and row["status"] != "scored":
             wrong.append((case.name, row["status"], row["error"]))
-        if case.expected == "broken" and row["status"] not in {"failed", "no face"}:
+        if case.expected == "broken" and not sound and row["status"] not in {"failed", "no face"}:
             wrong.append((case.name, row["status"], row["error"]))
         if row["status"] == "failed" and not row["error"]:
             wrong.append((case.name, "failed", "without a cause"))
