@@ -19,13 +19,15 @@ from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
 from resgat_pl.data.loading.dataset import FaceCrops
-from resgat_pl.data.loading.node_features import NodeFeatures
+from resgat_pl.data.loading.node_features import NodeFeatures, cache_folder
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
 from resgat_pl.data.loading.workers import share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
+from resgat_pl.data.self_blends.blender import SelfBlend
+from resgat_pl.data.self_blends.crops import SelfBlendedCrops
 from resgat_pl.data.splits.known_people import statements, unknown_in
 from resgat_pl.data.splits.leakage import Leak, declared, judge, manifest_leaks
 from resgat_pl.data.splits.protocols import SplitProtocol, divide
@@ -85,6 +87,9 @@ class FaceDataModule(LightningDataModule):
         features_cache: Folder, on a disk of this machine, for the features of a frozen encoder (``net.train``): they
             are computed once, and the graph is trained from them, on the crops as they are, without augmentation. Null
             runs the encoder in every epoch. Tests and predictions always run it.
+        self_blend: Makes the fakes of the training, anew at every step, of the genuine crops of the training split;
+            fakes there are not used. Null trains on the fakes of the data set. Validate on held-out ones: see
+            ``resgat blend``.
 
     Example:
         >>> data = FaceDataModule("datasets/crops/ffpp", batch_size=16)
@@ -114,6 +119,7 @@ class FaceDataModule(LightningDataModule):
         shuffle_buffer: int = 2000,
         video_timeout: float = VIDEO_TIMEOUT,
         features_cache: str | Path | None = None,
+        self_blend: SelfBlend | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -129,7 +135,8 @@ class FaceDataModule(LightningDataModule):
         if not video_timeout > 0:
             raise ConfigError(f"data.video_timeout is {video_timeout}, must be more than 0 seconds; inf is no limit")
         self.augmentation = as_augmentation(augmentation)
-        self.features_cache = _cache_folder(features_cache, self.augmentation)
+        self.features_cache = cache_folder(features_cache, self.augmentation, self_blend)
+        self.self_blend = self_blend
         self.features: NodeFeatures | None = None
         self.crops = locate(crops)
         self.root = None if root is None else locate(root)
@@ -245,6 +252,8 @@ class FaceDataModule(LightningDataModule):
         else:
             rows = self.manifest.examples_of(split) if augmented else self.manifest.rows_of(split)
         augmentation = self.augmentation if augmented else None
+        if augmented and self.self_blend is not None:
+            return SelfBlendedCrops(self.manifest, rows, self.image_size, self.self_blend, augmentation)
         return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -304,7 +313,8 @@ class FaceDataModule(LightningDataModule):
 
     def _same_batches(self) -> ResumableLoader:
         """The batches of the first epoch, from whichever store; Lightning takes the first of them."""
-        faces = FaceCrops(self.manifest, self.manifest.examples_of("train"), self.image_size, None, self.masks)
+        faces = self.faces("train", augmented=True)
+        faces.augmentation = None
         sampler = SameSampler(TrainSampler(faces, self.world_size, self._rank, self.seed, self.order))
         return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
@@ -323,7 +333,7 @@ class FaceDataModule(LightningDataModule):
         return limit < 1 if isinstance(limit, float) else limit < batches
 
     def _check_masks(self) -> None:
-        if not self.masks:
+        if not self.masks or self.self_blend is not None:
             return
         rows = self.manifest.examples_of("train")
         masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
@@ -334,8 +344,24 @@ class FaceDataModule(LightningDataModule):
                 "resgat synth --layout ffpp); set it to 0 for others."
             )
 
+    def _check_genuine(self) -> None:
+        """Say what self-blends are made of.
+
+        Raises:
+            ConfigError: There is nothing.
+        """
+        faces = cast("SelfBlendedCrops", self.faces("train", augmented=True))
+        half = len(faces) // 2
+        left_out = f" ({faces.without_landmarks:,} without landmarks left out)" if faces.without_landmarks else ""
+        rank_zero_info(f"{self.crops}: self-blends of {half:,} genuine crops{left_out}, others at every step.")
+        if half < self.world_size:
+            raise SplitError(f"There are {half} genuine crops for {self.world_size} processes. Use fewer devices.")
+
     def _check(self, needed: list[Split]) -> None:
         counts = self.manifest.counts()
+        if self.self_blend is not None and "train" in needed:
+            self._check_genuine()
+            needed = [split for split in needed if split != "train"]
         lone: list[Split] = [split for split in needed if split != "train" and only_class(counts[split])]
         for split in lone:  # cannot train, but can be scored as far as one class goes
             rank_zero_warn(
@@ -353,21 +379,6 @@ class FaceDataModule(LightningDataModule):
                     f"The {split} split has {sum(counts[split])} crops for {self.world_size} processes. "
                     "Use fewer devices."
                 )
-
-
-def _cache_folder(folder: str | Path | None, augmentation: object) -> Path | None:
-    if folder is None:
-        return None
-    if augmentation is not None:
-        raise ConfigError(
-            f"data.features_cache is set, and data.augmentation is {type(augmentation).__name__}: features are of the "
-            "crops as they are, computed once. Set --data.augmentation null, or leave the cache out."
-        )
-    if "://" in str(folder):
-        raise ConfigError(
-            f"data.features_cache is {folder}: features are mapped into memory from a disk. Name a local folder."
-        )
-    return Path(folder).expanduser()
 
 
 def _first_failure(mine: ResGATError | None) -> ResGATError | None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final, Literal, get_args
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.data.media.intra_frame import through_h264
 
 CorruptionKind = Literal["jpeg", "blur", "noise", "resize", "h264"]
 Image = NDArray[np.uint8]
@@ -106,20 +105,7 @@ def _resize(image: Image, step: int, _: int) -> Image:
 
 
 def _h264(image: Image, step: int, _: int) -> Image:
-    height, width = image.shape[:2]
-    # With chroma at half the resolution both sides must be even.
-    even = _uint8(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE))
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = even.shape[:2]
-    encoder.pix_fmt = "yuv420p"
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(_CRF[step])}
-    encoder.thread_count = 1
-    packets = [*encoder.encode(av.VideoFrame.from_ndarray(even, format="rgb24")), *encoder.encode(None)]
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    return _uint8(frames[0].to_ndarray(format="rgb24")[:height, :width])
+    return through_h264(image, _CRF[step])
 
 
 def _uint8(image: object) -> Image:

@@ -38,6 +38,7 @@ class CropRequest(NamedTuple):
         mask: The same of its mask; None where there is none or none is wanted.
         run: What is read of the shard with it; None for the crop alone.
         seed: Seed of the augmentation; None means no augmentation.
+        landmarks: x and y of the five points, in [0, 1] of the crop; None where nothing asks for them.
     """
 
     row: int
@@ -49,6 +50,7 @@ class CropRequest(NamedTuple):
     mask: str | Member | None = None
     run: Run | None = None
     seed: int | None = None
+    landmarks: tuple[float, ...] | None = None
 
 
 class FaceSample(TypedDict):

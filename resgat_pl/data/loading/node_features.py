@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resgat_pl.core.errors import MediaError
+from resgat_pl.core.errors import ConfigError, MediaError
 from resgat_pl.core.storage import read_bytes, write_atomic
 from resgat_pl.data.crop_store.reader import Member, crop_of
 from resgat_pl.data.loading.crop_loader import CropLoader, CropRequest, FaceSample
@@ -180,3 +180,28 @@ class FeatureLoader(CropLoader):
             blank = np.zeros((self.image_size, self.image_size), np.uint8)
             self.add_mask(sample, request, blank if known is None else known, known)
         return sample
+
+
+def cache_folder(folder: str | Path | None, augmentation: object, self_blend: object) -> Path | None:
+    """The folder of the option ``features_cache``.
+
+    Raises:
+        ConfigError: It is no local folder, or what is trained on changes from step to step.
+    """
+    if folder is None:
+        return None
+    if self_blend is not None:
+        raise ConfigError(
+            "data.features_cache and data.self_blend are both set: self-blends are new at every step, and features are "
+            "computed once. Leave one of them out."
+        )
+    if augmentation is not None:
+        raise ConfigError(
+            f"data.features_cache is set, and data.augmentation is {type(augmentation).__name__}: features are of the "
+            "crops as they are, computed once. Set --data.augmentation null, or leave the cache out."
+        )
+    if "://" in str(folder):
+        raise ConfigError(
+            f"data.features_cache is {folder}: features are mapped into memory from a disk. Name a local folder."
+        )
+    return Path(folder).expanduser()

@@ -1,0 +1,12 @@
+"""Self-blends: fakes made of genuine crops while training, or once for validation and test, with their masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resgat_pl.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from resgat_pl.data.self_blends.blender import Pair as Pair, SelfBlend as SelfBlend
+
+__getattr__, __dir__ = lazy_names(__name__, {"Pair": "blender", "SelfBlend": "blender"})
