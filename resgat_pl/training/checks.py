@@ -37,6 +37,7 @@ from resgat_pl.training._config import (
 )
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.feature_cache import require_frozen
+from resgat_pl.training.losses.base import loss_classes
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
 """Packages whose callbacks log nothing that could be monitored."""
@@ -216,6 +217,7 @@ def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm:
 def _logged(config: Namespace) -> list[str]:
     """The names of the metrics that ``ResGATModule`` logs in training."""
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
+    guided += [f"train/{loss.name}" for loss in loss_classes(config.model.get("losses") or ())]
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
     return [*scores, "val/loss", "train/loss", *guided, *_added(config)]
 
