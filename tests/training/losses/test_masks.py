@@ -21,8 +21,8 @@ def test_the_seam_is_the_rim_and_not_the_inside() -> None:
     batch = paired_batch(1)
     # a square with a soft rim
     batch["mask"].zero_()
-    batch["mask"][0, 8:56, 8:56] = 0.5
-    batch["mask"][0, 14:50, 14:50] = 1
+    batch["mask"][0, 11:53, 11:53] = 0.5
+    batch["mask"][0, 15:49, 15:49] = 1
     step = loss_step(small_net(), batch)
     shape = step.lattice.shape
     found = {
