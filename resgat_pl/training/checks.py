@@ -97,6 +97,13 @@ def check_trainer(command: str, config: Namespace) -> None:
         ConfigError: Names the option.
     """
     trainer = config.trainer
+    on_gpu = str(trainer.accelerator) in {"gpu", "cuda"}
+    if on_gpu and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"trainer.accelerator is {trainer.accelerator}, and torch {torch.__version__} finds no GPU on this machine. "
+            "On a CPU (--trainer.accelerator cpu --trainer.precision 32) what takes a GPU minutes takes many hours; "
+            "configs/blend_cpu.yaml, explainers.yaml and smoke.yaml are made for one."
+        )
     if trainer.precision in _NOT_TRAINED_IN:
         raise ConfigError(
             f"trainer.precision is {trainer.precision}, in which ResGAT does not train: set 32, or bf16-mixed, where "
