@@ -100,8 +100,8 @@ def check_trainer(command: str, config: Namespace) -> None:
     on_gpu = str(trainer.accelerator) in {"gpu", "cuda"}
     if on_gpu and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise ConfigError(
-            f"trainer.accelerator is {trainer.accelerator}, and torch {torch.__version__} finds no GPU on this machine. "
-            "On a CPU (--trainer.accelerator cpu --trainer.precision 32) what takes a GPU minutes takes many hours; "
+            f"trainer.accelerator is {trainer.accelerator}, and torch {torch.__version__} finds no GPU here. On a CPU "
+            "(--trainer.accelerator cpu --trainer.precision 32) what takes a GPU minutes takes many hours; "
             "configs/blend_cpu.yaml, explainers.yaml and smoke.yaml are made for one."
         )
     if trainer.precision in _NOT_TRAINED_IN:
