@@ -29,5 +29,6 @@ def check_net(net: object, mask_loss_weight: float) -> None:
     if mask_loss_weight > 0 and not net.has_contributions:
         raise ConfigError(
             f"model.mask_loss_weight is {mask_loss_weight}, but net is a {type(net).__name__} whose logit is no sum of "
-            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear or mlp."
+            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear, mlp or "
+            "normalised."
         )

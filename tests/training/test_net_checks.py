@@ -41,5 +41,5 @@ def test_guidance_needs_a_head_that_adds_up() -> None:
     options: dict[str, Any] = {"encoder": "resnet18", "heads": 1, "hidden": 4, "image_size": 64}
     check_net(ResGAT(**options, head="mlp"), 1.0)
     check_net(ResGAT(**options, head=class_path(Cosine)), 0)
-    with pytest.raises(ConfigError, match="the head linear or mlp"):
+    with pytest.raises(ConfigError, match="the head linear, mlp or normalised"):
         check_net(ResGAT(**options, head=class_path(Cosine)), 1.0)
