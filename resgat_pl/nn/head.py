@@ -50,8 +50,8 @@ class Head(nn.Module):
         """
         raise ConfigError(
             f"The head {type(self).__name__} has no additive form, so its logit is no sum over nodes: give it a method "
-            "linearise, take the head linear, mlp or normalised, or explain with a method that needs no contributions, such as "
-            "InputXGradient."
+            "linearise, take the head linear, mlp or normalised, or explain with a method that needs no contributions, "
+            "such as InputXGradient."
         )
 
     @property
@@ -180,7 +180,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
     """Build a head by its name.
 
     Args:
-        name: ``linear``, ``mlp``, ``normalised``, the name of an entry point of the group ``resgat_pl.heads``, or the path of a class.
+        name: ``linear``, ``mlp``, ``normalised``, the name of an entry point of the group ``resgat_pl.heads``, or the
+            path of a class.
         in_features: Number of pooled features.
         dropout: For ``mlp``; one from outside brings its own.
 

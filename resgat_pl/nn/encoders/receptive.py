@@ -86,9 +86,9 @@ def _traced(encoder: GridEncoder, name: str) -> fx.Graph:
 
 def _refused(name: str, why: str) -> str:
     return (
-        f"net.receptive limits what the nodes of an encoder see, but not those of {name}: {why}. Take a convolutional "
-        "network without attention and squeeze-and-excitation, such as resnet50, mobilenet_v2 or timm/convnext_tiny, or "
-        "set net.receptive null."
+        f"net.receptive limits what the nodes of an encoder see, but it cannot limit those of {name}: {why}. Take a "
+        "convolutional network without attention and squeeze-and-excitation, such as resnet50, mobilenet_v2 or "
+        "timm/convnext_tiny, or set net.receptive null."
     )
 
 
