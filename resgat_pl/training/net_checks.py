@@ -48,7 +48,8 @@ def check_losses(net: object, mask_loss_weight: float, losses: Sequence[Auxiliar
     if mask_loss_weight > 0 and not net.has_contributions:
         raise ConfigError(
             f"model.mask_loss_weight is {mask_loss_weight}, but net is a {type(net).__name__} whose logit is no sum of "
-            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear or mlp."
+            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear, mlp or "
+            "normalised."
         )
     guidance: list[AuxiliaryLoss] = [MaskGuidance(mask_loss_weight)] if mask_loss_weight > 0 else []
     together = [*guidance, *losses]

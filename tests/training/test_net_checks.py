@@ -43,7 +43,7 @@ def test_guidance_needs_a_head_that_adds_up() -> None:
     options: dict[str, Any] = {"encoder": "resnet18", "heads": 1, "hidden": 4, "image_size": 64}
     assert [loss.weight for loss in check_losses(ResGAT(**options, head="mlp"), 1.5, [])] == [1.5]
     assert not check_losses(ResGAT(**options, head=class_path(Cosine)), 0, [])
-    with pytest.raises(ConfigError, match="the head linear or mlp"):
+    with pytest.raises(ConfigError, match="the head linear, mlp or"):
         check_losses(ResGAT(**options, head=class_path(Cosine)), 1.0, [])
 
 

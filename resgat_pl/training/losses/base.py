@@ -45,6 +45,14 @@ class LossInput:
         side = self.batch["mask"] if "mask" in self.batch else self.batch["image"]
         return self.net.lattice(*side.shape[-2:])
 
+    @cached_property
+    def pooled(self) -> Tensor:
+        """Pooled features ``(B, heads · C)`` of the batch."""
+        if self.graph.pooled is not None:
+            return self.graph.pooled
+        # A linear head reads GATv1 without them.
+        return cast("Tensor", self.net.gat.attend(self.graph.nodes, self.net.grid).pooled)
+
     def decompose(self, images: Tensor) -> Contributions:
         """The decomposed logits of other images ``(B, 3, H, W)``."""
         return decompose(self.net, self.net.graph(self.encode(images)))
