@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -220,6 +221,7 @@ def read_settings(path: Path, kind: type[Settings], shipped: str) -> Settings:
             raise TypeError("it holds a list, expected keys and values")
         for key in map(str, loaded):  # one by one: not every error names it
             settings.merge_with({key: loaded[key]})
+            _check_texts(get_type_hints(kind)[key], settings[key])
         key = ""
         if missing := OmegaConf.missing_keys(settings):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
@@ -228,6 +230,24 @@ def read_settings(path: Path, kind: type[Settings], shipped: str) -> Settings:
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError) as error:
         place = f"{path}, {key}" if key else path
         raise ConfigError(f"{place} cannot be used: {shorten(error, 300)}. Compare {shipped}.") from None
+
+
+def _check_texts(hint: Any, value: Any) -> None:
+    """Check that what must be text is no list and no mapping: OmegaConf takes those in a list of texts.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if hint is str and isinstance(value, DictConfig | ListConfig):
+        raise ValueError(f"{shorten(OmegaConf.to_container(value))} is no text")
+    if dataclasses.is_dataclass(hint) and isinstance(value, DictConfig):
+        hints = get_type_hints(hint)
+        for name in value:
+            if not OmegaConf.is_missing(value, name):
+                _check_texts(hints[str(name)], value[name])
+    elif isinstance(value, DictConfig | ListConfig) and (inner := get_args(hint)):
+        for item in value.values() if isinstance(value, DictConfig) else value:
+            _check_texts(inner[-1], item)
 
 
 def require_plain_name(name: object) -> None:

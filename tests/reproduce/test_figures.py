@@ -252,6 +252,8 @@ def test_the_shipped_plan_fits_its_table() -> None:
         ({"columns": ["attention"]}, r"METHOD ROW, METHOD one of attention, contribution, grad_cam, lime"),
         ({"columns": ["shap ffpp_gatv1"]}, "METHOD ROW"),
         ({"columns": []}, "METHOD ROW"),
+        ({"columns": [[]]}, r"\[\] is no text"),
+        ({"columns": [{"attention": "ffpp_gatv1"}]}, "is no text"),
         ({"columns": "lime ffpp_gatv1"}, "columns"),
         ({"columns": ["lime ffpp_gatv3"]}, "no row 'ffpp_gatv3' in .*table1.yaml.*ffpp_gatv1"),
         ({"faces": "random"}, "random.*balanced"),
