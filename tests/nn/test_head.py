@@ -66,8 +66,8 @@ def test_its_linear_form_is_exact_given_the_length() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_normalised_head_in_half_precision(dtype: torch.dtype) -> None:
     head = normalised(4608)
-    # Squares of the first overflow float16, and those of the second vanish.
-    pooled = torch.stack([100 * torch.ones(4608), 1e-3 * torch.randn(4608), torch.randn(4608)])
+    # The length of the first overflows float16, and the squares of the second vanish.
+    pooled = torch.stack([2000 * torch.ones(4608), 1e-3 * torch.randn(4608), torch.randn(4608)])
     expected = head(pooled)
     half = head.to(dtype)
     found = half(pooled.to(dtype))

@@ -211,6 +211,14 @@ class Longer(ResGAT):
         return super().forward(images.flip(3))
 
 
+def test_a_limited_encoder_has_features_apart() -> None:
+    """Also where a pooling alone is limited, which has no weights."""
+    options: dict[str, Any] = {"encoder": "resnet18", "encoder_stage": 3, "heads": 1, "hidden": 2, "train": "frozen"}
+    plain, limited = (ResGAT(**options, image_size=64, receptive=limit) for limit in (None, 65))
+    assert "receptive" not in describe(plain, 64, (16, 256))  # folders of before are found again
+    assert describe(limited, 64, (16, 256))["receptive"] == 65
+
+
 def test_nodes_of_another_class_are_found_by_its_arguments_and_tensors() -> None:
     nets = [Scaled(**options, **NET) for options in ({}, {"scale": 2.0}, {"seed": 1})]
     for net in nets[1:]:

@@ -71,7 +71,8 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
 def _halves(head: Head, constant: Tensor) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor]]:
     """Weight and bias of a head's first layer, and the rest, from ``(M, B, P)`` to logits ``(M, B)``.
 
-    Of a head from outside the first layer is not known: it is the identity, and all features are looked up.
+    Of a normalised head and of those from outside the first layer is the identity: all features are looked up, since
+    their length is needed or what they do is not known.
     """
     if isinstance(head, LinearHead):
         return head.weight, head.bias, lambda hidden: hidden.squeeze(-1)

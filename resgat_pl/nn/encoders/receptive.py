@@ -40,7 +40,7 @@ def limit_receptive(encoder: GridEncoder, limit: int, name: str) -> None:
         >>> before = encoder.geometry.field
         >>> limit_receptive(encoder, 65, "mobilenet_v2")
         >>> before, encoder.geometry.field, encoder.grid_shape(160, 160)
-        (235.0, 59.0, (10, 10))
+        (267.0, 59.0, (10, 10))
     """
     if type(limit) is not int or limit < 1:
         raise ConfigError(f"net.receptive is {limit!r:.40}; it must be a number of pixels, such as 65, or null.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def test_no_node_sees_beyond_its_square_and_some_reach_its_rim(name: str, limit:
         for seen, index in zip(seen_by(encoder, row, column, side), (row, column), strict=True):
             first, last = geometry.seen(index)
             pixels = seen.nonzero().flatten().tolist()
-            assert (pixels[0], pixels[-1]) == (max(0, math.ceil(first)), min(side - 1, math.floor(last)))
+            assert (pixels[0], pixels[-1]) == (max(0, first), min(side - 1, last))
 
 
 def test_without_a_limit_nodes_see_further() -> None:
