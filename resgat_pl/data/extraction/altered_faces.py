@@ -15,7 +15,9 @@ from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide, few
 from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
+from resgat_pl.data.extraction.difference_mask import difference_mask
 from resgat_pl.data.faces.cropping import crop_face
+from resgat_pl.data.layouts.base import images_in, is_video
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 
@@ -51,7 +53,8 @@ class AlteredFaces:
         self.margin = margin
         self._recent = recent
         # Crops made elsewhere were cut by other boxes, so their pixels do not correspond.
-        self._original = None if original is None or record.kind == "crops" else original
+        is_apart = original is None or (record.kind == "crops" and record.pairing != "aligned")
+        self._original = None if is_apart else original
         self._difference = Difference(margin)
         self._covered = Covered(margin)
         self._beside = self._open()
@@ -81,6 +84,24 @@ class AlteredFaces:
 
         return sorted(self.plan.tracks, key=key)
 
+    def computed_mask(self, frame: Frame, row: dict[str, Any], side: int) -> Picture | None:
+        """Compute the mask of a crop from the difference to the original, for a fake that has no mask video.
+
+        Args:
+            frame: The frame that was added last.
+            row: Of the crop; it is given the name of the mask.
+            side: Of a crop in px.
+
+        Returns:
+            None where the fake has a mask, there is no frame to compare with, or nothing stands out.
+        """
+        original = None if self.record.mask is not None else self._beside.get(frame.number)
+        if original is None or original.shape != frame.image.shape:
+            return None
+        box = np.array(row["box"], np.int32)
+        mask = difference_mask(frame.image, original, box)
+        return None if mask is None else _picture(row, crop_face(mask, box, side))
+
     def masks(self, rows: Sequence[dict[str, Any]], side: int, report: dict[str, Any]) -> Iterator[Picture]:
         """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255.
 
@@ -99,10 +120,7 @@ class AlteredFaces:
             for number, mask in self._read_masks(path, sorted(by_frame)):
                 self._covered.add(number, mask, self._boxes(number, mask))
                 for row in by_frame.pop(number):
-                    image = crop_face(mask, self._scaled(np.array(row["box"]), mask), side)
-                    name = PurePosixPath(row["crop_path"])
-                    row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-                    yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+                    yield _picture(row, crop_face(mask, self._scaled(np.array(row["box"]), mask), side))
         except MediaError as error:
             add_note(report, f"mask not used: {error}")
             return
@@ -156,17 +174,28 @@ class AlteredFaces:
             MediaError: It cannot be read, or has another shape than the video.
         """
         width, height = self.plan.size
-        for frame in FrameReader([path], "video").read(numbers):
+        is_image = not is_video(path.name)
+        files = images_in(path) if path.is_dir() else (path,)
+        for frame in FrameReader(files, "frames" if is_image else "video").read(numbers):
             rows, columns = frame.image.shape[:2]
             if abs(columns * height / (rows * width) - 1) > _SHAPE:
                 raise MediaError(f"{path}: is of another video: {columns}x{rows} px, the video {width}x{height} px")
-            # > 1 is manipulated, as FF++ users hold
-            yield frame.number, np.where(_brightest(frame.image) > 1, 255, 0).astype(np.uint8)
+            level = _brightest(frame.image)
+            # In a video > 1 is manipulated, as FF++ users hold; images may be soft, or hold 0 and 1.
+            least = int(level.max()) / 2 if is_image else 1
+            yield frame.number, np.where(level > least, 255, 0).astype(np.uint8)
 
 
 def add_note(report: dict[str, Any], note: str) -> None:
     """Add a note to a video's report, which may have one."""
     report["note"] = f"{report['note']}; {note}" if "note" in report else note
+
+
+def _picture(row: dict[str, Any], mask: NDArray[np.uint8]) -> Picture:
+    """The mask of a crop, encoded; the row is given its name."""
+    name = PurePosixPath(row["crop_path"])
+    row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
+    return Picture(row["mask_path"], cv2.imencode(".png", mask)[1].tobytes())
 
 
 def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

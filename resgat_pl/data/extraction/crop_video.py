@@ -104,6 +104,8 @@ def crop_video(
                     row, picture = _save(record, number, frame, track[frame.number], extraction, name)
                     rows.append(row)
                     yield picture
+                    if extraction.difference_masks and (mask := altered.computed_mask(frame, row, extraction.size)):
+                        yield mask
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         if len(got) < plan.asked:
@@ -138,6 +140,9 @@ def _aligned(
     if original is None:
         return None
     if not original.rows:
+        if record.pairing == "aligned":
+            report["orphan"] = True
+            raise MediaError(f"{record.files[0]}: its original gave no face")
         add_note(report, "not aligned with its original, which gave no face")
         report["orphan"] = True
         return None
@@ -147,6 +152,8 @@ def _aligned(
     if frames:
         found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
         reason = _misfit(record, frames[0], original, found, report)
+    if reason and record.pairing == "aligned":
+        raise MediaError(f"{record.files[0]}: not aligned with its original: {reason}")
     if reason and report.get("relation", "pair") == "pair":  # what only a name suggests is counted, and is no fault
         add_note(report, f"not aligned with its original: {reason}")
     return None if reason else plan
@@ -160,6 +167,8 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
             return str(found)
     if list(frame.image.shape[1::-1]) != original.size:
         return f"it has frames of {original.size} px"
+    if record.pairing == "aligned":
+        return f"{found.share:.0%} of what is around the face shows the same" if found.misaligned else ""
     # Crops were cut out by others, each by its own box.
     if record.pairing == "given" and record.kind != "crops" and found.refuted:
         return str(found)
