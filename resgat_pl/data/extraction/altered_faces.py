@@ -58,6 +58,7 @@ class AlteredFaces:
         self._difference = Difference(margin)
         self._covered = Covered(margin)
         self._beside = self._open()
+        self._vague = 0
 
     def add(self, frame: Frame) -> None:
         """Look at a frame that is cut; in ascending order."""
@@ -100,6 +101,7 @@ class AlteredFaces:
             return None
         box = np.array(row["box"], np.int32)
         mask = difference_mask(frame.image, original, box)
+        self._vague += mask is None
         return None if mask is None else _picture(row, crop_face(mask, box, side))
 
     def masks(self, rows: Sequence[dict[str, Any]], side: int, report: dict[str, Any]) -> Iterator[Picture]:
@@ -111,6 +113,9 @@ class AlteredFaces:
             report: Is given a note where something is wrong.
         """
         path = self.record.mask
+        if self._vague:
+            why = "the difference to the original does not stand out against compression"
+            add_note(report, f"no mask computed in {self._vague} of {len(rows)} crops: {why}")
         if path is None:
             return
         by_frame: dict[int, list[dict[str, Any]]] = {}

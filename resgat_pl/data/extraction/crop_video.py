@@ -23,6 +23,7 @@ from resgat_pl.data.extraction.alignment import (
     Original,
     Plan,
     Recent,
+    SideBySide,
     Track,
     compare,
     planned,
@@ -31,6 +32,7 @@ from resgat_pl.data.extraction.alignment import (
 )
 from resgat_pl.data.extraction.altered_faces import AlteredFaces, Picture, add_note
 from resgat_pl.data.extraction.original_match import Agreement
+from resgat_pl.data.extraction.registration import shift_between
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.cropping import CropBox, crop_box, crop_face, touches
@@ -152,6 +154,8 @@ def _aligned(
     if frames:
         found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
         reason = _misfit(record, frames[0], original, found, report)
+        if not reason and record.pairing == "aligned":
+            reason = _shifted(plan, frames[0], recent.beside(original.record, original.sampled), extraction.margin)
     if reason and record.pairing == "aligned":
         raise MediaError(f"{record.files[0]}: not aligned with its original: {reason}")
     if reason and report.get("relation", "pair") == "pair":  # what only a name suggests is counted, and is no fault
@@ -175,6 +179,16 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
     if record.pairing == "asked" and found.refuted:
         add_note(report, f"paired by its name as asked, although {found}")
     return ""
+
+
+def _shifted(plan: Plan, frame: Frame, beside: SideBySide, margin: float) -> str:
+    """The shift of a fake against its original, in words; empty if there is none."""
+    original = beside.get(frame.number)
+    if original is None or original.shape != frame.image.shape:
+        return ""
+    boxes = [track[frame.number].box for track in plan.tracks.values() if frame.number in track]
+    shift = shift_between(frame.image, original, boxes, margin)
+    return "" if shift is None else str(shift)
 
 
 def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:

@@ -37,6 +37,12 @@ _CLOSED: Final = 16
 """Gaps up to a side's share are closed: an eye that stays the same inside of a swapped face."""
 _SPECK: Final = 0.0015
 """Share of the box that a separate area must have."""
+_CONTRAST: Final = 1.5
+"""So many times the upper end of the rest of the crop must the mask's median difference be. Measured on self-blends,
+masks with less have an IoU of .4 with the true ones, those with more .7."""
+_QUIET: Final = 0.5
+_RIM: Final = 50
+"""Differences are looked at from a side's share away from the mask."""
 _EVERYTHING: Final = 0.9
 """Share of the box from which the two pictures differ everywhere, which no mask can say."""
 
@@ -89,15 +95,25 @@ def difference_mask(fake: Picture, original: Picture, box: Box) -> Picture | Non
     least = max(_LEAST, _SOFT * float(np.median(difference[seeds])))
     mask = _connected(seeds, (difference > noise) & (difference > least))
     mask = _whole(mask, side)
+    cut = np.zeros((height, width), np.uint8)
+    cut[_scaled(box, 1.0, width, height)] = 255
+    mask &= cut[window]
+    if not _stands_out(mask, difference, cut[window], reach=round(side / _RIM)):
+        return None
     found = np.zeros((height, width), np.uint8)
     found[window] = mask
-    inside = found[_scaled(box, 1.0, width, height)]
-    if not inside.any() or np.count_nonzero(inside) >= _EVERYTHING * inside.size:
-        return None
-    outside = np.ones((height, width), bool)
-    outside[_scaled(box, 1.0, width, height)] = False
-    found[outside] = 0
     return found
+
+
+def _stands_out(mask: Picture, difference: NDArray[np.float32], cut: Picture, reach: int) -> bool:
+    """Distinguish a mask from differences all over the crop, as where one of the two was compressed strongly."""
+    if not mask.any() or np.count_nonzero(mask) >= _EVERYTHING * np.count_nonzero(cut):
+        return False
+    away = (cut > 0) & (cv2.dilate(mask, np.ones((2 * reach + 1,) * 2)) == 0)
+    if not away.any():
+        return False
+    rest = max(_QUIET, float(np.quantile(difference[away], _UPPER)))
+    return float(np.median(difference[mask > 0])) >= _CONTRAST * rest
 
 
 def _noise(
