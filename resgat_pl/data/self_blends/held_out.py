@@ -29,7 +29,7 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.core.storage import absolute, locate, make_folder, names_in, read_bytes, readable, refresh, write_atomic
 from resgat_pl.core.text import nearest
 from resgat_pl.core.types import FAKE, REAL
-from resgat_pl.data.extraction.fragment import fragment_path, read_fragment, read_reports
+from resgat_pl.data.extraction.fragment import fragment_path, read_fragment
 from resgat_pl.data.extraction.jobs import digest
 from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest, merge
@@ -287,8 +287,7 @@ def _write(
     """Write the crops and the fragment of each video that is not written yet; return what was left out."""
     writer = Writer(manifest, out, request.shapes, request.source, request.seed, asked)
     tasks = list(_tasks(manifest, genuine, request))
-    reports = read_reports(out, [task.key for task in tasks])
-    todo = [task for task, report in zip(tasks, reports, strict=True) if not writer.is_done(task, report)]
+    todo = writer.to_do(tasks)
     total = sum(len(task.rows) for task in tasks)
     left = sum(len(task.rows) for task in todo)
     threads = cv2.getNumThreads()
@@ -322,7 +321,7 @@ def _collect(
     Raises:
         ConfigError: There is not one pair.
     """
-    keys = [key for task in _tasks(manifest, genuine, request) for key in task.keys]
+    keys = [video.key for task in _tasks(manifest, genuine, request) for video in task.written]
     paths = [fragment_path(out, key) for key in keys]
     tables: list[pa.Table] = [read_fragment(readable(path), path) for path in paths]
     kept = {name: value for name, value in manifest.info.items() if name not in {"request", "version", SKIPPED}}

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resgat_pl.core.storage import names_in, readable
+from resgat_pl.core.storage import readable
 from resgat_pl.core.types import FAKE, REAL, VideoRecord
 from resgat_pl.data.crop_store.encoding import encode_crop
 from resgat_pl.data.crop_store.reader import Member, crop_of, picture
 from resgat_pl.data.crop_store.writer import CropWriter
 from resgat_pl.data.extraction.crop_video import crops_folder
-from resgat_pl.data.extraction.fragment import fragment_path, has_files, read_fragment, read_report
+from resgat_pl.data.extraction.fragment import fragment_path, has_files, read_fragment, read_report, read_reports
 from resgat_pl.data.faces.detection import sharpness
 from resgat_pl.data.manifest.table import Manifest, rows_to_table, write_table
 from resgat_pl.data.self_blends.blender import LEAST_SIDE, Pair, SelfBlend
@@ -68,14 +68,9 @@ class VideoTask:
         return replace(self.genuine, method=self.family, label=FAKE, original=self.genuine.key)
 
     @property
-    def keys(self) -> list[str]:
-        """Keys of the videos that are written."""
-        return [self.genuine.key, self.fake.key] if self.name else [self.genuine.key]
-
-    @property
-    def key(self) -> str:
-        """Key of the video that is written last."""
-        return self.keys[-1]
+    def written(self) -> list[VideoRecord]:
+        """The videos that are written, the genuine one first."""
+        return [self.genuine, self.fake] if self.name else [self.genuine]
 
 
 @dataclass(frozen=True)
@@ -98,18 +93,16 @@ class Writer:
     seed: int
     request: str
 
-    def is_done(self, task: VideoTask, report: dict[str, Any]) -> bool:
-        """True if all files of a task are there.
+    def to_do(self, tasks: Sequence[VideoTask]) -> list[VideoTask]:
+        """The tasks of which not all files are there."""
+        keys = [video.key for task in tasks for video in task.written]
+        reports = dict(zip(keys, read_reports(self.out, keys), strict=True))
 
-        Args:
-            task: The task.
-            report: Of the fragment that is written last.
-        """
-        if report.get("request") != self.request:
-            return False
-        if not has_files(self.out / crops_folder(task.fake if task.name else task.genuine), report):
-            return False
-        return not task.name or len(names_in(self.out / crops_folder(task.genuine))) >= report["rows"]
+        def is_there(video: VideoRecord) -> bool:
+            report = reports[video.key]
+            return report.get("request") == self.request and has_files(self.out / crops_folder(video), report)
+
+        return [task for task in tasks if not all(map(is_there, task.written))]
 
     def __call__(self, task: VideoTask) -> int:
         """Write a task; return its number of crops."""
@@ -125,7 +118,7 @@ class Writer:
         found: LeftOut = {}
         for task in tasks:
             if task.name:
-                path = fragment_path(self.out, task.key)
+                path = fragment_path(self.out, task.fake.key)
                 found |= read_report(read_fragment(readable(path), path).schema.metadata).get("left_out", {})
         return found
 
@@ -143,7 +136,7 @@ class Writer:
 
     def _blend(self, task: VideoTask, rows: list[dict[str, Any]]) -> None:
         blender = SelfBlend({task.family: 1.0}, self.shapes, self.source)
-        videos = task.genuine, task.fake
+        videos = task.written
         writers = [CropWriter(self.out, video.key, crops_folder(video), "files") for video in videos]
         made: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
         left_out: LeftOut = {}
