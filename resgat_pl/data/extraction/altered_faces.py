@@ -58,7 +58,7 @@ class AlteredFaces:
         self._difference = Difference(margin)
         self._covered = Covered(margin)
         self._beside = self._open()
-        self._vague = 0
+        self._computed: list[tuple[dict[str, Any], bytes | None]] = []
 
     def add(self, frame: Frame) -> None:
         """Look at a frame that is cut; in ascending order."""
@@ -85,24 +85,20 @@ class AlteredFaces:
 
         return sorted(self.plan.tracks, key=key)
 
-    def computed_mask(self, frame: Frame, row: dict[str, Any], side: int) -> Picture | None:
+    def compute_mask(self, frame: Frame, row: dict[str, Any], side: int) -> None:
         """Compute the mask of a crop from the difference to the original, for a fake that has no mask video.
 
         Args:
             frame: The frame that was added last.
-            row: Of the crop; it is given the name of the mask.
+            row: Of the crop.
             side: Of a crop in px.
-
-        Returns:
-            None where the fake has a mask, there is no frame to compare with, or nothing stands out.
         """
         original = None if self.record.mask is not None else self._beside.get(frame.number)
         if original is None or original.shape != frame.image.shape:
-            return None
+            return
         box = np.array(row["box"], np.int32)
         mask = difference_mask(frame.image, original, box)
-        self._vague += mask is None
-        return None if mask is None else _picture(row, crop_face(mask, box, side))
+        self._computed.append((row, None if mask is None else _encoded(crop_face(mask, box, side))))
 
     def masks(self, rows: Sequence[dict[str, Any]], side: int, report: dict[str, Any]) -> Iterator[Picture]:
         """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255.
@@ -113,9 +109,7 @@ class AlteredFaces:
             report: Is given a note where something is wrong.
         """
         path = self.record.mask
-        if self._vague:
-            why = "the difference to the original does not stand out against compression"
-            add_note(report, f"no mask computed in {self._vague} of {len(rows)} crops: {why}")
+        yield from self._computed_masks(report)
         if path is None:
             return
         by_frame: dict[int, list[dict[str, Any]]] = {}
@@ -125,12 +119,25 @@ class AlteredFaces:
             for number, mask in self._read_masks(path, sorted(by_frame)):
                 self._covered.add(number, mask, self._boxes(number, mask))
                 for row in by_frame.pop(number):
-                    yield _picture(row, crop_face(mask, self._scaled(np.array(row["box"]), mask), side))
+                    image = crop_face(mask, self._scaled(np.array(row["box"]), mask), side)
+                    yield _named(row, _encoded(image))
         except MediaError as error:
             add_note(report, f"mask not used: {error}")
             return
         if by_frame:
             add_note(report, f"mask video {path.name} is shorter than the video")
+
+    def _computed_masks(self, report: dict[str, Any]) -> Iterator[Picture]:
+        """The computed masks, unless most crops of the video have none: what is left then is chance."""
+        found = [(row, data) for row, data in self._computed if data is not None]
+        lacking = len(self._computed) - len(found)
+        if lacking:
+            none = 2 * lacking > len(self._computed)
+            lack = "no mask computed" if none else f"no mask computed in {lacking} of {len(self._computed)} crops"
+            add_note(report, f"{lack}: the difference to the original does not stand out against compression")
+            if none:
+                return
+        yield from (_named(row, data) for row, data in found)
 
     def write_labels(self, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
         """Write into each row whether its face was altered; None where that is not known.
@@ -196,11 +203,15 @@ def add_note(report: dict[str, Any], note: str) -> None:
     report["note"] = f"{report['note']}; {note}" if "note" in report else note
 
 
-def _picture(row: dict[str, Any], mask: NDArray[np.uint8]) -> Picture:
-    """The mask of a crop, encoded; the row is given its name."""
+def _named(row: dict[str, Any], mask: bytes) -> Picture:
+    """The mask of a crop; the row is given its name."""
     name = PurePosixPath(row["crop_path"])
     row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-    return Picture(row["mask_path"], cv2.imencode(".png", mask)[1].tobytes())
+    return Picture(row["mask_path"], mask)
+
+
+def _encoded(mask: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", mask)[1].tobytes()
 
 
 def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

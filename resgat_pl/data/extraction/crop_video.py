@@ -106,8 +106,8 @@ def crop_video(
                     row, picture = _save(record, number, frame, track[frame.number], extraction, name)
                     rows.append(row)
                     yield picture
-                    if extraction.difference_masks and (mask := altered.computed_mask(frame, row, extraction.size)):
-                        yield mask
+                    if extraction.difference_masks:
+                        altered.compute_mask(frame, row, extraction.size)
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         if len(got) < plan.asked:
@@ -154,8 +154,9 @@ def _aligned(
     if frames:
         found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
         reason = _misfit(record, frames[0], original, found, report)
-        if not reason and record.pairing == "aligned":
-            reason = _shifted(plan, frames[0], recent.beside(original.record, original.sampled), extraction.margin)
+        if record.pairing == "aligned":
+            shift = _shifted(plan, frames[0], recent.beside(original.record, original.sampled), extraction.margin)
+            reason = "; ".join(filter(None, [reason, shift]))
     if reason and record.pairing == "aligned":
         raise MediaError(f"{record.files[0]}: not aligned with its original: {reason}")
     if reason and report.get("relation", "pair") == "pair":  # what only a name suggests is counted, and is no fault

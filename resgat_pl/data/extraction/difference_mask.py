@@ -31,6 +31,8 @@ _SOFT: Final = 0.35
 _LEAST_SEED: Final = 4.0
 _LEAST: Final = 2.0
 """Differences of 255 below which nothing counts, however little noise there is."""
+_FEW: Final = 0.02
+"""Share of what is looked at that the surroundings must have, to be compared with."""
 _UPPER: Final = 0.95
 """Quantile of the surroundings that is the noise's upper end; what lies above it may be another change."""
 _CLOSED: Final = 16
@@ -121,8 +123,8 @@ def _noise(
 ) -> NDArray[np.float32]:
     """``(h, w)`` float32: the upper end of what compression leaves, by the texture of each place."""
     places = np.flatnonzero(~inner)
-    if len(places) < 64:  # the box is the frame: nothing else is left to compare with
-        places = np.arange(inner.size)
+    if len(places) < _FEW * inner.size:  # the frame is all face: its quieter half must do
+        places = np.flatnonzero(difference <= np.median(difference))
     places = places[:: max(1, len(places) // _SAMPLES)]
     samples = np.stack([difference.ravel()[places], texture.ravel()[places]])
     line = Noise.fit(samples)
