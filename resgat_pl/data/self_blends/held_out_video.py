@@ -114,7 +114,7 @@ class Writer:
         return len(rows)
 
     def left_out(self, tasks: Sequence[VideoTask]) -> LeftOut:
-        """What no pair was made of, from the fragments."""
+        """Crops that no pair was made of, from the fragments."""
         found: LeftOut = {}
         for task in tasks:
             if task.name:
