@@ -1,4 +1,4 @@
-"""Changes that both partners of a pair go through after the forgery: light, blur, size, noise, compression, mirroring."""
+"""Changes of both partners of a pair after the forgery: light, blur, size, noise, compression, mirroring."""
 
 from __future__ import annotations
 
