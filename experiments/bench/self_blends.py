@@ -1,8 +1,8 @@
 """Self-blends made while training: pairs a second of one core, and what they add to the loading of a pair.
 
-The crops are of a drawn face; a pair is a genuine crop and its self-blend, with mask, after one camera. Seconds are those
-of the processor, which other work on the machine does not lengthen. The last row says how many cores keep up with a GPU
-step that takes 1,000 crops a second.
+The crops are of a drawn face; a pair is a genuine crop and its self-blend, with mask, after one camera. Seconds are
+those of the processor, which other work on the machine lengthens less. The last row says how many cores keep up with a
+GPU step that takes 1,000 crops a second.
 """
 
 from __future__ import annotations
