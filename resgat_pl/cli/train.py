@@ -45,6 +45,7 @@ from resgat_pl.training.checkpoints.safe_io import SafeCheckpoints
 from resgat_pl.training.checkpoints.slurm import is_requeued
 from resgat_pl.training.lightning_internals import callbacks_of
 from resgat_pl.training.loggers.csv import AtomicCSVLogger
+from resgat_pl.training.losses.base import loss_classes
 from resgat_pl.training.module import ResGATModule
 
 _DOUBLED: Final = "Found more than one stateful callback"
@@ -69,7 +70,7 @@ class ResGATCLI(LightningCLI):
         """Add the groups ``net``, ``checkpoint``, ``early_stopping``, ``heatmaps``, ``artifacts`` and ``recovery``."""
         self._add_net(parser)
         parser.link_arguments("net", "model.net", apply_on="instantiate")
-        parser.link_arguments("model.mask_loss_weight", "data.masks", compute_fn=_needs_masks)
+        parser.link_arguments(("model.mask_loss_weight", "model.losses"), "data.masks", compute_fn=_needs_masks)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Heatmaps, "heatmaps")
@@ -233,8 +234,8 @@ class ResGATCLI(LightningCLI):
         return None if value in {None, "best", "last", "hpc", "registry"} else Path(value)
 
 
-def _needs_masks(mask_loss_weight: float) -> bool:
-    return mask_loss_weight > 0
+def _needs_masks(mask_loss_weight: float, losses: Sequence[Any] | None) -> bool:
+    return mask_loss_weight > 0 or any(loss.needs_masks for loss in loss_classes(losses or ()))
 
 
 def parser_options() -> dict[str, Any]:

@@ -351,7 +351,7 @@ class FaceDataModule(LightningDataModule):
             ConfigError: There is nothing.
         """
         faces = cast("SelfBlendedCrops", self.faces("train", augmented=True))
-        half = len(faces) // 2
+        half = len(set(faces.rows.tolist()))
         left_out = f" ({faces.without_landmarks:,} without landmarks left out)" if faces.without_landmarks else ""
         rank_zero_info(f"{self.crops}: self-blends of {half:,} genuine crops{left_out}, others at every step.")
         if half < self.world_size:

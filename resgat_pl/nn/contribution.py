@@ -26,8 +26,8 @@ class Contributions(NamedTuple):
             of a node they give ``node``.
         evidence: ``(B, N)`` float, v_j: the contribution of node j if the attention on it, summed over its targets,
             were 1 in every head. The factor of ``node`` that attention cannot damp.
-        bias: ``(B,)`` float, b': the logit without any node. It is computed from the parameters, never as the rest of
-            the logit, so the sums above can be checked.
+        bias: ``(B,)`` float, b': the logit without any node; with a head that is not linear, that of its linear form
+            here. It is computed from the parameters, never as the rest of the logit, so the sums above can be checked.
 
     Example:
         >>> import torch
@@ -65,7 +65,8 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
     """Decompose the logits of graphs that ``model.graph`` has just made.
 
     z = b' + Σ_j c_j with c_j = (1/N) Σ_k A_jk (w_k · W_k x_j) and A_jk = Σ_i α_ij,k: after the attention nothing is
-    non-linear but an MLP head, which is replaced by its local linear form. Since Σ_j A_jk = N in every head, the bias
+    non-linear but an MLP head, which is replaced by its local linear form, and the length by which a normalised head
+    divides, which is taken as it is. Since Σ_j A_jk = N in every head, the bias
     that GATv2 adds to each value adds a constant to the logit, so it is part of b' and of no node. A head from outside
     gives its own form, see ``nn.head``.
 

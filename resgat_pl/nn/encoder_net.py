@@ -56,6 +56,7 @@ class EncoderNet(DetectorNet):
         image_size: int = 224,
         train: TrainMode = "full",
         normalize: Normalization = "imagenet",
+        receptive: int | None = None,
     ) -> None:
         """Make ``backbone``, and the buffers ``mean`` and ``std`` of its images; the arguments are those of ``ResGAT``.
 
@@ -63,7 +64,7 @@ class EncoderNet(DetectorNet):
             ConfigError: There is no such encoder, or a value is out of range.
             WeightsError: Its weights cannot be had, or do not fit.
         """
-        self.backbone = build_encoder(encoder, weights, encoder_stage, image_size)
+        self.backbone = build_encoder(encoder, weights, encoder_stage, image_size, receptive)
         choose_trained(self.backbone, train)
         self._frozen = train == "frozen"
         self.train()  # Lightning calls it only after a validation: until then a frozen encoder would be in training

@@ -42,6 +42,7 @@ class EncoderSource:
         sha256: Of that file; None for the others.
         stage: ``ResGAT.config["encoder_stage"]``.
         train: ``ResGAT.config["train"]``.
+        receptive: ``ResGAT.config["receptive"]``.
 
     Example:
         >>> source = EncoderSource("resnet18", "imagenet", None, 4, "norms")
@@ -54,10 +55,11 @@ class EncoderSource:
     sha256: str | None
     stage: EncoderStage
     train: TrainMode
+    receptive: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; without ``receptive`` where there is none, as it was written before there was one."""
+        return {name: value for name, value in asdict(self).items() if name != "receptive" or value is not None}
 
     @classmethod
     def read(cls, stored: object, what: object) -> EncoderSource:
@@ -66,13 +68,14 @@ class EncoderSource:
         Raises:
             WeightsError: They are no source of an encoder of torchvision or timm.
         """
-        found = stored if isinstance(stored, dict) else {}
+        found = {"receptive": None, **stored} if isinstance(stored, dict) else {}
         valid: dict[str, Callable[[Any], object]] = {
             "name": lambda value: isinstance(value, str) and is_own(value) and _NAME.fullmatch(value),
             "weights": lambda value: isinstance(value, str) and value == Path(value).name and value not in {"", ".."},
             "sha256": lambda value: value is None or (isinstance(value, str) and _SHA256.fullmatch(value)),
             "stage": lambda value: value in get_args(EncoderStage),
             "train": lambda value: value in get_args(TrainMode),
+            "receptive": lambda value: value is None or (type(value) is int and value > 0),
         }
         wrong = [name for name, accepts in valid.items() if name not in found or not accepts(found[name])]
         if wrong or set(found) != set(valid):
@@ -93,7 +96,7 @@ class EncoderSource:
         """
         with torch.random.fork_rng(devices=[]):
             try:
-                encoder = build_encoder(self.name, self._weights(file), self.stage)
+                encoder = build_encoder(self.name, self._weights(file), self.stage, receptive=self.receptive)
             except WeightsError as error:
                 raise WeightsError(
                     f"the encoder's weights are not stored with the detector. {str(error).rstrip('.')}. Here, put "
@@ -156,7 +159,8 @@ def leave_out(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> LeftOut
         return LeftOut(everything, None, "the whole encoder was trained")
     if weights is None:
         return LeftOut(everything, None, "the encoder's first weights were random")
-    source, file = _source(name, str(weights), cast("EncoderStage", options.get("encoder_stage", 4)), train)
+    stage = cast("EncoderStage", options.get("encoder_stage", 4))
+    source, file = _source(name, str(weights), stage, train, options.get("receptive"))
     try:
         fresh = source.encoder(file)
     except (ConfigError, WeightsError) as error:
@@ -186,13 +190,16 @@ def is_own(name: str) -> bool:
     return name in ENCODERS or name.startswith(PREFIX)
 
 
-def _source(name: str, weights: str, stage: EncoderStage, train: TrainMode) -> tuple[EncoderSource, Path | None]:
+def _source(
+    name: str, weights: str, stage: EncoderStage, train: TrainMode, receptive: int | None
+) -> tuple[EncoderSource, Path | None]:
     if weights in WEIGHT_SOURCES:
-        return EncoderSource(_with_tag(name) if weights == "timm" else name, weights, None, stage, train), None
+        name = _with_tag(name) if weights == "timm" else name
+        return EncoderSource(name, weights, None, stage, train, receptive), None
     file = Path(weights)
     if not file.is_file():  # a checkpoint that was sent here has the file's name alone
         file = Path(torch.hub.get_dir()) / "checkpoints" / file.name
-    return EncoderSource(name, file.name, None, stage, train), file
+    return EncoderSource(name, file.name, None, stage, train, receptive), file
 
 
 def _with_tag(name: str) -> str:

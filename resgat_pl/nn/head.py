@@ -12,6 +12,8 @@ from resgat_pl.core.parts import class_path, find_part
 from resgat_pl.core.text import first_line
 
 _TOLERANCE: Final = 1e-4
+_SHORTEST: Final = 1e-4
+"""Length by which shorter vectors are divided, which have no direction; far less overflows 16 bits as a divisor."""
 
 
 class Head(nn.Module):
@@ -48,8 +50,8 @@ class Head(nn.Module):
         """
         raise ConfigError(
             f"The head {type(self).__name__} has no additive form, so its logit is no sum over nodes: give it a method "
-            "linearise, take the head linear or mlp, or explain with a method that needs no contributions, such as "
-            "InputXGradient."
+            "linearise, take the head linear, mlp or normalised, or explain with a method that needs no contributions, "
+            "such as InputXGradient."
         )
 
     @property
@@ -115,7 +117,62 @@ class MLPHead(Head):
         return weight @ self.hidden.weight, weight @ self.hidden.bias + self.out.bias
 
 
-HEADS: Final[dict[str, type[Head]]] = {"linear": LinearHead, "mlp": MLPHead}
+class NormalisedHead(Head):
+    """Scaled cosine between the pooled features and one direction: z = s · (w / |w|) · (p / |p|) + b.
+
+    The length of the pooled features does not matter, only their direction, as in face recognition (Wang et al.,
+    "NormFace", ACM MM 2017) and in the read-out of GenD (Yermakov et al., "Deepfake Detection that Generalizes Across
+    Benchmarks", 2025). Lengths are computed in at least 32 bits, so that the squares of half
+    precision neither overflow nor vanish.
+
+    Args:
+        in_features: heads × hidden.
+        scale: s before training; a cosine alone gives logits in [-1, 1].
+
+    Attributes:
+        weight: w, ``(in_features,)``.
+        scale: s, ``()``.
+        bias: b, ``()``.
+
+    Example:
+        >>> head = NormalisedHead(4)
+        >>> pooled = torch.rand(2, 4)
+        >>> torch.allclose(head(pooled), head(100 * pooled))
+        True
+    """
+
+    def __init__(self, in_features: int, scale: float = 10.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features))
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.zeros(()))
+        nn.init.normal_(self.weight)  # every direction is as likely
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """``(B, in_features)`` → logit ``(B,)``; b where all features are 0."""
+        weight, bias = self._form(pooled)
+        return ((weight * pooled.to(weight.dtype)).sum(dim=1) + bias).to(pooled.dtype)
+
+    def linearise(self, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weight ``(B, in_features)`` s · w / (|w| |p|) and bias ``(1,)`` b, with logit = weight · pooled + bias.
+
+        Exact at ``pooled`` and given its length |p|, which is taken as a number: the weight is no Jacobian, for a
+        change of ``pooled`` changes the length as well.
+        """
+        if pooled is None:
+            raise ValueError("the linear form of a normalised head depends on where it is taken")
+        weight, bias = self._form(pooled)
+        return weight.to(pooled.dtype), bias[None].to(pooled.dtype)
+
+    def _form(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight ``(B, in_features)`` and bias ``()`` in at least 32 bits; autocast leaves all of this alone."""
+        wide = torch.promote_types(pooled.dtype, torch.float32)
+        weight, length = self.weight.to(wide), torch.linalg.vector_norm(pooled.to(wide), dim=1, keepdim=True)
+        direction = weight / torch.linalg.vector_norm(weight).clamp(min=_SHORTEST)
+        return self.scale.to(wide) * direction / length.clamp(min=_SHORTEST), self.bias.to(wide)
+
+
+HEADS: Final[dict[str, type[Head]]] = {"linear": LinearHead, "mlp": MLPHead, "normalised": NormalisedHead}
 """This package's heads by name."""
 
 
@@ -123,7 +180,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
     """Build a head by its name.
 
     Args:
-        name: ``linear``, ``mlp``, the name of an entry point of the group ``resgat_pl.heads``, or the path of a class.
+        name: ``linear``, ``mlp``, ``normalised``, the name of an entry point of the group ``resgat_pl.heads``, or the
+            path of a class.
         in_features: Number of pooled features.
         dropout: For ``mlp``; one from outside brings its own.
 
@@ -141,6 +199,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
         return MLPHead(in_features, dropout=dropout)
     if kind is LinearHead:
         return LinearHead(in_features)
+    if kind is NormalisedHead:
+        return NormalisedHead(in_features)
     try:
         head = kind(in_features)
         _check(head, name, in_features)

@@ -12,11 +12,26 @@ FORGED: Final = 0.2
 """A node is forged if the mask covers more of it than this."""
 CLEAN: Final = 0.02
 """A node is clean if the mask covers no more of it than this; nodes between the two limits have no loss."""
-_SCALE: Final = 4 / 49
+SCALE: Final = 4 / 49
 """Slope per node: contributions are shares of one logit, so with more nodes each is smaller in proportion."""
 _MARGIN: Final = 2.0
 _FORGED_WEIGHT: Final = 3.0
 """Of a forged node against a clean one, of which there are far more."""
+
+
+def seam_of(mask: Tensor) -> Tensor:
+    """The seam of soft masks ``(B, H, W)`` float in [0, 1], the same shape: 1 where half is blended in, 0 inside.
+
+    4 m (1 − m) of the mask m divided by its maximum (Li et al., "Face X-ray", CVPR 2020), so that a mask that is
+    transparent all over has a seam at its rim alone.
+
+    Example:
+        >>> seam_of(torch.tensor([[[0.0, 0.25, 0.5]]]))
+        tensor([[[0., 1., 0.]]])
+    """
+    full = mask.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-6)
+    share = mask / full
+    return 4 * share * (1 - share)
 
 
 def guidance_loss(contribution: Tensor, cover: Tensor, known: Tensor) -> Tensor:
@@ -35,7 +50,7 @@ def guidance_loss(contribution: Tensor, cover: Tensor, known: Tensor) -> Tensor:
     Returns:
         ``()`` float, at least 0; 0 if nothing is known.
     """
-    scaled = contribution * (_SCALE * contribution.shape[1])
+    scaled = contribution * (SCALE * contribution.shape[1])
     forged = cover > FORGED
     logit = torch.where(forged, scaled, scaled.abs()) - _MARGIN
     weight = torch.where(forged, _FORGED_WEIGHT, (cover <= CLEAN).to(logit.dtype)) * known[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -107,6 +107,18 @@ class Geometry(NamedTuple):
     offset: float
     field: float
 
+    def seen(self, index: int) -> tuple[float, float]:
+        """First and last pixel, counted from 0, that output ``index`` along an axis can depend on.
+
+        They may lie outside the picture, where a network sees its padding.
+
+        Example:
+            >>> Geometry(16, 0.0, 59.0).seen(4)
+            (35.0, 93.0)
+        """
+        centre, reach = self.offset + self.stride * index, (self.field - 1) / 2
+        return centre - reach, centre + reach
+
     def lattice(self, height: int, width: int, shape: tuple[int, int] | None = None) -> Lattice:
         """Lattice of a picture of ``shape`` rows and columns; by default as many as it has multiples of the stride."""
         shape = shape or (-(-height // self.stride), -(-width // self.stride))
@@ -140,8 +152,22 @@ def geometry_of(layers: nn.Module) -> Geometry:
     Raises:
         ConfigError: Branches look at different places, or a layer's geometry is not known.
     """
+    return list(geometries(fx.Tracer().trace(layers), layers).values())[-1]
+
+
+def geometries(graph: fx.Graph, layers: nn.Module, pointwise: Collection[str] = ()) -> dict[fx.Node, Geometry]:
+    """Geometry of every step of a graph, in their order, as ``geometry_of``; the last one is that of the output.
+
+    Args:
+        graph: Of ``fx.Tracer().trace(layers)``.
+        layers: Network.
+        pointwise: Names of layers that are taken as if their kernel were 1×1, at the same stride, see ``can_shrink``.
+
+    Raises:
+        ConfigError: As ``geometry_of``.
+    """
     found: dict[fx.Node, Geometry] = {}
-    for node in fx.Tracer().trace(layers).nodes:
+    for node in graph.nodes:
         inputs = [found[source] for source in node.all_input_nodes]
         if node.op == "placeholder":
             found[node] = Geometry(1, 0.0, 1.0)
@@ -150,8 +176,21 @@ def geometry_of(layers: nn.Module) -> Geometry:
         if node.op in {"call_function", "call_method"}:
             found[node] = _called(found[node], node)
         if node.op == "call_module":
-            found[node] = _after(found[node], layers.get_submodule(str(node.target)), str(node.target))
-    return found[node]
+            name = str(node.target)
+            after = _after(found[node], layers.get_submodule(name), name)
+            found[node] = found[node]._replace(stride=after.stride) if name in pointwise else after
+    return found
+
+
+def can_shrink(layer: nn.Module) -> bool:
+    """True for a convolution or pooling whose centre stays where it is if its kernel becomes 1×1: odd and symmetric."""
+    if not isinstance(layer, _WINDOWS) or type(layer).__module__.partition(".")[0] != "torch":
+        return False
+    kernel, padding, dilation = (getattr(layer, part, 1) for part in ("kernel_size", "padding", "dilation"))
+    sizes = [one if isinstance(one, tuple) else (one, one) for one in (kernel, padding, dilation)]
+    if any(isinstance(value, str) for size in sizes for value in size) or getattr(layer, "ceil_mode", False):
+        return False
+    return all(k % 2 and 2 * p == d * (k - 1) for k, p, d in zip(*sizes, strict=True)) and max(sizes[0]) > 1
 
 
 def _joined(inputs: Sequence[Geometry], name: str) -> Geometry:

@@ -29,11 +29,12 @@ class PooledClassifier(EncoderNet):
         weights: Likewise.
         encoder_stage: Likewise.
         pooling: ``mean`` over the nodes, or ``cls``, the class token of a vision transformer.
-        head: ``linear``, ``mlp`` with one hidden layer, or a head from outside, see ``nn.head``.
+        head: ``linear``, ``mlp`` with one hidden layer, ``normalised``, or a head from outside, see ``nn.head``.
         normalize: As of ``ResGAT``.
         dropout: Probability in training of dropping a hidden unit of ``mlp``.
         image_size: Side in pixels of the images that an encoder from outside is tried with.
         train: As of ``ResGAT``.
+        receptive: Likewise.
 
     Raises:
         ConfigError: An argument is out of range, or the encoder has no class token to pool.
@@ -57,11 +58,12 @@ class PooledClassifier(EncoderNet):
         dropout: float = 0.0,
         image_size: int = 224,
         train: TrainMode = "full",
+        receptive: int | None = None,
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
         check_arguments(PooledClassifier, given)
-        self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize)
+        self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize, receptive)
         if pooling == "cls" and not self.backbone.has_class_token:
             raise ConfigError(
                 f"net.pooling is cls, but the encoder {encoder} has no class token: set mean, or a vision transformer "

@@ -22,10 +22,10 @@ from resgat_pl.nn.head import LinearHead, build_head
 from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
 
-ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train")
+ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive")
 """The arguments on which the meaning of the weights depends."""
 _SINCE: Final = {"train": "full"}
-"""Values of arguments that are newer than some checkpoints."""
+"""Values of arguments that are newer than some checkpoints; None for others."""
 _LARGEST: Final = {"heads": 2**16, "hidden": 2**16}
 """Larger networks fit no memory; heads × hidden, 4608 in the paper, has the bound of each."""
 
@@ -48,13 +48,16 @@ class ResGAT(EncoderNet):
         hidden: Features of one head.
         normalize: Whether images are first normalised as for the encoder's pretrained weights; the authors' code does
             not: ``none``.
-        head: ``linear`` as in the paper, ``mlp`` with one hidden layer, or a head from outside, see ``nn.head``.
+        head: ``linear`` as in the paper, ``mlp`` with one hidden layer, ``normalised`` (scaled cosine), or a head from
+            outside, see ``nn.head``.
         encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
             Of a vision transformer, the patch tokens after all or after three quarters of its blocks.
         dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
         image_size: Side in pixels of the images for which the grid is built first; others work as well.
         train: The part of the encoder that is trained beside graph and head: ``full``, ``norms``, ``lora`` or
             ``frozen``, see ``resgat_pl.nn.encoders.tuning``.
+        receptive: Side in px of the largest square that a node of a convolutional encoder may see; null for the
+            encoder's own, which is often larger than the image. See ``resgat_pl.nn.encoders.receptive``.
 
     Attributes:
         config: All arguments as plain values.
@@ -86,13 +89,14 @@ class ResGAT(EncoderNet):
         dropout: float = 0.0,
         image_size: int = 224,
         train: TrainMode = "full",
+        receptive: int | None = None,
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
         check_arguments(ResGAT, given, _LARGEST)
         if heads * hidden > _LARGEST["hidden"]:
             raise ConfigError(f"heads × hidden is more than {_LARGEST['hidden']:,}.")
-        self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize)
+        self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize, receptive)
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
         self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
         self.head = build_head(head, heads * hidden, dropout)

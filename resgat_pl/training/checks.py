@@ -37,6 +37,7 @@ from resgat_pl.training._config import (
 )
 from resgat_pl.training.checkpoints.config_diff import compare_configs
 from resgat_pl.training.feature_cache import require_frozen
+from resgat_pl.training.losses.base import loss_classes
 
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.", "resgat_pl.")
 """Packages whose callbacks log nothing that could be monitored."""
@@ -96,6 +97,13 @@ def check_trainer(command: str, config: Namespace) -> None:
         ConfigError: Names the option.
     """
     trainer = config.trainer
+    on_gpu = str(trainer.accelerator) in {"gpu", "cuda"}
+    if on_gpu and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"trainer.accelerator is {trainer.accelerator}, and torch {torch.__version__} finds no GPU here. On a CPU "
+            "(--trainer.accelerator cpu --trainer.precision 32) what takes a GPU minutes takes many hours; "
+            "configs/blend_cpu.yaml, explainers.yaml and smoke.yaml are made for one."
+        )
     if trainer.precision in _NOT_TRAINED_IN:
         raise ConfigError(
             f"trainer.precision is {trainer.precision}, in which ResGAT does not train: set 32, or bf16-mixed, where "
@@ -216,6 +224,7 @@ def _check_monitor(config: Namespace, group: str, monitor: str, mode: str, harm:
 def _logged(config: Namespace) -> list[str]:
     """The names of the metrics that ``ResGATModule`` logs in training."""
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
+    guided += [f"train/{loss.name}" for loss in loss_classes(config.model.get("losses") or ())]
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
     return [*scores, "val/loss", "train/loss", *guided, *_added(config)]
 

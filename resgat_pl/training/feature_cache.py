@@ -140,6 +140,7 @@ def describe(net: EncoderNet, image_size: int, shape: tuple[int, int]) -> dict[s
     return {
         "format": FORMAT,
         **{name: net.config.get(name) for name in ("encoder", "encoder_stage", "normalize")},
+        **({"receptive": net.config["receptive"]} if net.config.get("receptive") else {}),
         "mean": net.mean.flatten().tolist(),
         "std": net.std.flatten().tolist(),
         "image_size": image_size,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +25,15 @@ from resgat_pl.nn.checkpoint_keys import RESGAT
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
-from resgat_pl.nn.mask_guidance import guidance_loss
 from resgat_pl.nn.nets import check_same_net
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.callbacks.weight_averaging import check_averaging, check_same, fingerprint
 from resgat_pl.training.feature_cache import prepare_features
 from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
-from resgat_pl.training.net_checks import check_net
-from resgat_pl.training.schedules import expected_steps, rehearse, schedule
+from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
+from resgat_pl.training.net_checks import check_losses, check_order
+from resgat_pl.training.schedules import Maker, expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
 """Adam divides the rate by up to 0.001, which must not leave float32."""
@@ -42,19 +41,6 @@ _LARGEST_RATE = 1e30
 
 def _adam(params: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(params, lr=3e-4, fused=True)  # the paper's optimiser, in one pass over the parameters
-
-
-class _Maker:
-    """Makes an optimiser or a schedule. Copies of the module share it: the command line's holds the whole run."""
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self.make = make
-
-    def __call__(self, *given: Any) -> Any:
-        return self.make(*given)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
 
 class ResGATModule(FromCheckpoint):
@@ -76,6 +62,7 @@ class ResGATModule(FromCheckpoint):
         pos_weight: Weight of the fake class in the loss; 1 is the paper's.
         mask_loss_weight: Weight of ``nn.mask_guidance``, which trains the nodes' contributions to lie on the
             manipulation masks, where there are any; 0 as in the paper. Of a ResGAT alone.
+        losses: Further losses of a ResGAT, see ``training.losses``.
         channels_last: Store images and convolution weights with channels last: faster on most CPUs and GPUs.
         compile_net: Compile the network with ``torch.compile``.
         metrics: Of torchmetrics, or your own, of the probabilities and labels of frames; logged by the class's name.
@@ -106,19 +93,20 @@ class ResGATModule(FromCheckpoint):
         lr_scaling: Literal["sqrt", "linear"] = "sqrt",
         pos_weight: float = 1.0,
         mask_loss_weight: float = 0.0,
+        losses: list[AuxiliaryLoss] | None = None,
         channels_last: bool = False,
         compile_net: bool = False,
         metrics: list[Metric] | None = None,
     ) -> None:
         super().__init__()
-        check_net(net, mask_loss_weight)
+        self.losses = check_losses(net, mask_loss_weight, losses or [])
         if not 0 < pos_weight < math.inf:
             raise ConfigError(f"model.pos_weight is {pos_weight}; it must be more than 0.")
         if lr_batch is not None and lr_batch < 1:
             raise ConfigError(f"model.lr_batch is {lr_batch}; it must be at least 1, or null.")
         self.net = net
-        self.optimizer = _Maker(optimizer)
-        self.lr_scheduler = None if lr_scheduler is None else _Maker(lr_scheduler)
+        self.optimizer = Maker(optimizer)
+        self.lr_scheduler = None if lr_scheduler is None else Maker(lr_scheduler)
         self.lr_interval = lr_interval
         self.lr_batch = lr_batch
         self.lr_scaling = lr_scaling
@@ -156,20 +144,20 @@ class ResGATModule(FromCheckpoint):
             self.net.compile()
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        """One step; logs ``train/loss``, the detection loss, and with guidance ``train/mask_loss``."""
-        if self.mask_loss_weight == 0:
-            loss = self._losses(self._output(batch).logit, batch["label"]).mean()
-            guidance = torch.zeros_like(loss)
+        """One step; logs ``train/loss``, the detection loss, and each of ``losses``."""
+        if not self.losses:
+            total = loss = self._losses(self._output(batch).logit, batch["label"]).mean()
         else:
             net = cast("ResGAT", self.net)  # see check_net
-            found = decompose(net, net.graph(self._nodes(batch)))
-            loss = self._losses(found.output.logit, batch["label"]).mean()
-            lattice = self.net.lattice(*batch["mask"].shape[-2:])
-            cover = lattice.cover(batch["mask"]).flatten(1)
-            guidance = guidance_loss(found.node, cover, batch["mask_known"])
-            self.log("train/mask_loss", guidance, prog_bar=True, batch_size=len(batch["label"]))
+            graph = net.graph(self._nodes(batch))
+            step = LossInput(net, batch, graph, decompose(net, graph), self._encode)
+            total = loss = self._losses(step.found.output.logit, batch["label"]).mean()
+            for term in self.losses:
+                value = term(step)
+                self.log(f"train/{term.name}", value, prog_bar=True, batch_size=len(batch["label"]))
+                total = total + term.weight * value
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
-        return loss + self.mask_loss_weight * guidance
+        return total
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Collect predictions, from which metrics are computed over all processes; returns as ``predict_step``."""
@@ -189,9 +177,11 @@ class ResGATModule(FromCheckpoint):
         """Check that the validated weights will be the stored ones; compute what is cached of a frozen encoder.
 
         Raises:
-            ResGATError: See ``weight_averaging.check_averaging`` and ``feature_cache.prepare_features``.
+            ResGATError: See ``weight_averaging.check_averaging``, ``net_checks.check_order`` and
+                ``feature_cache.prepare_features``.
         """
         check_averaging(self.trainer)
+        check_order(self.losses, getattr(self.trainer, "datamodule", None))
         prepare_features(self.trainer, self.net, self._in_format)
 
     def on_train_start(self) -> None:
@@ -340,7 +330,10 @@ class ResGATModule(FromCheckpoint):
         """Nodes ``(B, N, F)``: cached, or of the images."""
         if "nodes" in batch:
             return batch["nodes"].to(next(self.net.parameters()).dtype)
-        return cast("EncoderNet", self.net).encode(self._in_format(batch["image"]))
+        return self._encode(batch["image"])
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return cast("EncoderNet", self.net).encode(self._in_format(images))
 
     def _output(self, batch: FaceBatch) -> NetOutput:
         if "nodes" in batch:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.training.losses.base import AuxiliaryLoss
+from resgat_pl.training.losses.masks import MaskGuidance
 
 
-def check_net(net: object, mask_loss_weight: float) -> None:
-    """Make sure that a network is a detector, that checkpoints can store it, and that masks can guide it.
+def check_losses(net: object, mask_loss_weight: float, losses: Sequence[AuxiliaryLoss]) -> list[AuxiliaryLoss]:
+    """Make sure that a network is a detector, that checkpoints can store it, and that these losses can train it.
 
     Args:
         net: To be trained.
-        mask_loss_weight: Of ``nn.mask_guidance``.
+        mask_loss_weight: Of ``nn.mask_guidance``; more than 0 adds ``MaskGuidance`` to the losses.
+        losses: Others.
+
+    Returns:
+        All of them.
 
     Raises:
         ConfigError: One of these is not so, or the weight is out of range.
@@ -26,8 +34,44 @@ def check_net(net: object, mask_loss_weight: float) -> None:
     _ = net.spec  # raises for arguments that no checkpoint holds
     if not 0 <= mask_loss_weight < math.inf:
         raise ConfigError(f"model.mask_loss_weight is {mask_loss_weight}; it must be 0 or more.")
+    for loss in losses:
+        if not isinstance(loss, AuxiliaryLoss):
+            raise ConfigError(
+                f"model.losses has a {type(loss).__name__}; derive its class from resgat_pl.training.losses."
+                "AuxiliaryLoss."
+            )
+        if not net.has_contributions:
+            raise ConfigError(
+                f"model.losses has {type(loss).__name__}, but net is a {type(net).__name__} whose logit is no sum of "
+                "contributions: leave it out, or train a ResGAT whose head has an additive form."
+            )
     if mask_loss_weight > 0 and not net.has_contributions:
         raise ConfigError(
             f"model.mask_loss_weight is {mask_loss_weight}, but net is a {type(net).__name__} whose logit is no sum of "
-            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear or mlp."
+            "contributions that masks could guide: set it to 0, or train a ResGAT with the head linear, mlp or "
+            "normalised."
+        )
+    guidance: list[AuxiliaryLoss] = [MaskGuidance(mask_loss_weight)] if mask_loss_weight > 0 else []
+    together = [*guidance, *losses]
+    if twice := sorted(name for name, times in Counter(loss.name for loss in together).items() if times > 1):
+        raise ConfigError(f"model.losses has two that are logged as {twice[0]}; keep one of them.")
+    return together
+
+
+def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:
+    """Make sure that batches hold what the losses need.
+
+    Raises:
+        ConfigError: A loss needs pairs, and the data module draws no pairs or features without pictures.
+    """
+    needing = [type(loss).__name__ for loss in losses if loss.needs_pairs]
+    if needing and getattr(data, "order", "paired") != "paired":
+        raise ConfigError(
+            f"model.losses has {needing[0]}, which compares each fake with its genuine partner, and data.order is "
+            f"{getattr(data, 'order', None)}: set --data.order paired."
+        )
+    if needing and getattr(data, "features_cache", None) is not None:
+        raise ConfigError(
+            f"model.losses has {needing[0]}, which exchanges pixels, and data.features_cache holds features in the "
+            "place of pictures. Leave one of them out."
         )

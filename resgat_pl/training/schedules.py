@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, Self
 
 import torch
 from lightning.pytorch import Trainer
@@ -136,3 +137,17 @@ def _advance(scheduler: LRScheduler | ReduceLROnPlateau) -> None:
         scheduler.step(1.0)
     else:
         scheduler.step()
+
+
+class Maker:
+    """Makes an optimiser or a schedule. Copies of the module share it: the command line's holds the whole run."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+
+    def __call__(self, *given: Any) -> Any:
+        """What it makes."""
+        return self.make(*given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self

@@ -29,6 +29,7 @@ from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
 
+from ..helpers.loss_steps import loss_step, paired_batch, small_net
 from .pages import DOCS, blocks
 
 EXTEND = DOCS / "extend"
@@ -167,6 +168,17 @@ def test_the_steps_of_albumentations() -> None:
     found = parser.instantiate(parser.parse_object(yaml.safe_load(text)["data"])).augmentation
     assert [type(step) for step in found.transforms()] == [A.HorizontalFlip, A.ImageCompression]
     assert found(np.zeros((8, 8, 3), np.uint8), 1).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("example", ["add_a_loss"], indirect=True)
+def test_the_loss(example: ModuleType) -> None:
+    net = small_net()
+    step = loss_step(net, paired_batch(2))
+    step.found = step.found._replace(node=torch.arange(16.0).repeat(4, 1))
+    assert float(example.Smoothness()(step)) == pytest.approx(1 + 16)
+    step.batch["label"] = torch.zeros(4)
+    assert float(example.Smoothness()(step)) == 0
+    ResGATModule(net, losses=[example.Smoothness(weight=0.1)])
 
 
 @pytest.mark.parametrize("example", ["add_a_metric"], indirect=True)

@@ -17,13 +17,19 @@ pytestmark = pytest.mark.long  # each is compiled: ten seconds
 
 
 @pytest.mark.parametrize(
-    ("encoder", "train", "side"),
-    [("timm/test_convnext", "full", 64), ("timm/test_vit", "full", 64), ("timm/test_vit2", "lora", 96)],
+    ("encoder", "side", "others"),
+    [
+        ("timm/test_convnext", 64, {}),
+        ("timm/test_vit", 64, {}),
+        ("timm/test_vit2", 96, {"train": "lora"}),
+        ("mobilenet_v2", 64, {"head": "normalised", "receptive": 65}),
+        ("timm/test_convnext", 64, {"head": "normalised", "receptive": 65, "attention": "gatv1"}),
+    ],
 )
-def test_onnx_of_other_encoders_agrees(encoder: str, train: Any, side: int, tmp_path: Path) -> None:
+def test_onnx_of_other_encoders_agrees(encoder: str, side: int, others: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("timm")
     torch.manual_seed(0)
-    net = ResGAT(encoder=encoder, encoder_stage=3, heads=2, hidden=8, image_size=side, train=train).eval()
+    net = ResGAT(encoder=encoder, encoder_stage=3, heads=2, hidden=8, image_size=side, **others).eval()
     with torch.no_grad():
         for name, value in net.named_parameters():
             if name.startswith("head") or name.endswith(".up"):

@@ -16,6 +16,7 @@ from resgat_pl.nn.resgat import ResGAT
 Net = TypeVar("Net", bound=ResGAT)
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
+every_head = pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 IMAGES = torch.rand(3, 3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes at stage 3
 
 

@@ -8,16 +8,17 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from resgat_pl.nn.contribution import contributions, decompose
+from resgat_pl.nn.head import NormalisedHead
 from resgat_pl.nn.resgat import ResGAT
 
 from .conftest import MakeNet, enliven, sent_by_each_node
 
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
-both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
+every_head = pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 
 
 @both_versions
-@both_heads
+@every_head
 @pytest.mark.parametrize("stage", [3, 4])
 def test_nodes_and_edges_sum_to_the_logit(
     make_net: MakeNet, images: Tensor, attention: str, head: str, stage: int
@@ -70,14 +71,20 @@ def test_bias_is_the_answer_to_nodes_that_send_nothing(make_net: MakeNet, images
 
 
 @both_versions
-@both_heads
+@every_head
 def test_node_is_attention_times_value(make_net: MakeNet, images: Tensor, attention: str, head: str) -> None:
-    """By the definitions, one node at a time, with the gradient in place of the head's weights."""
+    """By the definitions, one node at a time, with the gradient in place of the head's weights.
+
+    That of a normalised head is taken at the length of the pooled features, which is no part of its linear form.
+    """
     net = make_net(attention=attention, head=head)
     parts = contributions(net, images[:1])
     state = net.graph(net.encode(images[:1]))
     pooled = net.gat.attend(state.nodes, net.grid).pooled
-    (weight,) = torch.autograd.grad(net.head(pooled).sum(), pooled)
+    answer = net.head(pooled)
+    if isinstance(net.head, NormalisedHead):
+        answer = (answer - net.head.bias) * pooled.norm() / pooled.norm().detach()
+    (weight,) = torch.autograd.grad(answer.sum(), pooled)
     values = sent_by_each_node(net.gat, state.nodes)[0]
     source, target = parts.output.edge_index
     assert len(target) == parts.output.attention.shape[1]
@@ -105,7 +112,7 @@ def test_uniform_attention_draws_the_ring(make_net: MakeNet, attention: str) -> 
 
 
 @both_versions
-@both_heads
+@every_head
 def test_contributions_can_be_trained(make_net: MakeNet, images: Tensor, attention: str, head: str) -> None:
     net = make_net(attention=attention, head=head).train()
     parts = contributions(net, images)

@@ -78,6 +78,25 @@ def test_batch_statistics_that_training_moved_are_stored(tmp_path: Path, monkeyp
     assert any(name.endswith("running_mean") for name in found["frozen"].names)
 
 
+def test_a_limited_encoder_comes_back_limited(tmp_path: Path) -> None:
+    torch.save(models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    options: dict[str, Any] = {"encoder": "resnet18", "encoder_stage": 3, "train": "frozen", **SMALL}
+    net = ResGAT(weights=tmp_path / "resnet18.pth", receptive=65, **options)
+    found = leave_out(state_of(net), net.config)
+    assert found.source is not None
+    assert found.names == {name for name in state_of(net) if name.startswith(BACKBONE)}
+    again = EncoderSource.read(found.source.plain(), "config.json")
+    assert again.receptive == 65
+    state = again.state(tmp_path / "resnet18.pth")
+    assert all(same_bits(state[name], state_of(net)[name]) for name in found.names)
+    unlimited = ResGAT(weights=tmp_path / "resnet18.pth", **options)
+    source = leave_out(state_of(unlimited), unlimited.config).source
+    assert source is not None
+    assert "receptive" not in source.plain()  # as it was written before there was one
+    old = {name: value for name, value in unlimited.config.items() if name != "receptive"}
+    assert leave_out(state_of(unlimited), old).source == source
+
+
 def test_timms_own_weights_are_named_with_their_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = without_network(monkeypatch, tmp_path)
     put(cache, "timm/test_vit.r160_in1k", {"model.safetensors": save(timm.create_model("test_vit").state_dict())})
@@ -168,6 +187,7 @@ def test_a_file_is_taken_for_weights_that_cannot_be_fetched(
         ("name", "hf-hub:evil/model"), ("name", "timm/../../evil"), ("name", "timm/hf-hub:evil/model"),
         ("weights", "../../etc/passwd"), ("weights", "/etc/passwd"), ("weights", ""), ("weights", ".."), ("weights", 3),
         ("sha256", "abc"), ("sha256", 3), ("stage", 9), ("stage", "4"), ("train", "full of it"), ("extra", 1),
+        ("receptive", 0), ("receptive", True), ("receptive", "65"),
     ],
 )  # fmt: skip
 def test_a_file_names_no_other_encoder(name: str, value: object) -> None:

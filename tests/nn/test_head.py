@@ -6,7 +6,7 @@ import torch
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import class_path
 from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.head import Head, LinearHead, MLPHead, build_head
+from resgat_pl.nn.head import Head, LinearHead, MLPHead, NormalisedHead, build_head
 from resgat_pl.nn.resgat import ResGAT
 
 from ..helpers.other_nets import Blocks, Cosine, Gated, Wrong
@@ -32,8 +32,66 @@ def test_mlp_drops_hidden_units_in_training_only() -> None:
     assert torch.equal(head(pooled), head(pooled))
 
 
+def normalised(features: int, **changes: float) -> NormalisedHead:
+    head = NormalisedHead(features)
+    with torch.no_grad():
+        head.bias.fill_(0.7)
+        for name, value in changes.items():
+            head.get_parameter(name).mul_(value)
+    return head
+
+
+def test_the_normalised_head_is_a_scaled_cosine() -> None:
+    head, pooled = normalised(20, scale=0.4), torch.randn(6, 20)
+    expected = 4 * torch.cosine_similarity(pooled, head.weight[None]) + 0.7
+    torch.testing.assert_close(head(pooled), expected)
+    torch.testing.assert_close(head(torch.logspace(-2, 9, 6)[:, None] * pooled), expected)  # lengths do not matter
+    torch.testing.assert_close(normalised(20, weight=-1e5).scale, torch.tensor(10.0))
+
+
+def test_its_linear_form_is_exact_given_the_length() -> None:
+    head, pooled = normalised(20), torch.randn(6, 20, requires_grad=True)
+    weight, bias = head.linearise(pooled)
+    logit = head(pooled)
+    torch.testing.assert_close((weight * pooled).sum(dim=1) + bias, logit)
+    assert head.is_additive
+    torch.testing.assert_close(bias, head.bias[None])
+    # At a fixed length the weight is the gradient; the head's own gradient has none along the features.
+    (gradient,) = torch.autograd.grad(logit.sum(), pooled)
+    torch.testing.assert_close((gradient * pooled).sum(dim=1), torch.zeros(6), atol=1e-5, rtol=0)
+    (through,) = torch.autograd.grad(weight.sum(), pooled)  # contributions can be trained through the length
+    assert float(through.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_normalised_head_in_half_precision(dtype: torch.dtype) -> None:
+    head = normalised(4608)
+    # Squares of the first overflow float16, and those of the second vanish.
+    pooled = torch.stack([100 * torch.ones(4608), 1e-3 * torch.randn(4608), torch.randn(4608)])
+    expected = head(pooled)
+    half = head.to(dtype)
+    found = half(pooled.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.01)
+    weight, bias = half.linearise(pooled.to(dtype))
+    assert weight.dtype == bias.dtype == dtype
+    assert bool(weight.isfinite().all())
+    again = (weight.double() * pooled.to(dtype).double()).sum(dim=1) + bias.double()
+    torch.testing.assert_close(again.float(), found.float(), atol=0.05, rtol=0.01)
+
+
+def test_features_of_no_length_have_the_bias_and_finite_gradients() -> None:
+    head, pooled = normalised(20), torch.zeros(2, 20, requires_grad=True)
+    logit = head(pooled)
+    assert logit.tolist() == pytest.approx([0.7, 0.7])
+    logit.sum().backward()
+    assert all(bool(one.grad.isfinite().all()) for one in (pooled, *head.parameters()) if one.grad is not None)
+    assert bool(normalised(20, weight=0)(torch.ones(1, 20)).isfinite().all())
+
+
 def test_heads_by_name() -> None:
     assert isinstance(build_head("linear", 8), LinearHead)
+    assert isinstance(build_head("normalised", 8), NormalisedHead)
     assert build_head("mlp", 8, dropout=0.25).get_submodule("dropout").p == 0.25
     before = torch.get_rng_state()
     torch.manual_seed(5)
@@ -53,7 +111,7 @@ class Two(Cosine):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: linear, mlp"),
+        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: linear, mlp, normalised"),
         (class_path(Blocks), r"Blocks is no class derived from resgat_pl\.nn\.head\.Head"),
         (class_path(Wrong), "The additive form of the head .*Wrong is not its logit: they differ by"),
         (class_path(Two), r"The head .*Two gives \(3, 1\) for 3 images"),

@@ -18,7 +18,7 @@ def make(**arguments: Any) -> PooledClassifier:
     return PooledClassifier(**{"encoder": "resnet18", "encoder_stage": 3, "image_size": 64, **arguments}).eval()
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 @pytest.mark.parametrize("normalize", ["imagenet", "none"])
 def test_the_logit_is_that_of_the_mean_node(images: Tensor, head: str, normalize: str) -> None:
     net = make(head=head, normalize=normalize)

@@ -15,7 +15,7 @@ from ..helpers.hub import THRESHOLDS, content, small
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "timm/test_vit"])
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 def test_logits_are_the_same_bits(tmp_path: Path, encoder: str, head: str) -> None:
     net = small(encoder=encoder, head=head, encoder_stage=3)
     net.save_pretrained(tmp_path / "shared")

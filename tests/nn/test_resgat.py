@@ -68,7 +68,7 @@ def test_an_image_is_judged_alone(make_net: MakeNet, images: Tensor, attention: 
 
 
 @pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 def test_every_parameter_learns(make_net: MakeNet, images: Tensor, attention: str, head: str) -> None:
     """A parameter without gradient would also stop DistributedDataParallel."""
     net = make_net(attention=attention, head=head, dropout=0.1).train()
@@ -138,7 +138,14 @@ def test_memory_format_changes_nothing(make_net: MakeNet, images: Tensor) -> Non
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"attention": "gatv1", "head": "mlp", "encoder_stage": 3, "dropout": 0.1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"attention": "gatv1", "head": "mlp", "encoder_stage": 3, "dropout": 0.1},
+        {"head": "normalised", "receptive": 65},
+    ],
+)
 def test_load_restores_network_and_configuration(
     make_net: MakeNet, images: Tensor, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
@@ -175,7 +182,7 @@ def test_load_says_what_is_wrong(make_net: MakeNet, tmp_path: Path) -> None:
 
 def test_differing_architecture_is_named() -> None:
     config = {"attention": "gatv1", "encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 4, "head": "mlp",
-              "normalize": "none"}  # fmt: skip
+              "normalize": "none", "receptive": 65}  # fmt: skip
     check_compatible(config, {**config, "weights": "imagenet", "dropout": 0.5, "image_size": 299})
     for name, value in config.items():
         with pytest.raises(WeightsError, match=rf"{name} is other there and {value} here"):

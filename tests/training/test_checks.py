@@ -10,7 +10,7 @@ import pytest
 from jsonargparse import Namespace
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.training.checks import check_callbacks, warn_of_hardware, warn_of_sweep
+from resgat_pl.training.checks import check_callbacks, check_trainer, warn_of_hardware, warn_of_sweep
 
 from ..helpers.tiny_runs import tiny
 
@@ -79,6 +79,16 @@ def test_precision_that_would_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
         for precision in ("32", "32-true", "64", "64-true"):
             warn_of_hardware(config(accelerator="cpu", precision=precision))
         warn_of_hardware(config(accelerator="gpu", precision="bf16-mixed"))
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in ("cuda", "backends.mps"):
+        monkeypatch.setattr(f"torch.{backend}.is_available", lambda: False)
+    for command in ("fit", "test"):
+        with pytest.raises(ConfigError, match=r"accelerator is gpu, and torch .* finds no GPU here"):
+            check_trainer(command, config(accelerator="gpu"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    check_trainer("test", config(accelerator="gpu", precision="bf16-mixed"))
 
 
 def test_a_sweep_that_will_not_see_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,9 +61,11 @@ class SelfBlend:
         shapes: Weights of the shapes of masks, by name; null takes all.
         source: What the crops come from: ``video`` (FaceForensics++, DFDC), or ``photo`` (portraits), which are
             compressed more, to look like frames.
+        pairs_per_crop: Pairs that are made of each genuine crop in an epoch: of a few hundred portraits several, or
+            epochs are too short.
 
     Raises:
-        ConfigError: A family or shape is unknown, or a weight is negative, or all are 0.
+        ConfigError: A family or shape is unknown, or a weight is negative, or all are 0; or a number is out of range.
 
     Example:
         >>> crop = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
@@ -78,12 +80,16 @@ class SelfBlend:
         families: Mapping[str, float] | None = None,
         shapes: Mapping[str, float] | None = None,
         source: Source = "video",
+        pairs_per_crop: int = 1,
     ) -> None:
         if source not in {"photo", "video"}:
             raise ConfigError(f"self_blend.source is {source!r}; it must be photo or video.")
         self.families = _weights("families", families or DEFAULT_FAMILIES, FAMILIES)
         self.shapes = _weights("shapes", shapes or DEFAULT_SHAPES, SHAPES)
+        if pairs_per_crop < 1:
+            raise ConfigError(f"self_blend.pairs_per_crop is {pairs_per_crop}; it must be at least 1.")
         self.source: Source = source
+        self.pairs_per_crop = pairs_per_crop
 
     def __call__(self, image: Image, landmarks: NDArray[np.float32], seed: int) -> Pair:
         """Make a pair.

@@ -20,6 +20,8 @@ from resgat_pl.data.self_blends.blender import Pair, SelfBlend
 class SelfBlendedCrops(FaceCrops):
     """Genuine crops of a manifest and, after them, as many fakes that are made of them when they are drawn.
 
+    Each crop is there ``self_blend.pairs_per_crop`` times.
+
     The seed of a draw is that of its forgery: drawn with the same seed, a fake (position n + i) and its genuine partner
     (position i) are one pair, which differs in the forgery alone. Order ``paired`` draws them so. A draw without a seed
     makes the same pair each time.
@@ -54,7 +56,9 @@ class SelfBlendedCrops(FaceCrops):
             )
         self.without_landmarks = int((~known).sum())
         self._points = np.asarray(landmarks.drop_null().flatten(), np.float32).reshape(-1, 10)
-        super().__init__(manifest, np.tile(genuine[known], 2), image_size, augmentation, masks=True)
+        super().__init__(
+            manifest, np.tile(genuine[known], 2 * self_blend.pairs_per_crop), image_size, augmentation, masks=True
+        )
         self.self_blend = self_blend
 
     @cached_property

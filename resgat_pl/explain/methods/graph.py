@@ -130,7 +130,8 @@ class AttentionExcess(Attention):
 class Contribution(ReadOut):
     """The default: the exact share c_j of each node in the logit, see ``nn.contribution``.
 
-    One forward pass. With an ``mlp`` head the shares are those of its local linear form, and still add up.
+    One forward pass. With an ``mlp`` head the shares are those of its local linear form, with a ``normalised`` one
+    those at the length of the pooled features, and still add up.
 
     Example:
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)

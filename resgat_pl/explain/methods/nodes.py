@@ -3,7 +3,7 @@
 A *coalition* is the set of nodes that stay. A dropped node leaves as source and as target: it sends nothing, the
 softmax of its neighbours runs over their remaining sources, and of its own output only the layer's constants stay, as
 if it had no features and no neighbours. The mean is still taken over all N nodes. So the full coalition has the logit,
-and the empty one b', the bias of ``nn.contribution`` (with an ``mlp`` head, the head's answer to the same constants).
+and the empty one b', the bias of ``nn.contribution`` (of heads but ``linear``, the answer to the same constants).
 """
 
 from __future__ import annotations

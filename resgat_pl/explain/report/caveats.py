@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
-from resgat_pl.nn.head import LinearHead
+from resgat_pl.nn.head import LinearHead, NormalisedHead
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
@@ -26,10 +27,6 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {net.image_size}."
     else:
         sight = "through attention or squeeze-and-excitation each sees the whole crop."
-    head = (
-        "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
-        "but a larger change of the face may change them too."
-    )
     graph = (
         "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
         "when attention turns to other nodes. NodeAblation answers that.",
@@ -46,7 +43,7 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         f"A node is not a patch of pixels: {sight}",
         *rest,
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",
-        *([head] if net.has_contributions and not isinstance(net.get_submodule("head"), LinearHead) else []),
+        *_of_head(net),
         "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
         "unlike those it was trained on.",
         *(
@@ -57,4 +54,22 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         "A verdict of a detector is no proof. Small, dark, turned or strongly compressed faces are judged less well: "
         "the notes beside the verdict name them by simple bounds, and a file without a note may be unlike the training "
         "media in other ways.",
+    ]
+
+
+def _of_head(net: DetectorNet) -> list[str]:
+    """The sentence on a head that is not linear, if there is one."""
+    if not net.has_contributions:
+        return []
+    head = net.get_submodule("head")
+    if isinstance(head, LinearHead):
+        return []
+    if isinstance(head, NormalisedHead):
+        return [
+            "The head divides by the length of the pooled features: contributions are those at this face's length. "
+            "They add up exactly, but a change of one node changes the length, and with it all of them in proportion."
+        ]
+    return [
+        "The head is not linear: contributions are those of its local linear form at this face. They still add up, "
+        "but a larger change of the face may change them too."
     ]

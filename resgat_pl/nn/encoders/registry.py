@@ -11,6 +11,7 @@ import torch
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import errors_of, find_part, is_class_path, is_ours, load_entry_point, named_point
 from resgat_pl.nn.encoders.base import WEIGHT_SOURCES, EncoderStage, GridEncoder
+from resgat_pl.nn.encoders.receptive import limit_receptive
 from resgat_pl.nn.encoders.timm_models import PREFIX, TimmEncoder
 from resgat_pl.nn.encoders.torchvision_cnns import ENCODERS, Encoder
 
@@ -47,7 +48,11 @@ def find_encoder(name: object, named_by_user: bool = False) -> Provider:
 
 
 def build_encoder(
-    name: str, weights: str | Path | None = None, stage: EncoderStage = 4, image_size: int = 224
+    name: str,
+    weights: str | Path | None = None,
+    stage: EncoderStage = 4,
+    image_size: int = 224,
+    receptive: int | None = None,
 ) -> GridEncoder:
     """Build an encoder by its name, which the user has given; ``find_encoder`` first for a name from a file.
 
@@ -57,15 +62,24 @@ def build_encoder(
         weights: Handed to the encoder.
         stage: Likewise.
         image_size: Side in pixels of an image that a class from outside is tried with.
+        receptive: Side in px of the largest receptive field of a node, see ``encoders.receptive``; None for the
+            encoder's own.
 
     Raises:
-        ConfigError: There is no such encoder, it cannot be made, or it is no ``GridEncoder``.
+        ConfigError: There is no such encoder, it cannot be made, it is no ``GridEncoder``, or cannot be limited so.
         WeightsError: The weights cannot be had, or do not fit.
 
     Example:
         >>> build_encoder("resnet18").out_channels
         512
     """
+    encoder = _built(name, weights, stage, image_size)
+    if receptive is not None:
+        limit_receptive(encoder, receptive, name)
+    return encoder
+
+
+def _built(name: str, weights: str | Path | None, stage: EncoderStage, image_size: int) -> GridEncoder:
     provider = find_encoder(name, named_by_user=True)
     if is_ours(provider):
         owner = "torchvision's encoders" if provider is Encoder else "encoders timm/NAME"

@@ -8,7 +8,7 @@ from resgat_pl.explain.methods.gnn import GNNExplainer, GraphPart, loops_last
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 
-from ...helpers.nets import IMAGES, both_heads, both_versions, make_net, make_trained
+from ...helpers.nets import IMAGES, both_versions, every_head, make_net, make_trained
 
 
 def part_of(net: ResGAT) -> tuple[GraphPart, Tensor, Tensor]:
@@ -20,7 +20,7 @@ def part_of(net: ResGAT) -> tuple[GraphPart, Tensor, Tensor]:
 
 
 @both_versions
-@both_heads
+@every_head
 @torch.no_grad()
 def test_the_graph_part_is_the_network_after_its_encoder(attention: str, head: str) -> None:
     net = make_trained(attention=attention, head=head)
@@ -32,7 +32,7 @@ def test_the_graph_part_is_the_network_after_its_encoder(attention: str, head: s
 
 
 @both_versions
-@both_heads
+@every_head
 def test_the_graph_part_shares_the_networks_weights_but_not_its_parameters(attention: str, head: str) -> None:
     net = make_net(attention=attention, head=head)
     part, nodes, edges = part_of(net)

@@ -17,7 +17,7 @@ from resgat_pl.explain.methods.graph import (
 )
 from resgat_pl.nn.resgat import ResGAT
 
-from ...helpers.nets import IMAGES, both_heads, both_versions, make_net, make_trained, make_uniform
+from ...helpers.nets import IMAGES, both_heads, both_versions, every_head, make_net, make_trained, make_uniform
 from ...nn.conftest import sent_by_each_node
 
 
@@ -26,7 +26,7 @@ def received(edge_scores: Tensor, ends: Tensor, nodes: int) -> Tensor:
 
 
 @both_versions
-@both_heads
+@every_head
 @pytest.mark.parametrize("make", [make_net, make_trained])
 @pytest.mark.parametrize("kind", [Contribution, EdgeContribution])
 def test_nodes_and_edges_add_up_to_the_logit(attention: str, head: str, make: type, kind: type[Explainer]) -> None:
@@ -57,7 +57,7 @@ def test_an_edge_goes_to_its_source_or_to_its_target(attention: str) -> None:
 
 
 @both_versions
-@both_heads
+@both_heads  # of a normalised head the gradient also has the change of the length
 def test_contribution_is_attention_times_gradient(attention: str, head: str) -> None:
     """c_j = Σ α·∂z/∂α over the outgoing edges, z being built from the attention as a leaf, one edge at a time."""
     net = make_net(attention=attention, head=head)
@@ -136,7 +136,7 @@ def test_attention_does_not_know_the_head(attention: str) -> None:
 
 
 @both_versions
-@both_heads
+@every_head
 def test_evidence_is_the_contribution_of_nodes_attended_to_once_by_each_head(attention: str, head: str) -> None:
     """With every node attending to itself alone, attention damps nothing."""
     net: ResGAT = make_net(attention=attention, head=head)

@@ -20,7 +20,7 @@ from resgat_pl.explain.methods.nodes import NodeAblation, NodeLIME, NodeRISE, No
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.resgat import ResGAT
 
-from ...helpers.nets import IMAGES, both_heads, both_versions, drop_slowly, make_net, make_trained
+from ...helpers.nets import IMAGES, both_versions, drop_slowly, every_head, make_net, make_trained
 
 sampled = pytest.mark.parametrize("kind", [NodeShapley, NodeLIME, NodeRISE])
 
@@ -41,7 +41,7 @@ def encoded(net: ResGAT, images: Tensor = IMAGES) -> tuple[Tensor, GraphState]:
 
 
 @both_versions
-@both_heads
+@every_head
 @pytest.mark.parametrize("make", [make_net, make_trained])
 @torch.no_grad()
 def test_a_coalition_has_the_logit_of_the_graph_without_the_others(attention: str, head: str, make: Any) -> None:
@@ -55,7 +55,7 @@ def test_a_coalition_has_the_logit_of_the_graph_without_the_others(attention: st
 
 
 @both_versions
-@both_heads
+@every_head
 @torch.no_grad()
 def test_a_dropped_node_is_one_without_features_or_neighbours(attention: str, head: str) -> None:
     """The same by another road: all nodes stay in PyTorch Geometric's graph, and nothing but the plain mean."""
@@ -73,7 +73,7 @@ def test_a_dropped_node_is_one_without_features_or_neighbours(attention: str, he
 
 
 @both_versions
-@both_heads
+@every_head
 @torch.no_grad()
 def test_all_nodes_give_the_logit_and_no_node_gives_the_bias(attention: str, head: str) -> None:
     net = make_net(attention=attention, head=head)
@@ -103,7 +103,7 @@ def test_sharp_attention_does_not_underflow(attention: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-@both_heads
+@every_head
 @torch.no_grad()
 def test_memory_is_bounded_by_chunks(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = make_net(head=head)
@@ -144,7 +144,7 @@ def test_two_thousand_coalitions_take_a_moment() -> None:
 
 
 @both_versions
-@both_heads
+@every_head
 @torch.no_grad()
 def test_ablation_is_the_loss_of_each_node(attention: str, head: str) -> None:
     net = make_net(attention=attention, head=head)
@@ -180,7 +180,7 @@ def exact_shapley(net: ResGAT, state: GraphState) -> Tensor:
 
 
 @both_versions
-@both_heads
+@every_head
 @torch.no_grad()
 def test_shapley_values_approach_the_definition(attention: str, head: str) -> None:
     net, images = make_net(attention=attention, head=head), IMAGES[:, :, :32, :48]  # 2×3 nodes
@@ -192,7 +192,7 @@ def test_shapley_values_approach_the_definition(attention: str, head: str) -> No
 
 
 @both_versions
-@both_heads
+@every_head
 @pytest.mark.parametrize("samples", [40, 500])
 def test_shapley_values_add_up_however_few_the_samples(attention: str, head: str, samples: int) -> None:
     net = make_trained(attention=attention, head=head)

@@ -1,0 +1,145 @@
+"""Detectors trained on genuine faces and self-blends alone, tested on manipulations that they never saw.
+
+Trains the recipe of configs/blend_cpu.yaml, the same encoder with a plain head, and the recipe without each of its
+parts, on a folder of portraits or of genuine videos; scores every explanation on held-out self-blends and on folders of
+real pairs (docs/how_to/self_blends.md). Killed, the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resgat_pl.data.self_blends.held_out import blend
+from tqdm import tqdm
+
+from resgat_pl.core.errors import ResGATError
+from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.settings import Extraction
+from resgat_pl.data.self_blends.families import FAMILIES
+from resgat_pl.explain.benchmark.command import benchmark_explainers
+from resgat_pl.reproduce.runs import train_and_test
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SIZE = 256
+"""Side of the crops, px: larger than the network's input, since self-blends are cut and resized after blending."""
+FACES = {"faces": 200, "slow_faces": 16, "sanity_faces": 8}
+"""Fakes that each method explains on each detector; fewer for methods of many passes and for the sanity checks."""
+
+GUIDANCE = '{"class_path": "resgat_pl.training.losses.MaskGuidance", "init_args": {"weight": 2.0, "target": "area"}}'
+RESTORATION = '{"class_path": "resgat_pl.training.losses.Restoration", "init_args": {"weight": 1.0}}'
+SILENCE = '{"class_path": "resgat_pl.training.losses.Silence", "init_args": {"weight": 0.2}}'
+
+
+def losses(*some: str) -> list[str]:
+    """Options for these losses and no others."""
+    return ["--model.losses", f"[{', '.join(some)}]"]
+
+
+PARTS = {
+    "no_restoration": losses(GUIDANCE, SILENCE),
+    "no_silence": losses(GUIDANCE, RESTORATION),
+    "no_guidance": losses(SILENCE),
+    "seam": losses(GUIDANCE.replace("area", "seam"), RESTORATION, SILENCE),
+    "area_and_seam": losses(GUIDANCE.replace("area", "both"), RESTORATION, SILENCE),
+    "no_averaging": ["--trainer.callbacks", "null"],
+    "blend_only": ["--data.self_blend.init_args.families", '{"blend": 1}'],
+}
+"""Options that leave out, or change, one part of the recipe each."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One detector: ``label`` is what its seeds have in common."""
+
+    label: str
+    seed: int
+    options: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.label}_seed{self.seed}"
+
+
+def trainings(seeds: int) -> Iterator[Training]:
+    """All detectors; what is most wanted first."""
+    plain = ("--config", str(CONFIGS / "blend_plain.yaml"))
+    for seed in range(seeds):
+        yield Training("recipe", seed)
+        yield Training("plain_head", seed, plain)
+    for seed in range(seeds):
+        for label, options in PARTS.items():
+            yield Training(label, seed, tuple(options))
+    for family in FAMILIES:
+        others = {name: 1.0 for name in FAMILIES if name != family}
+        option = ("--data.self_blend.init_args.families", str(others).replace("'", '"'))
+        yield Training(f"without_{family}", 0, option)
+
+
+def prepare(out: Path, genuine: Path, source: str, jobs: int) -> Path:
+    """Cut the faces out and make the held-out self-blends, both at most once; return the folder of the latter."""
+    print(extract(genuine, out / "crops", extraction=Extraction(size=SIZE), jobs=jobs))
+    print(blend(out / "crops", out / "blends", per_face=2, source=source, jobs=jobs))  # type: ignore[arg-type]
+    return out / "blends"
+
+
+def train(training: Training, out: Path, crops: Path, arguments: argparse.Namespace) -> Path:
+    """Train and test one detector, unless that was done; return its checkpoint."""
+    options = ["--config", str(CONFIGS / "blend_cpu.yaml"), *training.options]
+    plain = training.label == "plain_head"
+    options += ["--net.init_args.weights" if plain else "--net.weights", arguments.weights]
+    options += ["--data.crops", str(crops), "--data.self_blend.init_args.source", arguments.source]
+    options += ["--seed_everything", str(training.seed), "--data.seed", str(training.seed)]
+    options += ["--trainer.enable_progress_bar", "false"]
+    if arguments.epochs:
+        options += ["--trainer.max_epochs", str(arguments.epochs)]
+        options += ["--model.lr_scheduler.init_args.total_steps", str(arguments.epochs * steps(crops))]
+    return train_and_test(out / training.name, options).checkpoint
+
+
+def steps(crops: Path) -> int:
+    """Training steps of an epoch of the configuration."""
+    from resgat_pl.data.manifest.table import Manifest
+
+    manifest = Manifest.read(crops)
+    genuine = manifest.rows_of("train")
+    return int((manifest.column("label")[genuine] == 0).sum()) * 12 // 12
+
+
+def main() -> int:
+    """Run the experiment; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--genuine", type=Path, required=True, help="folder with real/, of portraits or genuine videos")
+    parser.add_argument("--source", choices=["photo", "video"], default="photo", help="what is in it")
+    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2: imagenet, or the path of a state dict")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="folders of real pairs to test on")
+    parser.add_argument("--out", type=Path, default=Path("runs/blend"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="of each training; default: the configuration's")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that cut and blend")
+    parser.add_argument("--only", nargs="*", help="labels of the detectors; default: all")
+    arguments = parser.parse_args()
+    os.environ.setdefault("WANDB_MODE", "offline")
+    chosen = [each for each in trainings(arguments.seeds) if not arguments.only or each.label in arguments.only]
+    try:
+        crops = prepare(arguments.out, arguments.genuine, arguments.source, arguments.jobs)
+        checkpoints = [
+            f"{each.label}={train(each, arguments.out, crops, arguments)}"
+            for each in tqdm(chosen, desc="detectors", unit="run")
+        ]
+        for place in (crops, *arguments.pairs):
+            text = benchmark_explainers(checkpoints, place, arguments.out / f"leaderboard_{place.name}", **FACES)
+            print(f"{place}\n\n{text}\n")
+    except ResGATError as error:
+        print(f"blend: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

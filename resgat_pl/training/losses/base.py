@@ -1,0 +1,110 @@
+"""The interface of losses that are added to the detection loss."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pydoc import locate
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.types import FaceBatch
+from resgat_pl.nn.contribution import Contributions, decompose
+from resgat_pl.nn.gat import GraphState
+from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.resgat import ResGAT
+
+
+@dataclass
+class LossInput:
+    """A training step as a loss sees it; what several losses need is computed once.
+
+    Attributes:
+        net: The network.
+        batch: What it was trained on at this step.
+        graph: Nodes and attention of the batch.
+        found: The decomposed logits of the batch.
+        encode: Images ``(B, 3, H, W)`` → nodes ``(B, N, F)``, as for the batch.
+    """
+
+    net: ResGAT
+    batch: FaceBatch
+    graph: GraphState
+    found: Contributions
+    encode: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """Where the nodes are in the pixels of the batch."""
+        side = self.batch["mask"] if "mask" in self.batch else self.batch["image"]
+        return self.net.lattice(*side.shape[-2:])
+
+    @cached_property
+    def pooled(self) -> Tensor:
+        """Pooled features ``(B, heads · C)`` of the batch."""
+        if self.graph.pooled is not None:
+            return self.graph.pooled
+        # A linear head reads GATv1 without them.
+        return cast("Tensor", self.net.gat.attend(self.graph.nodes, self.net.grid).pooled)
+
+    def decompose(self, images: Tensor) -> Contributions:
+        """The decomposed logits of other images ``(B, 3, H, W)``."""
+        return decompose(self.net, self.net.graph(self.encode(images)))
+
+    @cached_property
+    def pairs(self) -> Tensor:
+        """Positions ``(P, 2)`` int64 of each fake and its genuine partner, which order ``paired`` puts behind it."""
+        label = self.batch["label"]
+        first = torch.arange(0, len(label) - 1, 2, device=label.device)
+        is_pair = (label[first] == 1) & (label[first + 1] == 0)
+        return torch.stack([first, first + 1], dim=1)[is_pair]
+
+
+class AuxiliaryLoss(ABC):
+    """A loss that is added to the detection loss with a weight, and logged as ``train/<name>``.
+
+    Args:
+        weight: More than 0.
+
+    Attributes:
+        name: What it is logged as.
+        needs_masks: Whether batches must carry masks.
+        needs_pairs: Whether batches must hold each fake with its genuine partner (``data.order`` paired).
+
+    Raises:
+        ConfigError: The weight is out of range.
+
+    Example:
+        >>> class SmallLogits(AuxiliaryLoss):
+        ...     name = "small_logits"
+        ...     def __call__(self, step):
+        ...         return step.found.output.logit.square().mean()
+        >>> SmallLogits(weight=0.1).weight
+        0.1
+    """
+
+    name: ClassVar[str]
+    needs_masks: ClassVar[bool] = False
+    needs_pairs: ClassVar[bool] = False
+
+    def __init__(self, weight: float = 1.0) -> None:
+        if not 0 < weight < math.inf:
+            raise ConfigError(f"The weight of the loss {type(self).__name__} is {weight}; it must be more than 0.")
+        self.weight = weight
+
+    @abstractmethod
+    def __call__(self, step: LossInput) -> Tensor:
+        """The loss ``()`` of a step, before the weight."""
+
+
+def loss_classes(losses: Sequence[Any]) -> list[type[AuxiliaryLoss]]:
+    """The classes of losses in a configuration that has been parsed: objects, or entries with a class path."""
+    # A path that leads nowhere was refused by the parser.
+    found = [locate(loss.class_path) if hasattr(loss, "class_path") else type(loss) for loss in losses]
+    return cast("list[type[AuxiliaryLoss]]", found)

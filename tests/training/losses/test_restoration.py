@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.losses.base import LossInput
+from resgat_pl.training.losses.restoration import Restoration, choose_nodes
+
+from ...helpers.loss_steps import loss_step, paired_batch, small_net
+
+
+def mixtures(monkeypatch: pytest.MonkeyPatch, net: ResGAT, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The pictures that the loss makes."""
+    seen = []
+    decompose = LossInput.decompose
+    monkeypatch.setattr(LossInput, "decompose", lambda self, images: seen.append(images) or decompose(self, images))
+    torch.manual_seed(1)
+    Restoration()(loss_step(net, batch))
+    return seen[0]
+
+
+def test_a_mixture_has_whole_cells_of_either_partner(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = paired_batch(6)
+    pictures = mixtures(monkeypatch, small_net(), batch)
+    fake, genuine = batch["image"][0::2], batch["image"][1::2]
+    altered = (fake != genuine).any(dim=1)
+    of_fake, of_genuine = ((pictures == one).all(dim=1) for one in (fake, genuine))
+    assert (of_fake | of_genuine).all()
+    restored = (of_genuine & altered).any(dim=(1, 2))
+    left = (of_fake & altered).any(dim=(1, 2))
+    assert restored.any() and left.any()
+    cells = small_net().lattice(64, 64).cells(64, 64)
+    for node in range(16):  # a cell is of one partner
+        inside = (cells == node) & altered
+        whole = torch.stack([(of_genuine & inside).sum(dim=(1, 2)), (of_fake & inside).sum(dim=(1, 2))])
+        assert (whole.amin(dim=0) == 0).all()
+
+
+def test_partners_that_are_equal_leave_nothing_to_learn_of_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = paired_batch(3)
+    batch["image"][0::2] = batch["image"][1::2]
+    batch["mask_known"][:] = False  # what remains is the difference from the expected contributions
+    assert float(Restoration()(loss_step(small_net(), batch)).detach()) == pytest.approx(0, abs=1e-9)
+    batch["image"][0::2] += 0.5
+    assert float(Restoration()(loss_step(small_net(), batch)).detach()) > 1e-6
+
+
+def test_a_batch_without_pairs_has_none() -> None:
+    batch = paired_batch(2)
+    batch["label"] = torch.zeros(4)
+    assert float(Restoration()(loss_step(small_net(), batch)).detach()) == 0
+
+
+def test_nodes_are_chosen_in_three_ways() -> None:
+    torch.manual_seed(0)
+    contribution = torch.randn(300, 100)
+    chosen = choose_nodes(contribution, (10, 10))
+    count = chosen.sum(dim=1)
+    assert (count >= 1).all() and (count <= 99).all()
+    largest, single, patches = (slice(way, None, 3) for way in range(3))
+    assert int(count[largest].max()) == int(count[single].max()) == 10
+    assert float(count[patches].double().mean()) == pytest.approx(50, abs=10)
+    top = contribution[largest].topk(10, dim=1).indices
+    assert all(
+        set(one.nonzero().flatten().tolist()) <= set(most.tolist())
+        for one, most in zip(chosen[largest], top, strict=True)
+    )
+    # neighbours of a chosen node are chosen more often in patches than at random
+    square = chosen[patches].reshape(-1, 10, 10)
+    half = (count[patches] > 30) & (count[patches] < 70)
+    assert (square[half][:, 1:] == square[half][:, :-1]).float().mean() > 0.75
