@@ -16,14 +16,23 @@ import numpy as np
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, ResGATError, Stopped
-from resgat_pl.core.types import FAKE
+from resgat_pl.core.types import FAKE, VideoRecord
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.pairs_folder import crops_of
 from resgat_pl.data.extraction.settings import Extraction
-from resgat_pl.data.layouts.detect import detect_layout
+from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.pairs import Pairs
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.explain.benchmark.command import benchmark_explainers
+
+
+class FFPPTest(FFPP):
+    """FaceForensics++ without the videos that are not in its official test split."""
+
+    def scan(self, root: Path) -> tuple[list[VideoRecord], list[str]]:
+        """See base class."""
+        records, problems = super().scan(root)
+        return [record for record in records if record.official_split == "test"], problems
 
 
 def main() -> int:
@@ -33,6 +42,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=Path, help="folder with original/ and fake/, or crops of such")
     parser.add_argument("--cropped", action="store_true", help="the pictures of --pairs are cut out faces")
     parser.add_argument("--ffpp", default=os.environ.get("FFPP_ROOT"), help="FaceForensics++; FFPP_ROOT unless given")
+    parser.add_argument("--compression", default="c23", help="of FaceForensics++: raw, c23 or c40")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     parser.add_argument("--frames", type=int, default=8, help="frames of each video")
     parser.add_argument("--faces", type=int, default=200, help="fakes to explain at most")
@@ -68,9 +78,9 @@ def _sets(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
         layout = Pairs(cropped=arguments.cropped)
         found.append(("pairs", crops_of(arguments.pairs, arguments.out / "crops_pairs", settings, layout)))
     if arguments.ffpp:
-        layout_of_ffpp = detect_layout(arguments.ffpp)
         crops = arguments.out / "crops_ffpp"
         masked = Extraction(frames=arguments.frames, difference_masks=True)
+        layout_of_ffpp = FFPPTest(compressions=[arguments.compression])
         tqdm.write(str(extract(arguments.ffpp, crops, layout_of_ffpp, masked, jobs=arguments.jobs)), file=sys.stderr)
         found.append(("ffpp", crops))
     if not found:
