@@ -43,6 +43,11 @@ class Pair(NamedTuple):
         family: Of ``families.FAMILIES``.
         shape: Of ``masks.SHAPES``.
         landmarks: ``(5, 2)`` float32, x and y in [0, 1] of both: where the camera has moved those of the crop to.
+
+    Example:
+        >>> crop = np.zeros((32, 32, 3), np.uint8)
+        >>> Pair(crop, crop, crop[..., 0], "blend", "part", np.zeros((5, 2), np.float32)).family
+        'blend'
     """
 
     genuine: Image

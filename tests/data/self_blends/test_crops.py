@@ -121,3 +121,12 @@ def test_requests_carry_what_a_loading_process_needs(faces: SelfBlendedCrops, tm
     loading = replace(faces.loader(), folder=tmp_path)
     with pytest.raises(Exception, match="cannot be read"):
         loading[request]
+
+
+def test_several_pairs_of_each_crop(manifest: Manifest) -> None:
+    faces = SelfBlendedCrops(manifest, manifest.rows_of("train"), 64, SelfBlend(pairs_per_crop=3))
+    assert len(faces) == 6 * PEOPLE
+    assert (faces.rows[faces.pairs()[:, 0]] == faces.rows[faces.pairs()[:, 1]]).all()
+    drawn = [faces[Draw(place, seed)]["image"] for place, seed in ((3 * PEOPLE, 1), (4 * PEOPLE, 1), (4 * PEOPLE, 2))]
+    assert torch.equal(drawn[0], drawn[1])  # the same crop and seed
+    assert not torch.equal(drawn[1], drawn[2])
