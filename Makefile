@@ -11,10 +11,12 @@ WEIGHTS ?= imagenet
 DATA ?= real
 JOBS ?= 2
 PARTS ?=
+CKPT ?=
+PAIRS ?=
 BORROW ?=
 LONG ?= tests
 
-.PHONY: help install demo test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs dist clean
+.PHONY: help install demo real test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -72,6 +74,11 @@ reproduce-figures: $(STAMP)
 # faces; WEIGHTS=FILE is a torchvision state dict of MobileNetV2, where ImageNet's cannot be downloaded.
 explainers: $(STAMP)
 	$(BIN)/python experiments/explainers.py $(if $(FACES),--faces "$(FACES)") --weights "$(WEIGHTS)" --jobs $(JOBS)
+
+# Explanations of CKPT=FILE on real manipulations: FaceForensics++ where FFPP_ROOT is set, and PAIRS=DIR, a folder with
+# original/ and fake/ (docs/how_to/self_blends.md). Tables in runs/real/.
+real: $(STAMP)
+	$(BIN)/python experiments/real.py --ckpt "$(CKPT)" $(if $(PAIRS),--pairs "$(PAIRS)") --jobs $(JOBS)
 
 # A table of encoders: size, speed, AUROC on synthetic faces from cached features; 20 minutes on one core. WEIGHTS=DIR has
 # dinov2_vits14.pth (timm's state dict) and mobilenet_v2.pth (torchvision's); without them all weights are random.

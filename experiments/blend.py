@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resgat_pl.data.self_blends.held_out import blend
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.self_blends.families import FAMILIES
+from resgat_pl.data.self_blends.held_out import blend
 from resgat_pl.explain.benchmark.command import benchmark_explainers
 from resgat_pl.reproduce.runs import train_and_test
 

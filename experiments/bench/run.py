@@ -19,6 +19,7 @@ PARTS = (
     "startup",
     "extraction",
     "loading",
+    "self_blends",
     "stores",
     "manifest",
     "training",

@@ -40,6 +40,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat extract $FFPP_ROOT datasets/crops/ffpp --extraction.frames 32 --jobs 8",
         ("root", "out"),
     ),
+    "blend": Tool(
+        "resgat_pl.data.self_blends.held_out",
+        "blend",
+        "make self-blends of genuine crops, with masks, to validate and test on",
+        "resgat blend datasets/crops/ffpp datasets/held_out --per_face 2",
+        ("crops", "out"),
+    ),
     "check": Tool(
         "resgat_pl.data.check.command",
         "check",

@@ -82,7 +82,8 @@ class VideoRecord:
     """One video of a data set as it is stored, before any pixel is read.
 
     Attributes:
-        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``dfdc_preview``, ``celebdf``, ``folder`` or ``crop_lists``.
+        dataset: Name of the layout, ``ffpp``, ``dfdc``, ``dfdc_preview``, ``celebdf``, ``folder``, ``pairs`` or
+            ``crop_lists``.
         method: Manipulation method, ``original`` for genuine videos.
         compression: ``raw``, ``c23``, ``c40``, or ``""`` where the data set has no such notion.
         video: Name that is unique within (dataset, method, compression), without the file's suffix.
@@ -97,7 +98,8 @@ class VideoRecord:
         official_split: The split the data set itself prescribes for this video, or None.
         mask: Mask video of the manipulated pixels, or None.
         pairing: How the original is known. ``given`` by the data set, or ``asked`` for by the user; with ``name`` it
-            and the identities are taken from the file's name alone, and hold only if the pixels agree.
+            and the identities are taken from the file's name alone, and hold only if the pixels agree; ``aligned`` is
+            given, and where the pixels do not agree the fake is left out.
         people: Whether ``identities`` name people, where that is other than what the data set's layout says; None goes
             by the layout (``data.people``).
 
@@ -119,7 +121,7 @@ class VideoRecord:
     part: str = ""
     official_split: Split | None = None
     mask: Path | None = None
-    pairing: Literal["given", "asked", "name"] = "given"
+    pairing: Literal["given", "asked", "name", "aligned"] = "given"
     people: bool | None = None
 
     @property

@@ -6,11 +6,20 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from resgat_pl.core.errors import ManifestError
-from resgat_pl.core.storage import is_remote, make_folder, remove_tree, sync_folder, temporary_name, write_atomic
+from resgat_pl.core.storage import (
+    is_remote,
+    make_folder,
+    read_bytes,
+    remove_tree,
+    sync_folder,
+    temporary_name,
+    write_atomic,
+)
 
 Store = Literal["files", "shards"]
 """``files``: each crop a file. ``shards``: WebDataset tars, for disks that are slow with many small files."""
@@ -63,6 +72,19 @@ class CropWriter:
             return
         make_folder(self.unfinished)
         (self.unfinished / PurePosixPath(name).name).write_bytes(data)
+
+    def link(self, name: str, path: Path) -> None:
+        """Take a file that exists, by a hard link where the disk has them; its name is as for ``add``.
+
+        Raises:
+            OSError: It cannot be read or written.
+        """
+        if self.tar is None and not is_remote(self.out) and not is_remote(path):
+            make_folder(self.unfinished)
+            with suppress(OSError):
+                (self.unfinished / PurePosixPath(name).name).hardlink_to(path)
+                return
+        self.add(name, read_bytes(path))
 
     def discard(self) -> None:
         """Remove what there is of the video."""

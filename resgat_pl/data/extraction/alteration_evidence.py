@@ -140,23 +140,23 @@ class Difference:
             if most >= _CLEAR * peak
         }
 
-    def _noise(self) -> _Noise:
+    def _noise(self) -> Noise:
         inside = [
             np.stack([values, texture]).reshape(2, -1)
             for face, cells in self._cells.items()
             for values, texture in zip(list(cells.values())[::_EVERY], self._texture[face], strict=True)
         ]
-        return _Noise.fit(np.concatenate([*inside, *self._around], axis=1))
+        return Noise.fit(np.concatenate([*inside, *self._around], axis=1))
 
 
-class _Noise(NamedTuple):
+class Noise(NamedTuple):
     """Difference that encoding alone leaves, as a line over the texture: most of all cells show no more than that."""
 
     base: float
     slope: float
 
     @classmethod
-    def fit(cls, cells: NDArray[np.float32]) -> _Noise:
+    def fit(cls, cells: NDArray[np.float32]) -> Noise:
         """Fit it to cells ``(2, n)``: the difference and the texture of each, both of 255."""
         difference, texture = cells
         edges = np.quantile(texture, np.linspace(0, 1, 9))
@@ -170,6 +170,7 @@ class _Noise(NamedTuple):
         return cls(max(0.05, float(y.mean() - slope * x.mean())), slope)
 
     def __call__(self, texture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The difference to expect at so much texture, both of 255 and of any shape."""
         return np.asarray(self.base + self.slope * texture, np.float32)
 
 

@@ -15,7 +15,9 @@ from resgat_pl.core.errors import MediaError
 from resgat_pl.core.types import REAL, VideoRecord
 from resgat_pl.data.extraction.alignment import Original, Plan, Recent, SideBySide, few
 from resgat_pl.data.extraction.alteration_evidence import Box, Covered, Difference, agreed
+from resgat_pl.data.extraction.difference_mask import difference_mask
 from resgat_pl.data.faces.cropping import crop_face
+from resgat_pl.data.layouts.base import images_in, is_video
 from resgat_pl.data.media.frames import Frame, FrameReader
 
 
@@ -51,10 +53,12 @@ class AlteredFaces:
         self.margin = margin
         self._recent = recent
         # Crops made elsewhere were cut by other boxes, so their pixels do not correspond.
-        self._original = None if original is None or record.kind == "crops" else original
+        is_apart = original is None or (record.kind == "crops" and record.pairing != "aligned")
+        self._original = None if is_apart else original
         self._difference = Difference(margin)
         self._covered = Covered(margin)
         self._beside = self._open()
+        self._computed: list[tuple[dict[str, Any], bytes | None]] = []
 
     def add(self, frame: Frame) -> None:
         """Look at a frame that is cut; in ascending order."""
@@ -81,6 +85,21 @@ class AlteredFaces:
 
         return sorted(self.plan.tracks, key=key)
 
+    def compute_mask(self, frame: Frame, row: dict[str, Any], side: int) -> None:
+        """Compute the mask of a crop from the difference to the original, for a fake that has no mask video.
+
+        Args:
+            frame: The frame that was added last.
+            row: Of the crop.
+            side: Of a crop in px.
+        """
+        original = None if self.record.mask is not None else self._beside.get(frame.number)
+        if original is None or original.shape != frame.image.shape:
+            return
+        box = np.array(row["box"], np.int32)
+        mask = difference_mask(frame.image, original, box)
+        self._computed.append((row, None if mask is None else _encoded(crop_face(mask, box, side))))
+
     def masks(self, rows: Sequence[dict[str, Any]], side: int, report: dict[str, Any]) -> Iterator[Picture]:
         """Cut the mask video like the frames; a crop's mask holds the covered share of each pixel, 0-255.
 
@@ -90,6 +109,7 @@ class AlteredFaces:
             report: Is given a note where something is wrong.
         """
         path = self.record.mask
+        yield from self._computed_masks(report)
         if path is None:
             return
         by_frame: dict[int, list[dict[str, Any]]] = {}
@@ -100,14 +120,24 @@ class AlteredFaces:
                 self._covered.add(number, mask, self._boxes(number, mask))
                 for row in by_frame.pop(number):
                     image = crop_face(mask, self._scaled(np.array(row["box"]), mask), side)
-                    name = PurePosixPath(row["crop_path"])
-                    row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
-                    yield Picture(row["mask_path"], cv2.imencode(".png", image)[1].tobytes())
+                    yield _named(row, _encoded(image))
         except MediaError as error:
             add_note(report, f"mask not used: {error}")
             return
         if by_frame:
             add_note(report, f"mask video {path.name} is shorter than the video")
+
+    def _computed_masks(self, report: dict[str, Any]) -> Iterator[Picture]:
+        """The computed masks, unless most crops of the video have none: what is left then is chance."""
+        found = [(row, data) for row, data in self._computed if data is not None]
+        lacking = len(self._computed) - len(found)
+        if lacking:
+            none = 2 * lacking > len(self._computed)
+            lack = "no mask computed" if none else f"no mask computed in {lacking} of {len(self._computed)} crops"
+            add_note(report, f"{lack}: the difference to the original does not stand out against compression")
+            if none:
+                return
+        yield from (_named(row, data) for row, data in found)
 
     def write_labels(self, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:
         """Write into each row whether its face was altered; None where that is not known.
@@ -156,17 +186,32 @@ class AlteredFaces:
             MediaError: It cannot be read, or has another shape than the video.
         """
         width, height = self.plan.size
-        for frame in FrameReader([path], "video").read(numbers):
+        is_image = not is_video(path.name)
+        files = images_in(path) if path.is_dir() else (path,)
+        for frame in FrameReader(files, "frames" if is_image else "video").read(numbers):
             rows, columns = frame.image.shape[:2]
             if abs(columns * height / (rows * width) - 1) > _SHAPE:
                 raise MediaError(f"{path}: is of another video: {columns}x{rows} px, the video {width}x{height} px")
-            # > 1 is manipulated, as FF++ users hold
-            yield frame.number, np.where(_brightest(frame.image) > 1, 255, 0).astype(np.uint8)
+            level = _brightest(frame.image)
+            # In a video > 1 is manipulated, as FF++ users hold; images may be soft, or hold 0 and 1.
+            least = int(level.max()) / 2 if is_image else 1
+            yield frame.number, np.where(level > least, 255, 0).astype(np.uint8)
 
 
 def add_note(report: dict[str, Any], note: str) -> None:
     """Add a note to a video's report, which may have one."""
     report["note"] = f"{report['note']}; {note}" if "note" in report else note
+
+
+def _named(row: dict[str, Any], mask: bytes) -> Picture:
+    """The mask of a crop; the row is given its name."""
+    name = PurePosixPath(row["crop_path"])
+    row["mask_path"] = name.with_name(f"{name.stem}_mask.png").as_posix()
+    return Picture(row["mask_path"], mask)
+
+
+def _encoded(mask: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", mask)[1].tobytes()
 
 
 def _brightest(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -91,8 +91,8 @@ def extract(
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
 
     root, out = absolute(locate(root)), absolute(locate(out))
-    extraction = extraction or Extraction()
     layout = layout or detect_layout(root)
+    extraction = (extraction or Extraction()).of_layout(layout.difference_masks)
     threads = None if engine == "local" and jobs == 1 else 1  # the workers are the parallelism
     with open_executor(engine, address, jobs) as executor:
         index = layout.index(root)
@@ -123,6 +123,6 @@ def is_current(root: str | Path, out: str | Path, layout: Layout | None, extract
         return False
     layout = layout or detect_layout(root)
     records = {record.key: record for record in layout.index(root).records}
-    requests = requests_of(records, extraction.spec)
+    requests = requests_of(records, extraction.of_layout(layout.difference_masks).spec)
     same_people = manifest.info.get("people", {}) == noted(layout)
     return same_people and bool(manifest.info.get("request") == digest(sorted(requests.items())))

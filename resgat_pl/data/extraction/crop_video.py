@@ -23,6 +23,7 @@ from resgat_pl.data.extraction.alignment import (
     Original,
     Plan,
     Recent,
+    SideBySide,
     Track,
     compare,
     planned,
@@ -31,6 +32,7 @@ from resgat_pl.data.extraction.alignment import (
 )
 from resgat_pl.data.extraction.altered_faces import AlteredFaces, Picture, add_note
 from resgat_pl.data.extraction.original_match import Agreement
+from resgat_pl.data.extraction.registration import shift_between
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.appearance import Scene, scene_of
 from resgat_pl.data.faces.cropping import CropBox, crop_box, crop_face, touches
@@ -104,6 +106,8 @@ def crop_video(
                     row, picture = _save(record, number, frame, track[frame.number], extraction, name)
                     rows.append(row)
                     yield picture
+                    if extraction.difference_masks:
+                        altered.compute_mask(frame, row, extraction.size)
         if not rows:
             raise MediaError(f"{record.files[0]}: none of the frames of its original can be decoded")
         if len(got) < plan.asked:
@@ -138,6 +142,9 @@ def _aligned(
     if original is None:
         return None
     if not original.rows:
+        if record.pairing == "aligned":
+            report["orphan"] = True
+            raise MediaError(f"{record.files[0]}: its original gave no face")
         add_note(report, "not aligned with its original, which gave no face")
         report["orphan"] = True
         return None
@@ -147,6 +154,11 @@ def _aligned(
     if frames:
         found = compare(plan, frames, recent.beside(original.record, original.sampled), extraction.margin)
         reason = _misfit(record, frames[0], original, found, report)
+        if record.pairing == "aligned":
+            shift = _shifted(plan, frames[0], recent.beside(original.record, original.sampled), extraction.margin)
+            reason = "; ".join(filter(None, [reason, shift]))
+    if reason and record.pairing == "aligned":
+        raise MediaError(f"{record.files[0]}: not aligned with its original: {reason}")
     if reason and report.get("relation", "pair") == "pair":  # what only a name suggests is counted, and is no fault
         add_note(report, f"not aligned with its original: {reason}")
     return None if reason else plan
@@ -160,12 +172,24 @@ def _misfit(record: VideoRecord, frame: Frame, original: Original, found: Agreem
             return str(found)
     if list(frame.image.shape[1::-1]) != original.size:
         return f"it has frames of {original.size} px"
+    if record.pairing == "aligned":
+        return f"{found.share:.0%} of what is around the face shows the same" if found.misaligned else ""
     # Crops were cut out by others, each by its own box.
     if record.pairing == "given" and record.kind != "crops" and found.refuted:
         return str(found)
     if record.pairing == "asked" and found.refuted:
         add_note(report, f"paired by its name as asked, although {found}")
     return ""
+
+
+def _shifted(plan: Plan, frame: Frame, beside: SideBySide, margin: float) -> str:
+    """The shift of a fake against its original, in words; empty if there is none."""
+    original = beside.get(frame.number)
+    if original is None or original.shape != frame.image.shape:
+        return ""
+    boxes = [track[frame.number].box for track in plan.tracks.values() if frame.number in track]
+    shift = shift_between(frame.image, original, boxes, margin)
+    return "" if shift is None else str(shift)
 
 
 def _undo_pairing(record: VideoRecord, rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> None:

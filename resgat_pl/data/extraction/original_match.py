@@ -66,6 +66,11 @@ class Agreement(NamedTuple):
         """True if two pictures cannot be a pair, whatever a data set says."""
         return not self.faces or self.share <= _UNRELATED  # not where the share is NaN
 
+    @property
+    def misaligned(self) -> bool:
+        """True if two pictures do not show the same around the faces, where every pixel of the two shall correspond."""
+        return self.share < _PAIR  # not where the share is NaN
+
     def __str__(self) -> str:
         if not self.faces:
             return "there is no face where the original has one"

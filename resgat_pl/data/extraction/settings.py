@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ class Extraction:
             can hold two, else 1. The largest of a genuine video; of a fake those first that were altered, as far as
             its original or its mask shows it.
         detector: Face detector; null means MTCNN with the weights that are installed along.
+        difference_masks: Whether fakes without a mask get one, computed from the difference to their aligned original;
+            null takes what the layout says: yes for ``pairs``, else no.
 
     Example:
         >>> settings = Extraction(frames=8, image_format="jpg")
@@ -52,6 +54,7 @@ class Extraction:
     quality: int = 95
     max_faces: int | None = None
     detector: FaceDetector | None = None
+    difference_masks: bool | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("size", 16), ("margin", 0.5), ("quality", 1), ("every", 1), ("max_faces", 1)):
@@ -70,11 +73,19 @@ class Extraction:
         """Numbers of the frames to take of a video."""
         return media.sample(self.frames, self.every)
 
+    def of_layout(self, difference_masks: bool) -> Extraction:
+        """The settings with what a layout says where they say nothing; a layout that says no changes nothing."""
+        if self.difference_masks is None and difference_masks:
+            return replace(self, difference_masks=True)
+        return self
+
     @property
     def spec(self) -> dict[str, Any]:
         """Everything that changes the crops, as plain values."""
         values = {name: getattr(self, name) for name in ("frames", "every", "size", "margin", "max_faces")}
         values["image"] = self.image_format if self.image_format == "png" else f"jpg-{self.quality}"
+        if self.difference_masks is not None:  # absent from what earlier versions wrote
+            values["difference_masks"] = self.difference_masks
         return {"version": EXTRACTION_VERSION, **values, **self.face_detector.spec}
 
     @property

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resgat_pl.data.layouts.dfdc_preview import DFDCPreview as DFDCPreview
     from resgat_pl.data.layouts.ffpp import FFPP as FFPP
     from resgat_pl.data.layouts.folder import Folder as Folder
+    from resgat_pl.data.layouts.pairs import Pairs as Pairs
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -27,6 +28,7 @@ __getattr__, __dir__ = lazy_names(
         "Folder": "folder",
         "LAYOUTS": "detect",
         "Layout": "base",
+        "Pairs": "pairs",
         "detect_layout": "detect",
     },
 )

@@ -63,6 +63,8 @@ class Layout(ABC):
         max_faces: Faces to cut out of each video unless the settings of the extraction say otherwise.
         same_source: Names of clips, as in ``VideoRecord.identities``, that were cut from one source video and so show
             one person, in groups; the leak ``source``.
+        difference_masks: Whether fakes without a mask get one computed from the difference to their original, unless
+            the settings of the extraction say otherwise.
         people: Whether the identities of its records are people, so that videos can be divided by person. Where they
             are clips or names of files, it is not known who stands on both sides of a split, and everything that is
             said about leaks says so.
@@ -79,6 +81,7 @@ class Layout(ABC):
     published: ClassVar[Mapping[str, int]] = {}
     max_faces: ClassVar[int] = 1
     same_source: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    difference_masks: ClassVar[bool] = False
     people: bool = False
     people_note: ClassVar[str] = "nothing says which videos show the same person"
 

@@ -17,8 +17,9 @@ from resgat_pl.data.layouts.dfdc_preview import DFDCPreview
 from resgat_pl.data.layouts.ffpp import FFPP
 from resgat_pl.data.layouts.folder import Folder
 from resgat_pl.data.layouts.lookalike import advice
+from resgat_pl.data.layouts.pairs import Pairs
 
-LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, DFDCPreview, CelebDF, CropLists, Folder)
+LAYOUTS: Final[tuple[type[Layout], ...]] = (FFPP, DFDC, DFDCPreview, CelebDF, CropLists, Folder, Pairs)
 """The layouts of this package. Those of installed packages (entry points ``resgat_pl.layouts``) are detected, too; any
 other subclass of ``Layout`` can be given by its class path."""
 

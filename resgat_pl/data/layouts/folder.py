@@ -217,7 +217,11 @@ def _tie_same_files(records: list[VideoRecord], problems: list[str], names_mean:
 
 def _classes(root: Path) -> list[_Class]:
     found = []
-    for name in entries(root).folders:
+    folders = entries(root).folders
+    names = {name.lower() for name in folders}
+    if "fake" in names and "real" not in names and names & {"original", "originals"}:
+        return []  # the layout ``pairs``
+    for name in folders:
         if name.lower() in _LABELS:
             found.append(_Class(None, _LABELS[name.lower()], root / name))
         elif split := _SPLITS.get(name.lower()):

@@ -27,7 +27,7 @@ DEFAULT_FAMILIES: Final = {
     "patch": 0.13,
 }
 DEFAULT_SHAPES: Final = {"whole": 0.35, "lower": 0.1, "eyes": 0.1, "part": 0.3, "blob": 0.15}
-_LEAST_SIDE: Final = 32
+LEAST_SIDE: Final = 32
 _LEAST_CHANGE: Final = 2.5
 """Mean change inside the mask, of 255, below which another forgery is drawn: nobody could find it."""
 _TRIES: Final = 4
@@ -42,6 +42,12 @@ class Pair(NamedTuple):
         mask: ``(S, S)`` uint8, 0 to 255: how much of each pixel was replaced.
         family: Of ``families.FAMILIES``.
         shape: Of ``masks.SHAPES``.
+        landmarks: ``(5, 2)`` float32, x and y in [0, 1] of both: where the camera has moved those of the crop to.
+
+    Example:
+        >>> crop = np.zeros((32, 32, 3), np.uint8)
+        >>> Pair(crop, crop, crop[..., 0], "blend", "part", np.zeros((5, 2), np.float32)).family
+        'blend'
     """
 
     genuine: Image
@@ -49,6 +55,7 @@ class Pair(NamedTuple):
     mask: NDArray[np.uint8]
     family: str
     shape: str
+    landmarks: NDArray[np.float32]
 
 
 class SelfBlend:
@@ -101,9 +108,9 @@ class SelfBlend:
             ConfigError: The crop is smaller than 32 px, or a landmark is missing (NaN).
         """
         side = min(image.shape[:2])
-        if side < _LEAST_SIDE:
+        if side < LEAST_SIDE:
             size = f"{image.shape[1]}×{image.shape[0]} px"
-            raise ConfigError(f"A crop of {size} is too small for self-blends; {_LEAST_SIDE} px at least.")
+            raise ConfigError(f"A crop of {size} is too small for self-blends; {LEAST_SIDE} px at least.")
         if not np.isfinite(landmarks).all():
             raise ConfigError("A landmark of the crop is missing: self-blends need all five of each face.")
         side -= side % 2  # of a video frame
@@ -113,7 +120,8 @@ class SelfBlend:
         target, fake, mask, family, shape = self._forged(forger, image, landmarks * np.float32(side))
         camera = Camera(camera_rng, self.source, side)
         seen = np.rint(camera.follow(mask) * 255).astype(np.uint8)
-        return Pair(camera.shoot(target), camera.shoot(fake), seen, family, shape)
+        moved = camera.move(landmarks * np.float32(side)) / np.float32(side)
+        return Pair(camera.shoot(target), camera.shoot(fake), seen, family, shape, moved)
 
     def _forged(
         self, rng: np.random.Generator, image: Image, points: NDArray[np.float32]

@@ -1,7 +1,8 @@
-"""What happens to both partners of a pair after the forgery: light, blur, size, noise, compression, mirroring."""
+"""Changes of both partners of a pair after the forgery: light, blur, size, noise, compression, mirroring."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 import cv2
@@ -15,6 +16,9 @@ from resgat_pl.data.self_blends.masks import Mask
 Source = Literal["photo", "video"]
 """What genuine crops come from. ``photo``: clean pictures, which are compressed as videos are, or as pictures.
 ``video``: they went through a codec before, so less is done to them."""
+
+_MIRRORED: Final = [1, 0, 2, 4, 3]
+"""Order of the landmarks of a mirrored face: the eye on the left stays the first."""
 
 
 class _Strengths(NamedTuple):
@@ -84,7 +88,13 @@ class Camera:
         """A mask ``(S, S)`` moved as the image is, and otherwise as it was."""
         return np.asarray(self._turned(mask), np.float32)
 
-    def _turned(self, image: NDArray[Any]) -> NDArray[Any]:
+    def move(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Landmarks ``(5, 2)`` in px moved as the image is; mirrored, left and right ones change places."""
+        seen = (points @ self._matrix[:, :2].T + self._matrix[:, 2]).astype(np.float32)
+        return seen[_MIRRORED] if self._mirror else seen
+
+    @cached_property
+    def _matrix(self) -> NDArray[np.float64]:
         zoom, left, top, angle = self._window
         matrix = cv2.getRotationMatrix2D((self._side / 2, self._side / 2), angle, 1.0)
         matrix[:, 2] -= (left, top)
@@ -92,5 +102,9 @@ class Camera:
         if self._mirror:
             matrix[0] *= -1
             matrix[0, 2] += self._side - 1
+        return np.asarray(matrix, np.float64)
+
+    def _turned(self, image: NDArray[Any]) -> NDArray[Any]:
+        size = (self._side, self._side)
         border = cv2.BORDER_REFLECT_101 if image.ndim == 3 else cv2.BORDER_CONSTANT
-        return np.asarray(cv2.warpAffine(image, matrix, (self._side,) * 2, flags=cv2.INTER_LINEAR, borderMode=border))
+        return np.asarray(cv2.warpAffine(image, self._matrix, size, flags=cv2.INTER_LINEAR, borderMode=border))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import ConfigError, ResGATError, SplitError
 from resgat_pl.core.path_checks import require_folder
+from resgat_pl.data.extraction.pairs_folder import crops_of
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
@@ -46,7 +47,8 @@ def benchmark_explainers(
     Args:
         ckpt_path: Checkpoints of `resgat fit`, separated by commas or as a list; LABEL=PATH gives one a name. Those
             with the same label count as seeds of one detector: their mean is shown, and each by itself.
-        crops: Folder that `resgat extract` made; with masks, and with the genuine videos the fakes were made from.
+        crops: Folder that `resgat extract` made; with masks, and with the genuine videos the fakes were made from. Or a
+            folder of pairs, original/ and fake/ (layout `pairs`), whose crops are cut into OUT/crops.
         out: Folder for leaderboard.md, .csv, .json and .png.
         methods: Names of classes in resgat_pl.explain, entry points of installed packages, or class paths; null takes
             all of the first two. The four baselines always take part.
@@ -70,6 +72,7 @@ def benchmark_explainers(
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
+    crops = crops_of(crops, out / "crops")
     # Read everything before the long work, so that a refusal comes at once.
     tests = []
     for label, path in checkpoints:

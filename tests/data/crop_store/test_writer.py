@@ -52,3 +52,27 @@ def test_a_video_that_two_cut_at_once_is_whole(tmp_path: Path) -> None:
                 other.add(name, b"crop")
             other.finish()
     assert not list((tmp_path / "fragments").iterdir())
+
+
+def test_files_that_exist_are_linked_or_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied where a disk has no hard links."""
+    (tmp_path / "fragments").mkdir()
+    (tmp_path / "there.png").write_bytes(b"pixels")
+
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    for key, is_linked in (("a", True), ("b", False)):
+        if not is_linked:
+            monkeypatch.setattr(Path, "hardlink_to", refuse)
+        writer = CropWriter(tmp_path, key, f"crops/{key}", "files")
+        writer.link(f"crops/{key}/0.png", tmp_path / "there.png")
+        assert not (tmp_path / "crops" / key).exists()  # nothing has its name before all of it is there
+        writer.finish()
+        path = tmp_path / "crops" / key / "0.png"
+        assert path.read_bytes() == b"pixels"
+        assert path.samefile(tmp_path / "there.png") == is_linked
+    tar = CropWriter(tmp_path, "c", "crops/c", "shards")
+    tar.link("crops/c/0.png", tmp_path / "there.png")
+    tar.finish()
+    assert read_tar(tar.loose, ["crops/c/0.png"]) == {"crops/c/0.png": b"pixels"}
