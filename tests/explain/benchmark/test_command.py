@@ -17,7 +17,7 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.explain.benchmark import prepare as benchmark
 from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
 from resgat_pl.explain.benchmark.faces import choose_detected_fakes, counterparts
-from resgat_pl.explain.benchmark.leaderboard import (
+from resgat_pl.explain.benchmark.scores import (
     BASELINES,
     ORACLE,
     SCORES,
@@ -46,7 +46,7 @@ def board(ffpp_crops: Path, checkpoints: list[Path], tmp_path_factory: pytest.Te
 
 def read(board: Path) -> tuple[dict[str, Any], dict[tuple[str, str], float]]:
     document = json.loads((board / "leaderboard.json").read_text())
-    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"]) == ("all", "all")]
+    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"], line["extent"]) == ("all",) * 3]
     return document, {(line["method"], line["score"]): line["value"]["value"] for line in pooled}
 
 
@@ -80,7 +80,9 @@ def test_tables_agree(board: Path) -> None:
     with (board / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["lines"])
-    pooled = {(r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"]) == ("all", "all")}
+    pooled = {
+        (r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"], r["extent"]) == ("all",) * 3
+    }
     assert {place: float(value) for place, value in pooled.items()} == pytest.approx(values, abs=1e-6)
     text = (board / "leaderboard.md").read_text()
     for method in METHODS:

@@ -13,7 +13,6 @@ from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.benchmark.command import explainers
 from resgat_pl.explain.benchmark.leaderboard import (
-    ORACLE,
     FaceScores,
     LeaderboardRow,
     as_csv,
@@ -23,6 +22,7 @@ from resgat_pl.explain.benchmark.leaderboard import (
     summarise,
 )
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
+from resgat_pl.explain.benchmark.scores import ORACLE
 
 
 def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0", **other: Any) -> FaceScores:
@@ -121,7 +121,7 @@ def test_the_floor_of_rank_correlations_is_that_of_unrelated_maps(nodes: int) ->
 
 def test_csv_leaves_undefined_values_empty() -> None:
     line = LeaderboardRow("a", "all", "m", "all", "auroc", Interval(0.5, groups=2), 3)
-    assert as_csv([line]).splitlines()[1] == "a,all,m,all,auroc,0.500000,,,2,3"
+    assert as_csv([line]).splitlines()[1] == "a,all,m,all,all,auroc,0.500000,,,2,3"
 
 
 def test_the_plot_is_the_same_each_time() -> None:
