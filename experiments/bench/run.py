@@ -25,6 +25,7 @@ PARTS = (
     "encoders",
     "inference",
     "explaining",
+    "restoration",
     "gpu",
 )
 HERE = Path(__file__).parent

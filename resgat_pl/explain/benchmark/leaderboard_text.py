@@ -14,6 +14,7 @@ from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.explain.benchmark.areas import EXTENTS
 from resgat_pl.explain.benchmark.leaderboard import FaceScores, LeaderboardRow, pooled, rank_floor, ranked
 from resgat_pl.explain.benchmark.scores import BASELINES, BY_EXTENT, GENUINE, GROUPS, ORACLE, SCORES
+from resgat_pl.explain.benchmark.swaps import DRAWS
 
 _EXTENT: Final = {"part": "Part forgeries", "whole": "Whole-face forgeries"}
 
@@ -136,12 +137,14 @@ _LEGEND: Final = "\n".join(
         "ranks nodes by the effect of each alone, and since nodes act together, other orders can be better. Passes: "
         "forward / backward of the whole network / of the graph alone, for one image; ms is the median. Turned: share "
         "of the explained fakes whose genuine counterpart is called genuine: those that flips and implanted count. "
-        "Random nodes are drawn eight times a face, central ones are the nearest to the middle of the crop; "
+        f"Random nodes are drawn {DRAWS} times a face, also for {BASELINES[0]}; central ones are those of CentrePrior; "
         "implanted nodes are all that is left of the fake, so a picture with all other nodes restored is the same one. "
         "Whole: the mask covers more than half of the nodes inside the face. Blur is a trace of forgery itself: "
         "deletion by it can add evidence.",
         "",
-        *(f"- {_score.title}: {_score.meaning}." for _score in SCORES.values()),
+        *(f"- {_score.title}: {_score.meaning}." for _name, _score in SCORES.items() if "_over_" not in _name),
+        "- … − centre, … − mean mask, … − random: the score minus that of `CentrePrior`, of `MeanMask` or of random "
+        "nodes, face by face; an interval above 0 is better than where forgeries usually are, or than any exchange.",
     ]
 )
 

@@ -193,9 +193,9 @@ def _restoration(
             bar.update(len(some))
     names = (*SWAPPED, "restoration")
     scores = {name: torch.cat([torch.empty(0).double(), *(part[name] for part in parts)]) for name in names}
-    controls = {name: torch.from_numpy(values)[who] for name, values in faces.controls.items()}
     effects = spearman(maps[who].flatten(1), faces.effects[who], constant=0)
-    return _spread({**scores, **excess(scores, controls), "effects": effects}, who, len(faces))
+    found = _spread({**scores, "effects": effects}, who, len(faces))
+    return found | excess(found, faces.controls)
 
 
 def _deletion(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:

@@ -42,7 +42,9 @@ from resgat_pl.explain.benchmark.beside import (
 from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces, pixels
 from resgat_pl.explain.benchmark.leaderboard import FaceScores
 from resgat_pl.explain.benchmark.measure import Factory, MethodScores, measure_method, score_maps
-from resgat_pl.explain.benchmark.scores import ORACLE
+from resgat_pl.explain.benchmark.scores import ORACLE, SWAPPED
+from resgat_pl.explain.benchmark.swaps import excess
+from resgat_pl.explain.methods.baselines import Random
 
 _VERSION: Final = 3
 """Raised when the measuring changes, so that stored results are measured again."""
@@ -255,6 +257,10 @@ class DetectorBenchmark:
     def entry(self, label: str, method: str, found: MethodScores) -> FaceScores:
         """The measurements of a method for the leaderboard."""
         faces, counted = self.faces, len(found.genuine.get("top", ()))
+        scores = found.scores
+        if method == Random.__name__:  # chance is better known from several draws than from the one map
+            scores |= {name: faces.controls[f"{name}_random"] for name in SWAPPED}
+            scores |= excess(scores, faces.controls)
         return FaceScores(
             label=label,
             checkpoint=str(self.detector.path),
@@ -262,7 +268,7 @@ class DetectorBenchmark:
             group=faces.group,
             kind=faces.kind,
             weight=(faces.logit - faces.real_logit).double().numpy(),
-            scores=found.scores,
+            scores=scores,
             cost=found.cost,
             traits=found.traits,
             extent=faces.extent,

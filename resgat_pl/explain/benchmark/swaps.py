@@ -11,12 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.explain.benchmark import faithfulness as faith
 from resgat_pl.explain.benchmark.scores import SWAPPED
+from resgat_pl.explain.methods.baselines import centre_map
 from resgat_pl.nn.node_geometry import Lattice
+
+Array = NDArray[np.float64]
 
 DRAWS: Final = 8
 """Draws of random nodes for each face, over which their scores are averaged."""
@@ -122,23 +127,23 @@ def control_scores(pairs: Pairs, seed: int, numbers: Sequence[int]) -> dict[str,
 
     Returns:
         ``(P,)`` float64 each: the scores of ``Pairs.verdicts`` with the endings ``_random``, means over ``DRAWS``
-        draws, and ``_centre``, of the nodes nearest to the middle of the crop.
+        draws, and ``_centre``, of the nodes that ``CentrePrior`` ranks first.
     """
     few = faith.few(pairs.nodes)
     drawn = torch.stack([_draws(pairs.nodes, few, seed, number) for number in numbers])
-    centre = faith.first_nodes(faith.order_of(-_distance(pairs.lattice)[None]), [few]).expand(len(pairs), -1, -1)
+    centre = faith.first_nodes(faith.order_of(centre_map(pairs.lattice)[None]), [few]).expand(len(pairs), -1, -1)
     chosen = torch.cat([drawn, centre], dim=1)
     scores = pairs.verdicts(pairs.restored(chosen), pairs.implanted(chosen))
     random = {f"{name}_random": values[:, :-1].mean(dim=1) for name, values in scores.items()}
     return random | {f"{name}_centre": values[:, -1] for name, values in scores.items()}
 
 
-def excess(scores: Mapping[str, Tensor], controls: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores of ``SWAPPED`` minus those of random and of central nodes, face by face.
+def excess(scores: Mapping[str, Array], controls: Mapping[str, Array]) -> dict[str, Array]:
+    """Scores of ``SWAPPED`` minus those of random and of central nodes, face by face; ``(F,)`` float64 each.
 
     Example:
-        >>> one = {name: torch.ones(1) for name in SWAPPED}
-        >>> other = {f"{name}_{end}": torch.full((1,), 0.25) for name in SWAPPED for end in ("random", "centre")}
+        >>> one = {name: np.ones(1) for name in SWAPPED}
+        >>> other = {f"{name}_{end}": np.full(1, 0.25) for name in SWAPPED for end in ("random", "centre")}
         >>> excess(one, other)["flips_over_random"].item()
         0.75
     """
@@ -153,9 +158,3 @@ def _draws(nodes: int, few: int, seed: int, number: int) -> Tensor:
     generator = torch.Generator().manual_seed((seed << 32) + number)
     orders = torch.stack([torch.randperm(nodes, generator=generator) for _ in range(DRAWS)])
     return faith.first_nodes(orders, [few])[:, 0]
-
-
-def _distance(lattice: Lattice) -> Tensor:
-    """Squared distance ``(h, w)`` of the nodes from the middle of the picture, in sides."""
-    down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
-    return down[:, None] + across

@@ -17,6 +17,7 @@ from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, posit
 from resgat_pl.explain.methods.graph import uniform_map
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -80,6 +81,21 @@ class Uniform(Baseline):
         return uniform_map(self.net.grid.edge_index).reshape(1, *self.net.grid.shape)
 
 
+def centre_map(lattice: Lattice, width: float = 0.25) -> Tensor:
+    """A Gaussian bump in the middle of a picture, ``(h, w)`` float32 in [0, 1].
+
+    Args:
+        lattice: Where the nodes are.
+        width: Standard deviation as a share of the picture's side.
+
+    Example:
+        >>> centre_map(Lattice.even(1, 3)).argmax().item()
+        1
+    """
+    down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
+    return torch.exp(-(down[:, None] + across) / (2 * width**2))
+
+
 @explainer("baseline")
 class CentrePrior(Baseline):
     """A Gaussian bump in the middle of the crop.
@@ -95,9 +111,7 @@ class CentrePrior(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        lattice = self.net.lattice(*images.shape[2:])
-        down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
-        return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
+        return centre_map(self.net.lattice(*images.shape[2:]), self.width)[None]
 
 
 @explainer("baseline")

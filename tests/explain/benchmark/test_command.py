@@ -95,7 +95,8 @@ def test_the_pooled_value_is_the_mean_over_seeds(board: Path) -> None:
     single = [
         line["value"]["value"]
         for line in document["lines"]
-        if (line["method"], line["score"], line["kind"]) == ("Contribution", "auroc", "all")
+        if (line["method"], line["score"]) == ("Contribution", "auroc")
+        and (line["kind"], line["extent"]) == ("all", "all")
         and line["checkpoint"] != "all"
     ]
     assert len(single) == 2
