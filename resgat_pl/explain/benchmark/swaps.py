@@ -155,6 +155,6 @@ def excess(scores: Mapping[str, Array], controls: Mapping[str, Array]) -> dict[s
 
 
 def _draws(nodes: int, few: int, seed: int, number: int) -> Tensor:
-    generator = torch.Generator().manual_seed((seed << 32) + number)
-    orders = torch.stack([torch.randperm(nodes, generator=generator) for _ in range(DRAWS)])
+    rng = np.random.default_rng((seed, number))
+    orders = torch.from_numpy(np.stack([rng.permutation(nodes) for _ in range(DRAWS)]))
     return faith.first_nodes(orders, [few])[:, 0]

@@ -63,7 +63,8 @@ class Random(Baseline):
         pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
         maps = []
         for image in pixels:
-            generator = torch.Generator().manual_seed((self.seed << 32) + zlib.crc32(image.tobytes()))
+            # Both are in one 32-bit number, since the generator ignores the upper half of a longer one.
+            generator = torch.Generator().manual_seed(zlib.crc32(image.tobytes(), self.seed))
             maps.append(torch.rand(self.net.lattice(*images.shape[2:]).shape, generator=generator))
         return torch.stack(maps)
 
