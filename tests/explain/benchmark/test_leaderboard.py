@@ -37,11 +37,12 @@ def entry(scores: dict[str, list[float]], label: str = "a", checkpoint: str = "0
         scores={name: np.array(values) for name, values in scores.items()},
         cost={"forward": 1, "backward": 0, "graph": 0, "ms": 1.0, "gap": math.nan},
         traits={},
+        **{name: other[name] for name in ("extent", "genuine", "genuine_group") if name in other},
     )
 
 
 def pooled(lines: list[LeaderboardRow]) -> dict[tuple[str, str], LeaderboardRow]:
-    return {(line.kind, line.score): line for line in lines if line.checkpoint == "all"}
+    return {(line.kind, line.score): line for line in lines if line.checkpoint == "all" and line.extent == "all"}
 
 
 def test_means_leave_out_what_was_not_measured() -> None:
@@ -91,6 +92,78 @@ def test_gain_is_against_the_best_baseline_on_the_same_faces() -> None:
     gains = {line.method: line.value.value for line in lines if line.score == "gain" and line.checkpoint == "all"}
     assert gains == pytest.approx({"MeanMask": 0, "Random": -0.1, "Contribution": 0.1})
     assert ranked(lines, "a") == ["Contribution", "MeanMask", "Random"]
+
+
+def test_gain_over_the_priors_is_face_by_face() -> None:
+    rng = np.random.default_rng(0)
+    prior, noise = rng.random(20), rng.normal(0, 0.01, 20)
+    found = summarise(
+        [
+            entry({"iou": prior.tolist()}, method="CentrePrior"),
+            entry({"iou": (prior + 0.1 + noise).tolist()}),
+        ]
+    )
+    gain = {line.method: line.value for line in found if line.score == "iou_over_centre" and line.checkpoint == "all"}
+    assert gain["CentrePrior"].value == 0
+    assert gain["Contribution"].value == pytest.approx(0.1 + noise.mean())
+    assert gain["Contribution"].high - gain["Contribution"].low < 0.02  # paired: what faces differ by is not in it
+    assert not any(line.score == "iou_over_mean" for line in found)
+
+
+def silent(top: list[float], genuine: list[float], **other: Any) -> dict[tuple[str, str], LeaderboardRow]:
+    """Silence of a method with these highest nodes of fakes and of genuine faces."""
+    named = {"top": np.array(genuine), "total": 2 * np.array(genuine), "false_regions": np.array(genuine) > 0.5}
+    clips = np.array([f"v{i}" for i in range(len(genuine))], object)
+    given = {"genuine": {k: v.astype(float) for k, v in named.items()}, "genuine_group": clips, **other}
+    return pooled(summarise([entry({"top": top, "total": top}, **given)]))
+
+
+def test_silence_is_the_ratio_of_the_medians() -> None:
+    found = silent([1.0, 2.0, 4.0, 9.0], [0.3, 0.9, 0.1])
+    assert found["all", "silence_top"].value.value == pytest.approx(0.3 / 3)
+    assert found["all", "silence_sum"].value.value == pytest.approx(0.6 / 3)
+    assert found["all", "false_regions"].value.value == pytest.approx(1 / 3)
+    assert found["all", "silence_top"].faces == 4
+    assert found["all", "false_regions"].faces == 3
+
+
+def test_silence_has_an_interval_that_holds_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(40):
+        tops, genuine = np.exp(rng.normal(0, 0.5, 60)), 0.3 * np.exp(rng.normal(0, 0.5, 60))
+        value = silent(tops.tolist(), genuine.tolist())["all", "silence_top"].value
+        held += value.low <= 0.3 <= value.high
+    assert held >= 34  # 38 expected; fewer than 34 in one of a hundred
+
+
+def test_silence_is_perfect_or_blank_where_nothing_is_named() -> None:
+    assert silent([1.0, 2.0], [-0.5, -0.1])["all", "silence_top"].value.value == 0
+    assert math.isnan(silent([-1.0, -2.0], [0.5, 0.1])["all", "silence_top"].value.value)
+    assert ("all", "silence_top") not in silent([1.0, 2.0], [])
+
+
+def test_whole_face_and_part_forgeries_have_lines_of_their_own() -> None:
+    values, extent = [0.2, 0.4, 0.9, 0.7], np.array(["part", "part", "whole", ""], object)
+    genuine = {"top": np.array([0.2]), "total": np.array([0.2])}
+    given = entry(
+        {"iou": values, "top": [1.0, 1.0, 4.0, 2.0], "total": [1.0] * 4},
+        extent=extent,
+        genuine=genuine,
+        genuine_group=np.array(["w"], object),
+    )
+    lines = [line for line in summarise([given]) if line.checkpoint == "all" and line.kind == "all"]
+    found = {(line.extent, line.score): line.value.value for line in lines}
+    assert found["all", "iou"] == pytest.approx(np.mean(values))
+    assert found["part", "iou"] == pytest.approx(0.3)
+    assert found["whole", "iou"] == pytest.approx(0.9)
+    assert found["whole", "silence_top"] == pytest.approx(0.2 / 4)
+    assert found["part", "silence_top"] == pytest.approx(0.2)
+
+
+def test_sufficiency_counts_a_face_by_its_gap() -> None:
+    found = pooled(summarise([entry({"sufficiency": [0.5, -30.0]}, weight=[9.99, 0.01])]))
+    assert found["all", "sufficiency"].value.value == pytest.approx((0.5 * 9.99 - 30 * 0.01) / 10)
 
 
 def test_detectors_are_compared_face_by_face() -> None:
