@@ -223,7 +223,8 @@ def test_thresholds_come_from_the_crops_that_the_detector_was_trained_on(
     ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, board: Path
 ) -> None:
     splits = Manifest.read(ffpp_crops).column("split")
-    only = variant(ffpp_crops, tmp_path / "only", [split if split == "test" else None for split in splits])
+    tested = [split if split == "test" else None for split in splits]
+    only = variant(ffpp_crops, tmp_path / "only", tested, dataset="celebdf")
     options = {**SMALL, "allow_leakage": True, "private": True}
     bare = benchmark_explainers(f"tiny={checkpoints[0]}", only, tmp_path / "bare", ["Contribution"], **options)
     assert "there is no threshold" in bare
