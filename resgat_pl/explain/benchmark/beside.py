@@ -110,7 +110,8 @@ def choose_validation(
     judge = judge_of(net)
     parts = np.split(places, range(batch_size, len(places), batch_size))
     logit = torch.cat([judge(load_pixels(faces, part.tolist()).float() / 255) for part in parts])
-    return places[(logit > cut).numpy()][:count]
+    detected: NDArray[np.int64] = places[(logit > cut).numpy()]
+    return detected[:count]
 
 
 def load_validation(faces: FaceCrops, chosen: NDArray[np.int64]) -> ValidationFakes:
