@@ -198,7 +198,7 @@ def extent(covers: Tensor, inside: Tensor) -> NDArray[np.object_]:
 
 def _between_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Heights between neighbouring quantiles of the nodes, rising, and one below all of them."""
-    found = np.unique(np.quantile(values, np.linspace(0, 1, _CANDIDATES)))
+    found = np.unique(np.quantile(values, np.linspace(0, 1, _CANDIDATES), method="lower"))
     below = found[0] - 1e-3 * (np.ptp(found) or abs(found[0]) or 1.0)
     return np.concatenate([[below], (found[1:] + found[:-1]) / 2])
 

@@ -223,7 +223,7 @@ def _strength(maps: Tensor) -> dict[str, Tensor]:
 
 
 def _silence(maps: Tensor, threshold: float) -> dict[str, Array]:
-    """What is named on genuine faces ``(G', h, w)``: ``_strength``, and 1 where a node passes the threshold."""
+    """Strength of the maps of genuine faces ``(G', h, w)``, and 1 where a node passes the threshold."""
     strength = {name: values.double().numpy() for name, values in _strength(maps).items()}
     named = np.full(len(maps), np.nan) if math.isnan(threshold) else (strength["top"] >= threshold).astype(np.float64)
     return {**strength, "false_regions": named}

@@ -118,7 +118,7 @@ def swap_scores(pairs: Pairs, order: Tensor) -> dict[str, Tensor]:
 
 
 def control_scores(pairs: Pairs, seed: int, numbers: Sequence[int]) -> dict[str, Tensor]:
-    """What as many random and as many central nodes do, which a method has to exceed.
+    """Scores of as many random and as many central nodes, which a method has to exceed.
 
     Args:
         pairs: The pairs.

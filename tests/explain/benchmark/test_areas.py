@@ -87,10 +87,10 @@ def test_a_map_that_is_level_names_everything_or_nothing() -> None:
 
 
 def test_of_equally_good_thresholds_the_highest_names_the_least() -> None:
-    mask = torch.zeros(1, 32, 32)
-    mask[:, :16] = 1
-    maps = torch.tensor([5.0, 5, 1, 1])[None, :, None].expand(1, 4, 4)
-    assert area_iou(maps, mask, GRID, best_threshold(maps, mask, GRID)).item() == pytest.approx(1, abs=0.15)
+    maps = torch.tensor([[3.0, 3.0], [1.0, 1.0]]).expand(2, -1, -1)
+    masks = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    # Everything named is .5 and 1, the upper half 1 and .5.
+    assert best_threshold(maps, masks, Lattice.even(2, 2)) == 2
 
 
 def test_the_seam_touches_the_nodes_on_either_side() -> None:
