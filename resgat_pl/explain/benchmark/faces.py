@@ -18,7 +18,7 @@ from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
 from resgat_pl.explain.benchmark.areas import extent
-from resgat_pl.explain.benchmark.scores import SWAPPED
+from resgat_pl.explain.benchmark.scores import RIVALS, SWAPPED
 from resgat_pl.explain.benchmark.swaps import Pairs, control_scores
 from resgat_pl.explain.face_set import in_turn
 from resgat_pl.explain.regions import inside_face, or_average
@@ -145,7 +145,7 @@ def judge_faces(
     logit = torch.cat([judge(pixels(faces, part.tolist())) for part in _chunks(places)])
     real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
-    controls = {f"{name}_{end}": np.full(len(places), np.nan) for name in SWAPPED for end in ("random", "centre")}
+    controls = {f"{name}_{end}": np.full(len(places), np.nan) for name in SWAPPED for end in RIVALS}
     seconds = []
     with tqdm(total=int(paired.sum()), desc="restoring single nodes", unit="face", leave=False) as bar:
         for some in _chunks(np.flatnonzero(paired)):

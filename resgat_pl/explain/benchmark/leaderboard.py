@@ -22,6 +22,7 @@ from resgat_pl.explain.benchmark.scores import (
     GENUINE,
     PRIORS,
     PROPORTIONS,
+    RIVALS,
     SCORES,
     by_gap,
 )
@@ -257,6 +258,7 @@ def _with_gain(entries: list[FaceScores]) -> list[FaceScores]:
         and np.isfinite(np.concatenate(found)).any()
     }
     compared = [(score, f"{score}_over_{end}", prior) for score, (end, prior) in product(GAINED, PRIORS.items())]
+    compared += [("restoration", f"restoration_over_{end}", base) for end, base in RIVALS.items()]
     if means:
         compared.append(("auroc_face", "gain", max(means, key=lambda name: means[name])))
     scores = {(entry.checkpoint, entry.method): entry.scores for entry in entries}

@@ -144,7 +144,8 @@ _LEGEND: Final = "\n".join(
         "",
         *(f"- {_score.title}: {_score.meaning}." for _name, _score in SCORES.items() if "_over_" not in _name),
         "- … − centre, … − mean mask, … − random: the score minus that of `CentrePrior`, of `MeanMask` or of random "
-        "nodes, face by face; an interval above 0 is better than where forgeries usually are, or than any exchange.",
+        "nodes (restoration: of `Random`), face by face; an interval beyond 0 is better than where forgeries usually "
+        "are, or than any exchange.",
     ]
 )
 

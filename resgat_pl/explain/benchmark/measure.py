@@ -218,7 +218,7 @@ def _deletion(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size:
 
 
 def _strength(maps: Tensor) -> dict[str, Tensor]:
-    """How much each map names: its highest node and the sum of its absolute values, ``(B,)`` each."""
+    """Strength of each map: its highest node and the sum of its absolute values, ``(B,)`` each."""
     return {"top": maps.amax(dim=(1, 2)), "total": maps.abs().sum(dim=(1, 2))}
 
 

@@ -29,6 +29,8 @@ GAINED: Final = ("auroc_face", "iou", "pixel_auroc", "pointing", "seam")
 """Scores of localisation whose difference to the priors is reported."""
 PRIORS: Final = {"centre": "CentrePrior", "mean": "MeanMask"}
 """Baselines that know where forgeries usually are, by the ending of the scores that compare with them."""
+RIVALS: Final = {"random": "Random", "centre": "CentrePrior"}
+"""Baselines whose nodes are exchanged beside a method's, by the ending of the scores that compare with them."""
 SWAPPED: Final = ("flips", "implanted", "sufficiency")
 """Scores of a few exchanged nodes, which are compared with as many other nodes."""
 
@@ -97,6 +99,8 @@ _FAITHFULNESS: Final = {
     "restoration": Score(
         "restoration", "low", "area under the logit, from the fake's (1) to the real's (0), highest node first"
     ),
+    "restoration_over_random": Score("restoration − random", "low", "restoration minus that of Random"),
+    "restoration_over_centre": Score("restoration − centre", "low", "restoration minus that of CentrePrior"),
     "effects": Score("ρ effects", "high", "rank correlation with the effect of restoring each node alone"),
 }
 _SILENCE: Final = {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.explain.benchmark import faithfulness as faith
-from resgat_pl.explain.benchmark.scores import SWAPPED
+from resgat_pl.explain.benchmark.scores import RIVALS, SWAPPED
 from resgat_pl.explain.methods.baselines import centre_map
 from resgat_pl.nn.node_geometry import Lattice
 
@@ -147,11 +147,7 @@ def excess(scores: Mapping[str, Array], controls: Mapping[str, Array]) -> dict[s
         >>> excess(one, other)["flips_over_random"].item()
         0.75
     """
-    return {
-        f"{name}_over_{end}": scores[name] - controls[f"{name}_{end}"]
-        for name in SWAPPED
-        for end in ("random", "centre")
-    }
+    return {f"{name}_over_{end}": scores[name] - controls[f"{name}_{end}"] for name in SWAPPED for end in RIVALS}
 
 
 def _draws(nodes: int, few: int, seed: int, number: int) -> Tensor:

@@ -166,6 +166,18 @@ def test_sufficiency_counts_a_face_by_its_gap() -> None:
     assert found["all", "sufficiency"].value.value == pytest.approx((0.5 * 9.99 - 30 * 0.01) / 10)
 
 
+def test_restoration_beside_the_baselines_counts_a_face_by_its_gap() -> None:
+    weight = [3.0, 1.0]
+    found = summarise(
+        [
+            entry({"restoration": [0.5, 0.5]}, method="Random", weight=weight),
+            entry({"restoration": [0.1, 0.9]}, weight=weight),
+        ]
+    )
+    excess = {line.method: line.value.value for line in found if line.score == "restoration_over_random"}
+    assert excess == pytest.approx({"Random": 0, "Contribution": (-0.4 * 3 + 0.4) / 4})
+
+
 def test_detectors_are_compared_face_by_face() -> None:
     rng = np.random.default_rng(0)
     one, noise = rng.random(20), rng.normal(0, 0.01, 20)
