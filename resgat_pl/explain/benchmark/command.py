@@ -38,6 +38,7 @@ def benchmark_explainers(
     private: bool = False,
     common_faces: bool = True,
     trained_on: Path | None = None,
+    false_alarms: float | None = None,
 ) -> str:
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
@@ -66,12 +67,16 @@ def benchmark_explainers(
             the same faces; false takes each checkpoint's own.
         trained_on: Folder of the crops that the checkpoints were trained and validated on, for --crops that have no
             such splits: thresholds are chosen on its validation split, and its training split gives the mean mask.
+        false_alarms: Share of the genuine test faces that may be called fake, such as 0.1: sets the threshold of the
+            verdict, for sets on which all are called fake by the checkpoint's own, which null takes.
 
     Returns:
         The leaderboard as Markdown.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     at_least(1, **{"--faces": faces, "--slow_faces": slow_faces, "--sanity_faces": sanity_faces})
+    if false_alarms is not None and not 0 <= false_alarms < 1:
+        raise ConfigError(f"--false_alarms is {false_alarms}; it is a share, at least 0 and below 1.")
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
@@ -88,7 +93,7 @@ def benchmark_explainers(
     detectors: list[dict[str, Any]] = []
     cache = ResultCache(out / "cache")
     benches = [
-        DetectorBenchmark(detector, divided, cache, seed, batch_size, workers, home).prepare()
+        DetectorBenchmark(detector, divided, cache, seed, batch_size, workers, home, false_alarms).prepare()
         for _, detector, divided, _, home in tests
     ]
     common = _common(benches) if common_faces and len(benches) > 1 else None

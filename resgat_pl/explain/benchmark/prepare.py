@@ -50,6 +50,8 @@ _VERSION: Final = 3
 """Raised when the measuring changes, so that stored results are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
+_CERTAIN: Final = 1e-9
+"""Thresholds nearer to 0 or 1 have no finite logit."""
 _UNTUNED: Final = "so there is no threshold, and IoU and false regions are blank; --trained_on names crops with one"
 _UNTURNED: Final = "so there is no verdict to turn to, and flips and implanted are blank"
 _REFERENCES: Final = 32
@@ -90,6 +92,8 @@ class DetectorBenchmark:
         workers: Loading processes.
         home: Crops whose validation split the thresholds are chosen on, and whose training split gives the mean mask
             and the faces that methods compare with; None takes ``manifest``.
+        false_alarms: Share of the genuine test faces that may be called fake, which sets the threshold of the verdict;
+            None takes the checkpoint's.
     """
 
     def __init__(
@@ -101,9 +105,11 @@ class DetectorBenchmark:
         batch_size: int,
         workers: int,
         home: Manifest | None = None,
+        false_alarms: float | None = None,
     ) -> None:
         self.detector, self.manifest, self.cache = detector, manifest, cache
         self.home = manifest if home is None else home
+        self.false_alarms = false_alarms
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         # Convolutions on a CPU run up to twice as fast in this order of the pixels.
         self.net = detector.net.to(memory_format=torch.channels_last)
@@ -118,6 +124,10 @@ class DetectorBenchmark:
             "splits": self.manifest.split_fingerprint(),
         }
         self.probability = self.cache.get({**self.key, "what": "test"}, self._score)["probability"]
+        if self.false_alarms is not None:
+            genuine = self.probability[self.crops.labels == REAL]
+            allowed = np.quantile(genuine, 1 - self.false_alarms, method="higher")
+            self.threshold = float(np.clip(allowed, _CERTAIN, 1 - _CERTAIN))
         self.key |= {"seed": self.seed, "threshold": self.threshold}
         self.key |= {"home": [self.home.fingerprint(), self.home.split_fingerprint()]}
         self.detected = self.probability > self.threshold
@@ -207,18 +217,22 @@ class DetectorBenchmark:
             ("landmarks", faces.landmarks.isfinite().all(dim=(1, 2)) if count else faces.paired, "AUROC in face"),
             ("genuine counterparts", faces.paired, f"restoration, implantation, ρ effects, fake > real and {ORACLE}"),
         )
-        home = "the validation split" if self.home is self.manifest else f"the validation split of {self.home.folder}"
-        called = bool((faces.real_logit <= faces.cut).any())
-        return [
-            *(["MeanMask: the training split has no masks"] if self.mean_mask is None else []),
-            *([f"No fake of {home} is detected and has a mask, {_UNTUNED}"] if not len(self.validation) else []),
-            *([f"No genuine counterpart is called genuine, {_UNTURNED}"] if faces.paired.any() and not called else []),
-            *(
-                f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
-                + ("these only" if known.any() else "none")
-                for what, known, scores in parts
-                if not bool(known.all())
-            ),
+        notes = []
+        if self.false_alarms is not None:
+            limit = f"at most {self.false_alarms:.0%} of the genuine test faces do"
+            notes.append(f"Fake is what scores above {self.threshold:.4g}: {limit}")
+        if self.mean_mask is None:
+            notes.append("MeanMask: the training split has no masks")
+        if not len(self.validation):
+            where = "" if self.home is self.manifest else f" of {self.home.folder}"
+            notes.append(f"No fake of the validation split{where} is detected and has a mask, {_UNTUNED}")
+        if faces.paired.any() and not (faces.real_logit <= faces.cut).any():
+            notes.append(f"No genuine counterpart is called genuine, {_UNTURNED}")
+        return notes + [
+            f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
+            + ("these only" if known.any() else "none")
+            for what, known, scores in parts
+            if not bool(known.all())
         ]
 
     def measure(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> MethodScores:

@@ -242,6 +242,23 @@ def test_thresholds_come_from_the_crops_that_the_detector_was_trained_on(
     assert threshold(tmp_path / "out") == threshold(board)
 
 
+def test_false_alarms_set_the_verdict_and_verdicts_turn(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path
+) -> None:
+    options = {**SMALL, "false_alarms": 0.4, "private": True}
+    text = benchmark_explainers(str(checkpoints[0]), ffpp_crops, tmp_path, ["Contribution"], **options)
+    assert "40% of the genuine test faces do" in text
+    document, values = read(tmp_path)
+    (about,) = document["detectors"]
+    assert about["turned"] > 0
+    assert about["detected"] < about["fakes"]
+    for score in ("flips", "implanted"):
+        assert 0 <= values["Contribution", score] <= 1
+        assert values["Random", f"{score}_over_random"] == pytest.approx(0)
+        excess = values["Contribution", score] - values["Random", score]
+        assert values["Contribution", f"{score}_over_random"] == pytest.approx(excess)
+
+
 def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:
     splits = Manifest.read(ffpp_crops).column("split")
     swapped = variant(ffpp_crops, tmp_path / "swapped", [{"train": "test", "test": "train"}.get(s, s) for s in splits])
@@ -258,6 +275,7 @@ def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_
         ({"ckpt_path": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
         ({"methods": ["Oracle"]}, "no method 'Oracle'.*Contribution"),
         ({"slow_faces": 0}, "slow_faces is 0"),
+        ({"false_alarms": 1.0}, "false_alarms is 1.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
