@@ -26,6 +26,7 @@ PARTS = (
     "encoders",
     "inference",
     "explaining",
+    "restoration",
     "gpu",
 )
 HERE = Path(__file__).parent

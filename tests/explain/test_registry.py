@@ -19,7 +19,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Attribution, Explainer
 from resgat_pl.explain.benchmark.command import explainers
-from resgat_pl.explain.benchmark.leaderboard import BASELINES
+from resgat_pl.explain.benchmark.scores import BASELINES
 from resgat_pl.explain.report.run_methods import choose_methods
 
 

@@ -60,3 +60,24 @@ def test_the_benchmark_measures_what_can_be(
     assert {"random_gat", "uniform_attention"} & scores == set()
     assert about["nodes"] == (16 if pooled else 49)
     assert np.isfinite([line["value"]["value"] for line in lines if line["score"] == "random_backbone"]).all()
+    assert {"iou", "pixel_auroc", "seam_gain", "sufficiency_over_random", "silence_top", "false_regions"} <= scores
+
+
+@pytest.mark.long
+def test_the_plain_network_and_a_graph_explain_the_same_faces(
+    checkpoint: Path, detector: DetectorNet, ffpp_crops: Path, tmp_path: Path
+) -> None:
+    graph = untrained(tmp_path / "graph.ckpt", ffpp_crops, thresholds={"frame": 0.05, "video": 0.05})
+    named, methods = f"plain={checkpoint},graph={graph}", ["Contribution", "InputXGradient"]
+    text = benchmark_explainers(named, ffpp_crops, tmp_path, methods, faces=4, slow_faces=2, sanity_faces=1)
+    document = json.loads((tmp_path / "leaderboard.json").read_text())
+    plain, other = document["detectors"]
+    assert plain["rows"] == other["rows"]
+    assert any("Contribution was not measured" in note for note in plain["notes"])
+    assert not any("was not measured" in note for note in other["notes"])
+    measured = {(line["label"], line["method"]) for line in document["lines"] if line["score"] == "iou"}
+    assert {("plain", "InputXGradient"), ("graph", "InputXGradient"), ("graph", "Contribution")} <= measured
+    assert ("plain", "Contribution") not in measured
+    compared = {line["score"] for line in document["differences"] if line["method"] == "InputXGradient"}
+    assert {"iou", "seam", "sufficiency", "effects", "silence_top", "false_regions"} <= compared
+    assert "## graph − plain, face by face" in text

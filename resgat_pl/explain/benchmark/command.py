@@ -17,9 +17,10 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, at_least
-from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, FaceScores, differences, summarise
+from resgat_pl.explain.benchmark.leaderboard import FaceScores, differences, summarise
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
 from resgat_pl.explain.benchmark.prepare import DetectorBenchmark, ResultCache
+from resgat_pl.explain.benchmark.scores import BASELINES, ORACLE
 
 
 def benchmark_explainers(
@@ -37,12 +38,15 @@ def benchmark_explainers(
     allow_leakage: bool = False,
     private: bool = False,
     common_faces: bool = True,
+    trained_on: Path | None = None,
+    false_alarms: float | None = None,
 ) -> str:
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
     Every method explains the same evaluation-mode checkpoint and the same correctly detected fakes of the test split,
-    on the same grid, for the class fake; genuine counterparts are controls. Measurements are stored in OUT/cache, by
-    checkpoint and method: the same command continues where it was stopped, and measures only what is new.
+    on the same grid, for the class fake. Genuine faces are controls, and thresholds come from validation fakes.
+    Measurements are stored in OUT/cache, by checkpoint and method: the same command continues where it was stopped,
+    and measures only what is new.
 
     Args:
         ckpt_path: Checkpoints of `resgat fit`, separated by commas or as a list; LABEL=PATH gives one a name. Those
@@ -63,12 +67,18 @@ def benchmark_explainers(
         private: Nothing goes to W&B.
         common_faces: Of several checkpoints, explain only fakes that all of them detect, so that they are compared on
             the same faces; false takes each checkpoint's own.
+        trained_on: Folder of the crops that the checkpoints were trained and validated on, for --crops that have no
+            such splits: thresholds are chosen on its validation split, and its training split gives the mean mask.
+        false_alarms: Share of the genuine test faces that may be called fake, such as 0.1: sets the threshold of the
+            verdict, for sets on which all are called fake by the checkpoint's own, which null takes.
 
     Returns:
         The leaderboard as Markdown.
     """
     os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless asked for
     at_least(1, **{"--faces": faces, "--slow_faces": slow_faces, "--sanity_faces": sanity_faces})
+    if false_alarms is not None and not 0 <= false_alarms < 1:
+        raise ConfigError(f"--false_alarms is {false_alarms}; it is a share, at least 0 and below 1.")
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
@@ -78,20 +88,21 @@ def benchmark_explainers(
     for label, path in checkpoints:
         detector = Detector.load(path)
         divided = detector.manifest(crops, split)
-        tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage)))
+        home = None if trained_on is None else detector.manifest(trained_on)
+        tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage), home))
     # Score all test splits before any face is chosen: all checkpoints explain the same ones.
     out.mkdir(parents=True, exist_ok=True)
     entries: list[FaceScores] = []
     detectors: list[dict[str, Any]] = []
     cache = ResultCache(out / "cache")
     benches = [
-        DetectorBenchmark(detector, divided, cache, seed, batch_size, workers).prepare()
-        for _, detector, divided, _ in tests
+        DetectorBenchmark(detector, divided, cache, seed, batch_size, workers, home, false_alarms).prepare()
+        for _, detector, divided, _, home in tests
     ]
     common = _common(benches) if common_faces and len(benches) > 1 else None
     # Measure; a method that cannot be had becomes a note and not the end.
     with tqdm(total=len(tests) * len(classes), unit="method", desc="benchmark") as bar:
-        for (label, _, _, leaky), bench in zip(tests, benches, strict=True):
+        for (label, _, _, leaky, _), bench in zip(tests, benches, strict=True):
             bench.choose(faces, common)
             about = bench.about(label)
             about["notes"] += describe(leaky, people_unknown(detector.provenance, divided))
@@ -107,6 +118,7 @@ def benchmark_explainers(
                 bar.update()
             if (oracle := bench.oracle(slow_faces)) is not None:
                 entries.append(bench.entry(label, ORACLE, oracle))
+            bench.forget()
     options = {"faces": faces, "slow_faces": slow_faces, "sanity_faces": sanity_faces, "seed": seed}
     compared = [] if common is None else differences(entries, seed=seed)
     return write_leaderboard(

@@ -17,7 +17,11 @@ from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark import faithfulness as faith
+from resgat_pl.explain.benchmark.areas import extent
+from resgat_pl.explain.benchmark.scores import RIVALS, SWAPPED
+from resgat_pl.explain.benchmark.swaps import Pairs, control_scores
 from resgat_pl.explain.face_set import in_turn
+from resgat_pl.explain.regions import inside_face, or_average
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 
@@ -25,6 +29,9 @@ Array = NDArray[np.float64]
 
 CHUNK: Final = 8
 """Faces explained at once at most: the median time over the chunks is the time per face."""
+
+_CACHED: Final = 8
+"""Faces that a CPU judges at once: MobileNetV2 at 160 px takes twice as long for each of 32, which leave the cache."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class BenchmarkFaces:
         lattice: Where the nodes are.
         effects: ``(F, N)`` float32, by how much restoring each node alone lowers the logit; NaN where there is no
             counterpart.
+        extent: ``(F,)`` str, see ``areas.extent``; the average face's place where landmarks are missing.
+        controls: By name ``(F,)`` float64, see ``swaps.control_scores``; NaN where there is no counterpart.
     """
 
     rows: NDArray[np.int64]
@@ -61,9 +70,18 @@ class BenchmarkFaces:
     cut: float
     lattice: Lattice
     effects: Tensor
+    extent: NDArray[np.object_]
+    controls: dict[str, Array]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def pairs(self, judge: faith.Judge, some: Tensor, batch_size: int) -> Pairs:
+        """Fakes at some places, each of which has a counterpart, as ``swaps`` exchanges their nodes."""
+        pictures = self.images[some], self.reals[some]
+        return Pairs(
+            judge, *pictures, self.logit[some], self.real_logit[some], self.cut, self.lattice, batch_size=batch_size
+        )
 
 
 def choose_detected_fakes(faces: FaceCrops, detected: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
@@ -113,18 +131,21 @@ def counterparts(faces: FaceCrops) -> dict[int, int]:
     return {fake: real for fake, real in faces.pairs().tolist() if boxes[fake] == boxes[real]}
 
 
-def judge_faces(net: DetectorNet, faces: FaceCrops, places: NDArray[np.int64], batch_size: int) -> dict[str, Array]:
-    """Logits of the chosen faces and of their counterparts, whole and node by node.
+def judge_faces(
+    net: DetectorNet, faces: FaceCrops, places: NDArray[np.int64], batch_size: int, cut: float, seed: int
+) -> dict[str, Array]:
+    """Logits of the chosen faces and of their counterparts, whole, node by node, and with other nodes exchanged.
 
     Returns:
         ``logit`` and ``real_logit`` ``(F,)``, ``effects`` ``(F, N)``, see ``BenchmarkFaces``; ``ms``, the
-        milliseconds that the effects of a face take.
+        milliseconds that the effects of a face take; the scores of ``swaps.control_scores``, ``(F,)``.
     """
     partner, judge = counterparts(faces), judge_of(net)
     lattice = net.lattice(faces.image_size, faces.image_size)
     logit = torch.cat([judge(pixels(faces, part.tolist())) for part in _chunks(places)])
     real_logit, effects = np.full(len(places), np.nan), np.full((len(places), math.prod(lattice.shape)), np.nan)
     paired = np.array([place in partner for place in places.tolist()])
+    controls = {f"{name}_{end}": np.full(len(places), np.nan) for name in SWAPPED for end in RIVALS}
     seconds = []
     with tqdm(total=int(paired.sum()), desc="restoring single nodes", unit="face", leave=False) as bar:
         for some in _chunks(np.flatnonzero(paired)):
@@ -134,12 +155,17 @@ def judge_faces(net: DetectorNet, faces: FaceCrops, places: NDArray[np.int64], b
             real_logit[some] = judge(reals).double().numpy()
             effects[some] = faith.single(judge, images, reals, lattice, batch_size).double().numpy()
             seconds.append((time.perf_counter() - started) / len(some))
+            both = torch.from_numpy(real_logit[some]).float()
+            pairs = Pairs(judge, images, reals, logit[some], both, cut, lattice, batch_size)
+            for name, values in control_scores(pairs, seed, some.tolist()).items():
+                controls[name][some] = values.numpy()
             bar.update(len(some))
     return {
         "logit": logit.double().numpy(),
         "real_logit": real_logit,
         "effects": effects,
         "ms": np.array(1000 * float(np.median(seconds)) if seconds else np.nan),
+        **controls,
     }
 
 
@@ -157,20 +183,25 @@ def load_faces(
         reals[paired] = pixels(faces, [partner[place] for place in chosen if place in partner])
     masks = [faces.mask(place) for place in chosen]
     blank = torch.zeros(images.shape[2:])
+    stacked = torch.stack([blank if mask is None else torch.from_numpy(mask).float() / 255 for mask in masks])
+    landmarks = torch.tensor([row["landmarks"] or [math.nan] * 10 for row in table]).reshape(-1, 5, 2)
+    lattice = net.lattice(*images.shape[2:])
     return BenchmarkFaces(
         rows=faces.rows[places],
         kind=np.array([row["method"] for row in table], object),
-        group=np.array([_clip(row) for row in table], object),
+        group=clips(faces, places),
         images=images,
         reals=reals,
         paired=paired,
-        masks=torch.stack([blank if mask is None else torch.from_numpy(mask).float() / 255 for mask in masks]),
-        landmarks=torch.tensor([row["landmarks"] or [math.nan] * 10 for row in table]).reshape(-1, 5, 2),
+        masks=stacked,
+        landmarks=landmarks,
         logit=torch.from_numpy(judged["logit"]).float(),
         real_logit=torch.from_numpy(judged["real_logit"]).float(),
         cut=cut,
-        lattice=net.lattice(*images.shape[2:]),
+        lattice=lattice,
         effects=torch.from_numpy(judged["effects"]).float(),
+        extent=extent(lattice.cover(stacked), inside_face(or_average(landmarks)[0], lattice)),
+        controls={name: values for name, values in judged.items() if name.endswith(("_random", "_centre"))},
     )
 
 
@@ -180,10 +211,17 @@ def judge_of(net: DetectorNet) -> faith.Judge:
 
     @torch.inference_mode()
     def judge(images: Tensor) -> Tensor:
-        logit: Tensor = net(images.to(device)).logit
-        return logit.float().cpu()
+        parts = torch.split(images, _CACHED) if device.type == "cpu" else (images,)
+        return torch.cat([net(part.to(device)).logit.float().cpu() for part in parts])
 
     return judge
+
+
+def clips(faces: FaceCrops, places: NDArray[np.int64]) -> NDArray[np.object_]:
+    """The genuine clip behind each crop at some positions, ``(F,)`` str: what is resampled."""
+    columns = ["source_video", *VIDEO_KEY]
+    rows = faces.manifest.take(faces.rows[places], columns).to_pylist()
+    return np.array([_clip(row) for row in rows], object)
 
 
 def _clip(row: dict[str, Any]) -> str:
@@ -203,6 +241,13 @@ def _chunks(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(values, range(CHUNK, len(values), CHUNK)) if len(values) else []
 
 
+def load_pixels(faces: FaceCrops, places: list[int]) -> Tensor:
+    """Crops ``(B, 3, S, S)`` uint8, RGB, at some positions, or none."""
+    size = faces.image_size
+    none = torch.zeros(0, 3, size, size, dtype=torch.uint8)
+    return torch.stack([faces[place]["image"] for place in places]) if places else none
+
+
 def pixels(faces: FaceCrops, places: list[int]) -> Tensor:
-    """Crops ``(B, 3, S, S)`` float32 in [0, 1], RGB, at some positions."""
-    return torch.stack([faces[place]["image"] for place in places]).float() / 255
+    """Crops ``(B, 3, S, S)`` float32 in [0, 1], RGB, at some positions, or none."""
+    return load_pixels(faces, places).float() / 255

@@ -4,6 +4,7 @@
 
 - *restoration*: the real counterpart's pixels go into a fake. What is put in is a genuine face, so the verdict can only
   fall for the right reason. Needs the same frame of the original video.
+- *implantation*: the fake's pixels go into the real counterpart, so that only these nodes are left of the fake.
 - *deletion* and *insertion* (Petsiuk et al., "RISE", BMVC 2018): blurred or mean pixels go in, or the picture's own
   pixels go into a blurred or mean one. To a detector of forgeries blur itself is a trace, so deletion by blur can
   *add* evidence, and insertion starts from a picture that is called fake already: read them beside restoration.
@@ -89,20 +90,30 @@ def curves(
     Returns:
         ``(B, K)`` float32 on the CPU.
     """
+    return judged(judge, images, filler, first_nodes(order, counts), lattice, batch_size)
+
+
+def first_nodes(order: Tensor, counts: Sequence[int]) -> Tensor:
+    """The first nodes of an order, for each number of nodes: ``(B, N)`` int64 → ``(B, K, N)`` bool.
+
+    Example:
+        >>> first_nodes(torch.tensor([[2, 0, 1]]), [1, 2]).int().tolist()
+        [[[0, 0, 1], [1, 0, 1]]]
+    """
     rank = order.argsort(dim=1)
     numbers = torch.tensor(counts, device=order.device)
-    chosen = rank[:, None, :] < numbers[None, :, None]
-    return _judged(judge, images, filler, chosen, lattice, batch_size)
+    return rank[:, None, :] < numbers[None, :, None]
 
 
 def single(judge: Judge, images: Tensor, filler: Tensor, lattice: Lattice, batch_size: int = 64) -> Tensor:
-    """Fall of the logit when one node alone is filled, ``(B, N)`` float32 on the CPU: N passes an image.
+    """Fall of the logit when one node alone is filled, ``(B, N)`` float32 on the CPU: at most N + 1 passes an image.
 
-    With the real counterpart as filler this is the causal effect of each node's pixels.
+    With the real counterpart as filler this is the causal effect of each node's pixels; 0 where these are the same.
     """
     nodes = math.prod(lattice.shape)
-    chosen = torch.eye(nodes, dtype=torch.bool, device=images.device).expand(len(images), -1, -1)
-    return in_batches(judge, images, batch_size)[:, None] - _judged(judge, images, filler, chosen, lattice, batch_size)
+    none_and_each = torch.eye(nodes + 1, dtype=torch.bool, device=images.device)[:, 1:]
+    logits = judged(judge, images, filler, none_and_each.expand(len(images), -1, -1), lattice, batch_size)
+    return logits[:, :1] - logits[:, 1:]
 
 
 def in_batches(judge: Judge, images: Tensor, batch_size: int) -> Tensor:
@@ -138,11 +149,39 @@ def blurred(images: Tensor, share: float = 0.05) -> Tensor:
     return F.conv2d(across, kernel[:, :, :, None], groups=images.shape[1])
 
 
-def _judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice, batch_size: int) -> Tensor:
-    """Logits ``(B, K)`` of each image with each of its choices ``(B, K, N)`` filled."""
-    count, variants = chosen.shape[:2]
-    found = []
-    for places in torch.split(torch.arange(count * variants, device=images.device), batch_size):
-        image, variant = places // variants, places % variants
-        found.append(judge(fill(images[image], filler[image], chosen[image, variant], lattice)).float().cpu())
-    return torch.cat(found).reshape(count, variants) if found else torch.zeros(count, variants)
+def judged(judge: Judge, images: Tensor, filler: Tensor, chosen: Tensor, lattice: Lattice, batch_size: int) -> Tensor:
+    """Logits of each image with each of its choices of nodes filled; pictures that come out alike are judged once.
+
+    A node whose cell is the same in both pictures changes nothing: of a self-blend those are most nodes.
+
+    Args:
+        judge: The model.
+        images: ``(B, 3, H, W)`` float in [0, 1].
+        filler: What is put in, the same shape.
+        chosen: ``(B, K, N)`` bool.
+        lattice: Where the nodes are.
+        batch_size: Images judged at once.
+
+    Returns:
+        ``(B, K)`` float32 on the CPU.
+    """
+    count, variants, nodes = chosen.shape
+    if not count * variants:
+        return torch.zeros(count, variants)
+    effective = (chosen & altered(images, filler, lattice)[:, None]).reshape(-1, nodes)
+    image = torch.arange(count, device=chosen.device).repeat_interleave(variants)
+    table = torch.cat([image[:, None].int(), effective.int()], dim=1)
+    different, place = torch.unique(table, dim=0, return_inverse=True)
+    found = [
+        judge(fill(images[some[:, 0]], filler[some[:, 0]], some[:, 1:].bool(), lattice)).float().cpu()
+        for some in torch.split(different, batch_size)
+    ]
+    return torch.cat(found)[place.cpu()].reshape(count, variants)
+
+
+def altered(images: Tensor, filler: Tensor, lattice: Lattice) -> Tensor:
+    """Nodes in whose cells two pictures ``(B, 3, H, W)`` differ in any pixel: ``(B, N)`` bool."""
+    differs = (images != filler).any(dim=1).flatten(1)
+    place = lattice.cells(images.shape[2], images.shape[3]).flatten().to(images.device)
+    empty = torch.zeros(len(images), math.prod(lattice.shape), device=images.device)
+    return empty.index_add_(1, place, differs.float()) > 0

@@ -16,6 +16,7 @@ from resgat_pl.evaluation.provenance import environment
 from resgat_pl.explain.benchmark.leaderboard import FaceScores, LeaderboardRow, as_csv
 from resgat_pl.explain.benchmark.leaderboard_plot import draw_leaderboard
 from resgat_pl.explain.benchmark.leaderboard_text import markdown
+from resgat_pl.explain.benchmark.scores import GROUPS, SCORES
 
 
 def write_leaderboard(
@@ -50,10 +51,13 @@ def write_leaderboard(
     write_atomic(out / "leaderboard.csv", as_csv(lines).encode())
     write_atomic(out / "leaderboard.png", draw_leaderboard(lines, ms))
     document = {
-        **stamp(1),
+        **stamp(2),
         "provenance": environment(),
         "options": options,
         "detectors": detectors,
+        "scores": {
+            name: {"group": group, **SCORES[name]._asdict()} for group, names in GROUPS.items() for name in names
+        },
         "methods": [
             {"label": e.label, "checkpoint": e.checkpoint, "method": e.method, **e.cost, **e.traits} for e in entries
         ],
@@ -72,9 +76,10 @@ def _log_to_wandb(out: Path, lines: list[LeaderboardRow], ms: dict[tuple[str, st
     from resgat_pl.core.wandb_run import publish
 
     pooled = [line for line in lines if line.checkpoint == POOLED]
-    columns = ["label", "method", "kind", "score", *Interval._fields, "faces", "ms"]
+    place = ("label", "method", "kind", "extent", "score")
+    columns = [*place, *Interval._fields, "faces", "ms"]
     data = [
-        [line.label, line.method, line.kind, line.score, *line.value, line.faces, ms[line.label, line.method]]
+        [*(getattr(line, name) for name in place), *line.value, line.faces, ms[line.label, line.method]]
         for line in pooled
     ]
 

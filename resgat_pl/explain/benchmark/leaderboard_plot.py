@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 
 from resgat_pl.evaluation.metrics.intervals import Interval
 from resgat_pl.evaluation.metrics.scores import POOLED
-from resgat_pl.explain.benchmark.leaderboard import BASELINES, ORACLE, SCORES, LeaderboardRow
+from resgat_pl.explain.benchmark.leaderboard import LeaderboardRow, pooled as is_pooled
+from resgat_pl.explain.benchmark.scores import BASELINES, ORACLE, SCORES
 
 SHOWN: Final = ("auroc_face", "flips")
 """The scores drawn, a panel each: does it point at the forgery, and does the model use what it points at?"""
+_WHOLE: Final = "iou"
+"""Takes the place of the first where no face has it, as of whole-face forgeries."""
 
 
 def draw_leaderboard(lines: Sequence[LeaderboardRow], ms: Mapping[tuple[str, str], float]) -> bytes:
@@ -32,17 +35,18 @@ def draw_leaderboard(lines: Sequence[LeaderboardRow], ms: Mapping[tuple[str, str
     pooled = {
         (line.label, line.score, line.method): line.value
         for line in lines
-        if (line.checkpoint, line.kind) == (POOLED, POOLED) and not math.isnan(line.value.value)
+        if line.checkpoint == POOLED and is_pooled(line) and not math.isnan(line.value.value)
     }
+    shown = SHOWN if any(score == SHOWN[0] for _, score, _ in pooled) else (_WHOLE, *SHOWN[1:])
     names = {label: [name for owner, name in ms if owner == label] for label in labels}
     for label, mine in names.items():
-        mine.sort(key=lambda name: pooled.get((label, SHOWN[0], name), Interval(-math.inf)))
+        mine.sort(key=lambda name: pooled.get((label, shown[0], name), Interval(-math.inf)))
     heights = [len(names[label]) + 4 for label in labels]
     with style.context("default"):
         figure = Figure(figsize=(11, 0.2 * sum(heights)), layout="constrained")
-        panels = figure.subplots(len(labels), len(SHOWN) + 1, squeeze=False, sharey="row", height_ratios=heights)
+        panels = figure.subplots(len(labels), len(shown) + 1, squeeze=False, sharey="row", height_ratios=heights)
         for label, row in zip(labels, panels, strict=True):
-            for panel, score in zip(row, SHOWN, strict=False):
+            for panel, score in zip(row, shown, strict=False):
                 values = {name: pooled[label, score, name] for name in names[label] if (label, score, name) in pooled}
                 _draw(panel, names[label], values, f"{label}: {SCORES[score].title}")
                 if beaten := [values[name].value for name in BASELINES if name in values]:

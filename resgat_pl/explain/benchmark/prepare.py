@@ -30,14 +30,30 @@ from resgat_pl.evaluation.metrics.scores import POOLED, evaluate
 from resgat_pl.evaluation.predict import predictions, score
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.benchmark.areas import EXTENTS
+from resgat_pl.explain.benchmark.beside import (
+    GenuineFaces,
+    ValidationFakes,
+    choose_genuine,
+    choose_validation,
+    load_genuine,
+    load_validation,
+)
 from resgat_pl.explain.benchmark.faces import BenchmarkFaces, choose_detected_fakes, judge_faces, load_faces, pixels
-from resgat_pl.explain.benchmark.leaderboard import ORACLE, FaceScores
+from resgat_pl.explain.benchmark.leaderboard import FaceScores
 from resgat_pl.explain.benchmark.measure import Factory, MethodScores, measure_method, score_maps
+from resgat_pl.explain.benchmark.scores import ORACLE, SWAPPED
+from resgat_pl.explain.benchmark.swaps import excess
+from resgat_pl.explain.methods.baselines import Random
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raised when the measuring changes, so that stored results are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
+_CERTAIN: Final = 1e-9
+"""Thresholds nearer to 0 or 1 have no finite logit."""
+_UNTUNED: Final = "so there is no threshold, and IoU and false regions are blank; --trained_on names crops with one"
+_UNTURNED: Final = "so there is no verdict to turn to, and flips and implanted are blank"
 _REFERENCES: Final = 32
 """Genuine training faces for the methods that compare with other faces, at most."""
 
@@ -74,12 +90,26 @@ class DetectorBenchmark:
         seed: Of the choice of faces and of methods that draw.
         batch_size: Images at once.
         workers: Loading processes.
+        home: Crops whose validation split the thresholds are chosen on, and whose training split gives the mean mask
+            and the faces that methods compare with; None takes ``manifest``.
+        false_alarms: Share of the genuine test faces that may be called fake, which sets the threshold of the verdict;
+            None takes the checkpoint's.
     """
 
     def __init__(
-        self, detector: Detector, manifest: Manifest, cache: ResultCache, seed: int, batch_size: int, workers: int
+        self,
+        detector: Detector,
+        manifest: Manifest,
+        cache: ResultCache,
+        seed: int,
+        batch_size: int,
+        workers: int,
+        home: Manifest | None = None,
+        false_alarms: float | None = None,
     ) -> None:
         self.detector, self.manifest, self.cache = detector, manifest, cache
+        self.home = manifest if home is None else home
+        self.false_alarms = false_alarms
         self.seed, self.batch_size, self.workers = seed, batch_size, workers
         # Convolutions on a CPU run up to twice as fast in this order of the pixels.
         self.net = detector.net.to(memory_format=torch.channels_last)
@@ -94,7 +124,12 @@ class DetectorBenchmark:
             "splits": self.manifest.split_fingerprint(),
         }
         self.probability = self.cache.get({**self.key, "what": "test"}, self._score)["probability"]
+        if self.false_alarms is not None:
+            genuine = self.probability[self.crops.labels == REAL]
+            allowed = np.quantile(genuine, 1 - self.false_alarms, method="higher")
+            self.threshold = float(np.clip(allowed, _CERTAIN, 1 - _CERTAIN))
         self.key |= {"seed": self.seed, "threshold": self.threshold}
+        self.key |= {"home": [self.home.fingerprint(), self.home.split_fingerprint()]}
         self.detected = self.probability > self.threshold
         self.mean_mask, self.reference = self._training()
         return self
@@ -120,12 +155,32 @@ class DetectorBenchmark:
         """
         allowed = self.detected if among is None else np.isin(self.crops.rows, sorted(among))
         places = choose_detected_fakes(self.crops, allowed, count, self.seed)
-        self.key["rows"] = hashlib.sha256(self.crops.rows[places].tobytes()).hexdigest()
-        judge = partial(judge_faces, self.net, self.crops, places, self.batch_size)
-        judged = self.cache.get({**self.key, "what": "faces"}, judge)
+        self.key["rows"] = _hash(self.crops.rows[places])
         cut = float(torch.tensor(self.threshold, dtype=torch.float64).logit())
+        judge = partial(judge_faces, self.net, self.crops, places, self.batch_size, cut, self.seed)
+        judged = self.cache.get({**self.key, "what": "faces"}, judge)
         self.effects_ms = float(judged["ms"])
         self.faces: BenchmarkFaces = load_faces(self.net, self.crops, places, judged, cut)
+        # Besides the fakes: faces on which nothing should be named, and those on which thresholds are chosen.
+        others = choose_genuine(self.crops, places, count, self.seed)
+        self.genuine: GenuineFaces = load_genuine(self.crops, places, others)
+        self.validation: ValidationFakes = self._validation(count, cut)
+        self.key["genuine"] = _hash(self.crops.rows[others])
+
+    def _validation(self, count: int, cut: float) -> ValidationFakes:
+        crops = FaceCrops(self.home, self.home.rows_of("val"), self.net.image_size)
+
+        def choose() -> dict[str, NDArray[Any]]:
+            options = (count, cut, self.seed, self.batch_size)
+            return {"places": choose_validation(self.net, crops, *options)}
+
+        places = self.cache.get({**self.key, "what": "validation", "count": count}, choose)["places"]
+        self.key["validation"] = _hash(crops.rows[places])
+        return load_validation(crops, places)
+
+    def forget(self) -> None:
+        """Give the memory of the faces back; ``choose`` loads them again."""
+        del self.faces, self.genuine, self.validation
 
     def about(self, label: str) -> dict[str, Any]:
         """The detector as the leaderboard describes it."""
@@ -147,6 +202,9 @@ class DetectorBenchmark:
             "faces": len(self.faces),
             "nodes": math.prod(self.faces.lattice.shape),
             "turned": float(turned),
+            **{name: int((self.faces.extent == name).sum()) for name in EXTENTS},
+            "genuine": len(self.genuine),
+            "validated": len(self.validation),
             "rows": self.faces.rows.tolist(),
             "notes": self._lacking(),
         }
@@ -155,18 +213,26 @@ class DetectorBenchmark:
         """Notes on scores that cannot be measured on all faces, and what these lack."""
         faces, count = self.faces, len(self.faces)
         parts = (
-            ("masks", faces.masks.flatten(1).any(dim=1), "AUROC, pointing, mass and AUPRO"),
+            ("masks", faces.masks.flatten(1).any(dim=1), "localisation"),
             ("landmarks", faces.landmarks.isfinite().all(dim=(1, 2)) if count else faces.paired, "AUROC in face"),
-            ("genuine counterparts", faces.paired, f"restoration, flips, ρ effects, fake > real and {ORACLE}"),
+            ("genuine counterparts", faces.paired, f"restoration, implantation, ρ effects, fake > real and {ORACLE}"),
         )
-        return [
-            *(["MeanMask: the training split has no masks"] if self.mean_mask is None else []),
-            *(
-                f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
-                + ("these only" if known.any() else "none")
-                for what, known, scores in parts
-                if not bool(known.all())
-            ),
+        notes = []
+        if self.false_alarms is not None:
+            limit = f"at most {self.false_alarms:.0%} of the genuine test faces do"
+            notes.append(f"Fake is what scores above {self.threshold:.4g}: {limit}")
+        if self.mean_mask is None:
+            notes.append("MeanMask: the training split has no masks")
+        if not len(self.validation):
+            where = "" if self.home is self.manifest else f" of {self.home.folder}"
+            notes.append(f"No fake of the validation split{where} is detected and has a mask, {_UNTUNED}")
+        if faces.paired.any() and not (faces.real_logit <= faces.cut).any():
+            notes.append(f"No genuine counterpart is called genuine, {_UNTURNED}")
+        return notes + [
+            f"{int(known.sum())} of the {count} fakes have {what}: {scores} are measured on "
+            + ("these only" if known.any() else "none")
+            for what, known, scores in parts
+            if not bool(known.all())
         ]
 
     def measure(self, name: str, method: type[Explainer], slow_faces: int, sanity_faces: int) -> MethodScores:
@@ -177,7 +243,8 @@ class DetectorBenchmark:
         factory = self._factory(method)
 
         def run() -> dict[str, NDArray[Any]]:
-            given = factory, self.faces, slow_faces, sanity_faces, self.batch_size, name
+            beside = self.genuine, self.validation
+            given = factory, self.faces, *beside, slow_faces, sanity_faces, self.batch_size, name
             with errors_of("explainer", method):
                 return measure_method(self.net, *given).pack()
 
@@ -203,9 +270,25 @@ class DetectorBenchmark:
 
     def entry(self, label: str, method: str, found: MethodScores) -> FaceScores:
         """The measurements of a method for the leaderboard."""
-        weight = (self.faces.logit - self.faces.real_logit).double().numpy()
-        place = (label, str(self.detector.path), method)
-        return FaceScores(*place, self.faces.group, self.faces.kind, weight, found.scores, found.cost, found.traits)
+        faces, counted = self.faces, len(found.genuine.get("top", ()))
+        scores = found.scores
+        if method == Random.__name__:  # chance is better known from several draws than from the one map
+            scores |= {name: faces.controls[f"{name}_random"] for name in SWAPPED}
+            scores |= excess(scores, faces.controls)
+        return FaceScores(
+            label=label,
+            checkpoint=str(self.detector.path),
+            method=method,
+            group=faces.group,
+            kind=faces.kind,
+            weight=(faces.logit - faces.real_logit).double().numpy(),
+            scores=scores,
+            cost=found.cost,
+            traits=found.traits,
+            extent=faces.extent,
+            genuine=found.genuine,
+            genuine_group=self.genuine.group[:counted],
+        )
 
     def _factory(self, method: type[Explainer]) -> Factory:
         """Make the method of a network, with what its arguments ask for by name.
@@ -222,23 +305,27 @@ class DetectorBenchmark:
 
     def _training(self) -> tuple[Tensor | None, Tensor | None]:
         """From the training split: the mean of the fakes' masks ``(S, S)``, and genuine faces ``(R, 3, S, S)``."""
-        train = np.flatnonzero(self.manifest.column("split") == "train").astype(np.int64)
-        labels = self.manifest.column("label")[train]
-        masked = np.array([path is not None for path in self.manifest.column("mask_path")[train]], bool)
+        train = np.flatnonzero(self.home.column("split") == "train").astype(np.int64)
+        labels = self.home.column("label")[train]
+        masked = np.array([path is not None for path in self.home.column("mask_path")[train]], bool)
         rng = np.random.default_rng(self.seed)
-        known = ~self.manifest.untouched[train]
+        known = ~self.home.untouched[train]
         fakes = rng.permutation(train[(labels == FAKE) & masked & known])[:_TRAIN_MASKS]
         reals = rng.permutation(train[labels == REAL])[:_REFERENCES]
 
         def mean() -> dict[str, NDArray[Any]]:
-            crops = FaceCrops(self.manifest, fakes, self.crops.image_size)
+            crops = FaceCrops(self.home, fakes, self.crops.image_size)
             masks = [mask for place in range(len(crops)) if (mask := crops.mask(place)) is not None]
             return {"mean": np.mean(masks, axis=0) / 255}
 
         mask = self.cache.get({**self.key, "what": "mean mask"}, mean)["mean"] if len(fakes) else None
-        crops = FaceCrops(self.manifest, reals, self.crops.image_size)
+        crops = FaceCrops(self.home, reals, self.crops.image_size)
         faces = pixels(crops, list(range(len(crops)))) if len(crops) else None
         return None if mask is None else torch.from_numpy(mask).float(), faces
+
+
+def _hash(rows: NDArray[np.int64]) -> str:
+    return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
 def _source(module: str) -> str:

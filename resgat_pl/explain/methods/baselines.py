@@ -17,6 +17,7 @@ from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least, posit
 from resgat_pl.explain.methods.graph import uniform_map
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -62,7 +63,8 @@ class Random(Baseline):
         pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
         maps = []
         for image in pixels:
-            generator = torch.Generator().manual_seed((self.seed << 32) + zlib.crc32(image.tobytes()))
+            # Both are in one 32-bit number, since the generator ignores the upper half of a longer one.
+            generator = torch.Generator().manual_seed(zlib.crc32(image.tobytes(), self.seed))
             maps.append(torch.rand(self.net.lattice(*images.shape[2:]).shape, generator=generator))
         return torch.stack(maps)
 
@@ -80,6 +82,21 @@ class Uniform(Baseline):
         return uniform_map(self.net.grid.edge_index).reshape(1, *self.net.grid.shape)
 
 
+def centre_map(lattice: Lattice, width: float = 0.25) -> Tensor:
+    """A Gaussian bump in the middle of a picture, ``(h, w)`` float32 in [0, 1].
+
+    Args:
+        lattice: Where the nodes are.
+        width: Standard deviation as a share of the picture's side.
+
+    Example:
+        >>> centre_map(Lattice.even(1, 3)).argmax().item()
+        1
+    """
+    down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
+    return torch.exp(-(down[:, None] + across) / (2 * width**2))
+
+
 @explainer("baseline")
 class CentrePrior(Baseline):
     """A Gaussian bump in the middle of the crop.
@@ -95,9 +112,7 @@ class CentrePrior(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        lattice = self.net.lattice(*images.shape[2:])
-        down, across = ((torch.tensor(centres) - 0.5) ** 2 for centres in lattice.centres)
-        return torch.exp(-(down[:, None] + across) / (2 * self.width**2))[None]
+        return centre_map(self.net.lattice(*images.shape[2:]), self.width)[None]
 
 
 @explainer("baseline")

@@ -17,8 +17,9 @@ from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.explain.benchmark import prepare as benchmark
 from resgat_pl.explain.benchmark.command import benchmark_explainers, explainers
 from resgat_pl.explain.benchmark.faces import choose_detected_fakes, counterparts
-from resgat_pl.explain.benchmark.leaderboard import (
+from resgat_pl.explain.benchmark.scores import (
     BASELINES,
+    GROUPS,
     ORACLE,
     SCORES,
 )
@@ -46,7 +47,7 @@ def board(ffpp_crops: Path, checkpoints: list[Path], tmp_path_factory: pytest.Te
 
 def read(board: Path) -> tuple[dict[str, Any], dict[tuple[str, str], float]]:
     document = json.loads((board / "leaderboard.json").read_text())
-    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"]) == ("all", "all")]
+    pooled = [line for line in document["lines"] if (line["checkpoint"], line["kind"], line["extent"]) == ("all",) * 3]
     return document, {(line["method"], line["score"]): line["value"]["value"] for line in pooled}
 
 
@@ -54,9 +55,15 @@ def test_every_method_has_every_score_that_can_be_had(board: Path) -> None:
     document, values = read(board)
     everyone = {*BASELINES, *METHODS, ORACLE}
     assert {method for method, _ in values} == everyone
+    # These detectors call everything fake, so no verdict can turn.
+    turned = {name for name in SCORES if name.startswith(("flips", "implanted"))}
     for method in everyone - {ORACLE}:
-        assert {score for name, score in values if name == method} == set(SCORES)
-    assert all(not about["notes"] for about in document["detectors"])
+        assert {score for name, score in values if name == method} == set(SCORES) - turned
+    for about in document["detectors"]:
+        assert [note.partition(",")[0] for note in about["notes"]] == ["No genuine counterpart is called genuine"]
+        assert (about["part"], about["whole"]) == (6, 0)
+        assert about["genuine"] >= 6
+        assert about["validated"] == 6
     assert (board / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
     assert list(board.rglob("*.wandb"))
 
@@ -68,6 +75,11 @@ def test_scores_whose_value_is_known(board: Path) -> None:
     assert values["Attention", "target_flip"] == pytest.approx(1)
     assert values["Attention", "random_head"] == pytest.approx(1)  # the head is no part of the paper's map
     assert values["Contribution", "random_head"] < 0.9
+    assert values["CentrePrior", "silence_top"] == values["CentrePrior", "false_regions"] == 1
+    assert values["CentrePrior", "iou_over_centre"] == values["MeanMask", "seam_over_mean"] == 0
+    assert values["Random", "sufficiency_over_random"] == pytest.approx(0)
+    assert values["CentrePrior", "sufficiency_over_centre"] == pytest.approx(0, abs=1e-4)
+    assert (ORACLE, "iou") not in values  # it has no threshold
     for name in BASELINES:  # they look at no network
         assert values[name, "random_backbone"] == pytest.approx(1)
         assert values[name, "uniform_attention"] == pytest.approx(1)
@@ -80,11 +92,18 @@ def test_tables_agree(board: Path) -> None:
     with (board / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["lines"])
-    pooled = {(r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"]) == ("all", "all")}
+    pooled = {
+        (r["method"], r["score"]): r["value"] for r in rows if (r["checkpoint"], r["kind"], r["extent"]) == ("all",) * 3
+    }
     assert {place: float(value) for place, value in pooled.items()} == pytest.approx(values, abs=1e-6)
     text = (board / "leaderboard.md").read_text()
     for method in METHODS:
         assert f"| {method} " in text
+    for group, names in GROUPS.items():
+        assert f"### {group}" in text
+        assert {document["scores"][name]["group"] for name in names} == {group}
+    assert document["schema"] == 2
+    assert {row["extent"] for row in rows} == {"all", "part"}
     assert {row["kind"] for row in rows} > {"all", "Deepfakes"}
 
 
@@ -93,7 +112,8 @@ def test_the_pooled_value_is_the_mean_over_seeds(board: Path) -> None:
     single = [
         line["value"]["value"]
         for line in document["lines"]
-        if (line["method"], line["score"], line["kind"]) == ("Contribution", "auroc", "all")
+        if (line["method"], line["score"]) == ("Contribution", "auroc")
+        and (line["kind"], line["extent"]) == ("all", "all")
         and line["checkpoint"] != "all"
     ]
     assert len(single) == 2
@@ -190,13 +210,53 @@ def test_plain_pictures_are_scored_as_far_as_they_go(ffpp_crops: Path, checkpoin
     text = benchmark_explainers(str(checkpoints[0]), plain, tmp_path / "out", METHODS, **SMALL)
     _, values = read(tmp_path / "out")
     measured = {score for method, score in values if method == "Contribution"}
-    assert measured == {
-        name for name in SCORES if name.startswith(("deletion", "insertion", "random", "target", "uniform"))
-    }
+    starts = ("deletion", "insertion", "random_", "target", "uniform", "silence")
+    assert measured == {name for name in SCORES if name.startswith(starts)}
+    assert "No fake of the validation split is detected and has a mask, so there is no threshold" in text
     assert all(math.isfinite(values["Contribution", score]) for score in measured)
     for lacking in ("masks", "landmarks", "genuine counterparts"):
         assert f"0 of the 6 fakes have {lacking}: " in text
     assert (tmp_path / "out" / "leaderboard.png").stat().st_size > 1000
+
+
+def test_thresholds_come_from_the_crops_that_the_detector_was_trained_on(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, board: Path
+) -> None:
+    splits = Manifest.read(ffpp_crops).column("split")
+    tested = [split if split == "test" else None for split in splits]
+    only = variant(ffpp_crops, tmp_path / "only", tested, dataset="celebdf")
+    options = {**SMALL, "allow_leakage": True, "private": True}
+    bare = benchmark_explainers(f"tiny={checkpoints[0]}", only, tmp_path / "bare", ["Contribution"], **options)
+    assert "there is no threshold" in bare
+    assert "MeanMask: the training split has no masks" in bare
+    text = benchmark_explainers(
+        f"tiny={checkpoints[0]}", only, tmp_path / "out", ["Contribution"], trained_on=ffpp_crops, **options
+    )
+    assert "there is no threshold" not in text
+
+    def threshold(folder: Path) -> float:
+        document = json.loads((folder / "leaderboard.json").read_text())
+        found = [each for each in document["methods"] if each["method"] == "Contribution"]
+        return float(found[0]["threshold"])
+
+    assert threshold(tmp_path / "out") == threshold(board)
+
+
+def test_false_alarms_set_the_verdict_and_verdicts_turn(
+    ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path
+) -> None:
+    options = {**SMALL, "false_alarms": 0.4, "private": True}
+    text = benchmark_explainers(str(checkpoints[0]), ffpp_crops, tmp_path, ["Contribution"], **options)
+    assert "40% of the genuine test faces do" in text
+    document, values = read(tmp_path)
+    (about,) = document["detectors"]
+    assert about["turned"] > 0
+    assert about["detected"] < about["fakes"]
+    for score in ("flips", "implanted"):
+        assert 0 <= values["Contribution", score] <= 1
+        assert values["Random", f"{score}_over_random"] == pytest.approx(0)
+        excess = values["Contribution", score] - values["Random", score]
+        assert values["Contribution", f"{score}_over_random"] == pytest.approx(excess)
 
 
 def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:
@@ -215,6 +275,7 @@ def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_
         ({"ckpt_path": ["a=x.ckpt", "b=x.ckpt"]}, "twice"),
         ({"methods": ["Oracle"]}, "no method 'Oracle'.*Contribution"),
         ({"slow_faces": 0}, "slow_faces is 0"),
+        ({"false_alarms": 1.0}, "false_alarms is 1.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
