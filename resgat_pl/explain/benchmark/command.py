@@ -82,11 +82,11 @@ def benchmark_explainers(
     checkpoints = _checkpoints(ckpt_path)
     classes = explainers(methods)
     require_folder(out, "--out")
-    crops = crops_of(crops, out / "crops")
     # Read everything before the long work, so that a refusal comes at once.
     tests = []
     for label, path in checkpoints:
         detector = Detector.load(path)
+        crops = crops_of(crops, out / "crops")  # of a folder of pairs
         divided = detector.manifest(crops, split)
         home = None if trained_on is None else detector.manifest(trained_on)
         tests.append((label, detector, divided, detector.leaks_on(divided, allow_leakage), home))

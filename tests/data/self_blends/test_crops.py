@@ -130,3 +130,11 @@ def test_several_pairs_of_each_crop(manifest: Manifest) -> None:
     drawn = [faces[Draw(place, seed)]["image"] for place, seed in ((3 * PEOPLE, 1), (4 * PEOPLE, 1), (4 * PEOPLE, 2))]
     assert torch.equal(drawn[0], drawn[1])  # the same crop and seed
     assert not torch.equal(drawn[1], drawn[2])
+
+
+def test_a_loading_process_mixes_no_pairs_up(faces: SelfBlendedCrops) -> None:
+    """It stores the last pair, since the partner is asked for next."""
+    loading = faces.loader()
+    draws = [(0, 1), (PEOPLE, 1), (PEOPLE, 2), (1, 2), (PEOPLE + 1, 2), (0, 1)]
+    for draw in (Draw(*draw) for draw in draws):
+        assert torch.equal(loading[faces.request(draw)]["image"], faces[draw]["image"])

@@ -80,7 +80,10 @@ def test_pairs_differ_in_the_forgery_alone(made: Manifest) -> None:
         assert difference[mask == 0].mean() < 0.6 * difference[mask > mask.max() / 2].mean()
     landmarks = made.table.column("landmarks").to_pylist()
     for fake, real in pairs:
-        assert landmarks[faces.rows[fake]] == landmarks[faces.rows[real]]
+        points = landmarks[faces.rows[fake]]
+        assert points == landmarks[faces.rows[real]]
+        assert -0.1 < points[0] < points[2] < 1.1  # the eyes, from left to right
+        assert -0.1 < points[1] < points[7] < 1.1  # above the mouth
 
 
 def test_genuine_crops_of_other_splits_are_hard_links(crops: Manifest, made: Manifest) -> None:
