@@ -146,7 +146,7 @@ class Maker:
         self.make = make
 
     def __call__(self, *given: Any) -> Any:
-        """What it makes."""
+        """Make it."""
         return self.make(*given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -31,6 +31,13 @@ class LossInput:
         graph: Nodes and attention of the batch.
         found: The decomposed logits of the batch.
         encode: Images ``(B, 3, H, W)`` → nodes ``(B, N, F)``, as for the batch.
+
+    Example:
+        >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
+        >>> batch = {"image": torch.rand(2, 3, 64, 64), "label": torch.tensor([1.0, 0.0])}
+        >>> graph = net.graph(net.encode(batch["image"]))
+        >>> LossInput(net, batch, graph, decompose(net, graph), net.encode).pairs
+        tensor([[0, 1]])
     """
 
     net: ResGAT
@@ -41,7 +48,7 @@ class LossInput:
 
     @cached_property
     def lattice(self) -> Lattice:
-        """Where the nodes are in the pixels of the batch."""
+        """Place of the nodes in the pixels of the batch."""
         side = self.batch["mask"] if "mask" in self.batch else self.batch["image"]
         return self.net.lattice(*side.shape[-2:])
 
