@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from measure import Row, interleave, ratio_row, report
 
+from resgat_pl.data.crop_store.reader import picture
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import TrainSampler
@@ -59,7 +60,7 @@ def crops(folder: Path) -> Manifest:
 
 def rate(blend: SelfBlend, manifest: Manifest, rounds: int) -> list[float]:
     """Pairs a second of one thread, one value a round, other seeds in each."""
-    faces = [cv2.imread(str(manifest.crop(row)))[..., ::-1].copy() for row in range(CROPS)]
+    faces = [picture(manifest.crop(row)) for row in range(CROPS)]
     points = np.array(manifest.table.column("landmarks").to_pylist(), np.float32).reshape(-1, 5, 2)
     found = []
     for turn in range(rounds + 1):
