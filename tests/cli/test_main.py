@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning.pytorch  # noqa: F401 - its log keeps the stream that it finds first, which must not be a test's own
 import pytest
 import torch
+import yaml
 
 from resgat_pl.cli.main import TOOLS, TRAINER, main
 
@@ -56,6 +57,7 @@ def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: py
     arguments = ["fit", *(part for file in files for part in ("--config", str(file)))]
     monkeypatch.setattr(ResGATCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(ResGATCLI, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     cli = ResGATCLI(args=arguments, **parser_options())
     fit = cli.config.fit
     pooled = config.stem.endswith("pooled")
@@ -68,6 +70,22 @@ def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: py
     assert fit.data.batch_size == 8
     assert fit.trainer.logger[0].init_args.save_dir == fit.trainer.default_root_dir
     assert (fit.trainer.precision == "bf16-mixed") == bool(overlay)
+
+
+@pytest.mark.parametrize("overlay", ["", "blend_plain", "blend_gpu", "normalised", "receptive"])
+def test_recipes_of_self_blends_parse(overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [SHIPPED / f"{name}.yaml" for name in ("blend_cpu", overlay) if name]
+    with pytest.raises(SystemExit) as done:
+        main(["fit", *(part for file in files for part in ("--config", str(file))), "--print_config"])
+    assert not done.value.code
+    fit = yaml.safe_load(capsys.readouterr().out)
+    assert (fit["model"]["losses"] is None) == (overlay == "blend_plain") == ("class_path" in fit["net"])
+    assert fit["data"]["order"] == "paired"
+    blend = fit["data"]["self_blend"]["init_args"]
+    assert blend["source"] == "photo"
+    # 314 portraits are trained on; the schedule lasts to the last step
+    steps = fit["trainer"]["max_epochs"] * (314 * 2 * blend["pairs_per_crop"] // fit["data"]["batch_size"])
+    assert fit["model"]["lr_scheduler"]["init_args"]["total_steps"] >= steps
 
 
 def test_a_root_that_is_not_set(
