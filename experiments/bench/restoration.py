@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from measure import Row, report
 
-from resgat_pl.core.types import VIDEO_KEY
+from resgat_pl.core.types import VIDEO_KEY, video_key
 from resgat_pl.data.manifest.table import Manifest, rows_to_table
 from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
@@ -87,7 +87,7 @@ def _row(number: int, label: int, name: str, split: str) -> dict[str, object]:
         "crop_path": name,
         "mask_path": f"{number}_mask.png" if label else None,
         "landmarks": [0.373, 0.416, 0.627, 0.416, 0.5, 0.568, 0.374, 0.679, 0.626, 0.679],
-        "source_video": f"bench/original//{number:06d}" if label else None,
+        "source_video": video_key("bench", "original", "", f"{number:06d}") if label else None,
     }
 
 
