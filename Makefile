@@ -16,7 +16,7 @@ PAIRS ?=
 BORROW ?=
 LONG ?= tests
 
-.PHONY: help install demo real test test-long lint type smoke reproduce-table1 reproduce-figures explainers encoders bench faults audit docs dist clean
+.PHONY: help install demo real test test-long lint type smoke reproduce-table1 reproduce-figures explainers blend encoders bench faults audit docs dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -79,6 +79,12 @@ explainers: $(STAMP)
 # original/ and fake/ (docs/how_to/self_blends.md). Tables in runs/real/.
 real: $(STAMP)
 	$(BIN)/python experiments/real.py --ckpt "$(CKPT)" $(if $(PAIRS),--pairs "$(PAIRS)") --jobs $(JOBS)
+
+# Detectors trained on genuine faces and self-blends alone, on which every explanation is scored: days for all of it, hours
+# with ONLY=recipe. GENUINE=DIR/ with real/ in it; PAIRS="DIR ..." are real pairs to test on; WEIGHTS as for explainers.
+blend: $(STAMP)
+	$(BIN)/python experiments/blend.py --genuine "$(GENUINE)" --weights "$(WEIGHTS)" --jobs $(JOBS) \
+	  $(if $(PAIRS),--pairs $(PAIRS)) $(if $(ONLY),--only $(ONLY))
 
 # A table of encoders: size, speed, AUROC on synthetic faces from cached features; 20 minutes on one core. WEIGHTS=DIR has
 # dinov2_vits14.pth (timm's state dict) and mobilenet_v2.pth (torchvision's); without them all weights are random.
