@@ -73,7 +73,7 @@ def same_scores(now: list[dict[str, Any]], then: list[dict[str, Any]]) -> None:
             assert mine["values"][name][0] == pytest.approx(value, abs=CLOSE), (old["level"], old["method"], name)
 
 
-@pytest.mark.parametrize("crops", ["crops", "shards"])
+@pytest.mark.parametrize("crops", ["crops", pytest.param("shards", marks=pytest.mark.long)])
 def test_the_old_checkpoint_is_tested_with_the_old_result(crops: str) -> None:
     resgat("test", "--config", RUN / "config.yaml", "--ckpt_path", BEST, "--data.crops", crops)
     tested = RUN.parent / "test"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from inspect import signature
@@ -69,7 +70,8 @@ def _class_paths(message: str) -> tuple[list[str], list[str]]:
         getattr(sys.modules.get(module), name, None)
         for module, name in re.findall(r"<class '([\w.]+)\.(\w+)'>", message)
     ]
-    paths = [path for kind in kinds if isinstance(kind, type) for path in get_all_subclass_paths(kind)]
+    with warnings.catch_warnings(action="ignore"):  # of a class whose module cannot be imported any more
+        paths = [path for kind in kinds if isinstance(kind, type) for path in get_all_subclass_paths(kind)]
     names = [name for kind in kinds if isinstance(kind, type) for name in names_of(class_path(kind))]
     for module in re.findall(r"module '([\w.]+)' has no attribute", message):
         paths += [f"{module}.{name}" for name in dir(sys.modules.get(module)) if not name.startswith("_")]

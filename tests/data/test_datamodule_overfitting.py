@@ -87,6 +87,7 @@ def test_unaltered_faces_are_not_overfitted(ffpp_crops: Path, tmp_path: Path) ->
     assert not any(data.manifest.untouched[seen])
 
 
+@pytest.mark.long
 def test_it_overfits(ffpp_crops: Path, tmp_path: Path) -> None:
     done = overfit(tmp_path, ffpp_crops, "--trainer.max_epochs", 10, "--trainer.overfit_batches", 1, *TABLE)
     assert done.status == 0, done.errors

@@ -85,7 +85,14 @@ def mutated(draw: Any, files: list[Path]) -> str:
 class _TinyEncoder(GridEncoder):
     """In the place of all encoders, whose smallest takes a second to build: one convolution of the same stride."""
 
-    def __init__(self, name: str, weights: str | Path | None = None, stage: int = 4, image_size: int = 224) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: str | Path | None = None,
+        stage: int = 4,
+        image_size: int = 224,
+        receptive: int | None = None,
+    ) -> None:
         super().__init__()
         self.stride, self.out_channels = 2 ** (stage + 1), 8
         pool = nn.AvgPool2d(self.stride, ceil_mode=True)

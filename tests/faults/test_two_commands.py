@@ -21,7 +21,9 @@ from .conftest import Ledger
 FAULT = "two commands at once on one folder"
 
 
-@pytest.mark.parametrize("store", [pytest.param("files", marks=pytest.mark.faults), "shards"])
+@pytest.mark.parametrize(
+    "store", [pytest.param("files", marks=pytest.mark.faults), pytest.param("shards", marks=pytest.mark.long)]
+)
 def test_two_extractions_give_the_bytes_of_one(
     ffpp_root: Path,
     ffpp_crops: Path,

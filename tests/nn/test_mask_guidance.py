@@ -58,7 +58,9 @@ def test_nothing_to_say_about_a_genuine_face_is_best() -> None:
         assert guidance_loss(torch.full((1, 49), value), cover, known) > silent
 
 
-@pytest.mark.parametrize(("attention", "head"), [("gatv1", "mlp"), ("gatv2", "linear")])
+@pytest.mark.parametrize(
+    ("attention", "head"), [pytest.param("gatv1", "mlp", marks=pytest.mark.long), ("gatv2", "linear")]
+)
 def test_training_moves_the_contributions_onto_the_mask_and_keeps_them_exact(attention: str, head: str) -> None:
     torch.manual_seed(0)
     net = ResGAT(attention, "resnet18", encoder_stage=3, heads=2, hidden=16, image_size=64, head=head)  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def test_fields_are_put_together(tmp_path: Path) -> None:
     assert deinterlaced.notes == ["The video is interlaced; it was deinterlaced (yadif)."]
 
 
-@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize(("transfer", "name"), [pytest.param(16, "PQ", marks=pytest.mark.long), (18, "HLG")])
 def test_high_dynamic_range_is_mapped_or_noted(
     transfer: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def test_plain_pictures_are_scored_as_far_as_they_go(ffpp_crops: Path, checkpoin
     assert (tmp_path / "out" / "leaderboard.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_thresholds_come_from_the_crops_that_the_detector_was_trained_on(
     ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path, board: Path
 ) -> None:

@@ -82,7 +82,7 @@ def test_without_a_calibration_of_videos_the_number_is_the_score() -> None:
     )
 
 
-@pytest.mark.parametrize("noise", [0.5, 2.0])
+@pytest.mark.parametrize("noise", [0.5, pytest.param(2.0, marks=pytest.mark.long)])
 def test_a_probability_of_a_file_holds_for_files(noise: float) -> None:
     """As in training: a temperature from validation videos, tested on others of one face and 32 frames."""
     rng = np.random.default_rng(0)
