@@ -17,8 +17,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ResGATError
+from resgat_pl.core.types import REAL
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.settings import Extraction
+from resgat_pl.data.manifest.table import Manifest
+from resgat_pl.data.self_blends.camera import Source
 from resgat_pl.data.self_blends.families import FAMILIES
 from resgat_pl.data.self_blends.held_out import blend
 from resgat_pl.explain.benchmark.command import benchmark_explainers
@@ -81,10 +84,10 @@ def trainings(seeds: int) -> Iterator[Training]:
         yield Training(f"without_{family}", 0, option)
 
 
-def prepare(out: Path, genuine: Path, source: str, jobs: int) -> Path:
+def prepare(out: Path, genuine: Path, source: Source, jobs: int) -> Path:
     """Cut the faces out and make the held-out self-blends, both at most once; return the folder of the latter."""
     print(extract(genuine, out / "crops", extraction=Extraction(size=SIZE), jobs=jobs))
-    print(blend(out / "crops", out / "blends", per_face=2, source=source, jobs=jobs))  # type: ignore[arg-type]
+    print(blend(out / "crops", out / "blends", per_face=2, source=source, jobs=jobs))
     return out / "blends"
 
 
@@ -103,12 +106,9 @@ def train(training: Training, out: Path, crops: Path, arguments: argparse.Namesp
 
 
 def steps(crops: Path) -> int:
-    """Training steps of an epoch of the configuration."""
-    from resgat_pl.data.manifest.table import Manifest
-
+    """Training steps of an epoch: twelve pairs of each genuine crop, twelve a step."""
     manifest = Manifest.read(crops)
-    genuine = manifest.rows_of("train")
-    return int((manifest.column("label")[genuine] == 0).sum()) * 12 // 12
+    return int((manifest.column("label")[manifest.rows_of("train")] == REAL).sum())
 
 
 def main() -> int:
