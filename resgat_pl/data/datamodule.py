@@ -87,7 +87,7 @@ class FaceDataModule(LightningDataModule):
         features_cache: Folder, on a disk of this machine, for the features of a frozen encoder (``net.train``): they
             are computed once, and the graph is trained from them, on the crops as they are, without augmentation. Null
             runs the encoder in every epoch. Tests and predictions always run it.
-        self_blend: Makes the fakes of the training, anew at every step, of the genuine crops of the training split;
+        self_blend: Makes the fakes of the training, new ones at every step, of the genuine crops of the training split;
             fakes there are not used. Null trains on the fakes of the data set. Validate on held-out ones: see
             ``resgat blend``.
 
