@@ -98,7 +98,9 @@ def train(training: Training, out: Path, crops: Path, arguments: argparse.Namesp
     options += ["--net.init_args.weights" if plain else "--net.weights", arguments.weights]
     options += ["--data.crops", str(crops), "--data.self_blend.init_args.source", arguments.source]
     options += ["--seed_everything", str(training.seed), "--data.seed", str(training.seed)]
-    options += ["--trainer.enable_progress_bar", "false"]
+    options += ["--trainer.enable_progress_bar", "false", "--trainer.precision", arguments.precision]
+    if "mixed" in arguments.precision:  # gradients are clipped
+        options += ["--model.optimizer.init_args.fused", "false"]
     if arguments.epochs:
         options += ["--trainer.max_epochs", str(arguments.epochs)]
         options += ["--model.lr_scheduler.init_args.total_steps", str(arguments.epochs * steps(crops))]
@@ -121,6 +123,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/blend"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of each training; default: the configuration's")
+    parser.add_argument(
+        "--precision", default="32-true", help="bf16-mixed is faster where the processor has AVX512-BF16"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes that cut and blend")
     parser.add_argument("--only", nargs="*", help="labels of the detectors; default: all")
     arguments = parser.parse_args()

@@ -39,7 +39,8 @@ class Pair(NamedTuple):
     Attributes:
         genuine: ``(S, S, 3)`` uint8 RGB; edited as a whole at times, but nothing is put into it.
         fake: The same shape.
-        mask: ``(S, S)`` uint8, 0 to 255: how much of each pixel was replaced.
+        mask: ``(S, S)`` uint8, 0 to 255: which pixels were manipulated, soft at the rim. How transparent the forgery is
+            as a whole is not in it: where it is laid on at half, its middle is manipulated, and has 255.
         family: Of ``families.FAMILIES``.
         shape: Of ``masks.SHAPES``.
         landmarks: ``(5, 2)`` float32, x and y in [0, 1] of both: where the camera has moved those of the crop to.
@@ -119,7 +120,7 @@ class SelfBlend:
         forger, camera_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(2))
         target, fake, mask, family, shape = self._forged(forger, image, landmarks * np.float32(side))
         camera = Camera(camera_rng, self.source, side)
-        seen = np.rint(camera.follow(mask) * 255).astype(np.uint8)
+        seen = np.rint(camera.follow(mask / max(float(mask.max()), 1e-6)) * 255).astype(np.uint8)
         moved = camera.move(landmarks * np.float32(side)) / np.float32(side)
         return Pair(camera.shoot(target), camera.shoot(fake), seen, family, shape, moved)
 

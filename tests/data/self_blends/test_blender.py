@@ -33,6 +33,12 @@ def test_everything_of_a_pair_is_in_range() -> None:
         assert made.shape in SHAPES
 
 
+def test_a_transparent_forgery_is_manipulated_in_its_middle() -> None:
+    for seed in range(20):
+        made = pair(seed)
+        assert made.mask.max() > 230, (made.family, made.shape)
+
+
 def test_partners_differ_inside_the_mask() -> None:
     inside, outside = [], []
     for seed in range(40):
