@@ -1,4 +1,4 @@
-"""Faces beside the fakes that are explained: genuine ones, of which no map should name a part, and validation fakes.
+"""Faces beside the fakes that are explained: genuine ones, of which no map should name a part, and validation faces.
 
 On the latter the threshold is chosen above which a node counts as named; never on the faces that are scored.
 """
@@ -43,27 +43,29 @@ class GenuineFaces:
 
 
 @dataclass(frozen=True)
-class ValidationFakes:
-    """Detected validation fakes with masks, V of S × S pixels.
+class ValidationFaces:
+    """Detected validation fakes with masks, V of S × S pixels, and genuine validation faces.
 
     Attributes:
-        images: ``(V, 3, S, S)`` uint8, RGB.
+        images: ``(V, 3, S, S)`` uint8, RGB, the fakes.
         masks: ``(V, S, S)`` float32 in [0, 1], share manipulated.
+        genuine: ``(W, 3, S, S)`` uint8, RGB: the fakes' counterparts and others in turn.
     """
 
     images: Tensor
     masks: Tensor
+    genuine: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def choose_genuine(faces: FaceCrops, fakes: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Choose genuine test faces by rule: the fakes' counterparts, and in turn with them as many others at most.
+    """Choose genuine faces by rule: the fakes' counterparts, and in turn with them as many others at most.
 
     Args:
-        faces: The test crops.
-        fakes: Positions of the fakes that are explained.
+        faces: Crops of one split.
+        fakes: Positions of the fakes beside which they stand.
         count: Other faces at most, spread over their videos.
         seed: Of the order of the videos.
 
@@ -114,9 +116,10 @@ def choose_validation(
     return detected[:count]
 
 
-def load_validation(faces: FaceCrops, chosen: NDArray[np.int64]) -> ValidationFakes:
-    """The chosen validation fakes, see ``choose_validation``."""
+def load_validation(faces: FaceCrops, chosen: NDArray[np.int64], genuine: NDArray[np.int64]) -> ValidationFaces:
+    """The chosen validation faces, see ``choose_validation`` and ``choose_genuine``."""
     masks = [mask for place in chosen.tolist() if (mask := faces.mask(place)) is not None]
     size = faces.image_size
     stacked = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, size, size)
-    return ValidationFakes(load_pixels(faces, chosen.tolist()), stacked.float() / 255)
+    images, spared = (load_pixels(faces, some.tolist()) for some in (chosen, genuine))
+    return ValidationFaces(images, stacked.float() / 255, spared)

@@ -44,7 +44,7 @@ def benchmark_explainers(
     """Score explanation methods against manipulation masks, by restoration, sanity checks and cost: a leaderboard.
 
     Every method explains the same evaluation-mode checkpoint and the same correctly detected fakes of the test split,
-    on the same grid, for the class fake. Genuine faces are controls, and thresholds come from validation fakes.
+    on the same grid, for the class fake. Genuine faces are controls, and thresholds come from validation faces.
     Measurements are stored in OUT/cache, by checkpoint and method: the same command continues where it was stopped,
     and measures only what is new.
 

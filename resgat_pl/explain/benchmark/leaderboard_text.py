@@ -60,7 +60,7 @@ def _tables(lines: Sequence[LeaderboardRow], methods: list[str], entries: list[F
             counted = group in {"Silence", "Deletion, insertion and sanity"}  # of other numbers of faces
             parts += [f"### {group}", table(everyone, [_head(name) for name in shown], counted)]
         if group == "Silence":
-            parts += ["Thresholds on the node map, from validation fakes:", _threshold_table(methods, entries)]
+            parts += ["Thresholds on the node map, from validation faces:", _threshold_table(methods, entries)]
     for extent in EXTENTS:
         shown = [name for name in BY_EXTENT if any((line.extent, line.score) == (extent, name) for line in mine)]
         if shown:

@@ -19,7 +19,7 @@ from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.areas import area_iou, best_threshold, pixel_auroc, seam_hits
-from resgat_pl.explain.benchmark.beside import GenuineFaces, ValidationFakes
+from resgat_pl.explain.benchmark.beside import GenuineFaces, ValidationFaces
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
 from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.benchmark.scores import SWAPPED
@@ -81,7 +81,7 @@ def measure_method(
     factory: Factory,
     faces: BenchmarkFaces,
     genuine: GenuineFaces,
-    validation: ValidationFakes,
+    validation: ValidationFaces,
     slow_faces: int,
     sanity_faces: int,
     batch_size: int,
@@ -94,7 +94,7 @@ def measure_method(
         factory: Makes the explainer of a network.
         faces: What to explain.
         genuine: Genuine faces, on which a map should be silent; a slow method explains half of ``slow_faces``.
-        validation: Fakes on which the threshold of the map is chosen; likewise.
+        validation: Faces on which the threshold of the map is chosen; likewise.
         slow_faces: A slow method (``SLOW``) explains so many; deletion and insertion take so many of any method.
         sanity_faces: Faces of the sanity checks, fewer (``SPARED``) for a slow method.
         batch_size: Images at once.
@@ -121,8 +121,13 @@ def measure_method(
     }
     # The threshold comes before the scores that need it, from other faces than these.
     beside = max(1, slow_faces // 2) if slow else None
-    tuned = _maps(explainer, validation.images[:beside], f"{title}: validation fakes")
-    threshold = best_threshold(tuned, validation.masks[: len(tuned)], faces.lattice) if len(tuned) else math.nan
+    tuned, spared = (
+        _maps(explainer, images[:beside], f"{title}: validation {kind}")
+        for images, kind in ((validation.images, "fakes"), (validation.genuine, "genuine faces"))
+    )
+    threshold = math.nan
+    if len(tuned):
+        threshold = best_threshold(tuned, validation.masks[: len(tuned)], faces.lattice, spared)
     result.traits = {"unit": explainer.unit, "signed": explainer.signed, "exact": explainer.exact}
     result.traits |= {"threshold": threshold, "validated": len(tuned)}
     score_maps(net, result, faces, slow_faces, batch_size, title, threshold)

@@ -33,7 +33,7 @@ from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.benchmark.areas import EXTENTS
 from resgat_pl.explain.benchmark.beside import (
     GenuineFaces,
-    ValidationFakes,
+    ValidationFaces,
     choose_genuine,
     choose_validation,
     load_genuine,
@@ -46,7 +46,7 @@ from resgat_pl.explain.benchmark.scores import ORACLE, SWAPPED
 from resgat_pl.explain.benchmark.swaps import excess
 from resgat_pl.explain.methods.baselines import Random
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Raised when the measuring changes, so that stored results are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
@@ -164,10 +164,10 @@ class DetectorBenchmark:
         # Besides the fakes: faces on which nothing should be named, and those on which thresholds are chosen.
         others = choose_genuine(self.crops, places, count, self.seed)
         self.genuine: GenuineFaces = load_genuine(self.crops, places, others)
-        self.validation: ValidationFakes = self._validation(count, cut)
+        self.validation: ValidationFaces = self._validation(count, cut)
         self.key["genuine"] = _hash(self.crops.rows[others])
 
-    def _validation(self, count: int, cut: float) -> ValidationFakes:
+    def _validation(self, count: int, cut: float) -> ValidationFaces:
         crops = FaceCrops(self.home, self.home.rows_of("val"), self.net.image_size)
 
         def choose() -> dict[str, NDArray[Any]]:
@@ -175,8 +175,9 @@ class DetectorBenchmark:
             return {"places": choose_validation(self.net, crops, *options)}
 
         places = self.cache.get({**self.key, "what": "validation", "count": count}, choose)["places"]
-        self.key["validation"] = _hash(crops.rows[places])
-        return load_validation(crops, places)
+        genuine = choose_genuine(crops, places, count, self.seed)[:count]
+        self.key["validation"] = _hash(crops.rows[np.concatenate([places, genuine])])
+        return load_validation(crops, places, genuine)
 
     def forget(self) -> None:
         """Give the memory of the faces back; ``choose`` loads them again."""

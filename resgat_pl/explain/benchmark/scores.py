@@ -45,7 +45,7 @@ _LOCALISATION: Final = {
         "IoU",
         "high",
         "intersection over union of the mask and the area where the map, drawn at the mask's resolution, passes the "
-        "threshold that was best on validation fakes",
+        "threshold that was best on validation faces",
     ),
     "pixel_auroc": Score("pixel AUROC", "high", "how often a manipulated pixel of the drawn map is above a clean one"),
     "pointing": Score("pointing", "high", "share of faces whose highest node is manipulated"),

@@ -93,6 +93,19 @@ def test_of_equally_good_thresholds_the_highest_names_the_least() -> None:
     assert best_threshold(maps, masks, Lattice.even(2, 2)) == 2
 
 
+def test_genuine_faces_raise_a_threshold_that_would_name_a_part_of_them() -> None:
+    masks = torch.zeros(2, 4, 4)
+    masks[:, :2] = 1
+    maps = torch.tensor([[[3.0, 3.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]]])
+    grid = Lattice.even(2, 2)
+    assert best_threshold(maps, masks, grid) == 0.5
+    loud, quiet = torch.full((4, 2, 2), 0.9), torch.full((4, 2, 2), 0.4)
+    # At 2 one fake is lost, a half, and four genuine faces are spared; of quiet ones all are spared anyway.
+    assert best_threshold(maps, masks, grid, loud) == 2
+    assert best_threshold(maps, masks, grid, quiet) == 0.5
+    assert best_threshold(maps, masks, grid, torch.zeros(0, 2, 2)) == 0.5
+
+
 def test_the_seam_touches_the_nodes_on_either_side() -> None:
     touched = on_seam(square(), GRID)[0]
     expected = torch.zeros(4, 4, dtype=torch.bool)

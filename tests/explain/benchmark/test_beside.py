@@ -64,7 +64,9 @@ def test_validation_fakes_are_detected_and_have_masks(crops: FaceCrops, net: Poo
     assert 0 < len(chosen) <= 10
     assert (crops.labels[chosen] != REAL).all()
     assert (logit[torch.from_numpy(chosen)] > cut - 1e-5).all()
-    loaded = load_validation(crops, chosen)
+    genuine = choose_genuine(crops, chosen, 2, 0)
+    loaded = load_validation(crops, chosen, genuine)
+    assert loaded.genuine.equal(torch.stack([crops[place]["image"] for place in genuine.tolist()]))
     assert len(loaded) == len(loaded.masks) == len(chosen)
     assert (loaded.masks.amax(dim=(1, 2)) > 0.5).all()
 
@@ -73,7 +75,7 @@ def test_without_masks_or_detections_there_is_none(ffpp_crops: Path, tmp_path: P
     manifest = Manifest.read(variant(ffpp_crops, tmp_path / "bare", mask_path=None))
     bare = FaceCrops(manifest, np.arange(len(manifest)), 64)
     assert len(choose_validation(net, bare, 10, -100.0, 0, 8)) == 0
-    assert load_validation(bare, np.zeros(0, np.int64)).masks.shape == (0, 64, 64)
+    assert load_validation(bare, *[np.zeros(0, np.int64)] * 2).masks.shape == (0, 64, 64)
     manifest = Manifest.read(ffpp_crops)
     crops = FaceCrops(manifest, np.arange(len(manifest)), 64)
     assert len(choose_validation(net, crops, 3, 100.0, 0, 8)) == 0
