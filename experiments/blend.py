@@ -12,13 +12,16 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from blend_page import write_page
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.types import REAL
 from resgat_pl.data.extraction.command import extract
+from resgat_pl.data.extraction.pairs_folder import crops_of
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.self_blends.camera import Source
@@ -30,12 +33,26 @@ from resgat_pl.reproduce.runs import train_and_test
 CONFIGS = Path(__file__).parent.parent / "configs"
 SIZE = 256
 """Side of the crops, px: larger than the network's input, since self-blends are cut and resized after blending."""
-FACES = {"faces": 200, "slow_faces": 16, "sanity_faces": 8}
+FRAMES = 16
+"""Frames of each video of real pairs."""
+FACES, SLOW = 200, 8
 """Fakes that each method explains on each detector; fewer for methods of many passes and for the sanity checks."""
+FALSE_ALARMS = 0.1
+"""Share of genuine test faces that the verdict may call fake: a detector's own threshold is of other data."""
+METHODS = [
+    "Contribution", "NodeEvidence", "Attention", "NodeAblation", "NodeShapley", "GradCAM", "InputXGradient", "Saliency",
+    "IntegratedGradients", "Occlusion", "LIME",
+]  # fmt: skip
+"""Explanations of the recipe and of the plain head, whose network has no graph."""
+MAIN = ("recipe", "plain_head")
 
 GUIDANCE = '{"class_path": "resgat_pl.training.losses.MaskGuidance", "init_args": {"weight": 2.0, "target": "area"}}'
 RESTORATION = '{"class_path": "resgat_pl.training.losses.Restoration", "init_args": {"weight": 1.0}}'
 SILENCE = '{"class_path": "resgat_pl.training.losses.Silence", "init_args": {"weight": 0.2}}'
+ALIGNMENT = '{"class_path": "resgat_pl.training.losses.Alignment", "init_args": {"weight": 0.1}}'
+UNIFORMITY = '{"class_path": "resgat_pl.training.losses.Uniformity", "init_args": {"weight": 0.1}}'
+RECEPTIVE = (33, 65, 129)
+"""Limits, in px, of what a node sees: how much of the detection needs more than its own place."""
 
 
 def losses(*some: str) -> list[str]:
@@ -49,6 +66,7 @@ PARTS = {
     "no_guidance": losses(SILENCE),
     "seam": losses(GUIDANCE.replace("area", "seam"), RESTORATION, SILENCE),
     "area_and_seam": losses(GUIDANCE.replace("area", "both"), RESTORATION, SILENCE),
+    "normalised": ["--net.head", "normalised", *losses(GUIDANCE, RESTORATION, SILENCE, ALIGNMENT, UNIFORMITY)],
     "no_averaging": ["--trainer.callbacks", "null"],
     "blend_only": ["--data.self_blend.init_args.families", '{"blend": 1}'],
 }
@@ -78,6 +96,8 @@ def trainings(seeds: int) -> Iterator[Training]:
     for seed in range(seeds):
         for label, options in PARTS.items():
             yield Training(label, seed, tuple(options))
+    for limit in RECEPTIVE:
+        yield Training(f"receptive_{limit}", 0, ("--net.receptive", str(limit)))
     for family in FAMILIES:
         others = {name: 1.0 for name in FAMILIES if name != family}
         option = ("--data.self_blend.init_args.families", str(others).replace("'", '"'))
@@ -107,6 +127,30 @@ def train(training: Training, out: Path, crops: Path, arguments: argparse.Namesp
     return train_and_test(out / training.name, options).checkpoint
 
 
+def measure(trained: list[tuple[Training, Path]], place: Path, out: Path, home: Path) -> Path:
+    """Score all explanations of the main detectors, and the contributions of the others; return the set's crops."""
+    settings = Extraction(frames=FRAMES, size=SIZE)
+    crops = crops_of(place, out / f"crops_{place.name}", settings)
+    score = partial(
+        benchmark_explainers,
+        crops=crops,
+        trained_on=None if crops == home else home,
+        false_alarms=FALSE_ALARMS,
+        private=True,
+        faces=FACES,
+        slow_faces=SLOW,
+        sanity_faces=SLOW,
+    )
+    main = [f"{each.label}={path}" for each, path in trained if each.label in MAIN]
+    others = [f"{each.label}={path}" for each, path in trained if each.label not in MAIN]
+    if main:
+        score(ckpt_path=main, out=out / f"leaderboard_{place.name}", methods=METHODS)
+    if others:  # each on the fakes that it detects: few are common to all
+        folder = out / f"ablations_{place.name}"
+        score(ckpt_path=others, out=folder, methods=["Contribution"], common_faces=False)
+    return crops
+
+
 def steps(crops: Path) -> int:
     """Training steps of an epoch: twelve pairs of each genuine crop, twelve a step."""
     manifest = Manifest.read(crops)
@@ -133,13 +177,11 @@ def main() -> int:
     chosen = [each for each in trainings(arguments.seeds) if not arguments.only or each.label in arguments.only]
     try:
         crops = prepare(arguments.out, arguments.genuine, arguments.source, arguments.jobs)
-        checkpoints = [
-            f"{each.label}={train(each, arguments.out, crops, arguments)}"
-            for each in tqdm(chosen, desc="detectors", unit="run")
+        trained = [
+            (each, train(each, arguments.out, crops, arguments)) for each in tqdm(chosen, "detectors", unit="run")
         ]
-        for place in (crops, *arguments.pairs):
-            text = benchmark_explainers(checkpoints, place, arguments.out / f"leaderboard_{place.name}", **FACES)
-            print(f"{place}\n\n{text}\n")
+        places = (crops, *arguments.pairs)
+        print(write_page(arguments.out, {each.name: measure(trained, each, arguments.out, crops) for each in places}))
     except ResGATError as error:
         print(f"blend: error: {error}", file=sys.stderr)
         return 2
