@@ -217,8 +217,10 @@ def sheet(board: Board, crops: Path, shows_faces: bool) -> bytes:
         scale = Scale.of(low_high if "contribution" in name else maps)
         pictures = [_picture(faces, place, image, shows_faces) for place, image in zip(places, images, strict=True)]
         masks = [None if images is genuine else faces.mask(place) for place in places]
-        heats = [spread(each, found.lattice, picture.shape[:2]) for each, picture in zip(maps, pictures, strict=True)]
-        drawn = [outlined(overlay(*each, scale), mask) for *each, mask in zip(pictures, heats, masks, strict=True)]
+        drawn = [
+            outlined(overlay(picture, spread(each, found.lattice, picture.shape[:2]), scale), mask)
+            for picture, each, mask in zip(pictures, maps, masks, strict=True)
+        ]
         if not strips:
             plain = [outlined(picture, mask) for picture, mask in zip(pictures, masks, strict=True)]
             strips.append(Strip("fake, outline: manipulated", plain, kinds))
