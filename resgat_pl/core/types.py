@@ -21,7 +21,8 @@ REAL = 0
 Split = Literal["train", "val", "test"]
 Level = Literal["frame", "video"]
 """Unit of a metric: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
-AttentionVersion = Literal["gatv1", "gatv2"]
+AttentionVersion = Literal["gatv1", "gatv2", "gcn"]
+"""``gcn`` has uniform weights: see ``nn.gat.GridGCNConv``."""
 VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
 """Fields of records and columns of tables that identify a video."""
 MediaKind = Literal["video", "frames", "crops"]
