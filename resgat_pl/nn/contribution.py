@@ -37,7 +37,8 @@ class Contributions(NamedTuple):
         says: ``(B, N, heads)`` float in logits, v_jk, the third: what node j says through head k, divided by N.
         mask: ``(B, N)`` float in [0, 1], the network's own mask of what is manipulated; None without a mask head. Of
             ``mask_head: aux`` it is no part of the logit, of ``gate`` it is ``where``.
-        kept: ``(B, E)`` float in [0, 1], how far each edge is kept, by ``output.edge_index``; None without a bottleneck.
+        kept: ``(B, E)`` float in [0, 1], how far each edge is kept, see ``output.edge_index``; None without a
+            bottleneck.
         routing: ``(B, N)`` float in [-1, 1], the mean over the heads of the share of a node's vote that goes to *fake*
             less that to *real*; None without capsules.
 

@@ -68,9 +68,7 @@ class GNNExplainer(Explainer):
         """See ``Explainer``."""
         if isinstance(net, ResGAT) and net.is_plain:
             return None
-        return (
-            "PyTorch Geometric's layer knows no gates and no capsules. NodeShapley and NodeLIME answer like questions."
-        )
+        return "PyTorch Geometric's layer has no gates and no capsules. NodeShapley and NodeLIME explain it."
 
     # Inference mode would overrule the recording of gradients that the factors are learnt with.
     @torch.inference_mode(False)

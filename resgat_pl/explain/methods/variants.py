@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
+
+from torch import Tensor
 
 from resgat_pl.explain.base import Attribution, Unit
 from resgat_pl.explain.methods.graph import ReadOut
@@ -38,8 +40,7 @@ class PredictedMask(ReadOut):
     @staticmethod
     def read(found: Contributions) -> Attribution:
         """See ``ReadOut``."""
-        assert found.mask is not None  # see ``lacks``
-        return Attribution(found.mask, found.output.logit, found.bias)
+        return Attribution(cast("Tensor", found.mask), found.output.logit, found.bias)
 
 
 @explainer("variant", "Routing coefficients of the capsules: to which class each node's vote goes, however weak it is.")
@@ -67,5 +68,4 @@ class Routing(ReadOut):
     @staticmethod
     def read(found: Contributions) -> Attribution:
         """See ``ReadOut``."""
-        assert found.routing is not None  # see ``lacks``
-        return Attribution(found.routing, found.output.logit, found.bias)
+        return Attribution(cast("Tensor", found.routing), found.output.logit, found.bias)
