@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import NetOutput
-from resgat_pl.explain.argument_checks import at_least as at_least, one_of as one_of, positive as positive
+from resgat_pl.explain.argument_checks import (  # methods, those of others too, import them from here
+    at_least as at_least,  # noqa: PLC0414
+    one_of as one_of,  # noqa: PLC0414
+    positive as positive,  # noqa: PLC0414
+)
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice

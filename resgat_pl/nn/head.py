@@ -252,8 +252,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
     """Build a head by its name.
 
     Args:
-        name: ``linear``, ``mlp``, ``normalised``, ``capsule``, the name of an entry point of the group ``resgat_pl.heads``, or the
-            path of a class.
+        name: ``linear``, ``mlp``, ``normalised``, ``capsule``, the name of an entry point of the group
+            ``resgat_pl.heads``, or the path of a class.
         in_features: Number of pooled features.
         dropout: For ``mlp``; one from outside brings its own.
 

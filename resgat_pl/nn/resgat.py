@@ -120,9 +120,7 @@ class ResGAT(EncoderNet):
             if type(given[name]) is not bool:
                 raise ConfigError(f"{name} is {given[name]!r:.40}; it must be true or false.")
         if two_pass and mask_head == "none":
-            raise ConfigError(
-                "two_pass feeds the mask of the nodes back, and mask_head is none: set it to gate or aux."
-            )
+            raise ConfigError("two_pass feeds the mask of the nodes back, and mask_head is none: set it to gate.")
         self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize, receptive)
         features = self.backbone.out_channels
         self.two_pass = two_pass
@@ -211,7 +209,7 @@ class ResGAT(EncoderNet):
 
     @property
     def is_plain(self) -> bool:
-        """True if PyTorch Geometric's own layer, then mean and head, give the same logit: nothing is gated or routed."""
+        """True if PyTorch Geometric's layer, then mean and head, give the same logit: nothing is gated or routed."""
         return not (self.is_gated or self.edge_gate is not None or isinstance(self.head, NodeHead))
 
     @property
