@@ -200,7 +200,7 @@ class FaceBatch(TypedDict):
         untouched: ``(B,)`` bool, true for a face of a fake that is known not to have been altered: it counts for its
             video and not as a crop.
         mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
-            masks, like the next.
+            masks, and in validation and test of a network with a mask head; like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 

@@ -111,7 +111,7 @@ class Two(Cosine):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: linear, mlp, normalised"),
+        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: capsule, linear, mlp, normalised"),
         (class_path(Blocks), r"Blocks is no class derived from resgat_pl\.nn\.head\.Head"),
         (class_path(Wrong), "The additive form of the head .*Wrong is not its logit: they differ by"),
         (class_path(Two), r"The head .*Two gives \(3, 1\) for 3 images"),
