@@ -93,7 +93,7 @@ class MaskScores:
         """
         if not bool(self.forged.any()):
             return None
-        heights = torch.arange(1, _STEPS) / _STEPS
+        heights = torch.arange(1, _STEPS, dtype=torch.float64) / _STEPS
         total = self.iou[self.forged].double().mean(dim=0)
         if bool((~self.forged).any()):
             total = total + (self.peak[~self.forged][:, None] < heights).double().mean(dim=0)

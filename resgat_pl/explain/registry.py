@@ -119,6 +119,11 @@ def describe(method: type[Explainer]) -> str:
     return _all()[method.__name__].about
 
 
+def is_variant(method: type[Explainer]) -> bool:
+    """True for a method of a part that most networks do not have."""
+    return _all()[method.__name__].family == "variant"
+
+
 def required_arguments(method: type[Explainer]) -> list[str]:
     """Names of the arguments of a method, beside the model, that have no default."""
     extra = list(inspect.signature(method).parameters.values())[1:]

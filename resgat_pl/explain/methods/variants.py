@@ -1,9 +1,10 @@
-"""Read-outs of parts that only some networks have: the mask of the nodes, and the routing of capsules."""
+"""Read-outs of parts that only some networks have: mask of the nodes, routing of capsules, gates of edges."""
 
 from __future__ import annotations
 
 from typing import ClassVar, cast
 
+import torch
 from torch import Tensor
 
 from resgat_pl.explain.base import Attribution, Unit
@@ -22,6 +23,7 @@ class PredictedMask(ReadOut):
     the logit at all, of ``gate`` one of three factors. Unsigned: the same map for either target.
 
     Example:
+        >>> import torch
         >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, mask_head="aux")
         >>> PredictedMask(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
@@ -51,6 +53,7 @@ class Routing(ReadOut):
     ``Contribution``, which of capsules too adds up to the logit.
 
     Example:
+        >>> import torch
         >>> from resgat_pl.nn.resgat import ResGAT
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, head="capsule")
         >>> Routing(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
@@ -69,3 +72,35 @@ class Routing(ReadOut):
     def read(found: Contributions) -> Attribution:
         """See ``ReadOut``."""
         return Attribution(cast("Tensor", found.routing), found.output.logit, found.bias)
+
+
+@explainer("variant", "Share of the edges from each node that the bottleneck keeps, and each edge's own share.")
+class KeptEdges(ReadOut):
+    """The gates of a bottleneck: how far each edge is kept, in [0, 1], and the mean over the edges that leave a node.
+
+    A part of the computation itself: an edge with a gate of 0 sends nothing. Unsigned, and no share of the logit;
+    ``EdgeContribution`` is what each edge adds after its gate.
+
+    Example:
+        >>> import torch
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, bottleneck=True)
+        >>> KeptEdges(net).attribute(torch.rand(1, 3, 64, 64)).edge_scores.shape
+        torch.Size([1, 12])
+    """
+
+    unit: ClassVar[Unit] = "probability"
+    signed: ClassVar[bool] = False
+
+    @classmethod
+    def lacks(cls, net: DetectorNet) -> str | None:
+        """See ``Explainer``."""
+        none = getattr(net, "edge_gate", None) is None
+        return "it has no bottleneck (net.bottleneck). EdgeContribution explains its edges." if none else None
+
+    @staticmethod
+    def read(found: Contributions) -> Attribution:
+        """See ``ReadOut``."""
+        kept, source = cast("Tensor", found.kept), found.output.edge_index[0]
+        nodes = torch.zeros_like(found.node).index_add(1, source, kept) / source.bincount()
+        return Attribution(nodes, found.output.logit, found.bias, kept)

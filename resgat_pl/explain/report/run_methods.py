@@ -13,18 +13,23 @@ from resgat_pl.core.parts import errors_of
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
+from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
+OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges)
+"""Methods of the same pass that only networks with an optional part have."""
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
 
 
 def default_methods(net: DetectorNet) -> str:
-    """Names of the methods for a detector when none are asked for."""
-    return DEFAULT if net.has_contributions else OF_ANY
+    """Names of the methods for a detector when none are asked for; what only it has is among them."""
+    if not net.has_contributions:
+        return OF_ANY
+    return ",".join([DEFAULT, *(method.__name__ for method in OWN if why_not(method, net) is None)])
 
 
 def require_explainable(net: DetectorNet, methods: Sequence[type[Explainer]]) -> None:
