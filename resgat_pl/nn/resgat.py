@@ -183,7 +183,8 @@ class ResGAT(EncoderNet):
         step to step by being fed back.
         """
         given = torch.cat([features, torch.stack([torch.zeros_like(mask), mask], dim=2)], dim=2)
-        first = open_ledger(self.gat, self.head, self.grid, self._attend(given, gate, kept))
+        state = self._attend(given, gate, kept)._replace(sent=None)  # without dropout
+        first = open_ledger(self.gat, self.head, self.grid, state)
         return torch.stack([F.softsign(first.node.detach() * self.grid.num_nodes), mask], dim=2)
 
     def classify(self, graph: GraphState) -> ResGATOutput:
