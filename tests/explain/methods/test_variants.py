@@ -64,7 +64,7 @@ def test_an_edge_that_is_shut_out_adds_nothing() -> None:
 
 @pytest.mark.parametrize("part", [{"mask_head": "gate"}, {"bottleneck": True}, {"head": "capsule"}])
 def test_what_pyg_cannot_compute_is_refused_by_name(part: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="GNNExplainer cannot explain this network: .* no gates and no capsules"):
+    with pytest.raises(ConfigError, match=r"GNNExplainer cannot explain this network: .* no gates and no capsules"):
         GNNExplainer(make_net(**part))
 
 
