@@ -73,10 +73,8 @@ def test_what_is_not_defined_is_left_out() -> None:
 def test_each_face_counts_once_however_the_faces_were_divided() -> None:
     maps, masks = some_faces()
     whole = MaskScores.of(torch.arange(9), maps, masks, LATTICE)
-    parts = [
-        MaskScores.of(torch.tensor(rows), maps[rows], masks[rows], LATTICE)
-        for rows in ([8, 0, 3], [1, 2, 4, 5], [6, 7, 0])
-    ]
+    divided = [8, 0, 3], [1, 2, 4, 5], [6, 7, 0]
+    parts = [MaskScores.of(torch.tensor(rows), maps[rows], masks[rows], LATTICE) for rows in divided]
     joined = MaskScores.join(parts)
     assert joined is not None
     for name in MaskScores.__dataclass_fields__:
