@@ -30,7 +30,7 @@ from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
-from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
+from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -118,7 +118,10 @@ class Examiner:
             edge_index=edge_index_of(self.detector.net).tolist(),
             methods=[self._method(method, explained) for method in self.methods],
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
-            notes=self.notes(medium, found, judgement),
+            notes=[
+                *self.notes(medium, found, judgement),
+                *own_parts(explained, self.detector.checkpoint.mask_threshold),
+            ],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
             faces_found=len(found.tracks) + len(found.unjudged),

@@ -21,6 +21,8 @@ DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
 OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges)
 """Methods of the same pass that only networks with an optional part have."""
+_PIXELS: Final = 112
+_HALF: Final = 0.5
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
 
@@ -93,6 +95,30 @@ def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], ba
     }
     contribution = shared[Contribution.__name__]
     return Explained(contribution.logit, contribution, attention, found)
+
+
+def own_parts(explained: Explained | None, mask_threshold: float | None) -> list[str]:
+    """Sentences on a detector's own mask and on its gates of edges, where these are among the methods.
+
+    Args:
+        explained: Of the faces of one file; None without faces.
+        mask_threshold: The checkpoint's; None where it chose none.
+    """
+    found = {} if explained is None else explained.methods
+    said = []
+    mask = found.get(PredictedMask.__name__)
+    if mask is not None and mask_threshold is not None:
+        # At the resolution of the crop, or so: shares of an area hardly depend on it.
+        share = float((mask.heatmap(_PIXELS) >= mask_threshold).double().mean())
+        said.append(f"The detector's own mask covers {share:.0%} of these faces' crops, at its threshold.")
+    kept = found.get(KeptEdges.__name__)
+    if kept is not None and kept.edge_scores is not None:
+        edges = kept.edge_scores
+        said.append(
+            f"The bottleneck keeps {float(edges.mean()):.0%} of what the edges send on these faces; "
+            f"{float((edges > _HALF).double().mean()):.0%} of the edges are kept by more than half."
+        )
+    return said
 
 
 def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:

@@ -9,7 +9,7 @@ from resgat_pl.explain.base import why_not
 from resgat_pl.explain.methods.gnn import GNNExplainer
 from resgat_pl.explain.methods.graph import Contribution, EdgeContribution
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
-from resgat_pl.explain.report.run_methods import default_methods
+from resgat_pl.explain.report.run_methods import default_methods, own_parts, run
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.pooled import PooledClassifier
 
@@ -49,6 +49,19 @@ def test_maps_are_the_parts_of_the_computation() -> None:
     source = kept.edge_index[0]
     for node in range(20):
         torch.testing.assert_close(kept.node_map.flatten(1)[:, node], kept.edge_scores[:, source == node].mean(dim=1))
+
+
+def test_a_report_says_what_the_parts_of_a_network_do() -> None:
+    net = make_net(mask_head="aux", bottleneck=True)
+    explained = run(net, IMAGES, [PredictedMask, KeptEdges], 2)
+    mask, kept = own_parts(explained, 0.0)
+    assert mask == "The detector's own mask covers 100% of these faces' crops, at its threshold."
+    edges = contributions(net, IMAGES).kept
+    assert edges is not None
+    assert f"keeps {float(edges.mean()):.0%} of what the edges send" in kept
+    assert own_parts(explained, 1.0)[0].startswith("The detector's own mask covers 0%")
+    assert len(own_parts(explained, None)) == 1
+    assert own_parts(run(make_net(), IMAGES, [Contribution], 2), 0.5) == own_parts(None, 0.5) == []
 
 
 @torch.no_grad()
