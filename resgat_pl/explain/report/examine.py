@@ -118,10 +118,7 @@ class Examiner:
             edge_index=edge_index_of(self.detector.net).tolist(),
             methods=[self._method(method, explained) for method in self.methods],
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
-            notes=[
-                *self.notes(medium, found, judgement),
-                *own_parts(explained, self.detector.checkpoint.mask_threshold),
-            ],
+            notes=[*self.notes(medium, found, judgement), *own_parts(self.detector, explained)],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
             faces_found=len(found.tracks) + len(found.unjudged),

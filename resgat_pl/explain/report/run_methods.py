@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import errors_of
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
@@ -97,20 +98,25 @@ def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], ba
     return Explained(contribution.logit, contribution, attention, found)
 
 
-def own_parts(explained: Explained | None, mask_threshold: float | None) -> list[str]:
+def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
     """Sentences on a detector's own mask and on its gates of edges, where these are among the methods.
 
     Args:
+        detector: With the threshold of its mask, if validation chose one.
         explained: Of the faces of one file; None without faces.
-        mask_threshold: The checkpoint's; None where it chose none.
     """
+    threshold = detector.checkpoint.mask_threshold
     found = {} if explained is None else explained.methods
     said = []
     mask = found.get(PredictedMask.__name__)
-    if mask is not None and mask_threshold is not None:
-        # At the resolution of the crop, or so: shares of an area hardly depend on it.
-        share = float((mask.heatmap(_PIXELS) >= mask_threshold).double().mean())
-        said.append(f"The detector's own mask covers {share:.0%} of these faces' crops, at its threshold.")
+    if mask is not None:
+        part = "a factor of the contributions" if getattr(detector.net, "is_gated", False) else "not part of the logit"
+        # Shares of an area hardly depend on the resolution.
+        share = None if threshold is None else float((mask.heatmap(_PIXELS) >= threshold).double().mean())
+        covers = (
+            "" if share is None else f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
+        )
+        said.append(f"The detector's own mask (PredictedMask) is {part}.{covers}")
     kept = found.get(KeptEdges.__name__)
     if kept is not None and kept.edge_scores is not None:
         edges = kept.edge_scores

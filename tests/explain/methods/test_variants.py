@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import why_not
 from resgat_pl.explain.methods.gnn import GNNExplainer
 from resgat_pl.explain.methods.graph import Contribution, EdgeContribution
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
 from resgat_pl.explain.report.run_methods import default_methods, own_parts, run
+from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.resgat import ResGAT
 
 from ...helpers.nets import IMAGES, PARTS, make_net
 
@@ -52,16 +55,23 @@ def test_maps_are_the_parts_of_the_computation() -> None:
 
 
 def test_a_report_says_what_the_parts_of_a_network_do() -> None:
+    def detector(net: ResGAT, threshold: float | None) -> Detector:
+        entry = {"version": 1, "net": {}, "mask_threshold": threshold}
+        return Detector(net, Checkpoint.of({"resgat": entry, "state_dict": {}}, "a"), None)
+
     net = make_net(mask_head="aux", bottleneck=True)
     explained = run(net, IMAGES, [PredictedMask, KeptEdges], 2)
-    mask, kept = own_parts(explained, 0.0)
-    assert mask == "The detector's own mask covers 100% of these faces' crops, at its threshold."
+    mask, kept = own_parts(detector(net, 0.0), explained)
+    assert "is not part of the logit. It covers 100% of these faces' crops at its threshold 0.00." in mask
+    assert "covers 0%" in own_parts(detector(net, 1.0), explained)[0]
+    assert own_parts(detector(net, None), explained)[0].endswith("not part of the logit.")
+    assert "a factor of the contributions" in own_parts(detector(make_net(mask_head="gate"), None), explained)[0]
     edges = contributions(net, IMAGES).kept
     assert edges is not None
     assert f"keeps {float(edges.mean()):.0%} of what the edges send" in kept
-    assert own_parts(explained, 1.0)[0].startswith("The detector's own mask covers 0%")
-    assert len(own_parts(explained, None)) == 1
-    assert own_parts(run(make_net(), IMAGES, [Contribution], 2), 0.5) == own_parts(None, 0.5) == []
+    plain = make_net()
+    assert own_parts(detector(plain, None), run(plain, IMAGES, [Contribution], 2)) == []
+    assert own_parts(detector(plain, None), None) == []
 
 
 @torch.no_grad()
