@@ -111,11 +111,10 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
     mask = found.get(PredictedMask.__name__)
     if mask is not None:
         part = "a factor of the contributions" if getattr(detector.net, "is_gated", False) else "not part of the logit"
-        # Shares of an area hardly depend on the resolution.
-        share = None if threshold is None else float((mask.heatmap(_PIXELS) >= threshold).double().mean())
-        covers = (
-            "" if share is None else f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
-        )
+        covers = ""
+        if threshold is not None:
+            share = float((mask.heatmap(_PIXELS) >= threshold).double().mean())  # hardly depends on the resolution
+            covers = f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
         said.append(f"The detector's own mask (PredictedMask) is {part}.{covers}")
     kept = found.get(KeptEdges.__name__)
     if kept is not None and kept.edge_scores is not None:
