@@ -71,6 +71,20 @@ class NodeHead(Head):
     Shapes:
         ``votes (B, N, heads, P)`` float, each node's values along ``directions``; ``heard (B, N, heads)`` float, their
         weights, A_jk / N; and ``constant (heads, P)`` float, the constants of the layer along ``directions``.
+
+    Example:
+        >>> class Bounded(NodeHead):  # no node can say more than 1
+        ...     def __init__(self, in_features: int):
+        ...         super().__init__()
+        ...         self.weight = nn.Parameter(torch.randn(1, in_features))
+        ...     @property
+        ...     def directions(self):
+        ...         return self.weight
+        ...     def forward(self, votes, heard, constant):
+        ...         value, bias = votes.squeeze(-1).tanh(), constant.tanh().sum().expand(len(votes))
+        ...         return NodeReading((heard * value).sum((1, 2)) + bias, value, bias)
+        >>> Bounded(8)(torch.rand(3, 4, 2, 1), torch.rand(3, 4, 2), torch.zeros(2, 1)).logit.shape
+        torch.Size([3])
     """
 
     @property

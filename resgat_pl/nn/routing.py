@@ -19,6 +19,11 @@ class NodeReading(NamedTuple):
         bias: ``(B,)`` float, the part of the logit that is no node's, computed from the parameters.
         routing: ``(B, N, heads)`` float in [-1, 1], the share of each node's vote that goes to *fake* less that to
             *real*; None of heads without routing.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> NodeReading(logit=3 * one, value=torch.ones(1, 2, 1), bias=one).routing is None
+        True
     """
 
     logit: Tensor
