@@ -135,7 +135,8 @@ class CapsuleHead(NodeHead):
 
     def forward(self, votes: Tensor, heard: Tensor, constant: Tensor) -> NodeReading:
         """See ``NodeHead``."""
-        found = route(votes.unflatten(-1, (2, -1)), heard, constant.unflatten(-1, (2, -1)), self.rounds)
+        votes, constant = (each.reshape(*each.shape[:-1], 2, -1) for each in (votes, constant))
+        found = route(votes, heard, constant, self.rounds)
         logit, bias = found.logit + self.bias, found.bias + self.bias
         routing = None if found.routing is None else found.routing.to(votes.dtype)
         return NodeReading(logit.to(votes.dtype), found.value.to(votes.dtype), bias.to(votes.dtype), routing)

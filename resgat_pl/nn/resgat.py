@@ -164,8 +164,10 @@ class ResGAT(EncoderNet):
         mask_logit = None if self.node_gate is None else self.node_gate(features)
         mask = None if mask_logit is None else mask_logit.sigmoid()
         gate = mask if self.is_gated else None
-        kept_logit = None if self.edge_gate is None else self.edge_gate(features, self.grid)
-        kept = None if self.edge_gate is None else self.edge_gate.kept(kept_logit)
+        kept = kept_logit = None
+        if self.edge_gate is not None:
+            kept_logit = self.edge_gate(features, self.grid)
+            kept = self.edge_gate.kept(kept_logit)
         if self.two_pass and mask is not None:
             features = torch.cat([features, self._first_pass(features, mask.detach(), gate, kept)], dim=2)
         state = self._attend(features, gate, kept)

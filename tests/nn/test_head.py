@@ -187,5 +187,5 @@ def test_a_head_whose_parts_are_not_its_logit_is_refused() -> None:
         build_head(class_path(Withholding), 8)
     with pytest.raises(ConfigError, match=r"gives logit, value and bias .* \(3, 1\)"):
         build_head(class_path(Wide), 8)
-    with pytest.raises(ConfigError, match="reads the nodes of a graph: train a ResGAT"):
+    with pytest.raises(ConfigError, match="reads the nodes of a graph one by one: train a ResGAT"):
         PooledClassifier("resnet18", head="capsule", image_size=64)

@@ -85,14 +85,15 @@ class MaskHeadScores(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the threshold, and log the scores at it."""
-        if (found := self._gathered(trainer, pl_module)) is None or trainer.sanity_checking:
-            return
-        pl_module.mask_threshold = found.best_threshold()
-        _log(pl_module, "val", found.summary(pl_module.mask_threshold))
+        found = self._gathered(trainer, pl_module)
+        if isinstance(pl_module, ResGATModule) and found is not None and not trainer.sanity_checking:
+            pl_module.mask_threshold = found.best_threshold()
+            _log(pl_module, "val", found.summary(pl_module.mask_threshold))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores at the checkpoint's threshold."""
-        if (found := self._gathered(trainer, pl_module)) is not None:
+        found = self._gathered(trainer, pl_module)
+        if isinstance(pl_module, ResGATModule) and found is not None:
             scores = found.summary(pl_module.mask_threshold)
             faces = {"fakes": int(found.forged.sum()), "genuine": int((~found.forged).sum())}
             pl_module.mask_results = {"threshold": pl_module.mask_threshold, **faces, **scores}
