@@ -33,6 +33,7 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training import adjust, checks
 from resgat_pl.training.callbacks.artifacts import WandbArtifacts
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
+from resgat_pl.training.callbacks.mask_scores import MaskHeadScores
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
@@ -256,6 +257,7 @@ def parser_options() -> dict[str, Any]:
                 MonitorFallback(),
                 SafeCheckpoints(),
                 last,
+                MaskHeadScores(),
                 PredictionWriter(),
                 WandbRunId(),
                 Throughput(),

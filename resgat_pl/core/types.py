@@ -21,7 +21,8 @@ REAL = 0
 Split = Literal["train", "val", "test"]
 Level = Literal["frame", "video"]
 """Unit of a metric: crops, or videos (the mean over a face's frames, then the maximum over a video's faces)."""
-AttentionVersion = Literal["gatv1", "gatv2"]
+AttentionVersion = Literal["gatv1", "gatv2", "gcn"]
+"""``gcn`` has uniform weights: see ``nn.gat.GridGCNConv``."""
 VIDEO_KEY: Final = ("dataset", "method", "compression", "video")
 """Fields of records and columns of tables that identify a video."""
 MediaKind = Literal["video", "frames", "crops"]
@@ -199,7 +200,7 @@ class FaceBatch(TypedDict):
         untouched: ``(B,)`` bool, true for a face of a fake that is known not to have been altered: it counts for its
             video and not as a crop.
         mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
-            masks, like the next.
+            masks, and in validation and test of a network with a mask head; like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
     """
 

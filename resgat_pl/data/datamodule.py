@@ -301,6 +301,9 @@ class FaceDataModule(LightningDataModule):
 
     def _eval_loader(self, split: Literal["train", "val", "test", "all"], stage: str) -> ResumableLoader:
         faces = self.faces(split)
+        # A mask head is scored, and its threshold chosen, where there are masks.
+        net = getattr(getattr(self.trainer, "lightning_module", None), "net", None)
+        faces.masks = stage != "predict" and getattr(net, "node_gate", None) is not None
         if split == "val" and self._fitting:
             faces.features = self._cached
         sampler = None

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     )
     from resgat_pl.explain.methods.occlusion import Occlusion as Occlusion
     from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
+    from resgat_pl.explain.methods.variants import (
+        KeptEdges as KeptEdges,
+        PredictedMask as PredictedMask,
+        Routing as Routing,
+    )
     from resgat_pl.explain.registry import explainer as explainer
 
 _INTERFACE: Final = {"Explainer": "base", "Explanation": "base", "explainer": "registry"}

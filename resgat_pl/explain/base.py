@@ -15,6 +15,11 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import NetOutput
+from resgat_pl.explain.argument_checks import (  # methods, those of others too, import them from here
+    at_least as at_least,  # noqa: PLC0414
+    one_of as one_of,  # noqa: PLC0414
+    positive as positive,  # noqa: PLC0414
+)
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
@@ -253,6 +258,11 @@ class Explainer(ABC):
         lattice = self.net.lattice(*images.shape[2:])
         return Explanation.from_parts(type(self), self.net, lattice, parts, seconds, target)
 
+    @classmethod
+    def lacks(cls, net: DetectorNet) -> str | None:
+        """The part of a network of the class ``needs`` without which it cannot be explained, in words; None if none."""
+        return None
+
     @abstractmethod
     def explain(self, images: Tensor) -> Attribution:
         """Explain at most ``batch_size`` images on the network's device, the network being in evaluation mode.
@@ -281,7 +291,7 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
             return f"{name} is a sum over nodes, and {mine} has an answer of its own, which is more. {instead}"
         head = type(getattr(net, "head", None)).__name__
         return f"{name} is a sum over nodes, but the head of this network, {head}, has no additive form. {instead}"
-    return None
+    return None if (missing := method.lacks(net)) is None else f"{name} cannot explain this network: {missing}"
 
 
 @contextmanager
@@ -361,27 +371,6 @@ def count_passes(net: DetectorNet) -> Iterator[Passes]:
         yield passes
     finally:
         handle.remove()
-
-
-def at_least(least: int, **arguments: float) -> None:
-    """Refuse an argument, given by name, below ``least``, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-
-
-def positive(**arguments: float) -> None:
-    """Refuse an argument, given by name, that is not above 0, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if not value > 0:
-            raise ConfigError(f"{name} is {value}; it must be positive.")
-
-
-def one_of(choices: Sequence[str], **arguments: str) -> None:
-    """Refuse an argument, given by name, that is none of ``choices``, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if value not in choices:
-            raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
 
 
 def optional(module: str, name: str, method: str, package: str = "captum") -> Any:

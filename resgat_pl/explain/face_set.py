@@ -20,6 +20,7 @@ from resgat_pl.explain.benchmark.localisation import node_auroc
 from resgat_pl.explain.drawing.overlay import SheetFace
 from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
+from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
 from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
 from resgat_pl.nn.detector_net import DetectorNet
@@ -149,9 +150,13 @@ class _Maps(NamedTuple):
 def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
     """Contributions and attention of a ResGAT; of a detector without contributions input × gradient."""
     if isinstance(net, ResGAT) and net.has_contributions:
-        read, attention = read_outs(net, images, [Contribution, Attention], _BATCH)
+        masked = [PredictedMask] if net.node_gate is not None else []
+        read, attention = read_outs(net, images, [Contribution, Attention, *masked], _BATCH)
         found = read["Contribution"]
         maps = {"contribution": found.node_map, "attention": read["Attention"].node_map}
+        if masked:
+            factor = "a factor of contributions" if net.is_gated else "not part of the logit"
+            maps[f"mask: {factor}"] = read["PredictedMask"].node_map
         entropy = attention_entropy(attention, found.edge_index.cpu())
         return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "")
     found = InputXGradient(net, _BATCH).attribute(images).cpu()

@@ -18,9 +18,11 @@ from resgat_pl.core.parts import class_path, find_part, installed_parts, is_clas
 from resgat_pl.core.text import nearest
 from resgat_pl.explain.base import Explainer
 
-Family = Literal["graph", "nodes", "gnn", "gradient", "occlusion", "lime", "shap", "importance", "other", "baseline"]
-"""Kinds of methods, in the order in which they are listed; ``other`` are those without the decorator, a ``baseline``
-does not depend on the network."""
+Family = Literal[
+    "graph", "nodes", "gnn", "variant", "gradient", "occlusion", "lime", "shap", "importance", "other", "baseline"
+]
+"""Kinds of methods, in the order in which they are listed; a ``variant`` is of networks with an optional part alone,
+``other`` are those without the decorator, a ``baseline`` does not depend on the network."""
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""
@@ -115,6 +117,11 @@ def installed_methods() -> list[type[Explainer]]:
 def describe(method: type[Explainer]) -> str:
     """One sentence on what the map of a method shows."""
     return _all()[method.__name__].about
+
+
+def is_variant(method: type[Explainer]) -> bool:
+    """True for a method of a part that most networks do not have."""
+    return _all()[method.__name__].family == "variant"
 
 
 def required_arguments(method: type[Explainer]) -> list[str]:

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from resgat_pl.nn.encoders.torchvision_cnns import Encoder as Encoder
     from resgat_pl.nn.gat import GridGATConv as GridGATConv, GridGATv2Conv as GridGATv2Conv
     from resgat_pl.nn.grid import Grid as Grid
-    from resgat_pl.nn.head import Head as Head
+    from resgat_pl.nn.head import Head as Head, NodeHead as NodeHead
     from resgat_pl.nn.logit_net import LogitNet as LogitNet
     from resgat_pl.nn.nets import load_net as load_net
     from resgat_pl.nn.pooled import PooledClassifier as PooledClassifier
     from resgat_pl.nn.resgat import ResGAT as ResGAT
+    from resgat_pl.nn.routing import NodeReading as NodeReading
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -31,6 +32,8 @@ __getattr__, __dir__ = lazy_names(
         "GridGATv2Conv": "gat",
         "Head": "head",
         "LogitNet": "logit_net",
+        "NodeHead": "head",
+        "NodeReading": "routing",
         "PooledClassifier": "pooled",
         "ResGAT": "resgat",
         "contributions": "contribution",

@@ -15,7 +15,16 @@ from torch import Tensor
 from resgat_pl.core.errors import WeightsError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.core.types import Level, Validation
-from resgat_pl.nn.checkpoint_keys import LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, TRAINING, WANDB_ID
+from resgat_pl.nn.checkpoint_keys import (
+    LIGHTNING,
+    MASK_THRESHOLD,
+    NET_PREFIX,
+    PROVENANCE,
+    RESGAT,
+    STATE_DICT,
+    TRAINING,
+    WANDB_ID,
+)
 from resgat_pl.nn.hub import hint_at_hub, local_copy
 from resgat_pl.nn.hub_folder import CONFIG_NAME, WEIGHTS_NAME, read_folder
 from resgat_pl.nn.weights_file import check_state, load_strictly, read_state_dict, read_weights_file
@@ -57,6 +66,8 @@ class Checkpoint:
         lightning: Version of Lightning that wrote it; None for a file that Lightning does not load.
         can_resume: Whether it holds what Lightning needs to resume training.
         mark: State of the file when it was read; None for content that came without one.
+        mask_threshold: Above which a pixel of a mask head's mask is called manipulated, chosen on validation data; None
+            without a mask head or masks.
 
     Example:
         >>> import torch
@@ -77,6 +88,7 @@ class Checkpoint:
     lightning: Any
     can_resume: bool
     mark: _Mark | None = field(repr=False)
+    mask_threshold: float | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -135,6 +147,7 @@ class Checkpoint:
             content.get(LIGHTNING),
             content.keys() >= TRAINING,
             mark,
+            entry.get(MASK_THRESHOLD),
         )
         vars(found)["raw"] = content
         return found
@@ -227,6 +240,9 @@ def _check_entry(entry: Mapping[str, Any], what: object) -> Validation | None:
     levels = thresholds if isinstance(thresholds, dict) else {}
     if thresholds is not None and not all(_is_number(levels.get(level)) for level in get_args(Level)):
         raise WeightsError(f"{what} has thresholds {str(thresholds)[:60]!r}: it needs a number for each level. {again}")
+    limit = entry.get(MASK_THRESHOLD)
+    if limit is not None and not (_is_number(limit) and 0 <= limit <= 1):
+        raise WeightsError(f"{what} has the mask threshold {str(limit)[:60]!r}: it must be in [0, 1]. {again}")
     for value in (entry.get("temperature"), entry.get("video_temperature")):
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
             raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")

@@ -6,6 +6,8 @@ from typing import Final
 
 RESGAT: Final = "resgat"
 """``{"version": CHECKPOINT_VERSION, "resgat_pl": …, "net": ResGAT.config, "thresholds": …, "temperature": …, …}``."""
+MASK_THRESHOLD: Final = "mask_threshold"
+"""In the entry ``RESGAT``, of a network with a mask head."""
 STATE_DICT: Final = "state_dict"
 PROVENANCE: Final = "provenance"
 """Also the key in results files; see ``evaluation.provenance``."""

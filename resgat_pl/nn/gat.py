@@ -44,6 +44,12 @@ class GraphState(NamedTuple):
         pooled: ``(B, heads · C)`` float, the mean over the nodes of the layer's output, heads concatenated. None where
             only ``read`` was asked for and computed without it.
         read: ``(B, P)`` float, ``pooled`` along the directions that ``attend`` was given; None without any.
+        sent: ``(B, N, heads)`` float, the weight of each node's value in N times the mean: attention after dropout,
+            times the gates, summed over the node's targets.
+        gate: ``(B, N)`` float in [0, 1], factor of each node's value; None without a gate. Constants are not gated.
+        kept: ``(B, N, 5)`` float in [0, 1], factor of each edge's attention; None without a bottleneck.
+        mask_logit: ``(B, N)`` float, logit of a node to be manipulated; None without a mask head.
+        kept_logit: ``(B, N, 5)`` float, logit of an edge to be kept; None without a bottleneck.
     """
 
     nodes: Tensor
@@ -52,6 +58,16 @@ class GraphState(NamedTuple):
     attention: Tensor
     pooled: Tensor | None
     read: Tensor | None = None
+    sent: Tensor | None = None
+    gate: Tensor | None = None
+    kept: Tensor | None = None
+    mask_logit: Tensor | None = None
+    kept_logit: Tensor | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """``(B, N, 5, heads)`` float, attention as far as edges are kept, before dropout."""
+        return self.attention if self.kept is None else self.attention * self.kept.unsqueeze(-1)
 
 
 class _OnGrid:
@@ -69,18 +85,39 @@ class _OnGrid:
         """``(heads, C)``, added to every value; None for GATv1."""
         return None
 
-    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
+    @property
+    def constant(self) -> Tensor:
+        """``(heads · C,)``, the pooled output of nodes that send nothing: the biases of the layer and of its values."""
+        return self.bias if self.value_bias is None else self.bias + self.value_bias.flatten()
+
+    def constant_along(self, weight: Tensor) -> Tensor:
+        """``constant`` along directions ``(P, heads · C)``, by head: ``(heads, P)`` float."""
+        return (self._by_head(weight) * self._by_head(self.constant)).sum(dim=-1).T
+
+    def attend(
+        self,
+        x: Tensor,
+        grid: Grid,
+        readout: Tensor | None = None,
+        gate: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> GraphState:
         """Run the layer on ``x (B, N, F)``, the nodes of B images, and average its output over the nodes.
 
         The mean over targets is taken before the values are summed: with A_jk = Σ_i α_ij,k it is
         (1/N) Σ_j A_jk V_jk + bias, one product instead of N aggregations. In training, dropout acts on the attention
         that is used here, not on the attention that is returned.
 
+        With gates A_jk = m_j Σ_i α_ij,k e_ij, whose sum over j is no longer N. So they act on W_k x_j alone, and the
+        bias of the values stays the constant that it is without: what is gated away says nothing at all.
+
         Args:
             x: Nodes.
             grid: Their grid.
             readout: ``(P, heads · C)`` float, directions along which alone the mean is needed, such as the weight of a
                 linear head.
+            gate: ``(B, N)`` float in [0, 1], m_j: factor of each node's value.
+            kept: ``(B, N, 5)`` float in [0, 1], e_ij: factor of each edge's attention, by target and slot.
         """
         raise NotImplementedError  # a mixin: each version defines its own
 
@@ -96,10 +133,16 @@ class _OnGrid:
         """
         raise NotImplementedError
 
-    def _attention(self, scores: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """α ``(B, N, 5, heads)`` from scores, and A ``(B, N, heads)``, after dropout."""
+    def _attention(
+        self, scores: Tensor, grid: Grid, gate: Tensor | None, kept: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """α ``(B, N, 5, heads)`` from scores; A ``(B, N, heads)`` after dropout, without gates and with them."""
         attention = scores.softmax(dim=2)
-        return attention, grid.sum_by_source(F.dropout(attention, self.dropout, self.training))
+        dropped = F.dropout(attention, self.dropout, self.training)
+        plain = sent = grid.sum_by_source(dropped)
+        if kept is not None:
+            sent = grid.sum_by_source(dropped * kept.unsqueeze(-1))
+        return attention, plain, sent if gate is None else sent * gate.unsqueeze(-1)
 
     def _by_head(self, features: Tensor) -> Tensor:
         return features.reshape(*features.shape[:-1], self.heads, self.out_channels)
@@ -115,7 +158,14 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
         (torch.Size([1, 6, 5, 2]), torch.Size([1, 8]))
     """
 
-    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
+    def attend(
+        self,
+        x: Tensor,
+        grid: Grid,
+        readout: Tensor | None = None,
+        gate: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> GraphState:
         """See the base class."""
         # All vectors that W multiplies, in one product: W is read, and its gradient written, only once.
         vectors = [self.att_src, self.att_dst] + ([] if readout is None else [self._by_head(readout)])
@@ -124,14 +174,14 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
         by_source, by_target = parts[..., 0], parts[..., 1]
         scores = F.leaky_relu(grid.gather(by_source) + by_target.unsqueeze(2), self.negative_slope)
         scores = scores.masked_fill(~grid.present.unsqueeze(-1), -torch.inf)
-        attention, sent = self._attention(scores, grid)
+        attention, _, sent = self._attention(scores, grid, gate, kept)
         if readout is not None:
             read = (sent.unsqueeze(-1) * parts[..., 2:]).sum(dim=(1, 2)) / grid.num_nodes + readout @ self.bias
-            return GraphState(x, None, scores, attention, None, read)
+            return GraphState(x, None, scores, attention, None, read, sent, gate, kept)
         summed = (sent.transpose(1, 2) @ x) / grid.num_nodes
         # W is the left factor, so that its gradient comes out in W's own memory layout.
         pooled = (self._weight @ summed.permute(1, 2, 0)).permute(2, 0, 1)
-        return GraphState(x, None, scores, attention, pooled.flatten(1) + self.bias)
+        return GraphState(x, None, scores, attention, pooled.flatten(1) + self.bias, None, sent, gate, kept)
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
         """See the base class."""
@@ -144,6 +194,29 @@ class GridGATConv(_OnGrid, GATConv):  # type: ignore[misc]  # torch_geometric ha
         """W as ``(heads, C, F)``."""
         weight: Tensor = self.lin.weight
         return weight.view(self.heads, self.out_channels, -1)
+
+
+class GridGCNConv(GridGATConv):
+    """Learned values and uniform weights: what a graph without attention is worth.
+
+    Each target takes the mean of its neighbours and itself: the mean aggregator of Hamilton et al., "Inductive
+    Representation Learning on Large Graphs" (NeurIPS 2017), that is the convolution of Kipf and Welling (ICLR 2017)
+    with D⁻¹(A + I) in the place of the symmetric D^-½(A + I)D^-½. Its attention is GATv1's with a = 0, so that
+    everything that reads attention reads this; its heads differ in their values alone.
+
+    Example:
+        >>> layer = GridGCNConv(3, 4, heads=2)
+        >>> state = layer.attend(torch.rand(1, 6, 3), Grid(2, 3))
+        >>> state.attention[0, 0, :, 0]  # the upper left corner, itself, its right and its lower neighbour
+        tensor([0.3333, 0.0000, 0.3333, 0.0000, 0.3333], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, heads: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(in_channels, out_channels, heads=heads, dropout=dropout)
+        for name in ("att_src", "att_dst"):
+            shape = getattr(self, name).shape
+            delattr(self, name)
+            self.register_buffer(name, torch.zeros(shape), persistent=False)  # nothing to learn or to store
 
 
 class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometric has no types, so its classes are Any
@@ -161,7 +234,14 @@ class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometri
         """``(heads, C)``, the bias of ``lin_l``."""
         return self._by_head(self.lin_l.bias)
 
-    def attend(self, x: Tensor, grid: Grid, readout: Tensor | None = None) -> GraphState:
+    def attend(
+        self,
+        x: Tensor,
+        grid: Grid,
+        readout: Tensor | None = None,
+        gate: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> GraphState:
         """See the base class."""
         sources = F.linear(x, self.lin_l.weight)
         targets = self.lin_r(x) + self.lin_l.bias
@@ -171,12 +251,13 @@ class GridGATv2Conv(_OnGrid, GATv2Conv):  # type: ignore[misc]  # torch_geometri
         pairs = grid.add_neighbours(sources, targets)
         parts = [F.linear(F.leaky_relu(pair, self.negative_slope), matrix) for pair in pairs]
         scores = grid.stack_slots(parts, -torch.inf)
-        attention, sent = self._attention(scores, grid)
+        attention, plain, sent = self._attention(scores, grid, gate, kept)
         values = self._by_head(sources)
         mean = torch.einsum("bnh,bnhc->bhc", sent, values) / grid.num_nodes
-        mean = mean + sent.mean(dim=1).unsqueeze(-1) * self.value_bias
+        mean = mean + plain.mean(dim=1).unsqueeze(-1) * self.value_bias
         pooled = mean.flatten(1) + self.bias
-        return GraphState(x, values, scores, attention, pooled, None if readout is None else F.linear(pooled, readout))
+        read = None if readout is None else F.linear(pooled, readout)
+        return GraphState(x, values, scores, attention, pooled, read, sent, gate, kept)
 
     def along(self, graph: GraphState, weight: Tensor) -> Tensor:
         """See the base class."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resgat_pl.core.errors import ConfigError, ResGATError
 from resgat_pl.core.parts import class_path, find_part
 from resgat_pl.core.text import first_line
+from resgat_pl.nn.routing import NodeReading, route
 
 _TOLERANCE: Final = 1e-4
 _SHORTEST: Final = 1e-4
@@ -58,6 +59,87 @@ class Head(nn.Module):
     def is_additive(self) -> bool:
         """True if ``linearise`` is there."""
         return type(self).linearise is not Head.linearise
+
+
+class NodeHead(Head):
+    """Base class of heads that read the nodes one by one, instead of their mean.
+
+    A subclass takes ``in_features`` as other heads do. It names ``directions``, along which the values of the nodes are
+    read, and computes ``forward`` from what they are there. Its answer is a ``NodeReading``, so it is additive by
+    itself and needs no ``linearise``. Of a ResGAT alone.
+
+    Shapes:
+        ``votes (B, N, heads, P)`` float, each node's values along ``directions``; ``heard (B, N, heads)`` float, their
+        weights, A_jk / N; and ``constant (heads, P)`` float, the constants of the layer along ``directions``.
+
+    Example:
+        >>> class Bounded(NodeHead):  # no node can say more than 1
+        ...     def __init__(self, in_features: int):
+        ...         super().__init__()
+        ...         self.weight = nn.Parameter(torch.randn(1, in_features))
+        ...     @property
+        ...     def directions(self):
+        ...         return self.weight
+        ...     def forward(self, votes, heard, constant):
+        ...         value, bias = votes.squeeze(-1).tanh(), constant.tanh().sum().expand(len(votes))
+        ...         return NodeReading((heard * value).sum((1, 2)) + bias, value, bias)
+        >>> Bounded(8)(torch.rand(3, 4, 2, 1), torch.rand(3, 4, 2), torch.zeros(2, 1)).logit.shape
+        torch.Size([3])
+    """
+
+    @property
+    def directions(self) -> Tensor:
+        """``(P, in_features)`` float."""
+        raise NotImplementedError(f"{type(self).__name__} has no directions")
+
+    @property
+    def is_additive(self) -> bool:
+        """True: a ``NodeReading`` is a sum."""
+        return True
+
+
+class CapsuleHead(NodeHead):
+    """Capsules: the values of each head and node are routed to two output capsules, see ``nn.routing``.
+
+    z = |s_fake| − |s_real| + b, before the squash; after Nguyen et al., "Capsule-Forensics" (ICASSP 2019), with the
+    heads of the graph as primary capsules.
+
+    Args:
+        in_features: heads × hidden.
+        size: Features of an output capsule.
+        rounds: Of routing.
+
+    Attributes:
+        weight: ``(2 · size, in_features)``, the votes of all heads for *fake*, then for *real*.
+        bias: b, ``()``.
+
+    Example:
+        >>> head = CapsuleHead(8, size=3)
+        >>> votes = torch.rand(1, 4, 2, 6)  # 4 nodes, 2 heads
+        >>> found = head(votes, torch.full((1, 4, 2), 0.25), torch.zeros(2, 6))
+        >>> torch.allclose((0.25 * found.value).sum((1, 2)) + found.bias, found.logit, atol=1e-5)
+        True
+    """
+
+    def __init__(self, in_features: int, size: int = 16, rounds: int = 3) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2 * size, in_features))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.rounds = rounds
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as of a linear layer
+
+    @property
+    def directions(self) -> Tensor:
+        """See ``NodeHead``."""
+        return self.weight
+
+    def forward(self, votes: Tensor, heard: Tensor, constant: Tensor) -> NodeReading:
+        """See ``NodeHead``."""
+        votes, constant = (each.reshape(*each.shape[:-1], 2, -1) for each in (votes, constant))
+        found = route(votes, heard, constant, self.rounds)
+        logit, bias = found.logit + self.bias, found.bias + self.bias
+        routing = None if found.routing is None else found.routing.to(votes.dtype)
+        return NodeReading(logit.to(votes.dtype), found.value.to(votes.dtype), bias.to(votes.dtype), routing)
 
 
 class LinearHead(nn.Linear, Head):
@@ -172,7 +254,12 @@ class NormalisedHead(Head):
         return self.scale.to(wide) * direction / length.clamp(min=_SHORTEST), self.bias.to(wide)
 
 
-HEADS: Final[dict[str, type[Head]]] = {"linear": LinearHead, "mlp": MLPHead, "normalised": NormalisedHead}
+HEADS: Final[dict[str, type[Head]]] = {
+    "linear": LinearHead,
+    "mlp": MLPHead,
+    "normalised": NormalisedHead,
+    "capsule": CapsuleHead,
+}
 """This package's heads by name."""
 
 
@@ -180,8 +267,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
     """Build a head by its name.
 
     Args:
-        name: ``linear``, ``mlp``, ``normalised``, the name of an entry point of the group ``resgat_pl.heads``, or the
-            path of a class.
+        name: ``linear``, ``mlp``, ``normalised``, ``capsule``, the name of an entry point of the group
+            ``resgat_pl.heads``, or the path of a class.
         in_features: Number of pooled features.
         dropout: For ``mlp``; one from outside brings its own.
 
@@ -199,8 +286,8 @@ def build_head(name: str, in_features: int, dropout: float = 0.0) -> Head:
         return MLPHead(in_features, dropout=dropout)
     if kind is LinearHead:
         return LinearHead(in_features)
-    if kind is NormalisedHead:
-        return NormalisedHead(in_features)
+    if kind is NormalisedHead or kind is CapsuleHead:
+        return kind(in_features)
     try:
         head = kind(in_features)
         _check(head, name, in_features)
@@ -216,6 +303,9 @@ def _check(head: Head, name: str, in_features: int) -> None:
     """Try a head from outside, in evaluation mode."""
     first = next(head.parameters(), torch.empty(0))
     on_meta = first.is_meta or torch.empty(0).is_meta
+    if isinstance(head, NodeHead):
+        _check_reading(head, name, on_meta)
+        return
     pooled = torch.empty(3, in_features, device="meta" if on_meta else "cpu")
     if not on_meta:
         pooled.normal_(generator=torch.Generator().manual_seed(0))
@@ -230,4 +320,26 @@ def _check(head: Head, name: str, in_features: int) -> None:
                 f"The additive form of the head {class_path(type(head))} is not its logit: they differ by {gap:.2g}. "
                 "weight · pooled + bias must be what forward gives in evaluation mode."
             )
+    head.train()
+
+
+def _check_reading(head: NodeHead, name: str, on_meta: bool) -> None:
+    """Try a head from outside that reads nodes, on 4 nodes of a graph with one head."""
+    if on_meta:
+        return
+    draws = torch.Generator().manual_seed(0)
+    width = len(head.directions)
+    votes, heard, constant = (
+        torch.randn(shape, generator=draws) for shape in ((3, 4, 1, width), (3, 4, 1), (1, width))
+    )
+    found = head.eval()(votes, heard, constant)
+    shapes = [tuple(part.shape) for part in (found.logit, found.value, found.bias)]
+    if shapes != [(3,), (3, 4, 1), (3,)]:
+        raise ConfigError(
+            f"The head {name} gives logit, value and bias {shapes} for 3 images of 4 nodes; they must be (3,), "
+            "(3, 4, 1) and (3,)."
+        )
+    gap = float(((heard * found.value).sum(dim=(1, 2)) + found.bias - found.logit).abs().max())
+    if not gap <= _TOLERANCE * max(1.0, float(found.logit.abs().max())):
+        raise ConfigError(f"The sum over the nodes of the head {name} is not its logit: they differ by {gap:.2g}.")
     head.train()

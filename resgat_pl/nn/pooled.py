@@ -12,7 +12,7 @@ from resgat_pl.core.types import DetectorOutput
 from resgat_pl.nn.encoder_net import EncoderNet, Normalization, check_arguments
 from resgat_pl.nn.encoders.base import EncoderStage
 from resgat_pl.nn.encoders.tuning import TrainMode
-from resgat_pl.nn.head import build_head
+from resgat_pl.nn.head import NodeHead, build_head
 
 Pooling = Literal["mean", "cls"]
 
@@ -71,6 +71,10 @@ class PooledClassifier(EncoderNet):
             )
         self.pooling = pooling
         self.head = build_head(head, self.backbone.out_channels, dropout)
+        if isinstance(self.head, NodeHead):
+            raise ConfigError(
+                f"net.head is {head}, which reads the nodes of a graph one by one: train a ResGAT with it."
+            )
 
     def encode(self, images: Tensor) -> Tensor:
         """Nodes ``(B, N, F)`` float; with ``cls`` the class token is the only one, ``(B, 1, F)``. Raises as there."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -16,15 +18,23 @@ from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
 from resgat_pl.nn.encoder_net import EncoderNet, Normalization, check_arguments
 from resgat_pl.nn.encoders.base import EncoderStage
 from resgat_pl.nn.encoders.tuning import TrainMode
-from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
+from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv, GridGCNConv
+from resgat_pl.nn.gates import EdgeGate, NodeGate
 from resgat_pl.nn.grid import Grid
-from resgat_pl.nn.head import LinearHead, build_head
+from resgat_pl.nn.head import LinearHead, NodeHead, build_head
+from resgat_pl.nn.ledger import open_ledger, read_nodes
 from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
 
-ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive")
+MaskHead = Literal["none", "aux", "gate"]
+
+_CONVOLUTIONS: Final[dict[str, Any]] = {"gatv1": GridGATConv, "gatv2": GridGATv2Conv, "gcn": GridGCNConv}
+ARCHITECTURE = (
+    *("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive"),
+    *("mask_head", "two_pass", "bottleneck"),
+)
 """The arguments on which the meaning of the weights depends."""
-_SINCE: Final = {"train": "full"}
+_SINCE: Final = {"train": "full", "mask_head": "none", "two_pass": False, "bottleneck": False}
 """Values of arguments that are newer than some checkpoints; None for others."""
 _LARGEST: Final = {"heads": 2**16, "hidden": 2**16}
 """Larger networks fit no memory; heads × hidden, 4608 in the paper, has the bound of each."""
@@ -39,7 +49,7 @@ class ResGAT(EncoderNet):
     ``resgat_pl.nn.contribution`` decomposes the logit from the same steps.
 
     Args:
-        attention: ``gatv1`` or ``gatv2``, see ``resgat_pl.nn.gat``.
+        attention: ``gatv1`` or ``gatv2``, or ``gcn`` with uniform weights, to compare with; see ``resgat_pl.nn.gat``.
         encoder: Name of a torchvision ResNet, ResNeXt, Wide ResNet, MobileNetV2 or EfficientNet; ``timm/`` and a name
             of timm; or an encoder from outside, see ``resgat_pl.nn.encoders.registry``.
         weights: The encoder's weights: null for random ones, ``imagenet`` (torchvision), ``timm``, or the path of a
@@ -48,8 +58,8 @@ class ResGAT(EncoderNet):
         hidden: Features of one head.
         normalize: Whether images are first normalised as for the encoder's pretrained weights; the authors' code does
             not: ``none``.
-        head: ``linear`` as in the paper, ``mlp`` with one hidden layer, ``normalised`` (scaled cosine), or a head from
-            outside, see ``nn.head``.
+        head: ``linear`` as in the paper, ``mlp`` with one hidden layer, ``normalised`` (scaled cosine), ``capsule``
+            (routing by agreement, see ``nn.routing``), or a head from outside, see ``nn.head``.
         encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
             Of a vision transformer, the patch tokens after all or after three quarters of its blocks.
         dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
@@ -58,6 +68,13 @@ class ResGAT(EncoderNet):
             ``frozen``, see ``resgat_pl.nn.encoders.tuning``.
         receptive: Side in px of the largest square that a node of a convolutional encoder may see; null for the
             encoder's own, which is often larger than the image. See ``resgat_pl.nn.encoders.receptive``.
+        mask_head: One more layer that says of each node whether it is manipulated, m_j, trained by masks
+            (``training.losses.NodeMask``). With ``aux`` m_j is shown and no part of the logit; with ``gate`` it is a
+            factor of the node's value, and so of its contribution. ``none`` as in the paper.
+        two_pass: Run graph and head twice, the second time with each node's contribution to the first answer, and m_j,
+            as two more features; both are taken as numbers, without gradient. Needs a mask head.
+        bottleneck: Let each edge through by a gate, random in training, see ``nn.gates``; for
+            ``training.losses.EdgeBottleneck``.
 
     Attributes:
         config: All arguments as plain values.
@@ -90,16 +107,29 @@ class ResGAT(EncoderNet):
         image_size: int = 224,
         train: TrainMode = "full",
         receptive: int | None = None,
+        mask_head: MaskHead = "none",
+        two_pass: bool = False,
+        bottleneck: bool = False,
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
         check_arguments(ResGAT, given, _LARGEST)
         if heads * hidden > _LARGEST["hidden"]:
             raise ConfigError(f"heads × hidden is more than {_LARGEST['hidden']:,}.")
+        for name in ("two_pass", "bottleneck"):
+            if type(given[name]) is not bool:
+                raise ConfigError(f"{name} is {given[name]!r:.40}; it must be true or false.")
+        if two_pass and mask_head == "none":
+            raise ConfigError("two_pass feeds the mask of the nodes back, and mask_head is none: set it to gate.")
         self.add_encoder(encoder, weights, encoder_stage, image_size, train, normalize, receptive)
-        convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
-        self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
+        features = self.backbone.out_channels
+        self.two_pass = two_pass
+        self.gat = _CONVOLUTIONS[attention](features + 2 * two_pass, hidden, heads=heads, dropout=dropout)
         self.head = build_head(head, heads * hidden, dropout)
+        # Last, so that networks without them draw the same random weights as before there were any.
+        self.node_gate = None if mask_head == "none" else NodeGate(features)
+        self.is_gated = mask_head == "gate"
+        self.edge_gate = EdgeGate(features) if bottleneck else None
         self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
 
     def forward(self, images: Tensor) -> ResGATOutput:
@@ -131,13 +161,43 @@ class ResGAT(EncoderNet):
                 f"{features.shape[1]} nodes were given, but the grid is {rows}×{columns}: encode images of their "
                 "size first, or call grid.fit."
             )
+        mask_logit = None if self.node_gate is None else self.node_gate(features)
+        mask = None if mask_logit is None else mask_logit.sigmoid()
+        gate = mask if self.is_gated else None
+        kept = kept_logit = None
+        if self.edge_gate is not None:
+            kept_logit = self.edge_gate(features, self.grid)
+            kept = self.edge_gate.kept(kept_logit)
+        if self.two_pass and mask is not None:
+            features = torch.cat([features, self._first_pass(features, mask.detach(), gate, kept)], dim=2)
+        state = self._attend(features, gate, kept)
+        return state._replace(mask_logit=mask_logit, kept_logit=kept_logit)
+
+    def _attend(self, features: Tensor, gate: Tensor | None, kept: Tensor | None) -> GraphState:
         readout = self.head.weight if isinstance(self.head, LinearHead) else None
-        state: GraphState = self.gat.attend(features, self.grid, readout)
+        state: GraphState = self.gat.attend(features, self.grid, readout, gate, kept)
         return state
+
+    def _first_pass(self, features: Tensor, mask: Tensor, gate: Tensor | None, kept: Tensor | None) -> Tensor:
+        """The two features ``(B, N, 2)`` of the second pass; in the first the contributions are not known yet: 0.
+
+        They are taken N times, so that they mean the same on any grid, and in (−1, 1), so that they cannot grow from
+        step to step by being fed back.
+        """
+        given = torch.cat([features, torch.stack([torch.zeros_like(mask), mask], dim=2)], dim=2)
+        state = self._attend(given, gate, kept)._replace(sent=None)  # without dropout
+        first = open_ledger(self.gat, self.head, self.grid, state)
+        return torch.stack([F.softsign(first.node.detach() * self.grid.num_nodes), mask], dim=2)
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
+        if isinstance(self.head, NodeHead):
+            return self.answer(read_nodes(self.gat, self.head, self.grid, graph).logit, graph)
         logit = self.head(graph.pooled, graph.read) if isinstance(self.head, LinearHead) else self.head(graph.pooled)
+        return self.answer(logit, graph)
+
+    def answer(self, logit: Tensor, graph: GraphState) -> ResGATOutput:
+        """The output for the logits ``(B,)`` of graphs."""
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @property
@@ -149,6 +209,11 @@ class ResGAT(EncoderNet):
         kind = type(self)
         answers = kind.forward, kind.forward_nodes, kind.classify
         return self.head.is_additive and answers == (ResGAT.forward, ResGAT.forward_nodes, ResGAT.classify)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if PyTorch Geometric's layer, then mean and head, give the same logit: nothing is gated or routed."""
+        return not (self.is_gated or self.edge_gate is not None or isinstance(self.head, NodeHead))
 
     @property
     def spec(self) -> dict[str, Any]:

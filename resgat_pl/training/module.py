@@ -21,7 +21,7 @@ from resgat_pl.core.types import FaceBatch, Level, NetOutput, Validation
 from resgat_pl.evaluation.metrics.extra import ExtraMetrics
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics, detection_metrics
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION, Checkpoint, check_state
-from resgat_pl.nn.checkpoint_keys import RESGAT
+from resgat_pl.nn.checkpoint_keys import MASK_THRESHOLD, RESGAT
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
@@ -74,6 +74,7 @@ class ResGATModule(FromCheckpoint):
             validation, None before one or where it gave none. Stored in checkpoints, for ``resgat explain``.
         video_temperature: Likewise those of videos.
         validation: The videos that all three were chosen on. Sanity checks choose nothing.
+        mask_threshold: Of a mask head, and ``mask_results``, of the latest test: see ``callbacks.MaskHeadScores``.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -120,6 +121,8 @@ class ResGATModule(FromCheckpoint):
         self.test_metrics = stages.clone(prefix="test/")
         self.thresholds: dict[Level, float] | None = None
         self.temperature: float | None = None
+        self.mask_threshold: float | None = None
+        self.mask_results: dict[str, float | None] = {}
         self._warned_of_undefined = False
         self._validated: tuple[int, dict[str, Tensor]] | None = None
         self.video_temperature: float | None = None
@@ -282,6 +285,7 @@ class ResGATModule(FromCheckpoint):
             "temperature": self.temperature,
             "video_temperature": self.video_temperature,
             "validation": None if self.validation is None else self.validation.plain(),
+            **({} if self.mask_threshold is None else {MASK_THRESHOLD: self.mask_threshold}),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -295,7 +299,7 @@ class ResGATModule(FromCheckpoint):
         if self.strict_loading:
             check_state(self, found.state, "The checkpoint")
         self.thresholds = None if found.thresholds is None else dict(found.thresholds)
-        self.validation = found.validation
+        self.validation, self.mask_threshold = found.validation, found.mask_threshold
         self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.losses.base import AuxiliaryLoss
 from resgat_pl.training.losses.masks import MaskGuidance
+from resgat_pl.training.losses.node_mask import NodeMask
 
 
 def check_losses(net: object, mask_loss_weight: float, losses: Sequence[AuxiliaryLoss]) -> list[AuxiliaryLoss]:
@@ -45,6 +48,8 @@ def check_losses(net: object, mask_loss_weight: float, losses: Sequence[Auxiliar
                 f"model.losses has {type(loss).__name__}, but net is a {type(net).__name__} whose logit is no sum of "
                 "contributions: leave it out, or train a ResGAT whose head has an additive form."
             )
+        loss.check_net(cast("ResGAT", net))  # of others there are no contributions
+    _check_mask_head(net, losses)
     if mask_loss_weight > 0 and not net.has_contributions:
         raise ConfigError(
             f"model.mask_loss_weight is {mask_loss_weight}, but net is a {type(net).__name__} whose logit is no sum of "
@@ -56,6 +61,16 @@ def check_losses(net: object, mask_loss_weight: float, losses: Sequence[Auxiliar
     if twice := sorted(name for name, times in Counter(loss.name for loss in together).items() if times > 1):
         raise ConfigError(f"model.losses has two that are logged as {twice[0]}; keep one of them.")
     return together
+
+
+def _check_mask_head(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
+    """Refuse a mask that nothing trains; in the logit, as ``gate``, the detection loss does."""
+    trained = any(isinstance(loss, NodeMask) for loss in losses)
+    if getattr(net, "node_gate", None) is not None and not getattr(net, "is_gated", False) and not trained:
+        raise ConfigError(
+            "net.mask_head is aux, and nothing trains it: add resgat_pl.training.losses.NodeMask to model.losses, as "
+            "configs/mask_aux.yaml does, or set net.mask_head to none."
+        )
 
 
 def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:

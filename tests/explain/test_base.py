@@ -22,7 +22,7 @@ from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.methods.nodes import NodeShapley
 from resgat_pl.nn.resgat import ResGAT
 
-from ..helpers.nets import IMAGES, make_net
+from ..helpers.nets import IMAGES, PARTS, make_net
 
 FACES = IMAGES[:, :, :32, :48]  # 2×3 nodes
 OTHERS = torch.rand(5, 3, 32, 48, generator=torch.Generator().manual_seed(1))
@@ -44,6 +44,11 @@ GRADIENT = {"GradCAM", "InputXGradient", "IntegratedGradients", "GradientSHAP", 
 every_kind = pytest.mark.parametrize("name", KINDS)
 in_the_graph = pytest.mark.parametrize("name", GRAPH)
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
+
+
+def net_for(name: str, **arguments: Any) -> ResGAT:
+    """A network with the part that a method explains."""
+    return make_net(**PARTS.get(name, {}), **arguments)
 
 
 class Broken(Explainer):
@@ -91,7 +96,7 @@ def same(left: Any, right: Any) -> bool:
 @every_kind
 @both_versions
 def test_an_explanation_is_complete_and_measures_its_gap(name: str, attention: str) -> None:
-    net = make_net(attention=attention)
+    net = net_for(name, attention=attention)
     explainer = KINDS[name](net)
     found = explainer.attribute(FACES)
     assert found.method == type(explainer).__name__
@@ -122,9 +127,10 @@ def test_what_the_methods_say_of_themselves() -> None:
     units = {name: method.unit for name, method in methods.items() if method.unit != "logit"}
     assert units == {
         **{"Attention": "attention", "AttentionExcess": "attention", "GNNExplainer": "mask"},
-        **{"Saliency": "gradient", "LIME": "probability"},
+        **{"Saliency": "gradient", "LIME": "probability", "Routing": "attention"},
+        **{"PredictedMask": "probability", "KeptEdges": "probability"},
     }
-    unsigned = {"Attention", "AttentionExcess", "GNNExplainer", "Saliency"}
+    unsigned = {"Attention", "AttentionExcess", "GNNExplainer", "Saliency", "PredictedMask", "KeptEdges"}
     assert {name for name, method in methods.items() if not method.signed} == unsigned
     exact = {"Contribution", "EdgeContribution", "NodeShapley", "KernelSHAP"}
     assert {name for name, method in methods.items() if method.exact} == exact
@@ -133,7 +139,7 @@ def test_what_the_methods_say_of_themselves() -> None:
 @every_kind
 @both_versions
 def test_the_other_target_negates_what_has_a_sign(name: str, attention: str) -> None:
-    explainer = KINDS[name](make_net(attention=attention))
+    explainer = KINDS[name](net_for(name, attention=attention))
     fake, real = explainer.attribute(FACES), explainer.attribute(FACES, target="real")
     assert real.target == "real"
     sign = -1 if fake.signed else 1
@@ -148,7 +154,7 @@ def test_the_other_target_negates_what_has_a_sign(name: str, attention: str) -> 
 
 @every_kind
 def test_the_batch_size_bounds_the_batches_and_changes_nothing(name: str) -> None:
-    net = make_net()
+    net = net_for(name)
     sizes: list[int] = []
     net.head.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     tolerance = {"atol": 1e-4, "rtol": 1e-3}
@@ -170,7 +176,7 @@ def test_the_batch_size_bounds_the_batches_and_changes_nothing(name: str) -> Non
 
 @in_the_graph
 def test_images_are_encoded_once_in_batches(name: str) -> None:
-    net = make_net()
+    net = net_for(name)
     sizes: list[int] = []
     net.backbone.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     KINDS[name](net, batch_size=2).attribute(FACES)
@@ -182,7 +188,7 @@ def test_images_are_encoded_once_in_batches(name: str) -> None:
 def test_the_network_and_the_generators_stay_as_they_were(
     name: str, attention: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    net = make_net(attention=attention, dropout=0.5)
+    net = net_for(name, attention=attention, dropout=0.5)
     expected = KINDS[name](net).attribute(FACES)
     net.train()
     net.gat.eval()  # each part in a mode of its own
@@ -226,7 +232,9 @@ def test_also_when_the_explainer_of_another_package_fails(monkeypatch: pytest.Mo
 @every_kind
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_caller_may_have_switched_gradients_off(name: str, mode: Any) -> None:
-    net = make_net(normalize="none").requires_grad_(mode is torch.no_grad)  # so that images reach the encoder as given
+    net = net_for(name, normalize="none").requires_grad_(
+        mode is torch.no_grad
+    )  # so that images reach the encoder as given
     expected = KINDS[name](net).attribute(FACES)
     with mode():
         images = FACES.clone()
@@ -239,7 +247,7 @@ def test_the_caller_may_have_switched_gradients_off(name: str, mode: Any) -> Non
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if "seed" in signature(kind).parameters])
 def test_the_seed_alone_decides(name: str) -> None:
-    net = make_net()
+    net = net_for(name)
     maps = []
     for seed in (1, 1, 2):
         maps.append(KINDS[name](net, seed=seed).attribute(FACES).node_map)
@@ -274,7 +282,7 @@ def test_the_seed_alone_decides(name: str) -> None:
 def test_arguments_out_of_range_are_refused(name: str, argument: str, values: tuple[Any, ...]) -> None:
     for value in values:
         with pytest.raises(ConfigError, match=f"{argument} is {value!r}; it must be "):
-            KINDS[name](make_net(), **{argument: value})
+            KINDS[name](net_for(name), **{argument: value})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ FEW: dict[str, dict[str, Any]] = {
     "PermutationImportance": {"reference": IMAGES, "draws": 1},
     "PartialDependence": {"draws": 1, "steps": 1},
 }
-GRAPH = {name for name, entry in registry._all().items() if entry.family in {"graph", "nodes", "gnn"}}
+GRAPH = {name for name, entry in registry._all().items() if entry.family in {"graph", "nodes", "gnn", "variant"}}
 ANY = sorted({*registry.methods()} - GRAPH - {"GradCAM"})
 
 

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.long  # each is compiled: ten seconds
         ("timm/test_vit2", 96, {"train": "lora"}),
         ("mobilenet_v2", 64, {"head": "normalised", "receptive": 65}),
         ("timm/test_convnext", 64, {"head": "normalised", "receptive": 65, "attention": "gatv1"}),
+        ("timm/test_resnet", 64, {"head": "capsule", "mask_head": "gate", "two_pass": True}),
+        ("timm/test_resnet", 64, {"bottleneck": True, "mask_head": "aux", "attention": "gcn"}),
     ],
 )
 def test_onnx_of_other_encoders_agrees(encoder: str, side: int, others: dict[str, Any], tmp_path: Path) -> None:

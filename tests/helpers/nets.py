@@ -19,6 +19,13 @@ both_heads = pytest.mark.parametrize("head", ["linear", "mlp"])
 every_head = pytest.mark.parametrize("head", ["linear", "mlp", "normalised"])
 IMAGES = torch.rand(3, 3, 64, 80, generator=torch.Generator().manual_seed(0))  # 4×5 nodes at stage 3
 
+PARTS: dict[str, dict[str, Any]] = {
+    "PredictedMask": {"mask_head": "aux"},
+    "Routing": {"head": "capsule"},
+    "KeptEdges": {"bottleneck": True},
+}
+"""Arguments of a network with the part that a method explains, by the method's name."""
+
 
 class Stub(ResGAT):
     """Answers by a function of the pixels instead of the network, but through its head, where passes are counted."""

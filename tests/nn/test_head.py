@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import class_path
-from resgat_pl.nn.contribution import contributions
-from resgat_pl.nn.head import Head, LinearHead, MLPHead, NormalisedHead, build_head
+from resgat_pl.nn.contribution import contributions, decompose
+from resgat_pl.nn.head import Head, LinearHead, MLPHead, NodeHead, NormalisedHead, build_head
+from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.routing import NodeReading
 
 from ..helpers.other_nets import Blocks, Cosine, Gated, Wrong
 
@@ -111,7 +114,7 @@ class Two(Cosine):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: linear, mlp, normalised"),
+        ("lineal", "There is no head 'lineal'. Did you mean linear.* There are: capsule, linear, mlp, normalised"),
         (class_path(Blocks), r"Blocks is no class derived from resgat_pl\.nn\.head\.Head"),
         (class_path(Wrong), "The additive form of the head .*Wrong is not its logit: they differ by"),
         (class_path(Two), r"The head .*Two gives \(3, 1\) for 3 images"),
@@ -138,3 +141,51 @@ def test_contributions_of_another_head(attention: str) -> None:
     with pytest.raises(ConfigError, match="The head Cosine has no additive form, so its logit is no sum over nodes"):
         contributions(other, images)
     assert other(images).logit.shape == (3,)
+
+
+class Bounded(NodeHead):
+    """No node can say more than 1; ``rest`` is what it withholds from its parts."""
+
+    rest = 0.0
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, in_features))
+
+    @property
+    def directions(self) -> Tensor:
+        return self.weight
+
+    def forward(self, votes: Tensor, heard: Tensor, constant: Tensor) -> NodeReading:
+        value, bias = votes.squeeze(-1).tanh(), constant.tanh().sum().expand(len(votes))
+        return NodeReading((heard * value).sum(dim=(1, 2)) + bias + self.rest, value, bias)
+
+
+class Withholding(Bounded):
+    rest = 1.0
+
+
+class Wide(Bounded):
+    def forward(self, votes: Tensor, heard: Tensor, constant: Tensor) -> NodeReading:
+        found = super().forward(votes, heard, constant)
+        return found._replace(bias=found.bias[:, None])
+
+
+def test_a_head_from_outside_may_read_nodes() -> None:
+    torch.manual_seed(0)
+    net = ResGAT(encoder="resnet18", heads=2, hidden=4, image_size=64, head=class_path(Bounded)).double().eval()
+    nodes = torch.rand(2, 4, 512).double()
+    found = decompose(net, net.graph(nodes))
+    torch.testing.assert_close(found.node.sum(dim=1) + found.bias, found.output.logit)
+    assert net.has_contributions
+    with pytest.raises(ConfigError, match="no additive form"):
+        net.head.linearise(nodes)
+
+
+def test_a_head_whose_parts_are_not_its_logit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The sum over the nodes of the head .*Withholding is not its logit"):
+        build_head(class_path(Withholding), 8)
+    with pytest.raises(ConfigError, match=r"gives logit, value and bias .* \(3, 1\)"):
+        build_head(class_path(Wide), 8)
+    with pytest.raises(ConfigError, match="reads the nodes of a graph one by one: train a ResGAT"):
+        PooledClassifier("resnet18", head="capsule", image_size=64)

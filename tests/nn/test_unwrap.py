@@ -23,7 +23,7 @@ from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
 
-from ..helpers.nets import IMAGES, make_net
+from ..helpers.nets import IMAGES, PARTS, make_net
 
 
 class Holder(nn.Module):
@@ -116,7 +116,7 @@ def test_no_method_takes_a_device_from_anything_but_a_tensor(name: str) -> None:
         "GradientSHAP": {"samples": 2},
         "IntegratedGradients": {"steps": 2},
     }.get(name, {})
-    explainer: Explainer = method(make_net(), **arguments)
+    explainer: Explainer = method(make_net(**PARTS.get(name, {})), **arguments)
     with Devices() as devices:
         explainer.attribute(IMAGES[:1])
     assert devices.named == []

@@ -10,7 +10,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import class_path
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training.losses import MaskGuidance, Restoration, Silence
+from resgat_pl.training.losses import EdgeBottleneck, MaskGuidance, NodeMask, Restoration, Silence
 from resgat_pl.training.module import ResGATModule
 from resgat_pl.training.net_checks import check_losses, check_order
 
@@ -59,6 +59,20 @@ def test_losses_that_cannot_be_had() -> None:
             ResGATModule(net, losses=given)
     with pytest.raises(ConfigError, match="two that are logged as mask_loss"):
         ResGATModule(ResGAT(**options), mask_loss_weight=1, losses=[MaskGuidance()])
+
+
+def test_parts_and_the_losses_that_train_them_belong_together() -> None:
+    options: dict[str, Any] = {"encoder": "resnet18", "heads": 1, "hidden": 4, "image_size": 64}
+    for net, losses, says in (
+        (ResGAT(**options), [NodeMask()], "net.mask_head is none: set it to aux or gate"),
+        (ResGAT(**options), [EdgeBottleneck()], "net.bottleneck is false: set it to true"),
+        (ResGAT(**options, mask_head="aux"), [], "nothing trains it: add resgat_pl.training.losses.NodeMask"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            check_losses(net, 0, losses)
+    check_losses(ResGAT(**options, mask_head="aux"), 0, [NodeMask()])
+    check_losses(ResGAT(**options, mask_head="gate"), 0, [])  # detection trains it
+    check_losses(ResGAT(**options, bottleneck=True), 0, [EdgeBottleneck()])
 
 
 def test_losses_of_pairs_need_pairs_of_pictures() -> None:

@@ -102,12 +102,15 @@ def benchmark_explainers(
     common = _common(benches) if common_faces and len(benches) > 1 else None
     # Measure; a method that cannot be had becomes a note and not the end.
     with tqdm(total=len(tests) * len(classes), unit="method", desc="benchmark") as bar:
-        for (label, _, _, leaky, _), bench in zip(tests, benches, strict=True):
+        for (label, detector, _, leaky, _), bench in zip(tests, benches, strict=True):
             bench.choose(faces, common)
             about = bench.about(label)
             about["notes"] += describe(leaky, people_unknown(detector.provenance, divided))
             detectors.append(about)
             for name, method in classes.items():
+                if methods is None and registry.is_variant(method) and method.lacks(detector.net):
+                    bar.update()
+                    continue
                 bar.set_postfix_str(f"{label}: {name}")
                 try:
                     scores = bench.measure(name, method, slow_faces, sanity_faces)

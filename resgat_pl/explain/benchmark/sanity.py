@@ -18,8 +18,8 @@ def cascade(net: DetectorNet) -> dict[str, tuple[str, ...]]:
     """Parts of a network that are randomised, from the answer down to the pixels.
 
     Returns:
-        By the name of the last part that is added: ``head``, ``gat`` and ``backbone`` of a ResGAT, those that are there
-        of another detector; ``backbone`` stands for all its parts.
+        By the name of the last part that is added: ``head``, ``gat`` with its gates, and ``backbone`` of a ResGAT,
+        those that are there of another detector; ``backbone`` stands for all its parts.
 
     Example:
         >>> from resgat_pl.nn.pooled import PooledClassifier
@@ -29,6 +29,9 @@ def cascade(net: DetectorNet) -> dict[str, tuple[str, ...]]:
     parts = [name for name, child in net.named_children() if any(True for _ in child.parameters())]
     upper: list[str] = [name for name in ("head", "gat") if name in parts]
     steps: dict[str, tuple[str, ...]] = {name: tuple(upper[: place + 1]) for place, name in enumerate(upper)}
+    if gates := [name for name in ("node_gate", "edge_gate") if name in parts]:  # go with the layer that they gate
+        upper += gates
+        steps["gat"] = tuple(upper)
     own = [""] if any(True for _ in net.parameters(recurse=False)) else []  # of no part: those of the network itself
     return {**steps, "backbone": (*upper, *(name for name in parts if name not in upper), *own)}
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.explain.drawing.overlay import Scale, SheetFace, scales_of
+from resgat_pl.explain.drawing.overlay import Scale, SheetFace, draw_outline, scales_of
 
 Format = Literal["png", "pdf"]
 SIDE: Final = 256
@@ -157,10 +157,7 @@ def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> NDArra
     """A face ``(S, S, 3)`` uint8 RGB as a panel, with the outline of its manipulation mask ``(S, S)`` if it has one."""
     panel = _sized(image)
     if mask is not None:
-        inside = (cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8)
-        contours = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-        for colour, thickness in (((0, 0, 0), 4), ((0, 224, 90), 2)):  # seen on bright and on dark skin
-            cv2.drawContours(panel, contours, -1, colour, thickness, cv2.LINE_AA)
+        draw_outline(panel, cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) > 127)
     return panel
 
 

@@ -63,6 +63,13 @@ class GNNExplainer(Explainer):
         self.lr = lr
         self.seed = seed
 
+    @classmethod
+    def lacks(cls, net: DetectorNet) -> str | None:
+        """See ``Explainer``."""
+        if isinstance(net, ResGAT) and net.is_plain:
+            return None
+        return "PyTorch Geometric's layer has no gates and no capsules. NodeShapley and NodeLIME explain it."
+
     # Inference mode would overrule the recording of gradients that the factors are learnt with.
     @torch.inference_mode(False)
     def explain(self, images: Tensor) -> Attribution:
@@ -70,12 +77,12 @@ class GNNExplainer(Explainer):
         from torch_geometric.explain import Explainer as PyGExplainer, GNNExplainer as PyGGNNExplainer
 
         with torch.no_grad():
-            features = self.net.encode(images)
-            found = decompose(self.net, self.net.graph(features))
+            state = self.net.graph(self.net.encode(images))
+            found = decompose(self.net, state)
         edge_index = found.output.edge_index
         order = loops_last(edge_index)
         nodes, edges = [], []
-        for graph in features:
+        for graph in state.nodes:
             explainer = PyGExplainer(
                 GraphPart(self.net, graph),
                 PyGGNNExplainer(epochs=self.epochs, lr=self.lr),
@@ -103,7 +110,7 @@ class GraphPart(nn.Module):
 
     Args:
         net: Network.
-        features: ``(N, F)`` float, the image's nodes from ``net.encode``.
+        features: ``(N, F)`` float, the image's nodes, ``GraphState.nodes``.
     """
 
     def __init__(self, net: ResGAT, features: Tensor) -> None:

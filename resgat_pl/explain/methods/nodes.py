@@ -4,6 +4,8 @@ A *coalition* is the set of nodes that stay. A dropped node leaves as source and
 softmax of its neighbours runs over their remaining sources, and of its own output only the layer's constants stay, as
 if it had no features and no neighbours. The mean is still taken over all N nodes. So the full coalition has the logit,
 and the empty one b', the bias of ``nn.contribution`` (of heads but ``linear``, the answer to the same constants).
+Gates of nodes and edges depend on their own features alone, so a dropped node changes no other gate; of a network of
+two passes the second loses nodes, and what the first one has fed back stays.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.grid import SLOTS, Grid
-from resgat_pl.nn.head import Head, LinearHead, MLPHead
+from resgat_pl.nn.head import Head, LinearHead, MLPHead, NodeHead
 from resgat_pl.nn.resgat import ResGAT
 
 _SUBSETS = 2 ** len(SLOTS)
@@ -54,10 +56,15 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
             f"The coalitions are {tuple(coalitions.shape)} {coalitions.dtype}; give (M, {grid.num_nodes}) bool, True "
             "for the nodes that stay."
         )
-    constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
+    if isinstance(net.head, NodeHead):
+        return _routed_logits(net, net.head, graph, coalitions)
+    constant = net.gat.constant
     weight, bias, rest = _halves(net.head, constant)
     alone = F.linear(constant, weight, bias)
-    table = _outputs_by_subset(grid, graph, net.gat.along(graph, weight[None])) / grid.num_nodes
+    values = net.gat.along(graph, weight[None])
+    if graph.gate is not None:
+        values = values * graph.gate[:, :, None, None]
+    table = _outputs_by_subset(grid, graph, values) / grid.num_nodes
     images, width = len(graph.nodes), len(alone)
     size = max(1, _CHUNK // max(len(SLOTS) * grid.num_nodes, images * width))
     logits = []
@@ -85,6 +92,31 @@ def _halves(head: Head, constant: Tensor) -> tuple[Tensor, Tensor | None, Callab
     )
 
 
+def _routed_logits(net: ResGAT, head: NodeHead, graph: GraphState, coalitions: Tensor) -> Tensor:
+    """Logits ``(B, M)`` of a head that reads nodes one by one: what it answers depends on all that are there at once.
+
+    So attention and answer are computed for every coalition, from scores and values that are there already.
+    """
+    grid = net.grid
+    votes, constant = net.gat.along(graph, head.directions[None]), net.gat.constant_along(head.directions)
+    size = max(1, _CHUNK // votes[0].numel())
+    logits = []
+    for place in range(len(votes)):
+        mine = []
+        for part in torch.split(coalitions.to(votes.device), size):
+            there = part[:, grid.neighbours] & part[:, :, None] & grid.present
+            scores = graph.scores[place].masked_fill(~there.unsqueeze(-1), -torch.inf)
+            weights = scores.softmax(dim=2).masked_fill(~there.unsqueeze(-1), 0)  # also where no score was left
+            if graph.kept is not None:
+                weights = weights * graph.kept[place, :, :, None]
+            heard = grid.sum_by_source(weights) / grid.num_nodes
+            if graph.gate is not None:
+                heard = heard * graph.gate[place, :, None]
+            mine.append(head(votes[place].expand(len(part), -1, -1, -1), heard, constant).logit)
+        logits.append(torch.cat(mine))
+    return torch.stack(logits)
+
+
 def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
     """Output of every target for every subset of its sources, from ``values (B, N, heads, P)``: ``(32 N, B · P)``.
 
@@ -95,6 +127,8 @@ def _outputs_by_subset(grid: Grid, graph: GraphState, values: Tensor) -> Tensor:
     kept = (numbers[:, None] >> torch.arange(len(SLOTS), device=sent.device) & 1).bool()
     scores = graph.scores.unsqueeze(2).masked_fill(~kept.unsqueeze(-1), -torch.inf)
     attention = scores.softmax(dim=3).masked_fill(~kept[:, :1].unsqueeze(-1), 0)  # also where no score was left
+    if graph.kept is not None:
+        attention = attention * graph.kept[:, :, None, :, None]
     outputs = attention.flatten(3) @ sent.flatten(2, 3)
     return outputs.permute(1, 2, 0, 3).flatten(2).flatten(0, 1).contiguous()
 

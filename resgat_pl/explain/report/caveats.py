@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.base import Explainer
+from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
-from resgat_pl.nn.head import LinearHead, NormalisedHead
+from resgat_pl.nn.head import LinearHead, NodeHead, NormalisedHead
+from resgat_pl.nn.resgat import ResGAT
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
@@ -44,6 +47,7 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         *rest,
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",
         *_of_head(net),
+        *_of_gates(net),
         "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
         "unlike those it was trained on.",
         *(
@@ -57,6 +61,37 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     ]
 
 
+def mask_note(detector: Detector, method: type[Explainer]) -> str:
+    """Words on the part of a detector's own mask in the logit, and on its outline; empty for other methods."""
+    if method is not PredictedMask:
+        return ""
+    part = " It is a factor of the contributions." if getattr(detector.net, "is_gated", False) else ""
+    limit = detector.checkpoint.mask_threshold
+    return part if limit is None else f"{part} Outlined in pictures where it is at least {limit:.2f}."
+
+
+def _of_gates(net: DetectorNet) -> list[str]:
+    """The sentences on masks and gates of a ResGAT that has them."""
+    if not isinstance(net, ResGAT):
+        return []
+    said = []
+    if net.node_gate is not None and net.is_gated:
+        said.append(
+            "The detector's own mask (PredictedMask) is one of three factors of a contribution: where, times the "
+            "attention a node receives, times what its features say. Its other factors can outweigh it."
+        )
+    elif net.node_gate is not None:
+        said.append(
+            "The detector's own mask (PredictedMask) is trained beside the verdict. Mask: not part of the logit"
+            + (", but an input of the second pass." if net.two_pass else ".")
+        )
+    if net.edge_gate is not None:
+        said.append(
+            "Edges pass gates (KeptEdges): what a gate shuts out is no part of the logit, whatever attention says."
+        )
+    return said
+
+
 def _of_head(net: DetectorNet) -> list[str]:
     """The sentence on a head that is not linear, if there is one."""
     if not net.has_contributions:
@@ -68,6 +103,11 @@ def _of_head(net: DetectorNet) -> list[str]:
         return [
             "The head divides by the length of the pooled features: contributions are those at this face's length. "
             "They add up exactly, but a change of one node changes the length, and with it all of them in proportion."
+        ]
+    if isinstance(head, NodeHead):
+        return [
+            "The head routes each node's votes: contributions are those at this face's routing coefficients. They add "
+            "up exactly, but without one node the others may be routed differently."
         ]
     return [
         "The head is not linear: contributions are those of its local linear form at this face. They still add up, "

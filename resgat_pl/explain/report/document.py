@@ -138,6 +138,8 @@ class Method:
         graph: Passes of the graph part alone for each face.
         milliseconds: Wall-clock time for each face. Methods that are read off the pass that scores have its time.
         shared: Whether it is read off the very pass that scores the face, and so costs nothing.
+        threshold: Of a detector's own mask, the value at which a pixel is called manipulated, chosen on validation
+            data; the outline in pictures. None of other methods.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Method:
     graph: float
     milliseconds: float
     shared: bool
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
+from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
-from resgat_pl.explain.report.caveats import caveats
+from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
-from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
+from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -117,7 +118,7 @@ class Examiner:
             edge_index=edge_index_of(self.detector.net).tolist(),
             methods=[self._method(method, explained) for method in self.methods],
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
-            notes=self.notes(medium, found, judgement),
+            notes=[*self.notes(medium, found, judgement), *own_parts(self.detector, explained)],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
             faces_found=len(found.tracks) + len(found.unjudged),
@@ -172,13 +173,14 @@ class Examiner:
             unit=method.unit,
             signed=method.signed,
             exact=method.exact,
-            about=registry.describe(method),
+            about=registry.describe(method) + mask_note(self.detector, method),
             scale=1.0 if explained is None else _scale(method, explained.methods),
             forward=found.n_forward if found else 0.0,
             backward=found.n_backward if found else 0.0,
             graph=found.n_graph if found else 0.0,
             milliseconds=round(1000 * found.seconds, 3) if found else 0.0,
             shared=is_shared(method),
+            threshold=self.detector.checkpoint.mask_threshold if method is PredictedMask else None,
         )
 
     def _tracks(

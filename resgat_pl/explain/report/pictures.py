@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.explain.drawing.overlay import Scale, overlay, spread
+from resgat_pl.explain.drawing.overlay import Scale, draw_outline, overlay, spread
 from resgat_pl.explain.drawing.sheet import Strip, draw_sheet
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
 from resgat_pl.explain.report.verdict import headline
@@ -79,7 +79,11 @@ def _strips(document: Document, track: FaceTrack) -> list[Strip]:
 def _overlay(document: Document, frame: FaceFrame, method: Method, scale: Scale) -> NDArray[np.uint8]:
     face = _face(frame)
     lattice = Lattice(1, 1, tuple(document.centres.rows), tuple(document.centres.columns))
-    return overlay(face, spread(_nodes(frame, method), lattice, face.shape[:2]), scale)
+    heat = spread(_nodes(frame, method), lattice, face.shape[:2])
+    drawn = overlay(face, heat, scale)
+    if method.threshold is not None:
+        draw_outline(drawn, heat >= method.threshold)
+    return drawn
 
 
 def _nodes(frame: FaceFrame, method: Method) -> NDArray[np.float32]:

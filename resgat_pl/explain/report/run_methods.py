@@ -10,21 +10,29 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import errors_of
+from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
+from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
+OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges)
+"""Methods of the same pass that only networks with an optional part have."""
+_PIXELS: Final = 112
+_HALF: Final = 0.5
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
 
 
 def default_methods(net: DetectorNet) -> str:
-    """Names of the methods for a detector when none are asked for."""
-    return DEFAULT if net.has_contributions else OF_ANY
+    """Names of the methods for a detector when none are asked for; what only it has is among them."""
+    if not net.has_contributions:
+        return OF_ANY
+    return ",".join([DEFAULT, *(method.__name__ for method in OWN if why_not(method, net) is None)])
 
 
 def require_explainable(net: DetectorNet, methods: Sequence[type[Explainer]]) -> None:
@@ -88,6 +96,34 @@ def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], ba
     }
     contribution = shared[Contribution.__name__]
     return Explained(contribution.logit, contribution, attention, found)
+
+
+def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
+    """Sentences on a detector's own mask and on its gates of edges, where these are among the methods.
+
+    Args:
+        detector: With the threshold of its mask, if validation chose one.
+        explained: Of the faces of one file; None without faces.
+    """
+    threshold = detector.checkpoint.mask_threshold
+    found = {} if explained is None else explained.methods
+    said = []
+    mask = found.get(PredictedMask.__name__)
+    if mask is not None:
+        part = "a factor of the contributions" if getattr(detector.net, "is_gated", False) else "not part of the logit"
+        covers = ""
+        if threshold is not None:
+            share = float((mask.heatmap(_PIXELS) >= threshold).double().mean())  # hardly depends on the resolution
+            covers = f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
+        said.append(f"The detector's own mask (PredictedMask) is {part}.{covers}")
+    kept = found.get(KeptEdges.__name__)
+    if kept is not None and kept.edge_scores is not None:
+        edges = kept.edge_scores
+        said.append(
+            f"The bottleneck keeps {float(edges.mean()):.0%} of what the edges send on these faces; "
+            f"{float((edges > _HALF).double().mean()):.0%} of the edges are kept by more than half."
+        )
+    return said
 
 
 def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:

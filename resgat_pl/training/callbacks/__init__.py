@@ -1,4 +1,4 @@
-"""Lightning callbacks: heat-maps, predictions, curves, speed, artifacts, provenance, and guards against NaN."""
+"""Lightning callbacks: heat-maps, masks, predictions, curves, speed, artifacts, provenance, and guards against NaN."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from resgat_pl.core.lazy import lazy_names
 if TYPE_CHECKING:
     from resgat_pl.training.callbacks.artifacts import WandbArtifacts as WandbArtifacts
     from resgat_pl.training.callbacks.heatmaps import Heatmaps as Heatmaps
+    from resgat_pl.training.callbacks.mask_scores import MaskHeadScores as MaskHeadScores
     from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard as NonFiniteGuard
     from resgat_pl.training.callbacks.predictions import PredictionWriter as PredictionWriter
     from resgat_pl.training.callbacks.provenance import RunProvenance as RunProvenance
@@ -18,6 +19,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Heatmaps": "heatmaps",
+        "MaskHeadScores": "mask_scores",
         "NonFiniteGuard": "nonfinite",
         "PredictionWriter": "predictions",
         "RunProvenance": "provenance",

@@ -96,6 +96,7 @@ class PredictionWriter(Callback):
             **({"checkpoint_sha256": file_fingerprint(Path(trainer.ckpt_path))} if trainer.ckpt_path else {}),
             "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
+            **({"masks": known.mask_results} if known and known.mask_results else {}),
             **({"metrics": {name: float(value) for name, value in extra.items()}} if extra else {}),
             **provenance_of(trainer),
         }

@@ -1,4 +1,4 @@
-"""Losses beside the detection loss: guidance by masks, restoration, silence on genuine faces, embedding."""
+"""Losses beside the detection loss: guidance by masks, mask head, bottleneck, restoration, silence, embedding."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resgat_pl.training.losses.base import AuxiliaryLoss as AuxiliaryLoss, LossInput as LossInput
+    from resgat_pl.training.losses.bottleneck import EdgeBottleneck as EdgeBottleneck
     from resgat_pl.training.losses.embedding import Alignment as Alignment, Uniformity as Uniformity
     from resgat_pl.training.losses.masks import MaskGuidance as MaskGuidance
+    from resgat_pl.training.losses.node_mask import NodeMask as NodeMask
     from resgat_pl.training.losses.restoration import Restoration as Restoration
     from resgat_pl.training.losses.silence import Silence as Silence
 
@@ -18,8 +20,10 @@ __getattr__, __dir__ = lazy_names(
     {
         "Alignment": "embedding",
         "AuxiliaryLoss": "base",
+        "EdgeBottleneck": "bottleneck",
         "LossInput": "base",
         "MaskGuidance": "masks",
+        "NodeMask": "node_mask",
         "Restoration": "restoration",
         "Silence": "silence",
         "Uniformity": "embedding",

@@ -58,7 +58,8 @@ class LossInput:
         if self.graph.pooled is not None:
             return self.graph.pooled
         # A linear head reads GATv1 without them.
-        return cast("Tensor", self.net.gat.attend(self.graph.nodes, self.net.grid).pooled)
+        graph = self.graph
+        return cast("Tensor", self.net.gat.attend(graph.nodes, self.net.grid, None, graph.gate, graph.kept).pooled)
 
     def decompose(self, images: Tensor) -> Contributions:
         """The decomposed logits of other images ``(B, 3, H, W)``."""
@@ -104,6 +105,13 @@ class AuxiliaryLoss(ABC):
         if not 0 < weight < math.inf:
             raise ConfigError(f"The weight of the loss {type(self).__name__} is {weight}; it must be more than 0.")
         self.weight = weight
+
+    def check_net(self, net: ResGAT) -> None:  # noqa: B027 - most train what every ResGAT has
+        """Make sure that a network has the part that the loss trains.
+
+        Raises:
+            ConfigError: It has not; the message names the option.
+        """
 
     @abstractmethod
     def __call__(self, step: LossInput) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from resgat_pl.explain.benchmark.faithfulness import (
 )
 from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.methods.pixels import baseline_of
+from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -166,3 +169,16 @@ def test_uniform_attention_is_uniform(net: ResGAT) -> None:
     alike = (1 / found.edge_index[1].bincount().float())[found.edge_index[1]]
     assert found.attention.numpy() == pytest.approx(alike[None, :, None].expand_as(found.attention).numpy(), abs=1e-6)
     assert not own.attention.allclose(found.attention, atol=1e-4)
+
+
+def test_gates_are_shuffled_with_the_layer_that_they_gate() -> None:
+    small: dict[str, Any] = {"encoder": "resnet18", "heads": 2, "hidden": 4, "image_size": 64}
+    gated = ResGAT(**small, mask_head="aux", bottleneck=True).eval()
+    steps = cascade(gated)
+    assert steps["head"] == ("head",)
+    assert steps["gat"] == ("head", "gat", "node_gate", "edge_gate")
+    assert sorted(steps["backbone"]) == ["backbone", "edge_gate", "gat", "head", "node_gate"]
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    before = PredictedMask(gated).attribute(images).node_map
+    assert PredictedMask(randomised(gated, steps["head"])).attribute(images).node_map.equal(before)
+    assert not PredictedMask(randomised(gated, steps["gat"])).attribute(images).node_map.allclose(before)

@@ -283,3 +283,36 @@ def test_more_samples_give_steadier_maps(kind: type[Explainer]) -> None:
         return float(torch.stack(maps).std(dim=0).mean())
 
     assert spread(4000) < 0.6 * spread(200)
+
+
+@pytest.mark.parametrize("attention", ["gatv1", "gatv2", "gcn"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"mask_head": "gate"},
+        {"bottleneck": True, "head": "mlp"},
+        {"head": "capsule"},
+        {"mask_head": "gate", "two_pass": True, "bottleneck": True, "head": "capsule"},
+        {"mask_head": "gate", "bottleneck": True, "head": "normalised"},
+    ],
+)
+@torch.no_grad()
+def test_coalitions_of_variants_are_graphs_without_the_others(attention: str, part: dict[str, Any]) -> None:
+    """By the same layer, with scores of what is gone at −∞, and its rows and gates at 0."""
+    net = make_net(attention=attention, **part)
+    _, state = encoded(net)
+    coalitions = some_coalitions(20)
+    found = coalition_logits(net, state, coalitions)
+    values = net.gat.along(state, torch.eye(16)[None])
+    for place in (0, 1, 2, 30, -1):
+        there = coalitions[place]
+        present = there[net.grid.neighbours] & there[:, None]
+        attention_left = state.scores.masked_fill(~present[..., None], -1e30).softmax(dim=2) * present[..., None]
+        kept = 1 if state.kept is None else state.kept[..., None]
+        gate = 1 if state.gate is None else state.gate[..., None]
+        sent = net.grid.sum_by_source(attention_left * kept) * gate
+        pooled = (sent.unsqueeze(-1) * values).sum(dim=(1, 2)) / 20 + net.gat.constant
+        left = state._replace(sent=sent, pooled=pooled, read=None)
+        torch.testing.assert_close(found[:, place], net.classify(left).logit, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found[:, 1], net.classify(state).logit, atol=2e-5, rtol=1e-4)
+    assert found.std(dim=1).min() > 1e-3

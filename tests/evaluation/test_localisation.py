@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.benchmark.localisation import aupro, mass_accuracy, node_auroc, pointing_game
+from resgat_pl.evaluation.localisation import aupro, mass_accuracy, node_auroc, pointing_game
 from resgat_pl.nn.node_geometry import Lattice
 
 
