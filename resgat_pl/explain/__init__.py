@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from resgat_pl.explain.methods.occlusion import Occlusion as Occlusion
     from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
+    from resgat_pl.explain.methods.subgraph import MinimalSubgraph as MinimalSubgraph
     from resgat_pl.explain.registry import explainer as explainer
 
 _INTERFACE: Final = {"Explainer": "base", "Explanation": "base", "explainer": "registry"}
