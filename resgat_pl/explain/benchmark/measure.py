@@ -21,6 +21,7 @@ from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.areas import area_iou, best_threshold, pixel_auroc, seam_hits
 from resgat_pl.explain.benchmark.beside import GenuineFaces, ValidationFaces
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
+from resgat_pl.explain.benchmark.fidelity import fidelity
 from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.benchmark.scores import SWAPPED
 from resgat_pl.explain.benchmark.swaps import excess, swap_scores
@@ -151,6 +152,7 @@ def score_maps(
     """Add the scores that follow from the maps alone: localisation and faithfulness."""
     result.scores |= _localisation(result.maps, faces, threshold)
     result.scores |= _restoration(net, result.maps, faces, batch_size, title)
+    result.scores |= _graph(net, result.maps, faces, batch_size)
     result.scores |= _deletion(net, result.maps[:slow_faces], faces, batch_size, title)
 
 
@@ -201,6 +203,14 @@ def _restoration(
     effects = spearman(maps[who].flatten(1), faces.effects[who], constant=0)
     found = _spread({**scores, "effects": effects}, who, len(faces))
     return found | excess(found, faces.controls)
+
+
+def _graph(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int) -> dict[str, Array]:
+    """Fidelity and sparsity, of a detector with a graph."""
+    if not isinstance(net, ResGAT):
+        return {}
+    count = len(maps)
+    return _spread(fidelity(net, faces.images[:count], maps, faces.cut, batch_size), torch.arange(count), len(faces))
 
 
 def _deletion(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:

@@ -27,12 +27,14 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.gat import GraphState
+from resgat_pl.nn.head import LinearHead
 from resgat_pl.nn.resgat import ResGAT
 
 SetFunction = Callable[[Tensor], Tensor]
 """Logits ``(M,)`` of the graphs that hold only the nodes of each of ``(M, N)`` bool."""
 PROVEN_UP_TO: Final = 20_000
-"""Sets that are tried to prove a number of nodes the smallest: all of up to 3 of 49 nodes, or up to 2 of 196."""
+"""Sets that are tried to prove a number of nodes the smallest: all of up to 3 of 49 nodes, or up to 2 of 196. A head
+that is not linear, of which a set takes longer, gets a tenth of them."""
 _AT_ONCE: Final = 4096
 
 
@@ -120,7 +122,7 @@ def certify(net: ResGAT, images: Tensor, limit: float = 0.0) -> list[Certificate
     """
     with torch.no_grad():
         graph = net.graph(net.encode(images))
-        return [_certificate(net, _one(graph, place), limit) for place in range(len(images))]
+        return [_certificate(net, graph_of(graph, place), limit) for place in range(len(images))]
 
 
 def _certificate(net: ResGAT, graph: GraphState, limit: float) -> Certificate:
@@ -132,7 +134,8 @@ def _certificate(net: ResGAT, graph: GraphState, limit: float) -> Certificate:
 
     ends = torch.tensor([[False], [True]]).expand(2, total)
     bias, logit = logits(ends).tolist()
-    keeps, turns = smallest_parts(logits, total, limit)
+    tries = PROVEN_UP_TO if isinstance(net.head, LinearHead) else PROVEN_UP_TO // 10
+    keeps, turns = smallest_parts(logits, total, limit, tries)
     edges = None
     if net.has_contributions:
         found = decompose(net, graph)
@@ -141,7 +144,9 @@ def _certificate(net: ResGAT, graph: GraphState, limit: float) -> Certificate:
     return Certificate(verdict, logit, limit, bias, total, keeps, turns, edges)
 
 
-def smallest_parts(logits: SetFunction, total: int, limit: float = 0.0) -> tuple[Part, Part | None]:
+def smallest_parts(
+    logits: SetFunction, total: int, limit: float = 0.0, tries: int | None = None
+) -> tuple[Part, Part | None]:
     """The fewest nodes that keep the verdict of the full set and the fewest whose removal turns it, found greedily.
 
     Each step takes the node that moves the logit farthest. What turns out to be needless in the end is left out again,
@@ -151,6 +156,7 @@ def smallest_parts(logits: SetFunction, total: int, limit: float = 0.0) -> tuple
         logits: The set function.
         total: Number of nodes.
         limit: Logit above which the verdict is fake.
+        tries: Sets that may be tried for a proof; None for ``PROVEN_UP_TO``.
 
     Returns:
         As of ``Certificate``.
@@ -161,21 +167,27 @@ def smallest_parts(logits: SetFunction, total: int, limit: float = 0.0) -> tuple
         >>> keeps.nodes, turns.nodes
         ((0,), (0,))
     """
+    tries = PROVEN_UP_TO if tries is None else tries
     full = torch.ones(1, total, dtype=torch.bool)
     sign = 1.0 if float(logits(full)[0]) > limit else -1.0
 
     def kept(values: Tensor) -> Tensor:
         return values > limit if sign > 0 else values <= limit
 
-    keeps = _search(logits, total, lambda chosen: chosen, kept, sign)
-    turns = _search(logits, total, lambda chosen: ~chosen, lambda values: ~kept(values), -sign)
+    keeps = _search(logits, total, lambda chosen: chosen, kept, sign, tries)
+    turns = _search(logits, total, lambda chosen: ~chosen, lambda values: ~kept(values), -sign, tries)
     if keeps is None:  # the full set keeps its verdict
-        raise ConfigError("The logits of the same graph differ from call to call: put the network into evaluation mode.")
+        raise ConfigError("The same graph has other logits at every call: put the network into evaluation mode.")
     return keeps, turns
 
 
 def _search(
-    logits: SetFunction, total: int, left: Callable[[Tensor], Tensor], done: Callable[[Tensor], Tensor], sign: float
+    logits: SetFunction,
+    total: int,
+    left: Callable[[Tensor], Tensor],
+    done: Callable[[Tensor], Tensor],
+    sign: float,
+    tries: int,
 ) -> Part | None:
     """Greedily the fewest nodes with ``done(logits(left(nodes)))``, or the fewest of all sets where these are few."""
     chosen = torch.zeros(total, dtype=torch.bool)
@@ -183,7 +195,7 @@ def _search(
     value = logits(left(chosen)[None])
     while not bool(done(value)[0]):
         if len(order) == total:
-            return _proven(logits, total, left, done, None)
+            return _proven(logits, total, left, done, None, tries)
         free = (~chosen).nonzero().flatten()
         tried = chosen.repeat(len(free), 1)
         tried[torch.arange(len(free)), free] = True
@@ -198,7 +210,7 @@ def _search(
         if bool(done(without)[0]):
             chosen, value = spared, without
             order.remove(node)
-    return _proven(logits, total, left, done, Part(tuple(order), float(value[0]), smallest=False))
+    return _proven(logits, total, left, done, Part(tuple(order), float(value[0]), smallest=False), tries)
 
 
 def _proven(
@@ -207,12 +219,13 @@ def _proven(
     left: Callable[[Tensor], Tensor],
     done: Callable[[Tensor], Tensor],
     greedy: Part | None,
+    tries: int,
 ) -> Part | None:
     """Try all sets smaller than a greedy one, as long as they are few, and take the first that will do."""
     tried = 0
     for size in range(total + 1 if greedy is None else len(greedy.nodes)):
         tried += math.comb(total, size)
-        if tried > PROVEN_UP_TO:
+        if tried > tries:
             return greedy
         for some in _batches(combinations(range(total), size)):
             sets = torch.zeros(len(some), total, dtype=torch.bool)
@@ -296,7 +309,7 @@ class MinimalSubgraph(Explainer):
         return Attribution(nodes, logit, bias)
 
 
-def _one(graph: GraphState, place: int) -> GraphState:
+def graph_of(graph: GraphState, place: int) -> GraphState:
     """The graph of one image."""
     return GraphState(*(None if part is None else part[place : place + 1] for part in graph))  # type: ignore[arg-type]
 
@@ -307,4 +320,3 @@ def _proof(part: Part) -> str:
 
 def _number(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
-

@@ -203,6 +203,22 @@ class FaceFrame:
 
 
 @dataclass(frozen=True)
+class FaceCertificate:
+    """The fewest nodes that keep the verdict of a face, and that turn it, in one frame.
+
+    Attributes:
+        frame: ``FaceFrame.index`` of the frame, the one that speaks most for the verdict.
+        sentence: The certificate in words.
+        numbers: Fields of ``resgat_pl.explain.methods.subgraph.Certificate``: verdict, logit, limit (None where the
+            threshold has no finite logit), bias, total, keeps and turns (nodes, logit, smallest), edges.
+    """
+
+    frame: int
+    sentence: str
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class FaceTrack:
     """One face over time.
 
@@ -215,6 +231,7 @@ class FaceTrack:
         maps: Mean over its frames, by method name.
         sentence: The explanation in words, of the mean.
         frames: In time order; only those in which the face was found.
+        certificate: Of its strongest frame; None of a detector without a graph.
     """
 
     number: int
@@ -225,6 +242,7 @@ class FaceTrack:
     maps: dict[str, NodeMap]
     sentence: str
     frames: list[FaceFrame]
+    certificate: FaceCertificate | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
+from resgat_pl.explain.report.certificates import certificate_of, strongest
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
@@ -211,6 +212,8 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            most = strongest([frame.logit for frame in frames[part]], scored.verdict)
+            image = self._images([track[most]])[0]
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -222,6 +225,9 @@ class Examiner:
                     maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence,
                     frames=frames[part],
+                    certificate=certificate_of(
+                        self.detector.net, image, track[most].number, judgement.decision.threshold
+                    ),
                 )
             )
         return tracks

@@ -64,12 +64,20 @@
       press("method-picker", state.method);
       at("method-about").textContent = method().about;
       legend();
+      certificate();
       at("time").hidden = track().frames.length < 2;
       plots();
     }
     cursor();
     table();
     face();
+  }
+
+  function certificate() {
+    const found = track().certificate;
+    const where = found && track().frames.length > 1 ? `In frame ${found.frame}, which speaks most for it: ` : "";
+    at("certificate").textContent = found ? where + found.sentence : "";
+    at("certificate").hidden = !found;
   }
 
   function legend() {
