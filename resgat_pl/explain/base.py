@@ -23,9 +23,9 @@ from resgat_pl.nn.unwrap import unwrap
 
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
-Unit = Literal["logit", "probability", "attention", "gradient", "mask"]
+Unit = Literal["logit", "probability", "attention", "gradient", "mask", "rank"]
 """Units of a map. ``logit`` maps can be compared with each other and added up; a ``mask`` is learnt
-factors in [0, 1]."""
+factors in [0, 1]; a ``rank`` goes from -1, the lowest node, to 1, the highest."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Explanation:
         n_backward: Backward passes of the whole network for each image.
         n_graph: Passes of the graph part alone for each image, on features that were encoded once.
         seconds: Wall-clock time for each image, transfers included.
+        agreement: ``(B,)`` float32 in [0, 1], of methods that join others; else None.
 
     Example:
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
@@ -75,6 +76,7 @@ class Explanation:
     n_backward: float
     n_graph: float
     seconds: float
+    agreement: Tensor | None = None
 
     @classmethod
     def from_parts(
@@ -98,6 +100,7 @@ class Explanation:
         """
         # Join the batches.
         edges = [part.edges.detach().float() for part in parts if part.edges is not None]
+        agreement = [part.agreement.detach().float() for part in parts if part.agreement is not None]
         nodes, logit, bias = (
             torch.cat([tensor.detach().float() for tensor in tensors])
             for tensors in zip(*((part.nodes, part.logit, part.bias) for part in parts), strict=True)
@@ -128,6 +131,7 @@ class Explanation:
             n_backward=backward,
             n_graph=graph,
             seconds=seconds,
+            agreement=torch.cat(agreement) if agreement else None,
         )
 
     def cpu(self) -> Self:
@@ -178,6 +182,7 @@ class Attribution(NamedTuple):
         forward: Forward passes of the whole network for each image.
         backward: Backward passes, likewise.
         graph: Passes of the graph part alone, likewise.
+        agreement: ``(B,)`` float, see ``Explanation``.
     """
 
     nodes: Tensor
@@ -187,6 +192,7 @@ class Attribution(NamedTuple):
     forward: float = 1
     backward: float = 0
     graph: float = 0
+    agreement: Tensor | None = None
 
 
 class Explainer(ABC):
@@ -253,6 +259,11 @@ class Explainer(ABC):
         lattice = self.net.lattice(*images.shape[2:])
         return Explanation.from_parts(type(self), self.net, lattice, parts, seconds, target)
 
+    @classmethod
+    def refusal(cls, net: DetectorNet) -> str | None:
+        """Reason that it cannot explain a network of the class ``needs``, as a verb phrase; None if it can."""
+        return None
+
     @abstractmethod
     def explain(self, images: Tensor) -> Attribution:
         """Explain at most ``batch_size`` images on the network's device, the network being in evaluation mode.
@@ -276,6 +287,8 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
         return f"{name} explains the graph of a ResGAT, and this network is a {mine}, which has none. {instead}"
     if not isinstance(net, method.needs):
         return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"
+    if reason := method.refusal(net):
+        return f"{name} {reason}"
     if method.decomposes and not net.has_contributions:
         if isinstance(net, ResGAT) and net.head.is_additive:
             return f"{name} is a sum over nodes, and {mine} has an answer of its own, which is more. {instead}"

@@ -50,7 +50,7 @@ class MethodScores:
         genuine: By name ``(G',)`` float64 of the first G' genuine faces: ``top`` and ``total`` likewise, and
             ``false_regions``, 1 where a node passes the threshold, NaN without one.
         cost: ``forward``, ``backward`` and ``graph`` passes and ``ms`` an image, the largest ``gap`` of completeness.
-        traits: ``unit``, ``signed``, ``exact`` of the explainer; ``threshold`` on its node map, NaN without any
+        traits: ``unit``, ``signed``, ``exact`` of the explainer, and the mean ``agreement`` of one that joins others; ``threshold`` on its node map, NaN without any
             validation fake, and ``validated``, the number of those.
     """
 
@@ -131,6 +131,8 @@ def measure_method(
         threshold = best_threshold(tuned, validation.masks[: len(tuned)], faces.lattice, spared)
     result.traits = {"unit": explainer.unit, "signed": explainer.signed, "exact": explainer.exact}
     result.traits |= {"threshold": threshold, "validated": len(tuned)}
+    if agreements := [part.agreement.cpu() for part in found if part.agreement is not None]:
+        result.traits["agreement"] = float(torch.cat(agreements).mean())
     score_maps(net, result, faces, slow_faces, batch_size, title, threshold)
     silent = _maps(explainer, genuine.images[:beside], f"{title}: genuine faces")
     result.genuine = _silence(silent, threshold)

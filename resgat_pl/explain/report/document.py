@@ -127,7 +127,7 @@ class Method:
 
     Attributes:
         name: Class of ``resgat_pl.explain``; the key in every ``maps``.
-        unit: ``logit``, ``probability``, ``attention`` or ``gradient``: what the numbers are.
+        unit: ``logit``, ``probability``, ``attention``, ``gradient``, ``mask`` or ``rank``: what the numbers are.
         signed: Whether a negative value means *towards real*.
         exact: Whether nodes and bias add up to the logit by construction.
         about: One sentence on what it shows.
@@ -163,6 +163,7 @@ class NodeMap:
         bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
+        agreement: Kendall's W in [0, 1] of the methods that it joins; None where it joins none.
     """
 
     nodes: list[list[float]]
@@ -170,6 +171,7 @@ class NodeMap:
     bias: float | None
     gap: float | None
     edges: list[float] | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

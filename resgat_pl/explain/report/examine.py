@@ -263,7 +263,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
     words = explained.contribution
     others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
-    independent = [found for found in others if found.method != "NodeEvidence"]
+    independent = [found for found in others if found.method not in {"NodeEvidence", "Consensus"}]
     return next(iter([*independent, *others]), None)
 
 
@@ -307,6 +307,7 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
             regions=[_short(value) for value in regions[place].tolist()],
             bias=_short(float(explanation.bias[place])) if in_logits else None,
             gap=_short(float(explanation.completeness_gap[place])) if in_logits else None,
+            agreement=None if explanation.agreement is None else _short(float(explanation.agreement[place])),
         )
         for place in range(len(explanation.node_map))
     ]
@@ -323,6 +324,7 @@ def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slic
         bias=None if bias is None else _short(bias),
         gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
         edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
+        agreement=_mean_of_known(node_map.agreement for node_map in parts),
     )
 
 

@@ -43,7 +43,7 @@ def test_numbers_are_those_of_the_search_at_the_threshold(threshold: float) -> N
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
-def test_a_threshold_that_nothing_passes_is_written_as_json(threshold: float, document: Callable[..., Document]) -> None:
+def test_a_threshold_that_nothing_passes_is_json(threshold: float, document: Callable[..., Document]) -> None:
     given = document()
     found = certificate_of(make_trained(), IMAGES[0], 0, threshold)
     assert found is not None
