@@ -54,6 +54,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat check datasets/crops/ffpp --json report.json",
         ("target",),
     ),
+    "ensemble": Tool(
+        "resgat_pl.evaluation.ensembling",
+        "ensemble",
+        "join checkpoints to one, with weights fitted on validation data",
+        "resgat ensemble a.ckpt b.ckpt --out both.ckpt --crops datasets/crops/ffpp",
+        ("members...",),
+    ),
     "cross": Tool(
         "resgat_pl.evaluation.cross_dataset",
         "cross",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
     from resgat_pl.explain.methods.consensus import Consensus as Consensus
+    from resgat_pl.explain.methods.ensemble import EnsembleContribution as EnsembleContribution
     from resgat_pl.explain.methods.gnn import GNNExplainer as GNNExplainer
     from resgat_pl.explain.methods.gradient import (
         GradCAM as GradCAM,

@@ -50,8 +50,8 @@ class MethodScores:
         genuine: By name ``(G',)`` float64 of the first G' genuine faces: ``top`` and ``total`` likewise, and
             ``false_regions``, 1 where a node passes the threshold, NaN without one.
         cost: ``forward``, ``backward`` and ``graph`` passes and ``ms`` an image, the largest ``gap`` of completeness.
-        traits: ``unit``, ``signed``, ``exact`` of the explainer, and the mean ``agreement`` of one that joins others; ``threshold`` on its node map, NaN without any
-            validation fake, and ``validated``, the number of those.
+        traits: ``unit``, ``signed``, ``exact`` of the explainer, and the mean ``agreement`` of one that joins others;
+            ``threshold`` on its node map, NaN without any validation fake, and ``validated``, the number of those.
     """
 
     maps: Tensor

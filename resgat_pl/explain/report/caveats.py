@@ -7,6 +7,7 @@ import math
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.head import LinearHead, NormalisedHead
 
 
@@ -37,6 +38,11 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         f"A {type(net).__name__} is a black box: its maps estimate what the pixels do, and are no parts of its "
         "computation, as the contributions of a ResGAT are.",
     )
+    if isinstance(net, Ensemble) and net.adds_up:
+        black_box = (
+            "The contributions of an ensemble are those of its members, each times its weight. They keep the attention "
+            "of every member as it is, and say what a place adds here, not what would happen without it.",
+        )
     first, *rest = graph if net.has_contributions else black_box
     return [
         first,

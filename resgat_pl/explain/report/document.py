@@ -221,6 +221,26 @@ class FaceCertificate:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One member of an ensemble, for one face.
+
+    Attributes:
+        name: Of its checkpoint.
+        weight: w, 0 or more.
+        temperature: T, by which its logit is divided.
+        share: w · logit / T, mean over the frames; the shares add up to ``FaceTrack.logit``.
+        regions: Its contributions by region, in the order of ``Document.regions``, with its weight in them; None where
+            a member has none.
+    """
+
+    name: str
+    weight: float
+    temperature: float
+    share: float
+    regions: list[float] | None
+
+
+@dataclass(frozen=True)
 class FaceTrack:
     """One face over time.
 
@@ -234,6 +254,8 @@ class FaceTrack:
         sentence: The explanation in words, of the mean.
         frames: In time order; only those in which the face was found.
         certificate: Of its strongest frame; None of a detector without a graph.
+        members: Of an ensemble; empty of other detectors.
+        disagreement: Sentence on where the members disagree, or empty.
     """
 
     number: int
@@ -245,6 +267,8 @@ class FaceTrack:
     sentence: str
     frames: list[FaceFrame]
     certificate: FaceCertificate | None = None
+    members: list[Member] = field(default_factory=list)
+    disagreement: str = ""
 
 
 @dataclass(frozen=True)

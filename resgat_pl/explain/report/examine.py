@@ -30,6 +30,7 @@ from resgat_pl.explain.report.certificates import certificate_of, strongest
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
+from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
@@ -212,6 +213,7 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
             most = strongest([frame.logit for frame in frames[part]], scored.verdict)
             image = self._images([track[most]])[0]
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
@@ -225,6 +227,8 @@ class Examiner:
                     maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence,
                     frames=frames[part],
+                    members=members,
+                    disagreement=disagreement(members),
                     certificate=certificate_of(
                         self.detector.net, image, track[most].number, judgement.decision.threshold
                     ),

@@ -65,6 +65,7 @@
       at("method-about").textContent = method().about;
       legend();
       certificate();
+      members();
       at("time").hidden = track().frames.length < 2;
       plots();
     }
@@ -78,6 +79,31 @@
     const where = found && track().frames.length > 1 ? `In frame ${found.frame}, which speaks most for it: ` : "";
     at("certificate").textContent = found ? where + found.sentence : "";
     at("certificate").hidden = !found;
+  }
+
+  function members() {
+    const { members: found, disagreement } = track();
+    at("ensemble").hidden = !found || !found.length;
+    if (at("ensemble").hidden) return;
+    const cells = (texts) => texts.map((text) => el("td", {}, text));
+    const head = ["Member", "weight", "temperature", "share of the mean logit"];
+    fill(
+      "members",
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
+      el(
+        "tbody",
+        {},
+        ...found.map((m) =>
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, m.name),
+            ...cells([m.weight.toFixed(3), m.temperature.toFixed(2), signed(m.share, 2)]),
+          ),
+        ),
+      ),
+    );
+    at("disagreement").textContent = disagreement;
   }
 
   function legend() {

@@ -14,6 +14,7 @@ from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
@@ -21,9 +22,14 @@ DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
 
+OF_ENSEMBLE: Final = "EnsembleContribution"
+"""For an ensemble of detectors with contributions."""
+
 
 def default_methods(net: DetectorNet) -> str:
     """Names of the methods for a detector when none are asked for."""
+    if isinstance(net, Ensemble) and net.adds_up:
+        return OF_ENSEMBLE
     return DEFAULT if net.has_contributions else OF_ANY
 
 
