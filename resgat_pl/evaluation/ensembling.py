@@ -165,11 +165,11 @@ def fit_factors(
 
 def _read(members: Sequence[str]) -> dict[str, Detector]:
     """Detectors by name; the default name is that of the file, with as many folders as it takes to differ."""
-    pairs = [
-        (name, Path(path)) if sign else ("", Path(entry))
-        for entry in members
-        for name, sign, path in [entry.partition("=")]
-    ]
+    pairs = []
+    for entry in members:
+        name, sign, path = entry.partition("=")
+        # a sign behind a slash belongs to the path
+        pairs.append((name, Path(path)) if sign and "/" not in name else ("", Path(entry)))
     if len(pairs) < 2:
         raise ConfigError("An ensemble has two checkpoints or more: resgat ensemble A.ckpt B.ckpt --out C.ckpt")
     bare = [path for name, path in pairs if not name]
@@ -304,7 +304,7 @@ def _check_untrained(name: str, detector: Detector, manifest: Manifest) -> None:
 
 
 def _provenance(detectors: Mapping[str, Detector], fit: _Fit) -> dict[str, Any]:
-    """What all members have seen; where one does not say, the union is left out and the test is of unknown leakage."""
+    """Provenance of all members: hashes of the videos that any has seen, left out where one does not list its own."""
     stored = [detector.provenance or {} for detector in detectors.values()]
     found: dict[str, Any] = {
         **environment(),

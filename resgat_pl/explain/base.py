@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
@@ -15,12 +14,15 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import NetOutput
+from resgat_pl.explain.arguments import at_least, one_of, optional, positive
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
 
+__all__ = ["Attribution", "Explainer", "Explanation", "Passes", "at_least", "one_of", "optional", "positive"]
+"""Some are of ``arguments``, and were here."""
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
 Unit = Literal["logit", "probability", "attention", "gradient", "mask", "rank"]
@@ -374,38 +376,3 @@ def count_passes(net: DetectorNet) -> Iterator[Passes]:
         yield passes
     finally:
         handle.remove()
-
-
-def at_least(least: int, **arguments: float) -> None:
-    """Refuse an argument, given by name, below ``least``, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be at least {least}.")
-
-
-def positive(**arguments: float) -> None:
-    """Refuse an argument, given by name, that is not above 0, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if not value > 0:
-            raise ConfigError(f"{name} is {value}; it must be positive.")
-
-
-def one_of(choices: Sequence[str], **arguments: str) -> None:
-    """Refuse an argument, given by name, that is none of ``choices``, with a ``ConfigError``."""
-    for name, value in arguments.items():
-        if value not in choices:
-            raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
-
-
-def optional(module: str, name: str, method: str, package: str = "captum") -> Any:
-    """An object of a package that is not installed everywhere, for a method.
-
-    Raises:
-        ConfigError: It cannot be imported; the message names what to install.
-    """
-    try:
-        return getattr(import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(
-            f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
-        ) from error

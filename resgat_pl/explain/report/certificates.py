@@ -10,7 +10,8 @@ from torch import Tensor
 
 from resgat_pl.explain.base import evaluation_mode
 from resgat_pl.explain.methods.subgraph import certify
-from resgat_pl.explain.report.document import FaceCertificate, plain
+from resgat_pl.explain.report.document import plain
+from resgat_pl.explain.report.face_records import FaceCertificate
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
 

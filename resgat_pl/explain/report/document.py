@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
 
 SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
@@ -205,42 +206,6 @@ class FaceFrame:
 
 
 @dataclass(frozen=True)
-class FaceCertificate:
-    """The fewest nodes that keep the verdict of a face, and that turn it, in one frame.
-
-    Attributes:
-        frame: ``FaceFrame.index`` of the frame, the one that speaks most for the verdict.
-        sentence: The certificate in words.
-        numbers: Fields of ``resgat_pl.explain.methods.subgraph.Certificate``: verdict, logit, limit (None where the
-            threshold has no finite logit), bias, total, keeps and turns (nodes, logit, smallest), edges.
-    """
-
-    frame: int
-    sentence: str
-    numbers: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Member:
-    """One member of an ensemble, for one face.
-
-    Attributes:
-        name: Of its checkpoint.
-        weight: w, 0 or more.
-        temperature: T, by which its logit is divided.
-        share: w · logit / T, mean over the frames; the shares add up to ``FaceTrack.logit``.
-        regions: Its contributions by region, in the order of ``Document.regions``, with its weight in them; None where
-            a member has none.
-    """
-
-    name: str
-    weight: float
-    temperature: float
-    share: float
-    regions: list[float] | None
-
-
-@dataclass(frozen=True)
 class FaceTrack:
     """One face over time.
 
@@ -256,6 +221,8 @@ class FaceTrack:
         certificate: Of its strongest frame; None of a detector without a graph.
         members: Of an ensemble; empty of other detectors.
         disagreement: Sentence on where the members disagree, or empty.
+        evidence: Of the named regions, where an evidence sheet was asked for.
+        evidence_png: *Not in the JSON.* The sheet, a PNG file; empty without one.
     """
 
     number: int
@@ -269,6 +236,8 @@ class FaceTrack:
     certificate: FaceCertificate | None = None
     members: list[Member] = field(default_factory=list)
     disagreement: str = ""
+    evidence: list[RegionEvidence] = field(default_factory=list)
+    evidence_png: bytes = field(default=b"", repr=False, metadata={"json": False})
 
 
 @dataclass(frozen=True)

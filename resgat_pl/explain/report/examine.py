@@ -22,11 +22,13 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
+from resgat_pl.explain.base import Explainer, Explanation, Target, edge_index_of
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.certificates import certificate_of, strongest
+from resgat_pl.explain.report.evidence import Reference, evidence_of
+from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
@@ -51,6 +53,8 @@ class Examiner:
         methods: Explainers, the one to show first first.
         batch_size: Faces that go through the network at once.
         seed: Of the bootstrap.
+        evidence: Whether to add an evidence sheet to each face.
+        reference: Genuine faces for it to compare with.
     """
 
     detector: Detector
@@ -59,6 +63,8 @@ class Examiner:
     methods: list[type[Explainer]]
     batch_size: int = 32
     seed: int = 0
+    evidence: bool = False
+    reference: Reference | None = None
 
     @cached_property
     def trained_on(self) -> TrainedOn:
@@ -216,6 +222,7 @@ class Examiner:
             members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
             most = strongest([frame.logit for frame in frames[part]], scored.verdict)
             image = self._images([track[most]])[0]
+            records, sheet = self._evidence(track[most], landmarks[part][most], said[part][most], scored.verdict)
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -229,12 +236,23 @@ class Examiner:
                     frames=frames[part],
                     members=members,
                     disagreement=disagreement(members),
+                    evidence=records,
+                    evidence_png=sheet,
                     certificate=certificate_of(
                         self.detector.net, image, track[most].number, judgement.decision.threshold
                     ),
                 )
             )
         return tracks
+
+    def _evidence(
+        self, shot: Shot, landmarks: Tensor, said: Finding, verdict: Target
+    ) -> tuple[list[RegionEvidence], bytes]:
+        if not self.evidence or not said.regions:
+            return [], b""
+        image = np.asarray(resize_crop(shot.image, self.detector.net.image_size))
+        named = list(said.named(verdict))
+        return evidence_of(image, landmarks.numpy(), said.regions, named, shot.number, self.reference)
 
     def _said(self, medium: Medium, explained: Explained, landmarks: Tensor, judgement: Judgement) -> Sequence[Finding]:
         """The numbers of the words, face by face: those of the contributions, whatever methods are shown."""

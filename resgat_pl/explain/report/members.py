@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resgat_pl.explain.base import evaluation_mode
 from resgat_pl.explain.regions import REGIONS, region_weights
-from resgat_pl.explain.report.document import Member
+from resgat_pl.explain.report.face_records import Member
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
 

@@ -66,6 +66,7 @@
       legend();
       certificate();
       members();
+      evidence();
       at("time").hidden = track().frames.length < 2;
       plots();
     }
@@ -104,6 +105,15 @@
       ),
     );
     at("disagreement").textContent = disagreement;
+  }
+
+  function evidence() {
+    const { evidence_png: sheet, evidence_words: words } = track();
+    at("evidence").hidden = !sheet;
+    if (!sheet) return;
+    Object.assign(at("evidence-sheet"), { src: `data:image/png;base64,${sheet}`, alt: words.join(" ") });
+    fill("evidence-words", ...words.map((text) => el("li", {}, text)));
+    at("evidence-caption").textContent = doc.evidence_caption;
   }
 
   function legend() {

@@ -11,7 +11,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.methods.ensemble import EnsembleContribution
 from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS
-from resgat_pl.explain.report.document import Member
+from resgat_pl.explain.report.face_records import Member
 from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.run_methods import default_methods
 from resgat_pl.nn.ensemble import Ensemble

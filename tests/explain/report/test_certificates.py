@@ -12,7 +12,8 @@ import torch
 
 from resgat_pl.explain.methods.subgraph import certify
 from resgat_pl.explain.report.certificates import certificate_of, strongest
-from resgat_pl.explain.report.document import Document, FaceCertificate, to_json
+from resgat_pl.explain.report.document import Document, to_json
+from resgat_pl.explain.report.face_records import FaceCertificate
 from resgat_pl.nn.pooled import PooledClassifier
 
 from ...helpers.nets import IMAGES, make_trained
