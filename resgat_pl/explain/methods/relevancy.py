@@ -54,13 +54,14 @@ class Relevancy(Explainer):
             )
         return None if isinstance(net, ResGAT | PooledClassifier) else f"cannot read a {type(net).__name__}."
 
+    @torch.inference_mode(False)  # its tensors could not be derived from
     @torch.enable_grad()
     def explain(self, images: Tensor) -> Attribution:
         """See ``Explainer``."""
         net = self.net
         encoder: Any = net.backbone
         with _recorded(_attention_layers(encoder)) as attentions:
-            nodes = net.encode(images.detach().requires_grad_())  # also where no parameter is trained
+            nodes = net.encode(images.detach().clone().requires_grad_())  # also where no parameter is trained
         if isinstance(net, ResGAT):
             graph = net.graph(nodes)
             logit, last = net.classify(graph).logit, [graph.attention]

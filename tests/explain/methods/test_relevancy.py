@@ -108,6 +108,11 @@ def test_the_network_is_left_as_it_was() -> None:
     Relevancy(net).attribute(IMAGES.double())
     assert [block.attn.fused_attn for block in net.backbone.model.blocks] == flags
     assert torch.equal(net(IMAGES.double()).logit, before)
+    with torch.inference_mode():
+        again = Relevancy(net).attribute(IMAGES.double().clone())
+    torch.testing.assert_close(again.node_map, Relevancy(net.train()).attribute(IMAGES.double()).node_map)
+    assert net.training
+    net.eval()
     assert all(value.grad is None for value in net.parameters())
     assert not any(block.attn.attn_drop._forward_hooks for block in net.backbone.model.blocks)
 
