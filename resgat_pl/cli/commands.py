@@ -93,6 +93,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat explain video.mp4 photos/ --ckpt_path best.ckpt --out explained",
         ("media...",),
     ),
+    "study": Tool(
+        "resgat_pl.explain.study.command",
+        "study",
+        "make a user study of the maps, with and without them, and analyse it",
+        "resgat study make explained --truth truth.csv --out study --participants 24",
+        ("action", "folder"),
+    ),
     "export": Tool(
         "resgat_pl.export.command",
         "export",
