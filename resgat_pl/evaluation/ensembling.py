@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -38,6 +39,9 @@ _LEAST: Final = 1e-6
 """Weights below it are 0."""
 
 
+_OVERLAY: Final = "Network of an ensemble: resgat test --config RUN/config.yaml --config THIS --ckpt_path ENSEMBLE.ckpt"
+
+
 class _Fit(NamedTuple):
     """Weights, and what was chosen with them; None where nothing could be."""
 
@@ -65,6 +69,9 @@ def ensemble(
     one fitted there. Where the members are sums over nodes so is the ensemble: contributions are averaged by area on
     the grid of the member with the most nodes, and add up to its logit exactly. Members made for smaller images get
     them resized; members whose crops were cut in another way are refused, and so are ensembles.
+
+    For test, validate and predict, which take a configuration, a file of the same name with .yaml is written beside it:
+    resgat test --config RUN/config.yaml --config C.yaml --ckpt_path C.ckpt, with the run of any member.
 
     Args:
         members: Checkpoints of ``resgat fit``, two or more; NAME=PATH gives one a name.
@@ -108,6 +115,8 @@ def ensemble(
     torch.save(content, buffer)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, buffer.getvalue())
+    overlay = {"net": net.spec, "data": {"image_size": net.image_size}}
+    write_atomic(out.with_suffix(".yaml"), f"# {_OVERLAY}\n{json.dumps(overlay, indent=1)}\n".encode())
     lines = [
         [
             name,

@@ -247,7 +247,7 @@ def _plot(mine: Patch, other: Patch, record: RegionEvidence) -> Picture:
     curves = [10 * np.log10(np.maximum(spectrum(_grey(patch.pixels))[1:], _FLOOR)) for patch in (mine, other)]
     high = max(float(curve.max()) for curve in curves)
     low = max(min(float(curve.min()) for curve in curves), high - 90)  # dB; below is rounding
-    left, top, right, bottom = 12, 40, SIDE - 10, SIDE - 26
+    left, top, right, bottom = 12, 48, SIDE - 10, SIDE - 30
     cv2.rectangle(canvas, (left, top), (right, bottom), (200, 200, 200), 1)
     for place, (curve, colour) in enumerate(zip(curves, ((178, 24, 43), (90, 90, 90)), strict=True)):
         x = np.linspace(left, right, len(curve))
@@ -255,15 +255,15 @@ def _plot(mine: Patch, other: Patch, record: RegionEvidence) -> Picture:
         points = np.stack([x, y], axis=1).round().astype(np.int32)
         cv2.polylines(canvas, [points], isClosed=False, color=colour, thickness=2, lineType=cv2.LINE_AA)
         name = (record.region, record.beside)[place]
-        _write(canvas, name, (left, 16 + 16 * place), colour)
-    _write(canvas, "0", (left, SIDE - 10), (60, 60, 60))
-    _write(canvas, "0.5 cycles/px", (right - 92, SIDE - 10), (60, 60, 60))
-    _write(canvas, f"{high - low:.0f} dB", (right - 48, top + 16), (60, 60, 60))
+        _write(canvas, name, (left, 18 + 22 * place), colour)
+    _write(canvas, "0", (left, SIDE - 9), (60, 60, 60))
+    _write(canvas, "0.5 cycles/px", (right - 126, SIDE - 9), (60, 60, 60))
+    _write(canvas, f"{high - low:.0f} dB", (right - 62, top + 20), (60, 60, 60))
     return canvas
 
 
 def _write(canvas: Picture, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.58, colour, 1, cv2.LINE_AA)
 
 
 def _signed(value: float, digits: int = 2) -> str:

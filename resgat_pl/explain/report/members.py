@@ -59,11 +59,11 @@ def disagreement(members: Sequence[Member]) -> str:
     heard = [member for member in members if member.weight > 0]
     if len(heard) < 2:
         return ""
-    fake = [member for member in heard if member.share > 0]
+    fake, real = ([member for member in heard if (member.share > 0) == side] for side in (True, False))
     said = f"{len(fake)} of {len(heard)} members speak for fake"
-    if 0 < len(fake) < len(heard):
-        fewer = fake if 2 * len(fake) <= len(heard) else [member for member in heard if member.share <= 0]
-        said = f"The members disagree: {said} (otherwise: {', '.join(f'{m.name} {_number(m.share)}' for m in fewer)})"
+    if fake and real:
+        ends = [", ".join(f"{member.name} {_number(member.share)}" for member in side) for side in (fake, real)]
+        said = f"The members disagree: {said} ({ends[0]}), {len(real)} for real ({ends[1]})"
     return f"{said}. {_place(heard)}".strip()
 
 

@@ -63,8 +63,8 @@ def test_words_on_agreement_and_disagreement() -> None:
     three = Member("c", 1.0, 1.0, 1.0, one.regions)
     assert disagreement([one, three]) == "2 of 2 members speak for fake."
     assert disagreement([one, two, three]) == (
-        "The members disagree: 2 of 3 members speak for fake (otherwise: b −0.50). They differ most at the nose: a "
-        "+1.00 and b −1.50."
+        "The members disagree: 2 of 3 members speak for fake (a +2.00, c +1.00), 1 for real (b −0.50). They differ "
+        "most at the nose: a +1.00 and b −1.50."
     )
     assert disagreement([one, Member("d", 0.0, 1.0, 0.0, None)]) == ""
     assert "differ" not in disagreement([one, Member("d", 1.0, 1.0, 1.0, None)])
