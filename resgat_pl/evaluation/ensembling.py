@@ -260,7 +260,7 @@ def _fitted(
             found is None
         )
     notes += [
-        f"{name} has the weight 0: the others know what it knows."
+        f"{name} has the weight 0: on validation it adds nothing to the others, or misleads."
         for name, w in zip(detectors, factors, strict=True)
         if not w
     ]
