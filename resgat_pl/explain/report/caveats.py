@@ -20,7 +20,9 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     """
     net = detector.net
     geometry = net.backbone.geometry if isinstance(net, EncoderNet) else None
-    if not isinstance(net, EncoderNet):
+    if isinstance(net, Ensemble) and net.adds_up:
+        sight = "a node of each member may see the whole crop, and on the common grid it is divided by area."
+    elif not isinstance(net, EncoderNet):
         sight = "this detector has none, and the cells of its maps are equal parts of the crop."
     elif geometry is None:
         sight = "how much each sees is not known for this encoder; its cell in the maps is an equal part of the crop."

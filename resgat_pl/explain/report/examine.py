@@ -251,7 +251,7 @@ class Examiner:
         if not self.evidence or not said.regions:
             return [], b""
         image = np.asarray(resize_crop(shot.image, self.detector.net.image_size))
-        named = list(said.named(verdict))
+        named = list(said.named(verdict) or said.named("real" if verdict == "fake" else "fake"))
         return evidence_of(image, landmarks.numpy(), said.regions, named, shot.number, self.reference)
 
     def _said(self, medium: Medium, explained: Explained, landmarks: Tensor, judgement: Judgement) -> Sequence[Finding]:

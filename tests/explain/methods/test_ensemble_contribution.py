@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.methods.ensemble import EnsembleContribution
 from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS
+from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.face_records import Member
 from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.run_methods import default_methods
@@ -80,3 +82,11 @@ def test_black_boxes_are_refused_by_name_and_scored_without_maps() -> None:
     assert default_methods(joint(*NETS)) == "EnsembleContribution"
     with pytest.raises(ConfigError, match="Contribution explains the graph of a ResGAT"):
         Contribution(net)
+
+
+def test_caveats_are_those_of_an_ensemble() -> None:
+
+    said = " ".join(caveats(SimpleNamespace(net=joint(*NETS)), calibrated=False))  # type: ignore[arg-type]  # the net alone is read
+    assert "contributions of an ensemble are those of its members" in said
+    assert "divided by area" in said
+    assert "black box" not in said
