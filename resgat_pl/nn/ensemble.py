@@ -164,8 +164,9 @@ class Ensemble(DetectorNet):
         )
 
     def _resized(self, images: Tensor, member: DetectorNet) -> Tensor:
-        size = self._side(*images.shape[2:], member)
-        if size == tuple(images.shape[2:]):
+        height, width = images.shape[2:]
+        size = self._side(height, width, member)
+        if size == (height, width):
             return images
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.explain.base import Attribution, Explainer, Unit, at_least
+from resgat_pl.explain.base import Attribution, Explainer, Unit
 from resgat_pl.explain.methods.nodes import coalition_logits
 from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
@@ -280,7 +280,7 @@ class MinimalSubgraph(Explainer):
         limit: Logit above which a face is called fake.
 
     Raises:
-        ConfigError: See ``Explainer``.
+        ConfigError: See ``Explainer``; ``limit`` is NaN.
 
     Example:
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
@@ -295,7 +295,8 @@ class MinimalSubgraph(Explainer):
 
     def __init__(self, model: nn.Module, batch_size: int = 32, limit: float = 0.0) -> None:
         super().__init__(model, batch_size)
-        at_least(-math.inf, limit=limit)
+        if math.isnan(limit):
+            raise ConfigError("limit is NaN; give a logit.")
         self.limit = limit
 
     def explain(self, images: Tensor) -> Attribution:

@@ -209,7 +209,8 @@ def _number(text: str | None, least: float = 0, most: float = math.inf) -> bool:
 
 
 def _part(answers: Answers, chosen: NDArray[np.bool_]) -> Answers:
-    return Answers(*(column[chosen] for column in answers))
+    columns: list[Any] = [column[chosen] for column in answers]
+    return Answers(*columns)
 
 
 def _mean(values: NDArray[Any], weight: Floats) -> float:
