@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +31,7 @@ from resgat_pl.evaluation.predict import row_logits
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import REMEMBERED, link_hashes, video_hashes, videos_of
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION
-from resgat_pl.nn.checkpoint_keys import NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT
+from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, STEP
 from resgat_pl.nn.ensemble import Ensemble
 
 _CUT: Final = ("margin", "detector", "face_detector", "min_face", "max_side", "min_score")
@@ -110,6 +111,9 @@ def ensemble(
         RESGAT: {"version": CHECKPOINT_VERSION, WRITER: __version__, "net": net.spec, **fit.entry},
         STATE_DICT: {f"{NET_PREFIX}{name}": value.cpu() for name, value in net.state_dict().items()},
         PROVENANCE: _provenance(detectors, fit),
+        LIGHTNING: version("lightning"),  # without it, test does not take the file
+        EPOCH: 0,
+        STEP: 0,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
