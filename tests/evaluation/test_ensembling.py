@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.special import expit
 
 from resgat_pl.core.errors import ConfigError, LeakageError
@@ -96,6 +97,9 @@ def test_what_is_written_is_a_detector_with_the_sum_of_the_members(
     content = read_file(joined)["provenance"]
     assert [each["weight"] for each in content["members"]] == [0.75, 0.5]
     assert whole.data == parts[0].data
+    overlay = yaml.safe_load(joined.with_suffix(".yaml").read_text())
+    assert overlay == {"net": whole.net.spec, "data": {"image_size": 64}}
+    assert isinstance(read_file(joined)["pytorch-lightning_version"], str)  # else resgat test refuses it
 
 
 def test_a_test_on_what_a_member_has_seen_is_refused(joined: Path, ffpp_crops: Path) -> None:
