@@ -34,6 +34,7 @@ def certificate_of(net: DetectorNet, image: Tensor, frame: int, threshold: float
         threshold: Score in [0, 1] above which it is called fake.
 
     Example:
+        >>> import torch
         >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=1, hidden=4, image_size=64).eval()
         >>> certificate_of(net, torch.rand(3, 64, 64), 0, 0.5).numbers["total"]
         16
