@@ -1,4 +1,4 @@
-"""What explanations cost beside a plain prediction, and beside ``lime`` on the image.
+"""What explanations cost beside a plain prediction, and beside ``lime`` on the image; and what a report's sheet takes.
 
 The network is ResNet-50 on 224 px (7×7 nodes, 9 heads × 512) with random weights: what it says does not change what
 it costs.
@@ -10,14 +10,21 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
-from measure import Row, faster, report, slower
+from measure import Row, faster, interleave, report, slower
 
+from resgat_pl.explain.methods.ensemble import EnsembleContribution
 from resgat_pl.explain.methods.graph import Attention, Contribution
 from resgat_pl.explain.methods.lime import LIME
 from resgat_pl.explain.methods.nodes import NodeLIME, NodeRISE, NodeShapley
+from resgat_pl.explain.methods.subgraph import certify
+from resgat_pl.explain.regions import AVERAGE_LANDMARKS, REGIONS
+from resgat_pl.explain.report.evidence import evidence_of
+from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.resgat import ResGAT
 
 BATCH = 16
@@ -56,6 +63,24 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     yield faster(
         "NodeLIME, 1,000 samples", nodes, "lime on the image, 1,000 samples", pixels, 300, arguments.rounds, about
     )
+    yield from _of_reports(net, images, arguments.rounds, threads)
+
+
+def _of_reports(net: ResGAT, images: torch.Tensor, rounds: int, threads: str) -> Iterator[Row]:
+    """Contributions of an ensemble, the certificate and the evidence sheet of a face."""
+    joint = Ensemble([net.spec, net.spec], [0.5, 0.5]).eval().to(memory_format=torch.channels_last)
+    ours, plain = partial(EnsembleContribution(joint).attribute, images), torch.no_grad()(partial(joint, images))
+    about = f"batch {BATCH}, {threads}"
+    yield slower("EnsembleContribution, 2 × GATv2", ours, "plain prediction of the batch", plain, 1.10, rounds, about)
+    one = images[:1]
+    certified, predict = partial(certify, net, one), torch.no_grad()(partial(net, one))
+    about = f"one image, {threads}"
+    yield slower("certificate of a face", certified, "plain prediction of the image", predict, None, rounds, about)
+    face = np.random.default_rng(0).integers(0, 255, (224, 224, 3)).astype(np.uint8)  # its content costs nothing
+    given = AVERAGE_LANDMARKS.numpy(), dict.fromkeys(REGIONS, 1.0), ["left eye", "nose", "mouth"], 0
+    (taken,) = interleave(partial(evidence_of, face, *given), rounds=rounds)
+    span = min(taken), max(taken)
+    yield Row("evidence sheet of a face, 3 regions", "", median(taken), "≤", 2.0, "s", *span, "224 px")
 
 
 def variants(images: torch.Tensor, plain: Callable[[], Any], rounds: int, about: str) -> Iterator[Row]:

@@ -54,6 +54,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat check datasets/crops/ffpp --json report.json",
         ("target",),
     ),
+    "ensemble": Tool(
+        "resgat_pl.evaluation.ensembling",
+        "ensemble",
+        "join checkpoints to one, with weights fitted on validation data",
+        "resgat ensemble a.ckpt b.ckpt --out both.ckpt --crops datasets/crops/ffpp",
+        ("members...",),
+    ),
     "cross": Tool(
         "resgat_pl.evaluation.cross_dataset",
         "cross",
@@ -85,6 +92,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "judge your own images and videos, and show why",
         "resgat explain video.mp4 photos/ --ckpt_path best.ckpt --out explained",
         ("media...",),
+    ),
+    "study": Tool(
+        "resgat_pl.explain.study.command",
+        "study",
+        "make a user study of the maps, with and without them, and analyse it",
+        "resgat study make explained --truth truth.csv --out study --participants 24",
+        ("action", "folder"),
     ),
     "export": Tool(
         "resgat_pl.export.command",

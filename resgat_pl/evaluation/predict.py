@@ -51,9 +51,15 @@ def score(
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
     check_splits(manifest.counts(), ["test"])
     faces = FaceCrops(manifest, rows, detector.net.image_size, corruption)
+    return predictions(manifest, rows, row_logits(detector, faces, batch_size, workers, title))
+
+
+def row_logits(
+    detector: Detector, faces: FaceCrops, batch_size: int = 32, workers: int = 0, title: str = "score"
+) -> Tensor:
+    """Logits ``(n,)`` float32 on the CPU of n crops, in their order; arguments are those of ``score``."""
     loader = ResumableLoader(faces, EvalSampler(faces, 1, 0), batch_size, workers)
-    logits = torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
-    return predictions(manifest, rows, logits)
+    return torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
 
 
 def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> dict[Level, Predictions]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
+    from resgat_pl.explain.methods.consensus import Consensus as Consensus
+    from resgat_pl.explain.methods.ensemble import EnsembleContribution as EnsembleContribution
     from resgat_pl.explain.methods.gnn import GNNExplainer as GNNExplainer
     from resgat_pl.explain.methods.gradient import (
         GradCAM as GradCAM,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
         NodeShapley as NodeShapley,
     )
     from resgat_pl.explain.methods.occlusion import Occlusion as Occlusion
+    from resgat_pl.explain.methods.relevancy import Relevancy as Relevancy
     from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
+    from resgat_pl.explain.methods.subgraph import MinimalSubgraph as MinimalSubgraph
     from resgat_pl.explain.methods.variants import (
         KeptEdges as KeptEdges,
         PredictedMask as PredictedMask,

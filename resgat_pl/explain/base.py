@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
@@ -15,22 +14,20 @@ from torch import Tensor, nn
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import NetOutput
-from resgat_pl.explain.argument_checks import (  # methods, those of others too, import them from here
-    at_least as at_least,  # noqa: PLC0414
-    one_of as one_of,  # noqa: PLC0414
-    positive as positive,  # noqa: PLC0414
-)
+from resgat_pl.explain.arguments import at_least, one_of, optional, positive
 from resgat_pl.explain.regions import region_weights
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.unwrap import unwrap
 
+__all__ = ["Attribution", "Explainer", "Explanation", "Passes", "at_least", "one_of", "optional", "positive"]
+"""Some are of ``arguments``, and were here."""
 Target = Literal["fake", "real"]
 """The class that is explained; the logit of ``real`` is that of ``fake`` negated."""
-Unit = Literal["logit", "probability", "attention", "gradient", "mask"]
+Unit = Literal["logit", "probability", "attention", "gradient", "mask", "rank"]
 """Units of a map. ``logit`` maps can be compared with each other and added up; a ``mask`` is learnt
-factors in [0, 1]."""
+factors in [0, 1]; a ``rank`` goes from -1, the lowest node, to 1, the highest."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ class Explanation:
         n_backward: Backward passes of the whole network for each image.
         n_graph: Passes of the graph part alone for each image, on features that were encoded once.
         seconds: Wall-clock time for each image, transfers included.
+        agreement: ``(B,)`` float32 in [0, 1], of methods that join others; else None.
 
     Example:
         >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64)
@@ -80,6 +78,7 @@ class Explanation:
     n_backward: float
     n_graph: float
     seconds: float
+    agreement: Tensor | None = None
 
     @classmethod
     def from_parts(
@@ -103,6 +102,7 @@ class Explanation:
         """
         # Join the batches.
         edges = [part.edges.detach().float() for part in parts if part.edges is not None]
+        agreement = [part.agreement.detach().float() for part in parts if part.agreement is not None]
         nodes, logit, bias = (
             torch.cat([tensor.detach().float() for tensor in tensors])
             for tensors in zip(*((part.nodes, part.logit, part.bias) for part in parts), strict=True)
@@ -133,6 +133,7 @@ class Explanation:
             n_backward=backward,
             n_graph=graph,
             seconds=seconds,
+            agreement=torch.cat(agreement) if agreement else None,
         )
 
     def cpu(self) -> Self:
@@ -183,6 +184,7 @@ class Attribution(NamedTuple):
         forward: Forward passes of the whole network for each image.
         backward: Backward passes, likewise.
         graph: Passes of the graph part alone, likewise.
+        agreement: ``(B,)`` float, see ``Explanation``.
     """
 
     nodes: Tensor
@@ -192,6 +194,7 @@ class Attribution(NamedTuple):
     forward: float = 1
     backward: float = 0
     graph: float = 0
+    agreement: Tensor | None = None
 
 
 class Explainer(ABC):
@@ -259,8 +262,8 @@ class Explainer(ABC):
         return Explanation.from_parts(type(self), self.net, lattice, parts, seconds, target)
 
     @classmethod
-    def lacks(cls, net: DetectorNet) -> str | None:
-        """The part of a network of the class ``needs`` without which it cannot be explained, in words; None if none."""
+    def refusal(cls, net: DetectorNet) -> str | None:
+        """Reason that it cannot explain a network of the class ``needs``, as a verb phrase; None if it can."""
         return None
 
     @abstractmethod
@@ -286,12 +289,14 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
         return f"{name} explains the graph of a ResGAT, and this network is a {mine}, which has none. {instead}"
     if not isinstance(net, method.needs):
         return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"
+    if reason := method.refusal(net):
+        return f"{name} {reason}"
     if method.decomposes and not net.has_contributions:
         if isinstance(net, ResGAT) and net.head.is_additive:
             return f"{name} is a sum over nodes, and {mine} has an answer of its own, which is more. {instead}"
         head = type(getattr(net, "head", None)).__name__
         return f"{name} is a sum over nodes, but the head of this network, {head}, has no additive form. {instead}"
-    return None if (missing := method.lacks(net)) is None else f"{name} cannot explain this network: {missing}"
+    return None
 
 
 @contextmanager
@@ -371,17 +376,3 @@ def count_passes(net: DetectorNet) -> Iterator[Passes]:
         yield passes
     finally:
         handle.remove()
-
-
-def optional(module: str, name: str, method: str, package: str = "captum") -> Any:
-    """An object of a package that is not installed everywhere, for a method.
-
-    Raises:
-        ConfigError: It cannot be imported; the message names what to install.
-    """
-    try:
-        return getattr(import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(
-            f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
-        ) from error

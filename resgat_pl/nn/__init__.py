@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from resgat_pl.nn.detector_net import DetectorNet as DetectorNet
     from resgat_pl.nn.encoder_net import EncoderNet as EncoderNet
     from resgat_pl.nn.encoders.torchvision_cnns import Encoder as Encoder
+    from resgat_pl.nn.ensemble import Ensemble as Ensemble
     from resgat_pl.nn.gat import GridGATConv as GridGATConv, GridGATv2Conv as GridGATv2Conv
     from resgat_pl.nn.grid import Grid as Grid
     from resgat_pl.nn.head import Head as Head, NodeHead as NodeHead
@@ -27,6 +28,7 @@ __getattr__, __dir__ = lazy_names(
         "DetectorNet": "detector_net",
         "Encoder": "encoders.torchvision_cnns",
         "EncoderNet": "encoder_net",
+        "Ensemble": "ensemble",
         "Grid": "grid",
         "GridGATConv": "gat",
         "GridGATv2Conv": "gat",

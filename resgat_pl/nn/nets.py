@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from resgat_pl.core.errors import ConfigError, WeightsError
 from resgat_pl.core.parts import find_part
-from resgat_pl.core.text import shorten
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.detector_net import DetectorNet
-from resgat_pl.nn.logit_net import LogitNet
-from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.ensemble import MEMBERS, Ensemble, parse_spec
 from resgat_pl.nn.rebuild import rebuild
-from resgat_pl.nn.resgat import ResGAT, check_compatible
+from resgat_pl.nn.resgat import check_compatible
 
-NETS: Final[dict[str, type[DetectorNet]]] = {kind.__name__: kind for kind in (ResGAT, PooledClassifier, LogitNet)}
+__all__ = ["NETS", "check_same_net", "find_net", "load_net", "parse_spec"]
+
+NETS: Final[dict[str, type[DetectorNet]]] = {**MEMBERS, Ensemble.__name__: Ensemble}
 """This package's detectors by name."""
 _FREE: Final = frozenset({"weights", "image_size", "dropout"})
 """Arguments on which the meaning of a detector's weights does not depend, by their names."""
@@ -43,24 +43,6 @@ def find_net(name: str, named_by_user: bool = False) -> type[DetectorNet]:
     return kind
 
 
-def parse_spec(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Class path, or ``ResGAT``, and arguments of a detector as checkpoints and configurations hold it.
-
-    Raises:
-        WeightsError: It is no such entry.
-
-    Example:
-        >>> parse_spec({"heads": 2}), parse_spec({"class_path": "my_package.Net", "init_args": {"width": 3}})
-        (('ResGAT', {'heads': 2}), ('my_package.Net', {'width': 3}))
-    """
-    if "class_path" not in spec:
-        return "ResGAT", dict(spec)
-    name, arguments = spec["class_path"], spec.get("init_args") or {}
-    if not isinstance(name, str) or not isinstance(arguments, Mapping):
-        raise WeightsError(f"net is {shorten(spec)}, which is no class_path with init_args.")
-    return name, dict(arguments)
-
-
 def load_net(checkpoint: str | Path | Checkpoint) -> DetectorNet:
     """Rebuild the detector of a checkpoint that ``resgat fit`` wrote, in evaluation mode and on the CPU.
 
@@ -71,6 +53,7 @@ def load_net(checkpoint: str | Path | Checkpoint) -> DetectorNet:
         WeightsError: As ``Checkpoint.read``; its detector is not there, or its weights do not fit that.
 
     Example:
+        >>> from resgat_pl.nn.pooled import PooledClassifier
         >>> net = PooledClassifier("resnet18", image_size=64)
         >>> weights = {f"net.{name}": value for name, value in net.state_dict().items()}
         >>> content = {"resgat": {"version": 1, "net": net.spec}, "state_dict": weights}

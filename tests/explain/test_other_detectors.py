@@ -34,7 +34,8 @@ FEW: dict[str, dict[str, Any]] = {
     "PartialDependence": {"draws": 1, "steps": 1},
 }
 GRAPH = {name for name, entry in registry._all().items() if entry.family in {"graph", "nodes", "gnn", "variant"}}
-ANY = sorted({*registry.methods()} - GRAPH - {"GradCAM"})
+GRAPH.remove("EnsembleContribution")  # of a graph each of several
+ANY = sorted({*registry.methods()} - GRAPH - {"EnsembleContribution", "GradCAM", "Relevancy"})
 
 
 @cache

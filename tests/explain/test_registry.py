@@ -45,9 +45,9 @@ def test_names_for_type_checkers_are_those_of_the_registry() -> None:
 
 
 def test_methods_are_listed_by_family_and_name() -> None:
-    assert list(registry.methods())[:6] == [
-        *("Attention", "AttentionExcess", "Contribution", "EdgeContribution", "NodeEvidence"),
-        "NodeAblation",
+    assert list(registry.methods())[:7] == [
+        *("Attention", "AttentionExcess", "Contribution", "EdgeContribution", "EnsembleContribution", "NodeEvidence"),
+        "Consensus",
     ]
     assert set(registry._all()) - set(registry.methods()) == set(BASELINES)
 
@@ -137,7 +137,7 @@ def test_the_name_of_another_method_is_refused() -> None:
 
 
 def test_unknown_methods_are_named_with_all_others() -> None:
-    with pytest.raises(ConfigError, match=r"no method 'Nonsense'\. There are: .*Attention"):
+    with pytest.raises(ConfigError, match=r"no method 'Nonsense'\..* There are: .*Attention"):
         registry.find("Nonsense")
     with pytest.raises(ConfigError, match=r"no method 'PartitionSHAP'\. KernelSHAP replaces it"):
         registry.find("PartitionSHAP")

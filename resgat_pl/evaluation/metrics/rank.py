@@ -38,6 +38,40 @@ def spearman(one: Tensor, other: Tensor, constant: float = math.nan) -> Tensor:
     return ((left * right).sum(dim=1) / scale).masked_fill(scale == 0, constant)
 
 
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of each row of ``(B, N)`` float, from -1 for the lowest to 1 for the highest, float64.
+
+    Equal values share the mean of their ranks; a constant row is all 0.
+
+    Example:
+        >>> import torch
+        >>> ranks(torch.tensor([[3.0, 1.0, 2.0], [5.0, 5.0, 9.0]]))
+        tensor([[ 1.0000, -1.0000,  0.0000],
+                [-0.5000, -0.5000,  1.0000]], dtype=torch.float64)
+    """
+    return _centred_ranks(values) / max(1, values.shape[1] - 1)
+
+
+def kendall_w(rankings: Tensor) -> Tensor:
+    """Kendall's coefficient of concordance W of several rankings of the same things, ties included.
+
+    Args:
+        rankings: ``(M, B, N)`` float: M rankings of N things for each of B faces, see ``ranks``.
+
+    Returns:
+        ``(B,)`` float in [0, 1]: 1 if all are alike; 0 if they cancel, or if none of them ranks anything.
+
+    Example:
+        >>> import torch
+        >>> one = ranks(torch.tensor([[1.0, 2.0, 3.0]]))
+        >>> kendall_w(torch.stack([one, one])).item(), kendall_w(torch.stack([one, -one])).item()
+        (1.0, 0.0)
+    """
+    together = rankings.sum(dim=0).square().sum(dim=1)
+    most = len(rankings) * rankings.square().sum(dim=(0, 2))
+    return torch.where(most > 0, together / most.clamp(min=torch.finfo(most.dtype).tiny), torch.zeros_like(most))
+
+
 def _centred_ranks(values: Tensor) -> Tensor:
     """Mean ranks of each row, times 2, with mean 0."""
     values = values.double().contiguous()

@@ -108,7 +108,7 @@ def benchmark_explainers(
             about["notes"] += describe(leaky, people_unknown(detector.provenance, divided))
             detectors.append(about)
             for name, method in classes.items():
-                if methods is None and registry.is_variant(method) and method.lacks(detector.net):
+                if methods is None and registry.is_variant(method) and method.refusal(detector.net):
                     bar.update()
                     continue
                 bar.set_postfix_str(f"{label}: {name}")

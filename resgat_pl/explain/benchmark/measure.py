@@ -21,6 +21,7 @@ from resgat_pl.explain.benchmark import faithfulness as faith, localisation
 from resgat_pl.explain.benchmark.areas import area_iou, best_threshold, pixel_auroc, seam_hits
 from resgat_pl.explain.benchmark.beside import GenuineFaces, ValidationFaces
 from resgat_pl.explain.benchmark.faces import CHUNK, Array, BenchmarkFaces, judge_of
+from resgat_pl.explain.benchmark.fidelity import fidelity
 from resgat_pl.explain.benchmark.sanity import cascade, randomised, with_uniform_attention
 from resgat_pl.explain.benchmark.scores import SWAPPED
 from resgat_pl.explain.benchmark.swaps import excess, swap_scores
@@ -49,8 +50,8 @@ class MethodScores:
         genuine: By name ``(G',)`` float64 of the first G' genuine faces: ``top`` and ``total`` likewise, and
             ``false_regions``, 1 where a node passes the threshold, NaN without one.
         cost: ``forward``, ``backward`` and ``graph`` passes and ``ms`` an image, the largest ``gap`` of completeness.
-        traits: ``unit``, ``signed``, ``exact`` of the explainer; ``threshold`` on its node map, NaN without any
-            validation fake, and ``validated``, the number of those.
+        traits: ``unit``, ``signed``, ``exact`` of the explainer, and the mean ``agreement`` of one that joins others;
+            ``threshold`` on its node map, NaN without any validation fake, and ``validated``, the number of those.
     """
 
     maps: Tensor
@@ -130,6 +131,8 @@ def measure_method(
         threshold = best_threshold(tuned, validation.masks[: len(tuned)], faces.lattice, spared)
     result.traits = {"unit": explainer.unit, "signed": explainer.signed, "exact": explainer.exact}
     result.traits |= {"threshold": threshold, "validated": len(tuned)}
+    if agreements := [part.agreement.cpu() for part in found if part.agreement is not None]:
+        result.traits["agreement"] = float(torch.cat(agreements).mean())
     score_maps(net, result, faces, slow_faces, batch_size, title, threshold)
     silent = _maps(explainer, genuine.images[:beside], f"{title}: genuine faces")
     result.genuine = _silence(silent, threshold)
@@ -151,6 +154,7 @@ def score_maps(
     """Add the scores that follow from the maps alone: localisation and faithfulness."""
     result.scores |= _localisation(result.maps, faces, threshold)
     result.scores |= _restoration(net, result.maps, faces, batch_size, title)
+    result.scores |= _graph(net, result.maps, faces, batch_size)
     result.scores |= _deletion(net, result.maps[:slow_faces], faces, batch_size, title)
 
 
@@ -201,6 +205,14 @@ def _restoration(
     effects = spearman(maps[who].flatten(1), faces.effects[who], constant=0)
     found = _spread({**scores, "effects": effects}, who, len(faces))
     return found | excess(found, faces.controls)
+
+
+def _graph(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int) -> dict[str, Array]:
+    """Fidelity and sparsity, of a detector with a graph."""
+    if not isinstance(net, ResGAT):
+        return {}
+    count = len(maps)
+    return _spread(fidelity(net, faces.images[:count], maps, faces.cut, batch_size), torch.arange(count), len(faces))
 
 
 def _deletion(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int, title: str) -> dict[str, Array]:

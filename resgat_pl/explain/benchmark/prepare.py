@@ -46,7 +46,7 @@ from resgat_pl.explain.benchmark.scores import ORACLE, SWAPPED
 from resgat_pl.explain.benchmark.swaps import excess
 from resgat_pl.explain.methods.baselines import Random
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 """Raised when the measuring changes, so that stored results are measured again."""
 _TRAIN_MASKS: Final = 500
 """Training masks that the mean mask is made of, at most."""
@@ -297,7 +297,8 @@ class DetectorBenchmark:
         Raises:
             ConfigError: An argument without a default is none of these, or cannot be had.
         """
-        had = {"seed": self.seed, "reference": self.reference, "mean": self.mean_mask, "batch_size": self.batch_size}
+        faces: dict[str, Any] = {"reference": self.reference, "mean": self.mean_mask, "limit": self.faces.cut}
+        had = {"seed": self.seed, "batch_size": self.batch_size, **faces}
         asked = inspect.signature(method).parameters
         given: dict[str, Any] = {name: value for name, value in had.items() if name in asked and value is not None}
         if lacking := [name for name in registry.required_arguments(method) if name not in given]:

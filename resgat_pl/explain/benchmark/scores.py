@@ -101,6 +101,15 @@ _FAITHFULNESS: Final = {
     ),
     "restoration_over_random": Score("restoration − random", "low", "restoration minus that of Random"),
     "restoration_over_centre": Score("restoration − centre", "low", "restoration minus that of CentrePrior"),
+    "fidelity_plus": Score(
+        "fidelity+@5", "high", "fall of the probability when the 5 highest nodes of 49 are dropped from the graph"
+    ),
+    "fidelity_minus": Score(
+        "fidelity−@5", "low", "fall of the probability when all but these nodes are dropped; below 0 where it rises"
+    ),
+    "sparsity": Score(
+        "sparsity", "high", "1 less the share of nodes, highest first, that alone give the verdict, the others dropped"
+    ),
     "effects": Score("ρ effects", "high", "rank correlation with the effect of restoring each node alone"),
 }
 _SILENCE: Final = {

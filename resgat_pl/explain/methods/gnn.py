@@ -64,11 +64,11 @@ class GNNExplainer(Explainer):
         self.seed = seed
 
     @classmethod
-    def lacks(cls, net: DetectorNet) -> str | None:
+    def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
         if isinstance(net, ResGAT) and net.is_plain:
             return None
-        return "PyTorch Geometric's layer has no gates and no capsules. NodeShapley and NodeLIME explain it."
+        return "runs PyTorch Geometric's layer, without gates and capsules. NodeShapley explains this network."
 
     # Inference mode would overrule the recording of gradients that the factors are learnt with.
     @torch.inference_mode(False)

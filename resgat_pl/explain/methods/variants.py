@@ -34,10 +34,11 @@ class PredictedMask(ReadOut):
     signed: ClassVar[bool] = False
 
     @classmethod
-    def lacks(cls, net: DetectorNet) -> str | None:
+    def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
-        none = getattr(net, "node_gate", None) is None
-        return "it has no mask head (net.mask_head). Contribution and NodeEvidence explain it." if none else None
+        if getattr(net, "node_gate", None) is not None:
+            return None
+        return "needs a mask head (net.mask_head). Contribution and NodeEvidence explain this network."
 
     @staticmethod
     def read(found: Contributions) -> Attribution:
@@ -63,10 +64,11 @@ class Routing(ReadOut):
     unit: ClassVar[Unit] = "attention"
 
     @classmethod
-    def lacks(cls, net: DetectorNet) -> str | None:
+    def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
-        routed = isinstance(getattr(net, "head", None), CapsuleHead)
-        return None if routed else "its head has no routing (net.head capsule). Contribution explains it."
+        if isinstance(getattr(net, "head", None), CapsuleHead):
+            return None
+        return "needs a head with routing (net.head capsule). Contribution explains this network."
 
     @staticmethod
     def read(found: Contributions) -> Attribution:
@@ -93,10 +95,14 @@ class KeptEdges(ReadOut):
     signed: ClassVar[bool] = False
 
     @classmethod
-    def lacks(cls, net: DetectorNet) -> str | None:
+    def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
         none = getattr(net, "edge_gate", None) is None
-        return "it has no bottleneck (net.bottleneck). EdgeContribution explains its edges." if none else None
+        return (
+            "cannot explain this network: it has no bottleneck (net.bottleneck). EdgeContribution explains its edges."
+            if none
+            else None
+        )
 
     @staticmethod
     def read(found: Contributions) -> Attribution:

@@ -9,6 +9,7 @@ from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.head import LinearHead, NodeHead, NormalisedHead
 from resgat_pl.nn.resgat import ResGAT
 
@@ -22,7 +23,9 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
     """
     net = detector.net
     geometry = net.backbone.geometry if isinstance(net, EncoderNet) else None
-    if not isinstance(net, EncoderNet):
+    if isinstance(net, Ensemble) and net.adds_up:
+        sight = "a node of each member may see the whole crop, and on the common grid it is divided by area."
+    elif not isinstance(net, EncoderNet):
         sight = "this detector has none, and the cells of its maps are equal parts of the crop."
     elif geometry is None:
         sight = "how much each sees is not known for this encoder; its cell in the maps is an equal part of the crop."
@@ -40,6 +43,11 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         f"A {type(net).__name__} is a black box: its maps estimate what the pixels do, and are no parts of its "
         "computation, as the contributions of a ResGAT are.",
     )
+    if isinstance(net, Ensemble) and net.adds_up:
+        black_box = (
+            "The contributions of an ensemble are those of its members, each times its weight. They keep the attention "
+            "of every member as it is, and say what a place adds here, not what would happen without it.",
+        )
     first, *rest = graph if net.has_contributions else black_box
     return [
         first,

@@ -25,6 +25,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
+from resgat_pl.explain.report.genuine import genuine_faces
 from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
@@ -52,6 +53,8 @@ def explain(
     seed: int = 0,
     video_timeout: float = 600.0,
     wandb: bool = False,
+    evidence: bool = False,
+    reference: Path | None = None,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -84,6 +87,10 @@ def explain(
         video_timeout: Seconds that decoding one file and finding its faces may take.
         wandb: Also log the table and the reports, with the faces in them, as a W&B run; offline unless WANDB_MODE says
             otherwise.
+        evidence: Also write an evidence sheet of each face (evidence_face1.png, and in the report): every named region
+            enlarged, its high-pass residual, noise and spectrum, beside the region that says least.
+        reference: Folder of crops that ``resgat extract`` made; the sheet then says how usual its values are among
+            genuine faces there, up to 200.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -100,7 +107,10 @@ def explain(
     if detector is not None:
         cutting, assumed = replace(cutting, detector=detector), []
     cutting = replace(cutting, frames=frames, every=every)
-    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed)
+    if reference is not None and not evidence:
+        raise ConfigError("--reference is for the evidence sheet: give --evidence true as well.")
+    genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
+    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
@@ -156,6 +166,7 @@ class _Run:
             "overlays": self.overlays,
             "detector": spec,
             "seed": examiner.seed,
+            **({"evidence": True} if examiner.evidence else {}),  # absent in earlier versions' folders
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
@@ -218,6 +229,9 @@ class _Run:
         folder.mkdir(exist_ok=True)
         if document.tracks:
             write_sheet(document, folder / "faces.png")
+        for track in document.tracks:
+            if track.evidence_png:
+                write_atomic(folder / f"evidence_face{track.number}.png", track.evidence_png)
         if self.overlays:
             write_overlays(document, folder / "overlays")
         write_html(document, folder / "report.html")

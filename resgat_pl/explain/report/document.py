@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
 
 SCHEMA: Final = 2
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
@@ -127,7 +128,7 @@ class Method:
 
     Attributes:
         name: Class of ``resgat_pl.explain``; the key in every ``maps``.
-        unit: ``logit``, ``probability``, ``attention`` or ``gradient``: what the numbers are.
+        unit: ``logit``, ``probability``, ``attention``, ``gradient``, ``mask`` or ``rank``: what the numbers are.
         signed: Whether a negative value means *towards real*.
         exact: Whether nodes and bias add up to the logit by construction.
         about: One sentence on what it shows.
@@ -166,6 +167,7 @@ class NodeMap:
         bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
+        agreement: Kendall's W in [0, 1] of the methods that it joins; None where it joins none.
     """
 
     nodes: list[list[float]]
@@ -173,6 +175,7 @@ class NodeMap:
     bias: float | None
     gap: float | None
     edges: list[float] | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,11 @@ class FaceTrack:
         maps: Mean over its frames, by method name.
         sentence: The explanation in words, of the mean.
         frames: In time order; only those in which the face was found.
+        certificate: Of its strongest frame; None of a detector without a graph.
+        members: Of an ensemble; empty of other detectors.
+        disagreement: Sentence on where the members disagree, or empty.
+        evidence: Of the named regions, where an evidence sheet was asked for.
+        evidence_png: *Not in the JSON.* The sheet, a PNG file; empty without one.
     """
 
     number: int
@@ -228,6 +236,11 @@ class FaceTrack:
     maps: dict[str, NodeMap]
     sentence: str
     frames: list[FaceFrame]
+    certificate: FaceCertificate | None = None
+    members: list[Member] = field(default_factory=list)
+    disagreement: str = ""
+    evidence: list[RegionEvidence] = field(default_factory=list)
+    evidence_png: bytes = field(default=b"", repr=False, metadata={"json": False})
 
 
 @dataclass(frozen=True)

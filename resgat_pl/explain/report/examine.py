@@ -22,14 +22,18 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
-from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
+from resgat_pl.explain.base import Explainer, Explanation, Target, edge_index_of
 from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats, mask_note
+from resgat_pl.explain.report.certificates import certificate_of, strongest
+from resgat_pl.explain.report.evidence import Reference, evidence_of
+from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
+from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
@@ -50,6 +54,8 @@ class Examiner:
         methods: Explainers, the one to show first first.
         batch_size: Faces that go through the network at once.
         seed: Of the bootstrap.
+        evidence: Whether to add an evidence sheet to each face.
+        reference: Genuine faces for it to compare with.
     """
 
     detector: Detector
@@ -58,6 +64,8 @@ class Examiner:
     methods: list[type[Explainer]]
     batch_size: int = 32
     seed: int = 0
+    evidence: bool = False
+    reference: Reference | None = None
 
     @cached_property
     def trained_on(self) -> TrainedOn:
@@ -213,6 +221,10 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
+            most = strongest([frame.logit for frame in frames[part]], scored.verdict)
+            image = self._images([track[most]])[0]
+            records, sheet = self._evidence(track[most], landmarks[part][most], said[part][most], scored.verdict)
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -224,9 +236,25 @@ class Examiner:
                     maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence,
                     frames=frames[part],
+                    members=members,
+                    disagreement=disagreement(members),
+                    evidence=records,
+                    evidence_png=sheet,
+                    certificate=certificate_of(
+                        self.detector.net, image, track[most].number, judgement.decision.threshold
+                    ),
                 )
             )
         return tracks
+
+    def _evidence(
+        self, shot: Shot, landmarks: Tensor, said: Finding, verdict: Target
+    ) -> tuple[list[RegionEvidence], bytes]:
+        if not self.evidence or not said.regions:
+            return [], b""
+        image = np.asarray(resize_crop(shot.image, self.detector.net.image_size))
+        named = list(said.named(verdict) or said.named("real" if verdict == "fake" else "fake"))
+        return evidence_of(image, landmarks.numpy(), said.regions, named, shot.number, self.reference)
 
     def _said(self, medium: Medium, explained: Explained, landmarks: Tensor, judgement: Judgement) -> Sequence[Finding]:
         """The numbers of the words, face by face: those of the contributions, whatever methods are shown."""
@@ -259,7 +287,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
     words = explained.contribution
     others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
-    independent = [found for found in others if found.method != "NodeEvidence"]
+    independent = [found for found in others if found.method not in {"NodeEvidence", "Consensus"}]
     return next(iter([*independent, *others]), None)
 
 
@@ -303,6 +331,7 @@ def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
             regions=[_short(value) for value in regions[place].tolist()],
             bias=_short(float(explanation.bias[place])) if in_logits else None,
             gap=_short(float(explanation.completeness_gap[place])) if in_logits else None,
+            agreement=None if explanation.agreement is None else _short(float(explanation.agreement[place])),
         )
         for place in range(len(explanation.node_map))
     ]
@@ -319,6 +348,7 @@ def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slic
         bias=None if bias is None else _short(bias),
         gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
         edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
+        agreement=_mean_of_known(node_map.agreement for node_map in parts),
     )
 
 

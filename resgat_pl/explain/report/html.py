@@ -13,6 +13,7 @@ from typing import Any
 
 from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.document import Document, plain
+from resgat_pl.explain.report.evidence import CAPTION, sentence
 from resgat_pl.explain.report.verdict import headline
 
 _SCRIPTS = ("build.js", "draw.js", "summary.js", "page.js")
@@ -59,7 +60,10 @@ def _page_data(document: Document) -> dict[str, Any]:
     """The document with the crops, without what the page does not show; nodes to four significant digits."""
     data: dict[str, Any] = plain(document)
     del data["edge_index"]
+    data["evidence_caption"] = CAPTION if any(track.evidence for track in document.tracks) else ""
     for track, face in zip(data["tracks"], document.tracks, strict=True):
+        track["evidence_png"] = base64.b64encode(face.evidence_png).decode("ascii")
+        track["evidence_words"] = [sentence(record) for record in face.evidence]
         for frame, shown in zip(track["frames"], face.frames, strict=True):
             frame["jpeg"] = base64.b64encode(shown.jpeg).decode("ascii")
         for part in (track, *track["frames"]):

@@ -64,12 +64,56 @@
       press("method-picker", state.method);
       at("method-about").textContent = method().about;
       legend();
+      certificate();
+      members();
+      evidence();
       at("time").hidden = track().frames.length < 2;
       plots();
     }
     cursor();
     table();
     face();
+  }
+
+  function certificate() {
+    const found = track().certificate;
+    const where = found && track().frames.length > 1 ? `In frame ${found.frame}, which speaks most for it: ` : "";
+    at("certificate").textContent = found ? where + found.sentence : "";
+    at("certificate").hidden = !found;
+  }
+
+  function members() {
+    const { members: found, disagreement } = track();
+    at("ensemble").hidden = !found || !found.length;
+    if (at("ensemble").hidden) return;
+    const cells = (texts) => texts.map((text) => el("td", {}, text));
+    const head = ["Member", "weight", "temperature", "share of the mean logit"];
+    fill(
+      "members",
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
+      el(
+        "tbody",
+        {},
+        ...found.map((m) =>
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, m.name),
+            ...cells([m.weight.toFixed(3), m.temperature.toFixed(2), signed(m.share, 2)]),
+          ),
+        ),
+      ),
+    );
+    at("disagreement").textContent = disagreement;
+  }
+
+  function evidence() {
+    const { evidence_png: sheet, evidence_words: words } = track();
+    at("evidence").hidden = !sheet;
+    if (!sheet) return;
+    Object.assign(at("evidence-sheet"), { src: `data:image/png;base64,${sheet}`, alt: words.join(" ") });
+    fill("evidence-words", ...words.map((text) => el("li", {}, text)));
+    at("evidence-caption").textContent = doc.evidence_caption;
   }
 
   function legend() {
@@ -204,7 +248,10 @@
         ? " Positive speaks for fake, negative for real."
         : hasSign
           ? " Not logits, so there is no sum to compare with."
-          : " This method has no direction.");
+          : " This method has no direction.") +
+      (map().agreement == null
+        ? ""
+        : ` The methods that it joins agree by ${map().agreement.toFixed(2)} of 1 (Kendall's W); it is blank where they do not.`);
   }
 
   const pictures = new Map(); // the last few, decoded

@@ -68,7 +68,8 @@ def _strips(document: Document, track: FaceTrack) -> list[Strip]:
     frames = [track.frames[index] for index in chosen]
     places = [f"frame {frame.index}" if frame.time is None else f"{frame.time:.2f} s" for frame in frames]
     titles = [f"{place}, {frame.probability:.2f}" for place, frame in zip(places, frames, strict=True)]
-    strips = [Strip("face", [_face(frame) for frame in frames], titles, f"Face {track.number}. {track.sentence}")]
+    said = track.sentence if track.certificate is None else f"{track.sentence}\n{track.certificate.sentence}"
+    strips = [Strip("face", [_face(frame) for frame in frames], titles, f"Face {track.number}. {said}")]
     for method in document.methods:
         scale = scale_of(method, min(float(_nodes(frame, method).min()) for frame in frames))
         panels = [_overlay(document, frame, method, scale) for frame in frames]

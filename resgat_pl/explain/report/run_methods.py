@@ -16,6 +16,7 @@ from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.resgat import ResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
@@ -27,9 +28,14 @@ _HALF: Final = 0.5
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
 
+OF_ENSEMBLE: Final = "EnsembleContribution"
+"""For an ensemble of detectors with contributions."""
+
 
 def default_methods(net: DetectorNet) -> str:
     """Names of the methods for a detector when none are asked for; what only it has is among them."""
+    if isinstance(net, Ensemble) and net.adds_up:
+        return OF_ENSEMBLE
     if not net.has_contributions:
         return OF_ANY
     return ",".join([DEFAULT, *(method.__name__ for method in OWN if why_not(method, net) is None)])

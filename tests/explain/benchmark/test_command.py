@@ -210,7 +210,7 @@ def test_plain_pictures_are_scored_as_far_as_they_go(ffpp_crops: Path, checkpoin
     text = benchmark_explainers(str(checkpoints[0]), plain, tmp_path / "out", METHODS, **SMALL)
     _, values = read(tmp_path / "out")
     measured = {score for method, score in values if method == "Contribution"}
-    starts = ("deletion", "insertion", "random_", "target", "uniform", "silence")
+    starts = ("deletion", "insertion", "random_", "target", "uniform", "silence", "fidelity", "sparsity")
     assert measured == {name for name in SCORES if name.startswith(starts)}
     assert "No fake of the validation split is detected and has a mask, so there is no threshold" in text
     assert all(math.isfinite(values["Contribution", score]) for score in measured)

@@ -1,8 +1,10 @@
-"""Checks of the arguments of explanation methods and of what scores them."""
+"""Checks of the arguments of explanation methods, and packages that are not installed everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from resgat_pl.core.errors import ConfigError
 
@@ -26,3 +28,17 @@ def one_of(choices: Sequence[str], **arguments: str) -> None:
     for name, value in arguments.items():
         if value not in choices:
             raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(choices)}.")
+
+
+def optional(module: str, name: str, method: str, package: str = "captum") -> Any:
+    """An object of a package that is not installed everywhere, for a method.
+
+    Raises:
+        ConfigError: It cannot be imported; the message names what to install.
+    """
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            f'{method} needs {package}, which cannot be imported ({error}): pip install "resgat-pl[figures]".'
+        ) from error
