@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError, WeightsError
@@ -19,10 +20,14 @@ from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, build_head
+from resgat_pl.nn.outputs import Outputs
 from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
 
-ARCHITECTURE = ("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive")
+ARCHITECTURE = (
+    *("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive"),
+    "outputs",
+)
 """The arguments on which the meaning of the weights depends."""
 _SINCE: Final = {"train": "full"}
 """Values of arguments that are newer than some checkpoints; None for others."""
@@ -58,6 +63,8 @@ class ResGAT(EncoderNet):
             ``frozen``, see ``resgat_pl.nn.encoders.tuning``.
         receptive: Side in px of the largest square that a node of a convolutional encoder may see; null for the
             encoder's own, which is often larger than the image. See ``resgat_pl.nn.encoders.receptive``.
+        outputs: Further outputs, each with its own map: ``kind:NAME`` of manipulation, ``region:NAME`` of the face;
+            null for the logit of *fake* alone. See ``resgat_pl.nn.outputs``.
 
     Attributes:
         config: All arguments as plain values.
@@ -90,6 +97,7 @@ class ResGAT(EncoderNet):
         image_size: int = 224,
         train: TrainMode = "full",
         receptive: int | None = None,
+        outputs: list[str] | None = None,
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
@@ -100,6 +108,7 @@ class ResGAT(EncoderNet):
         convolution = GridGATConv if attention == "gatv1" else GridGATv2Conv
         self.gat = convolution(self.backbone.out_channels, hidden, heads=heads, dropout=dropout)
         self.head = build_head(head, heads * hidden, dropout)
+        self.outputs = None if outputs is None else Outputs(outputs, heads * hidden)
         self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
 
     def forward(self, images: Tensor) -> ResGATOutput:
@@ -132,12 +141,17 @@ class ResGAT(EncoderNet):
                 "size first, or call grid.fit."
             )
         readout = self.head.weight if isinstance(self.head, LinearHead) else None
+        if readout is not None and self.outputs is not None:
+            readout = torch.cat([readout, self.outputs.weight])
         state: GraphState = self.gat.attend(features, self.grid, readout)
         return state
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
-        logit = self.head(graph.pooled, graph.read) if isinstance(self.head, LinearHead) else self.head(graph.pooled)
+        if isinstance(self.head, LinearHead):
+            logit = self.head(graph.pooled, None if graph.read is None else graph.read[:, :1])
+        else:
+            logit = self.head(graph.pooled)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, self.grid.to_edges(graph.attention))
 
     @property
