@@ -110,7 +110,7 @@ class Outputs(nn.Module):
 
 
 def energy(kind_logits: Tensor) -> Tensor:
-    """log Σ_k exp z_k over the kinds of ``kind_logits (B, 1 + K)``, genuine left out: ``(B,)``, high for known kinds.
+    """Energy log Σ_k exp z_k of the kinds in ``kind_logits (B, 1 + K)``, genuine left out: ``(B,)``, high if known.
 
     Example:
         >>> energy(torch.tensor([[0.0, 2.0, -9.0], [0.0, -3.0, -3.0]]))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
+
+from lightning.pytorch import Trainer
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.losses.base import AuxiliaryLoss
 from resgat_pl.training.losses.masks import MaskGuidance
 
@@ -56,6 +61,37 @@ def check_losses(net: object, mask_loss_weight: float, losses: Sequence[Auxiliar
     if twice := sorted(name for name, times in Counter(loss.name for loss in together).items() if times > 1):
         raise ConfigError(f"model.losses has two that are logged as {twice[0]}; keep one of them.")
     return together
+
+
+def prepare_losses(trainer: Trainer, net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
+    """Make sure that batches hold what the losses need, that they train all outputs, and let each loss get ready.
+
+    Raises:
+        ConfigError: See ``check_order``, ``check_outputs`` and ``AuxiliaryLoss.prepare``.
+    """
+    check_order(losses, getattr(trainer, "datamodule", None))
+    check_outputs(net, losses)
+    data = data_module(trainer)
+    for loss in losses if data is not None else ():
+        loss.prepare(cast("ResGAT", net), data)
+
+
+def check_outputs(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
+    """Make sure that every further output of a network is trained: an untrained one would be reported all the same.
+
+    Raises:
+        ConfigError: A loss is missing.
+    """
+    outputs = getattr(net, "outputs", None)
+    if outputs is None:
+        return
+    given = {type(loss).__name__ for loss in losses}
+    for wanted, rows, loss in (("kinds", outputs.kinds, "Kinds"), ("regions", outputs.regions, "Regions")):
+        if rows and loss not in given:
+            raise ConfigError(
+                f"net.outputs has {wanted}, and nothing trains them: add resgat_pl.training.losses.{loss} to "
+                "model.losses, as configs/kinds.yaml has it, or leave them out."
+            )
 
 
 def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:

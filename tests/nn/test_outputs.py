@@ -68,8 +68,7 @@ def test_the_logit_of_fake_does_not_change(make_net: MakeNet, images: Tensor, at
     torch.manual_seed(3)
     alone = make_net(attention=attention, head=head)
     beside = make_net(attention=attention, head=head, outputs=OUTPUTS)
-    state = {name: value for name, value in alone.state_dict().items()}
-    missing = beside.load_state_dict(state, strict=False).missing_keys
+    missing = beside.load_state_dict(alone.state_dict(), strict=False).missing_keys
     assert sorted(missing) == ["outputs.linear.bias", "outputs.linear.weight"]
     torch.testing.assert_close(beside(images).logit, alone(images).logit, atol=1e-5, rtol=1e-5)
     mine, theirs = contributions(beside, images), contributions(alone, images)
@@ -127,5 +126,6 @@ def test_the_kind_never_contradicts_the_verdict() -> None:
     fake = torch.tensor([True, True, False])
     assert name_kinds(logits, fake, ["a", "b"], 0.0) == ["a", NONE_OF_THESE, "genuine"]
     assert name_kinds(logits, fake, ["a", "b"], None) == ["a", "b", "genuine"]
-    torch.testing.assert_close(energy(logits), torch.tensor([3.0, -4.0, 3.0]).exp().add(
-        torch.tensor([1.0, -3.0, 1.0]).exp()).log())
+    torch.testing.assert_close(
+        energy(logits), torch.tensor([3.0, -4.0, 3.0]).exp().add(torch.tensor([1.0, -3.0, 1.0]).exp()).log()
+    )

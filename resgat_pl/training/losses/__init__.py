@@ -1,4 +1,4 @@
-"""Losses beside the detection loss: guidance by masks, restoration, silence on genuine faces, embedding."""
+"""Losses beside the detection loss: masks, restoration, silence on genuine faces, embedding, kinds and regions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from resgat_pl.training.losses.base import AuxiliaryLoss as AuxiliaryLoss, LossInput as LossInput
     from resgat_pl.training.losses.embedding import Alignment as Alignment, Uniformity as Uniformity
     from resgat_pl.training.losses.masks import MaskGuidance as MaskGuidance
+    from resgat_pl.training.losses.outputs import Kinds as Kinds, Regions as Regions
     from resgat_pl.training.losses.restoration import Restoration as Restoration
     from resgat_pl.training.losses.silence import Silence as Silence
 
@@ -18,8 +19,10 @@ __getattr__, __dir__ = lazy_names(
     {
         "Alignment": "embedding",
         "AuxiliaryLoss": "base",
+        "Kinds": "outputs",
         "LossInput": "base",
         "MaskGuidance": "masks",
+        "Regions": "outputs",
         "Restoration": "restoration",
         "Silence": "silence",
         "Uniformity": "embedding",
