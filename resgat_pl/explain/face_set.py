@@ -21,6 +21,7 @@ from resgat_pl.explain.drawing.overlay import SheetFace
 from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
 from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
+from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
@@ -46,6 +47,8 @@ class ExplainedFaces:
         bias: ``(n,)`` float32, b' of ``nn.contribution``; None without contributions.
         entropy: ``(n,)`` float32, ``attention_entropy``; None likewise.
         reason: A sentence on why there are no contributions; empty where there are.
+        outputs: Further outputs of the network with their maps; None of one without any. The kind of a face is then
+            the likeliest.
     """
 
     images: Tensor
@@ -59,6 +62,7 @@ class ExplainedFaces:
     bias: Tensor | None = None
     entropy: Tensor | None = None
     reason: str = ""
+    outputs: OutputMaps | None = None
 
     @property
     def first(self) -> Tensor:
@@ -77,7 +81,7 @@ class ExplainedFaces:
         if self.bias is None or self.entropy is None:
             return unexplained(self.logit, self.reason)
         tables = self.regions().tolist()
-        return [
+        said = [
             Finding(
                 logit=float(self.logit[i]),
                 bias=float(self.bias[i]),
@@ -87,6 +91,7 @@ class ExplainedFaces:
             )
             for i in range(len(tables))
         ]
+        return said if self.outputs is None else self.outputs.findings(said, None)
 
     def sheet(self) -> list[SheetFace]:
         """The faces to draw, with their maps."""
@@ -144,6 +149,7 @@ class _Maps(NamedTuple):
     bias: Tensor | None
     entropy: Tensor | None
     reason: str
+    outputs: OutputMaps | None = None
 
 
 def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
@@ -153,7 +159,10 @@ def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
         found = read["Contribution"]
         maps = {"contribution": found.node_map, "attention": read["Attention"].node_map}
         entropy = attention_entropy(attention, found.edge_index.cpu())
-        return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "")
+        further = output_maps(net, images, _BATCH)
+        if further is not None:
+            maps |= further.of_each_face()
+        return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "", further)
     found = InputXGradient(net, _BATCH).attribute(images).cpu()
     reason = f"No region is named: the logit of a {type(net).__name__} is no sum over regions."
     return _Maps(found.logit, {"input × gradient": found.node_map}, found.lattice, None, None, reason)

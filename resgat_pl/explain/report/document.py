@@ -163,6 +163,7 @@ class NodeMap:
         bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
+        logit: What nodes and bias add up to where that is not the logit of *fake*: of the output that this explains.
     """
 
     nodes: list[list[float]]
@@ -170,6 +171,20 @@ class NodeMap:
     bias: float | None
     gap: float | None
     edges: list[float] | None = None
+    logit: float | None = None
+
+
+@dataclass(frozen=True)
+class StatedClause:
+    """A clause of a sentence, see ``explain.clauses``.
+
+    Attributes:
+        text: Its words.
+        keys: Names of the numbers that it states, in the order of the text, and then of those that it rests on.
+    """
+
+    text: str
+    keys: list[str]
 
 
 @dataclass(frozen=True)
@@ -187,6 +202,10 @@ class FaceFrame:
         probability: On the scale of the file: what it would be if all frames were like this one.
         maps: By method name.
         sentence: The explanation in words.
+        numbers: What the sentence is made of, by key; of a detector with further outputs also their probabilities, as
+            ``kind/NAME`` and ``manipulated/REGION``.
+        clauses: Of the sentence, with the keys of their numbers.
+        kind: Of manipulation; empty of a detector without kinds.
         jpeg: *Not in the JSON.* The crop as the network saw it, a JPEG file.
     """
 
@@ -199,6 +218,9 @@ class FaceFrame:
     probability: float
     maps: dict[str, NodeMap]
     sentence: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    clauses: list[StatedClause] = field(default_factory=list)
+    kind: str = ""
     jpeg: bytes = field(default=b"", repr=False, metadata={"json": False})
 
 
@@ -214,6 +236,9 @@ class FaceTrack:
         logit: Mean over its frames.
         maps: Mean over its frames, by method name.
         sentence: The explanation in words, of the mean.
+        numbers: As of ``FaceFrame``, of the mean.
+        clauses: Likewise.
+        kind: Likewise.
         frames: In time order; only those in which the face was found.
     """
 
@@ -225,6 +250,9 @@ class FaceTrack:
     maps: dict[str, NodeMap]
     sentence: str
     frames: list[FaceFrame]
+    numbers: dict[str, float] = field(default_factory=dict)
+    clauses: list[StatedClause] = field(default_factory=list)
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
-from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, run
+from resgat_pl.explain.report.outputs import about, common_kind, mean_of
+from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, outputs_shown, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -115,7 +116,7 @@ class Examiner:
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=edge_index_of(self.detector.net).tolist(),
-            methods=[self._method(method, explained) for method in self.methods],
+            methods=[self._method(method, explained) for method in self.methods] + _methods_of_outputs(explained),
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
             notes=self.notes(medium, found, judgement),
             caveats=caveats(self.detector, self._temperature(medium) is not None),
@@ -189,7 +190,13 @@ class Examiner:
         said = self._said(medium, explained, torch.where(replaced[:, None, None], torch.nan, landmarks), judgement)
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
+        further = outputs_shown(explained)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
+        maps |= {
+            name: [replace(part, logit=_short(float(found.logit[place]))) for place, part in enumerate(parts)]
+            for name, found in further.items()
+            for parts in [_node_maps(found, weights)]
+        }
         frames = [
             doc.FaceFrame(
                 index=shot.number,
@@ -201,6 +208,7 @@ class Examiner:
                 probability=_short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
                 sentence=said[place].sentence,
+                **_stated(said[place]),
                 jpeg=_jpeg(resize_crop(shot.image, self.detector.net.image_size)),
             )
             for place, shot in enumerate(shots)
@@ -211,6 +219,7 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            everything = {**explained.methods, **further}
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -219,8 +228,9 @@ class Examiner:
                     interval=scored.interval,
                     score=_short(scored.score),
                     logit=_short(mean.logit),
-                    maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
+                    maps={name: _mean_map(parts[part], everything[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence,
+                    **_stated(mean),
                     frames=frames[part],
                 )
             )
@@ -232,9 +242,12 @@ class Examiner:
         limit = judgement.decision.limit
         if explained.contribution is None:
             reason = f"No region is named: the logit of a {type(self.detector.net).__name__} is no sum over regions."
-            return unexplained(explained.logit, reason, temperature, limit)
-        other = _second_opinion(explained)
-        return findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+            said = unexplained(explained.logit, reason, temperature, limit)
+        else:
+            other = _second_opinion(explained)
+            said = findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+        known = self.detector.checkpoint.limits.get("unknown_kind")
+        return said if explained.outputs is None else explained.outputs.findings(said, known)
 
 
 def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
@@ -272,7 +285,26 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         agreement=_mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
+        **mean_of(said),
+        kind=common_kind(said, "fake" if probability > limit else "real"),
     )
+
+
+def _stated(finding: Finding) -> dict[str, Any]:
+    """What the words of a face are made of, as fields of the document."""
+    return {
+        "numbers": {name: _short(value) for name, value in finding.numbers.items()},
+        "clauses": [doc.StatedClause(clause.text, list(clause.keys)) for clause in finding.clauses],
+        "kind": finding.kind,
+    }
+
+
+def _methods_of_outputs(explained: Explained | None) -> list[doc.Method]:
+    """Entries of the maps of further outputs, on one scale."""
+    found = {} if explained is None else outputs_shown(explained)
+    scale = _scale_of(found.values()) if found else 1.0
+    free: dict[str, Any] = {"forward": 0.0, "backward": 0.0, "graph": 0.0, "milliseconds": 0.0, "shared": False}
+    return [doc.Method(name, "logit", True, True, about(name), scale, **free) for name in found]
 
 
 def _mean_of_known(values: Iterable[float | None]) -> float | None:
@@ -283,6 +315,10 @@ def _mean_of_known(values: Iterable[float | None]) -> float | None:
 def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
     """See ``document.Method.scale``. Methods in logits share one, so that they can be compared by eye."""
     alike = [e for e in found.values() if e.unit == "logit"] if method.unit == "logit" else [found[method.__name__]]
+    return _scale_of(alike)
+
+
+def _scale_of(alike: Iterable[Explanation]) -> float:
     values = torch.cat([explanation.node_map.abs().flatten() for explanation in alike])
     most = float(np.quantile(values.numpy(), 0.995)) or float(values.max())
     if not (math.isfinite(most) and most > 0):
@@ -316,6 +352,7 @@ def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slic
         regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
         bias=None if bias is None else _short(bias),
         gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
+        logit=_mean_of_known(node_map.logit for node_map in parts),
         edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
     )
 
