@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resgat_pl.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from resgat_pl.training.losses.adversarial import Trades as Trades
     from resgat_pl.training.losses.base import AuxiliaryLoss as AuxiliaryLoss, LossInput as LossInput
     from resgat_pl.training.losses.embedding import Alignment as Alignment, Uniformity as Uniformity
     from resgat_pl.training.losses.masks import MaskGuidance as MaskGuidance
@@ -25,6 +26,7 @@ __getattr__, __dir__ = lazy_names(
         "Regions": "outputs",
         "Restoration": "restoration",
         "Silence": "silence",
+        "Trades": "adversarial",
         "Uniformity": "embedding",
     },
 )
