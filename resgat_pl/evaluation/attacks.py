@@ -160,12 +160,8 @@ def attack_table(
                 table.append(_row(name, source, size, clean, found, ranks))
     for place, other in (also or {}).items():
         scores = _pooled(evaluate(score(detector, other, None, batch_size, workers, place)))
-        none = Interval(np.nan)
-        table.append(
-            Attacked(
-                _CLEAN, place, 0, scores["frame"].values["auroc"], scores["video"].values["auroc"], none, np.nan, np.nan
-            )
-        )
+        values = scores["frame"].values["auroc"], scores["video"].values["auroc"]
+        table.append(Attacked(_CLEAN, place, 0, *values, Interval(np.nan), np.nan, np.nan))
     return table
 
 
@@ -189,9 +185,9 @@ def write_attacks(table: list[Attacked], out: Path, about: dict[str, Any]) -> st
         [
             markdown_table(header, body),
             "",
-            f"AUC in %, with 95 % bootstrap intervals over {CLIPS}. *Made on*: this detector, another checkpoint, whose "
+            f"AUC in %, with 95 % bootstrap intervals over {CLIPS}. *Made on*: this one, another checkpoint, whose "
             "attacked pictures are shown to this one, or, without an attack, another data set. *map ρ*: rank "
-            "correlation of the contributions with those before the attack; the attack *map* leaves the logit as it is.",
+            "correlation of the contributions with those before; the attack *map* leaves the logit as it is.",
         ]
     )
     parts = [f"{score}_{name}" for score in ("frame_auroc", "video_auroc", "video_loss") for name in Interval._fields]

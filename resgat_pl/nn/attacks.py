@@ -105,9 +105,10 @@ def square(logit_of: LogitOf, images: Tensor, label: Tensor, eps: float, queries
 def map_attack(net: ResGAT, images: Tensor, eps: float, steps: int = 10, same: float = _SAME) -> Tensor:
     """Change the contributions as far as possible while the logit stays: is the map as stable as the verdict?
 
-    Gradient descent of the cosine between the contributions and what they were, with the squared change of the logit
-    as a penalty. Of the pictures on the way the one with the least cosine is returned whose logit changed by at most
-    ``same``; where there is none, the picture as it was.
+    Gradient descent of the cosine between the contributions and what they were, along the surface on which the logit is
+    constant (without the part of the gradient along the logit's), with a step back towards it. Of the pictures on the
+    way the one with the least cosine is returned whose logit changed by at most ``same``; where there is none, the
+    picture as it was.
 
     Args:
         net: In evaluation mode.
@@ -117,51 +118,56 @@ def map_attack(net: ResGAT, images: Tensor, eps: float, steps: int = 10, same: f
         same: Largest change of the logit, in logits.
     """
     _check(eps, steps)
+    images = images.detach()
     with torch.no_grad():
         before = contributions(net, images)
     node, logit = before.node, before.output.logit
+    best, least, current = images, torch.ones_like(logit), images
+    for _ in range(steps):
+        with torch.enable_grad():
+            given = current.clone().requires_grad_()
+            found = contributions(net, given)
+            likeness = F.cosine_similarity(found.node, node, dim=1)
+            (along,) = torch.autograd.grad(likeness.sum(), given, retain_graph=True)
+            (up,) = torch.autograd.grad(found.output.logit.sum(), given)
+        size = up.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+        along = along - (along * up).sum(dim=(1, 2, 3), keepdim=True) / size * up
+        along = along / along.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+        drift = (found.output.logit - logit).detach()[:, None, None, None]
+        moved = current - _STEP * eps / steps * along - drift / size * up
+        current = _within(moved, images, eps)
+        with torch.no_grad():
+            after = contributions(net, current)
+            value = F.cosine_similarity(after.node, node, dim=1)
+        better = (value < least) & ((after.output.logit - logit).abs() <= same)
+        best = torch.where(better[:, None, None, None], current, best)
+        least = torch.where(better, value, least)
+    return best
 
-    def change(x: Tensor) -> Tensor:
-        found = contributions(net, x)
-        drift = (found.output.logit - logit).div(same).square()
-        return -F.cosine_similarity(found.node, node, dim=1) - drift
 
-    def allowed(x: Tensor) -> Tensor:
-        found = contributions(net, x)
-        likeness = F.cosine_similarity(found.node, node, dim=1)
-        return (-likeness).masked_fill((found.output.logit - logit).abs() > same, -torch.inf)
-
-    return _ascend(change, images, eps, steps, allowed)
-
-
-def _ascend(
-    goal: Callable[[Tensor], Tensor],
-    images: Tensor,
-    eps: float,
-    steps: int,
-    judged_by: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Pictures on the way up a goal ``(B,)``: of each the best, by the goal or by another measure."""
-    judge = judged_by or goal
+def _ascend(goal: Callable[[Tensor], Tensor], images: Tensor, eps: float, steps: int) -> Tensor:
+    """Pictures on the way up a goal ``(B,)``: of each the best."""
     images = images.detach()
     with torch.no_grad():
-        best, most = images, judge(images)
-    if eps == 0:
-        return images
+        best, most = images, goal(images)
     current = images
-    for step in range(steps):
+    for step in range(steps if eps > 0 else 0):
         with torch.enable_grad():
             given = current.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(goal(given).sum(), given)
-        length = eps if step == 0 and judged_by is None else _STEP * eps / steps
-        moved = current + length * gradient.sign()
-        current = torch.maximum(torch.minimum(moved, images + eps), images - eps).clamp(0, 1).detach()
+        length = eps if step == 0 else _STEP * eps / steps
+        current = _within(current + length * gradient.sign(), images, eps)
         with torch.no_grad():
-            value = judge(current)
+            value = goal(current)
         better = value > most
         best = torch.where(better[:, None, None, None], current, best)
         most = torch.where(better, value, most)
     return best
+
+
+def _within(moved: Tensor, images: Tensor, eps: float) -> Tensor:
+    """The nearest pictures in [0, 1] within eps of others."""
+    return torch.maximum(torch.minimum(moved, images + eps), images - eps).clamp(0, 1).detach()
 
 
 def _losses(logit: Tensor, label: Tensor) -> Tensor:
