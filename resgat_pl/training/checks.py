@@ -226,6 +226,8 @@ def _logged(config: Namespace) -> list[str]:
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
     guided += [f"train/{loss.name}" for loss in loss_classes(config.model.get("losses") or ())]
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
+    if net_options(config).get("outputs"):
+        scores += ["val/kind_f1", "val/kind_accuracy", "val/region_map"]
     return [*scores, "val/loss", "train/loss", *guided, *_added(config)]
 
 
