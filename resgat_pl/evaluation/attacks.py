@@ -42,7 +42,7 @@ _CLEAN: Final = "none"
 
 @dataclass(frozen=True)
 class Options:
-    """How attacks are done.
+    """Settings of attacks.
 
     Attributes:
         names: Of ``ATTACKS``.

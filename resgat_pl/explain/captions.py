@@ -181,7 +181,7 @@ def cider(texts: Sequence[str], references: Sequence[Sequence[str]], longest: in
 
 @dataclass(frozen=True)
 class Answers:
-    """What DD-VQA says of one picture.
+    """Answers of DD-VQA on one picture.
 
     Attributes:
         method: Method in FaceForensics++, ``original`` for genuine pictures.

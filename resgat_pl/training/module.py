@@ -356,7 +356,7 @@ class ResGATModule(FromCheckpoint):
         return found
 
     def _score(self, batch: FaceBatch) -> dict[str, Tensor]:
-        """What ``predict_step`` returns, computed in 32 bits whatever ``trainer.precision`` trains in.
+        """Results of ``predict_step``, computed in 32 bits whatever ``trainer.precision`` trains in.
 
         ``explain``, ``cross`` and ``robustness`` compute so, and use the threshold and temperature found here. In
         bfloat16 a logit has three digits.

@@ -291,7 +291,7 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
 
 
 def _stated(finding: Finding) -> dict[str, Any]:
-    """What the words of a face are made of, as fields of the document."""
+    """Numbers, clauses and kind of a face, as fields of the document."""
     return {
         "numbers": {name: _short(value) for name, value in finding.numbers.items()},
         "clauses": [doc.StatedClause(clause.text, list(clause.keys)) for clause in finding.clauses],
