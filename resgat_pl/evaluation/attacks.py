@@ -150,7 +150,7 @@ def attack_table(
     table = [_row(_CLEAN, "this", 0, clean, clean, (1.0, 1.0) if net.has_contributions else (np.nan, np.nan))]
     sources: dict[str, DetectorNet] = {"this": net}
     if transfer_from is not None:
-        sources[transfer_from.path.name] = transfer_from.net
+        sources[str(transfer_from.path)] = transfer_from.net
     for source, victim in sources.items():
         for name in (each for each in options.names if each != "map" or victim is net):
             for size in options.eps:

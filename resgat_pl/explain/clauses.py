@@ -286,7 +286,7 @@ def _agrees(match: re.Match[str], value: float) -> bool:
     if match[1]:
         return value > float(text) if match[1] == "above " else value < float(text)
     digits = len(text.partition(".")[2])
-    return abs(float(text) - value) <= 0.5000001 * 10**-digits
+    return abs(float(text) - value) <= 0.5000001 * 10.0**-digits
 
 
 def _names(numbers: Numbers, prefix: str) -> list[str]:

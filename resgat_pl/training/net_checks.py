@@ -72,8 +72,9 @@ def prepare_losses(trainer: Trainer, net: DetectorNet, losses: Sequence[Auxiliar
     check_order(losses, getattr(trainer, "datamodule", None))
     check_outputs(net, losses)
     data = data_module(trainer)
-    for loss in losses if data is not None else ():
-        loss.prepare(cast("ResGAT", net), data)
+    if data is not None:
+        for loss in losses:
+            loss.prepare(cast("ResGAT", net), data)
 
 
 def check_outputs(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:

@@ -48,8 +48,8 @@ class SelfBlendedCrops(FaceCrops):
         landmarks: bool = False,
     ) -> None:
         genuine = rows[manifest.column("label")[rows] == REAL]
-        landmarks = manifest.take(genuine, ["landmarks"]).column("landmarks").combine_chunks()
-        known = np.asarray(landmarks.is_valid())
+        points = manifest.take(genuine, ["landmarks"]).column("landmarks").combine_chunks()
+        known = np.asarray(points.is_valid())
         if not known.any():
             raise ConfigError(
                 f"data.self_blend needs genuine crops with landmarks, and of the {len(rows):,} crops of this split in "
@@ -57,7 +57,7 @@ class SelfBlendedCrops(FaceCrops):
                 "detector that finds landmarks, as the default one does."
             )
         self.without_landmarks = int((~known).sum())
-        self._points = np.asarray(landmarks.drop_null().flatten(), np.float32).reshape(-1, 10)
+        self._points = np.asarray(points.drop_null().flatten(), np.float32).reshape(-1, 10)
         super().__init__(
             manifest, np.tile(genuine[known], 2 * self_blend.pairs_per_crop), image_size, augmentation, True, landmarks
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -75,9 +76,7 @@ def kind_scores(
     largest = logits[:, 1:].max(axis=1)
     known, other = fake & (kind > 0), fake & (kind < 0)
     scores: dict[str, Callable[[NDArray[np.int64]], float]] = {
-        "kind_f1": lambda rows: macro_f1(
-            *((values[rows])[kind[rows] >= 0] for values in (best, kind)), logits.shape[1]
-        ),
+        "kind_f1": lambda rows: _f1(best[rows], kind[rows], logits.shape[1]),
         "kind_accuracy": lambda rows: _mean((among_fakes == kind)[rows][known[rows]]),
     }
     if other.any():
@@ -116,8 +115,7 @@ def region_scores(
             return _mean(np.array([value for place in there if not np.isnan(value := precision(place, rows))]))
 
     each = {
-        f"region_ap/{names[place].replace(' ', '_')}": _over_groups(lambda rows, at=place: precision(at, rows), group)
-        for place in there
+        f"region_ap/{names[place].replace(' ', '_')}": _over_groups(partial(precision, place), group) for place in there
     }
     return {"region_map": _over_groups(mean, group), **each}
 
