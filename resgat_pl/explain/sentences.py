@@ -171,7 +171,8 @@ class Finding:
         elif self.kind in self.kinds and self.kind != GENUINE:
             text = f"Kind of manipulation: {self.kind} (probability {self.kinds[self.kind]:.2f})"
             found.append(Clause(text, (f"kind/{self.kind}",)))
-        regions = sorted((name for name, value in self.manipulated.items() if value > LIKELY), key=self.manipulated.get)
+        likely = [name for name, value in self.manipulated.items() if value > LIKELY]
+        regions = sorted(likely, key=lambda name: self.manipulated[name])
         if regions and self.verdict == "fake":
             names = [f"the {name} (probability {self.manipulated[name]:.2f})" for name in regions[::-1]]
             keys = tuple(f"manipulated/{name}" for name in regions[::-1])

@@ -285,7 +285,8 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         agreement=_mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
-        **mean_of(said),
+        kinds=mean_of(said)["kinds"],
+        manipulated=mean_of(said)["manipulated"],
         kind=common_kind(said, "fake" if probability > limit else "real"),
     )
 
