@@ -14,13 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark.localisation import node_auroc
 from resgat_pl.explain.drawing.overlay import SheetFace
 from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
-from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
+from resgat_pl.explain.regions import inside_face, or_average, region_weights
 from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
 from resgat_pl.nn.detector_net import DetectorNet

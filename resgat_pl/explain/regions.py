@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
-from resgat_pl.core.face_regions import FACE_REGIONS, REGIONS as REGIONS
+from resgat_pl.core.face_regions import FACE_REGIONS, REGIONS
 from resgat_pl.nn.node_geometry import Lattice
 
 LANDMARKS: Final = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")

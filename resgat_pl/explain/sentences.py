@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.text import joined
 from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explanation, Target
 from resgat_pl.explain.clauses import LIKELY, NOTICEABLE, Clause, digits_for
-from resgat_pl.explain.regions import REGIONS, or_average
+from resgat_pl.explain.regions import or_average
 from resgat_pl.nn.outputs import GENUINE, NONE_OF_THESE
 
 UNIFORM: Final = 0.98

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.evaluation.detector import Detector
@@ -23,7 +24,7 @@ from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
-from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
+from resgat_pl.explain.regions import LANDMARKS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
 from resgat_pl.explain.report.limits import limits, rests_on
