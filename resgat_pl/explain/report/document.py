@@ -236,10 +236,10 @@ class FaceTrack:
         logit: Mean over its frames.
         maps: Mean over its frames, by method name.
         sentence: The explanation in words, of the mean.
+        frames: In time order; only those in which the face was found.
         numbers: As of ``FaceFrame``, of the mean.
         clauses: Likewise.
         kind: Likewise.
-        frames: In time order; only those in which the face was found.
     """
 
     number: int
