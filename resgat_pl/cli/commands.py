@@ -70,7 +70,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "robustness": Tool(
         "resgat_pl.evaluation.robustness",
         "robustness",
-        "test a checkpoint on damaged pictures; table and plot",
+        "test a checkpoint on damaged or attacked pictures; table and plot",
         "resgat robustness --ckpt_path best.ckpt --crops datasets/crops/ffpp",
     ),
     "benchmark-explainers": Tool(

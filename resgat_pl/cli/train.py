@@ -36,6 +36,7 @@ from resgat_pl.training.callbacks.heatmaps import Heatmaps
 from resgat_pl.training.callbacks.mask_scores import MaskHeadScores
 from resgat_pl.training.callbacks.monitor_fallback import MonitorFallback
 from resgat_pl.training.callbacks.nonfinite import NonFiniteGuard
+from resgat_pl.training.callbacks.outputs import OutputScores
 from resgat_pl.training.callbacks.predictions import PredictionWriter, WandbRunId
 from resgat_pl.training.callbacks.provenance import RunProvenance
 from resgat_pl.training.callbacks.throughput import Throughput
@@ -72,6 +73,7 @@ class ResGATCLI(LightningCLI):
         self._add_net(parser)
         parser.link_arguments("net", "model.net", apply_on="instantiate")
         parser.link_arguments(("model.mask_loss_weight", "model.losses"), "data.masks", compute_fn=_needs_masks)
+        parser.link_arguments("model.losses", "data.landmarks", compute_fn=_needs_landmarks)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(Heatmaps, "heatmaps")
@@ -176,6 +178,7 @@ class ResGATCLI(LightningCLI):
         checks.check_callbacks(command, config)
         checks.check_schedule(command, config)
         checks.check_features_cache(command, config)
+        adjust.name_kinds(config)
         adjust.without_validation(command, config)
         adjust.keep_what_is_validated(command, config)
         adjust.write_best_in_place(config)
@@ -239,6 +242,10 @@ def _needs_masks(mask_loss_weight: float, losses: Sequence[Any] | None) -> bool:
     return mask_loss_weight > 0 or any(loss.needs_masks for loss in loss_classes(losses or ()))
 
 
+def _needs_landmarks(losses: Sequence[Any] | None) -> bool:
+    return any(loss.needs_landmarks for loss in loss_classes(losses or ()))
+
+
 def parser_options() -> dict[str, Any]:
     """Arguments of ``ResGATCLI`` besides the command line's."""
     # Interpolations are resolved after files and flags are merged, so that ${...} never holds a stale value.
@@ -261,6 +268,7 @@ def parser_options() -> dict[str, Any]:
                 PredictionWriter(),
                 WandbRunId(),
                 Throughput(),
+                OutputScores(),
             ]
         },
         "parser_kwargs": {

@@ -202,6 +202,8 @@ class FaceBatch(TypedDict):
         mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
             masks, and in validation and test of a network with a mask head; like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
+        landmarks: ``(B, 5, 2)`` float32 in [0, 1] of the crop, NaN where unknown. Only in training with a loss that
+            needs them.
     """
 
     image: NotRequired[Tensor]
@@ -213,3 +215,4 @@ class FaceBatch(TypedDict):
     untouched: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     mask_known: NotRequired[Tensor]
+    landmarks: NotRequired[Tensor]

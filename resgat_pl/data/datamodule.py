@@ -80,6 +80,7 @@ class FaceDataModule(LightningDataModule):
         extract_jobs: Processes for the extraction.
         video_timeout: Seconds that the extraction of one video may take; it is skipped and named after that.
         masks: Whether training batches carry what was manipulated, for ``model.mask_loss_weight``, which sets it.
+        landmarks: Whether training batches carry landmarks; set by ``model.losses`` that need them.
         shared_disk: Whether all machines see the same ``crops`` folder, so that one process extracts for all; false if
             each has a separate disk, so that one on each machine does.
         allow_leakage: Accept splits that share videos, people or clips in ways their protocol does not declare.
@@ -120,6 +121,7 @@ class FaceDataModule(LightningDataModule):
         video_timeout: float = VIDEO_TIMEOUT,
         features_cache: str | Path | None = None,
         self_blend: SelfBlend | None = None,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -150,6 +152,7 @@ class FaceDataModule(LightningDataModule):
         self.predict_split = predict_split
         self.extract_jobs = extract_jobs
         self.masks = masks
+        self.landmarks = landmarks
         self.prepare_data_per_node = not shared_disk  # read by Lightning
         self.allow_leakage = allow_leakage
         self.seed = seed
@@ -253,8 +256,10 @@ class FaceDataModule(LightningDataModule):
             rows = self.manifest.examples_of(split) if augmented else self.manifest.rows_of(split)
         augmentation = self.augmentation if augmented else None
         if augmented and self.self_blend is not None:
-            return SelfBlendedCrops(self.manifest, rows, self.image_size, self.self_blend, augmentation)
-        return FaceCrops(self.manifest, rows, self.image_size, augmentation, augmented and self.masks)
+            blended = (self.image_size, self.self_blend, augmentation, self.landmarks)
+            return SelfBlendedCrops(self.manifest, rows, *blended)
+        carried = (self.masks, self.landmarks) if augmented else ()
+        return FaceCrops(self.manifest, rows, self.image_size, augmentation, *carried)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented; goes on in the middle of an epoch."""
@@ -346,6 +351,10 @@ class FaceDataModule(LightningDataModule):
                 "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
                 "resgat synth --layout ffpp); set it to 0 for others."
             )
+        if self.landmarks and self.manifest.take(rows, ["landmarks"]).column("landmarks").null_count == len(rows):
+            raise ConfigError(
+                f"model.losses has one of regions, but no training crop in {self.crops} has landmarks: leave it out."
+            )
 
     def _check_genuine(self) -> None:
         """Say what self-blends are made of.
@@ -354,7 +363,7 @@ class FaceDataModule(LightningDataModule):
             ConfigError: There is nothing.
         """
         faces = cast("SelfBlendedCrops", self.faces("train", augmented=True))
-        half = len(set(faces.rows.tolist()))
+        half = len(np.unique(faces.rows))
         left_out = f" ({faces.without_landmarks:,} without landmarks left out)" if faces.without_landmarks else ""
         rank_zero_info(f"{self.crops}: self-blends of {half:,} genuine crops{left_out}, others at every step.")
         if half < self.world_size:

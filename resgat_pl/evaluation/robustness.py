@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Level
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.data.splits.skipped import Coverage, coverage
+from resgat_pl.evaluation.attacks import Options, attack_table, read_options, write_attacks
 from resgat_pl.evaluation.corruptions import STRENGTHS, Corruption
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.intervals import Interval, interval
@@ -56,8 +57,19 @@ def robustness(
     batch_size: int = 32,
     workers: int = 0,
     allow_leakage: bool = False,
+    attacks: str | None = None,
+    eps: str = "1,2,4,8",
+    steps: int = 10,
+    queries: int = 100,
+    most: int | None = None,
+    transfer_from: Path | None = None,
+    also: str | None = None,
 ) -> str:
-    """Test a checkpoint on damaged pictures: JPEG, blur, noise, resizing and H.264, each at five strengths.
+    """Test a checkpoint on damaged pictures, or on attacked ones.
+
+    Damage is JPEG, blur, noise, resizing and H.264, each at five strengths. With --attacks pictures are attacked
+    instead, see ``resgat_pl.nn.attacks``: the table has AUC as it is, attacked, attacked on another checkpoint, and on
+    other data sets, and how much the map of the contributions changed.
 
     The damage is done to the stored crops, before they are resized for the network; for the strengths see
     ``resgat_pl.evaluation.corruptions``. H.264 means one intra frame per crop, not a re-encoded video.
@@ -67,14 +79,27 @@ def robustness(
         crops: Folder that ``resgat extract`` made; null takes the crops the checkpoint was trained on.
         split: How they are divided; null takes the protocol that the checkpoint was trained under, or the manifest's.
         kinds: Kinds of damage, separated by commas.
-        out: Folder for ``robustness.md``, ``.csv``, ``.json`` and the plot as ``.png`` and ``.pdf``.
+        out: Folder for ``robustness.md``, ``.csv``, ``.json`` and the plot as ``.png`` and ``.pdf``; with attacks for
+            ``attacks.md``, ``.csv`` and ``.json``.
         batch_size: Crops at once.
         workers: Loading processes.
         allow_leakage: Test also on videos that the checkpoint was trained on.
+        attacks: Attacks instead of damage, separated by commas: fgsm, pgd, square, and map, which changes the map and
+            leaves the logit as it is.
+        eps: Largest changes of a pixel by the attacks, in 255ths, separated by commas.
+        steps: Of pgd and map.
+        queries: Of square.
+        most: Crops that are attacked, spread evenly over the test split; null for all.
+        transfer_from: Another checkpoint: the attacks are made on it as well, and shown to this one.
+        also: Other crops, separated by commas, on which the checkpoint is tested without an attack.
 
     Returns:
         The table as Markdown.
     """
+    if attacks is not None:
+        options = read_options(attacks, eps, steps=steps, queries=queries, most=most)
+        require_folder(out, "--out")
+        return _attacked(ckpt_path, crops, split, options, out, transfer_from, also, allow_leakage, batch_size, workers)
     named = {name.strip() for name in kinds.split(",") if name.strip()}
     chosen = [kind for kind in STRENGTHS if kind in named]
     if not named:
@@ -120,6 +145,40 @@ def robustness(
     write_atomic(out / "robustness.json", json_text(document).encode())
     _plot(points, out / "robustness")
     return text
+
+
+def _attacked(
+    ckpt_path: Path,
+    crops: str | Path | None,
+    split: SplitProtocol | None,
+    options: Options,
+    out: Path,
+    transfer_from: Path | None,
+    also: str | None,
+    allow_leakage: bool,
+    batch_size: int,
+    workers: int,
+) -> str:
+    """Attack instead of damage."""
+    detector = Detector.load(ckpt_path)
+    other = None if transfer_from is None else Detector.load(transfer_from)
+    manifest = detector.manifest(crops or detector.data["crops"], split)
+    leaky = detector.leaks_on(manifest, allow_leakage)
+    others = {place: detector.manifest(place) for part in (also or "").split(",") if (place := part.strip())}
+    for one in others.values():
+        leaky = sorted({*leaky, *detector.leaks_on(one, allow_leakage)})
+    table = attack_table(detector, manifest, options, other, others, batch_size, workers)
+    about = {
+        "checkpoint": str(detector.path),
+        "checkpoint_sha256": detector.checkpoint.fingerprint,
+        "transfer_from_sha256": None if other is None else other.checkpoint.fingerprint,
+        "crops": str(manifest.folder),
+        "splits": manifest.split_fingerprint(),
+        "leaky": leaky,
+        "options": asdict(options),
+    }
+    stamps = "".join(f"\n\n{line}." for line in describe(leaky, people_unknown(detector.provenance, manifest)))
+    return write_attacks(table, out, about) + stamps
 
 
 def _point(kind: str, strength: int, label: str, clean: dict[Level, Scores], found: dict[Level, Scores]) -> Point:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.types import FAKE, REAL
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark.localisation import node_auroc
@@ -21,7 +22,8 @@ from resgat_pl.explain.drawing.overlay import SheetFace
 from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
 from resgat_pl.explain.methods.variants import PredictedMask
-from resgat_pl.explain.regions import REGIONS, inside_face, or_average, region_weights
+from resgat_pl.explain.regions import inside_face, or_average, region_weights
+from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
@@ -47,6 +49,8 @@ class ExplainedFaces:
         bias: ``(n,)`` float32, b' of ``nn.contribution``; None without contributions.
         entropy: ``(n,)`` float32, ``attention_entropy``; None likewise.
         reason: A sentence on why there are no contributions; empty where there are.
+        outputs: Further outputs of the network with their maps; None of one without any. The kind of a face is then
+            the likeliest.
     """
 
     images: Tensor
@@ -60,6 +64,7 @@ class ExplainedFaces:
     bias: Tensor | None = None
     entropy: Tensor | None = None
     reason: str = ""
+    outputs: OutputMaps | None = None
 
     @property
     def first(self) -> Tensor:
@@ -78,7 +83,7 @@ class ExplainedFaces:
         if self.bias is None or self.entropy is None:
             return unexplained(self.logit, self.reason)
         tables = self.regions().tolist()
-        return [
+        said = [
             Finding(
                 logit=float(self.logit[i]),
                 bias=float(self.bias[i]),
@@ -88,6 +93,7 @@ class ExplainedFaces:
             )
             for i in range(len(tables))
         ]
+        return said if self.outputs is None else self.outputs.findings(said, None)
 
     def sheet(self) -> list[SheetFace]:
         """The faces to draw, with their maps."""
@@ -145,6 +151,7 @@ class _Maps(NamedTuple):
     bias: Tensor | None
     entropy: Tensor | None
     reason: str
+    outputs: OutputMaps | None = None
 
 
 def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
@@ -158,7 +165,10 @@ def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
             factor = "a factor of contributions" if net.is_gated else "not part of the logit"
             maps[f"mask: {factor}"] = read["PredictedMask"].node_map
         entropy = attention_entropy(attention, found.edge_index.cpu())
-        return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "")
+        further = output_maps(net, images, _BATCH)
+        if further is not None:
+            maps |= further.of_each_face()
+        return _Maps(found.logit, maps, found.lattice, found.bias, entropy, "", further)
     found = InputXGradient(net, _BATCH).attribute(images).cpu()
     reason = f"No region is named: the logit of a {type(net).__name__} is no sum over regions."
     return _Maps(found.logit, {"input × gradient": found.node_map}, found.lattice, None, None, reason)

@@ -9,21 +9,9 @@ import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.face_regions import FACE_REGIONS, REGIONS
 from resgat_pl.nn.node_geometry import Lattice
 
-REGIONS: Final = (
-    "left eye",
-    "right eye",
-    "nose",
-    "mouth",
-    "left cheek",
-    "right cheek",
-    "forehead",
-    "chin",
-    "background",
-)
-"""Left and right are the image's, as the viewer sees them. An eye includes its brow, a cheek the jaw beside the mouth;
-ears, hair and neck are background."""
 LANDMARKS: Final = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 """Order of the five points, as the detectors of ``data.faces`` give them; left and right are the image's."""
 
@@ -88,6 +76,32 @@ def or_average(landmarks: Tensor) -> tuple[Tensor, Tensor]:
 def inside_face(landmarks: Tensor, lattice: Lattice) -> Tensor:
     """Nodes that lie in the face at least by half: ``(B, h, w)`` bool. See ``region_weights``, also for errors."""
     return region_weights(landmarks, lattice)[:, REGIONS.index("background")] < 0.5
+
+
+def region_cover(masks: Tensor, landmarks: Tensor) -> Tensor:
+    """Share of each region of the face that a manipulation mask covers, by area.
+
+    Args:
+        masks: ``(B, H, W)`` float in [0, 1], or bool.
+        landmarks: ``(B, 5, 2)`` float, see ``region_weights``.
+
+    Returns:
+        ``(B, 8)`` float32 in [0, 1], in the order of ``FACE_REGIONS``; 0 for a region that is not in the crop.
+
+    Raises:
+        ConfigError: As ``region_weights``.
+
+    Example:
+        >>> mask = torch.zeros(1, 64, 64)
+        >>> mask[:, 40:48, 20:44] = 1  # around the mouth of an average face
+        >>> cover = region_cover(mask, AVERAGE_LANDMARKS[None])[0]
+        >>> [name for name, share in zip(FACE_REGIONS, cover.tolist()) if share > 0.2]
+        ['mouth']
+    """
+    lattice = Lattice.even(_POINTS, _POINTS)
+    weights = region_weights(landmarks, lattice)[:, : len(FACE_REGIONS)]
+    covered = torch.einsum("brhw,bhw->br", weights, lattice.cover(masks).to(weights))
+    return covered / weights.sum(dim=(2, 3)).clamp(min=1e-6)
 
 
 def _weights(landmarks: Tensor, lattice: Lattice) -> Tensor:

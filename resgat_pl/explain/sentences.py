@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.text import joined
 from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.explain.base import Explanation, Target
-from resgat_pl.explain.regions import REGIONS, or_average
+from resgat_pl.explain.clauses import LIKELY, NOTICEABLE, Clause, digits_for
+from resgat_pl.explain.regions import or_average
+from resgat_pl.nn.outputs import GENUINE, NONE_OF_THESE
 
 UNIFORM: Final = 0.98
 """Attention counts as uniform from this normalised entropy on. With five sources it is reached by, for example, one
@@ -28,7 +31,6 @@ _PARTS: Final = {"", "Contribution", "EdgeContribution", "EnsembleContribution"}
 """Methods that take the computation itself apart; others that add up are estimates."""
 _GAP: Final = 1e-3  # above it, regions and bias do not make up the logit, and the sentence would be false
 _NAMED: Final = 3  # regions named on each side, the first included
-_MINOR: Final = 0.1  # regions below this share of the strongest are not named
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Finding:
             which the mean logit gives another probability; None for a single picture.
         limit: What ``probability`` is compared with: the threshold, on the same scale.
         reason: A sentence on why there are no regions; empty where there are.
+        kind: Of manipulation, see ``nn.outputs.name_kinds``; empty of a detector without kinds.
+        kinds: Probability by kind, genuine included.
+        manipulated: Probability by region that it was manipulated, of a detector with outputs of regions.
     """
 
     logit: float
@@ -61,6 +66,9 @@ class Finding:
     mean_probability: float | None = None
     limit: float = 0.5
     reason: str = ""
+    kind: str = ""
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    manipulated: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Target:
@@ -82,34 +90,95 @@ class Finding:
     @property
     def digits(self) -> int:
         """Decimal places of every logit in the sentence: two significant digits of the strongest region, 1 to 4."""
-        most = max((abs(value) for value in self.regions.values()), default=0.0)
-        return 1 if most == 0 else min(4, max(1, 1 - math.floor(math.log10(most))))
+        return digits_for(max((abs(value) for value in self.regions.values()), default=0.0))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All numbers that clauses are made of, by key; whether something is so is 1 or 0."""
+        found = {
+            "logit": self.logit,
+            "probability": self.probability,
+            "limit": self.limit,
+            "half": 0.5,
+            "verdict": float(self.verdict == "fake"),
+            "calibrated": float(self.temperature is not None),
+            "exact": float(self.methods[0] in _PARTS),
+            "average_face": float(self.average_face),
+        }
+        if not self.reason:
+            found |= {"bias": self.bias, **{f"region/{name}": value for name, value in self.regions.items()}}
+        if self.entropy is not None:
+            found |= {"entropy": self.entropy, "most_entropy": 1.0}
+        if self.agreement is not None:
+            found["agreement"] = self.agreement
+        if self.kinds:
+            found |= {f"kind/{name}": value for name, value in self.kinds.items()}
+            found["unknown_kind"] = float(self.kind == NONE_OF_THESE)
+        return found | {f"manipulated/{name}": value for name, value in self.manipulated.items()}
 
     @property
     def sentence(self) -> str:
-        """The whole explanation: verdict, evidence for it, evidence against it, the rest, and warnings.
+        """The whole explanation: verdict, evidence for it, evidence against it, the rest, kind, and warnings.
 
         Regions, rest and bias add up to the logit; a number that is left out is rounded to 0, or it is a minor bias.
         """
-        other: Target = "real" if self.verdict == "fake" else "fake"
-        said = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
-        if self.reason:
-            return f"{said}. {' '.join((self.reason, *self.warnings))}"
-        supporters, opponents = self.named(self.verdict), self.named(other)
-        parts = [self._side(supporters, self.verdict) or f"no region speaks noticeably for {self.verdict}"]
-        parts += [against] if (against := self._side(opponents, other)) else []
-        rest = math.fsum(v for name, v in self.regions.items() if name not in supporters and name not in opponents)
-        if self._shows(rest):
-            parts.append(f"all other regions together give {self._number(rest)}")
-        moved = abs(self.bias) + sum(map(abs, self.regions.values()))
-        if abs(self.bias) >= BIAS_SHARE * moved and self._shows(self.bias):
-            parts.append(f"the model's bias, which no region gives, is {self._number(self.bias)}")
-        return f"{said}: {'; '.join(parts)}." + "".join(f" {warning}" for warning in self.warnings)
+        head, evidence, more = self._head(), self._evidence(), self._outputs()
+        said = f"{head.text}: {'; '.join(part.text for part in evidence)}" if evidence else head.text
+        rest = [self.reason] * bool(self.reason) + [f"{clause.text}." for clause in more] + list(self.warnings)
+        return " ".join((f"{said}.", *rest))
+
+    @property
+    def clauses(self) -> list[Clause]:
+        """The parts of the sentence with the keys of their numbers, all but ``reason``."""
+        return [self._head(), *self._evidence(), *self._outputs(), *self._warnings()]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what makes the explanation doubtful."""
-        return tuple(self._warnings())
+        return tuple(clause.text for clause in self._warnings())
+
+    def _head(self) -> Clause:
+        text = f"{self.verdict.capitalize()}, {self._chance()} (logit {self._number(self.logit)})"
+        return Clause(text, ("probability", "logit", "verdict"))
+
+    def _evidence(self) -> list[Clause]:
+        """Regions for and against the verdict, the rest, and the bias."""
+        if self.reason:
+            return []
+        other: Target = "real" if self.verdict == "fake" else "fake"
+        supporters, opponents = self.named(self.verdict), self.named(other)
+        none = Clause(
+            f"no region speaks noticeably for {self.verdict}", tuple(f"region/{name}" for name in self.regions)
+        )
+        parts = [_side(self, supporters, self.verdict) or none]
+        parts += [against] if (against := _side(self, opponents, other)) else []
+        unnamed = [name for name in self.regions if name not in supporters and name not in opponents]
+        rest = math.fsum(self.regions[name] for name in unnamed)
+        if self._shows(rest):
+            key = "+".join(f"region/{name}" for name in unnamed)
+            parts.append(Clause(f"all other regions together give {self._number(rest)}", (key,)))
+        moved = abs(self.bias) + sum(map(abs, self.regions.values()))
+        if abs(self.bias) >= BIAS_SHARE * moved and self._shows(self.bias):
+            parts.append(Clause(f"the model's bias, which no region gives, is {self._number(self.bias)}", ("bias",)))
+        return parts
+
+    def _outputs(self) -> list[Clause]:
+        """The kind of manipulation and the manipulated regions, of a detector with such outputs."""
+        found = []
+        if self.kind == NONE_OF_THESE:
+            known = joined([name for name in self.kinds if name != GENUINE])
+            keys = tuple(f"kind/{name}" for name in self.kinds)
+            found.append(Clause(f"Kind of manipulation: {NONE_OF_THESE} ({known})", ("unknown_kind", *keys)))
+        elif self.kind in self.kinds and self.kind != GENUINE:
+            text = f"Kind of manipulation: {self.kind} (probability {self.kinds[self.kind]:.2f})"
+            found.append(Clause(text, (f"kind/{self.kind}",)))
+        likely = [name for name, value in self.manipulated.items() if value > LIKELY]
+        regions = sorted(likely, key=lambda name: self.manipulated[name])
+        if regions and self.verdict == "fake":
+            names = [f"the {name} (probability {self.manipulated[name]:.2f})" for name in regions[::-1]]
+            keys = tuple(f"manipulated/{name}" for name in regions[::-1])
+            found.append(Clause(f"Probably manipulated: {joined(names)}", keys))
+        return found
 
     def named(self, target: Target) -> dict[str, float]:
         """The regions that the words name as speaking for a class, strongest first; rounded to 0, none is."""
@@ -118,39 +187,39 @@ class Finding:
         speaking = {
             name: value
             for name, value in self.regions.items()
-            if sign * value > 0 and self._shows(value) and abs(value) >= _MINOR * most
+            if sign * value > 0 and self._shows(value) and abs(value) >= NOTICEABLE * most
         }
         return dict(sorted(speaking.items(), key=lambda item: -abs(item[1]))[:_NAMED])
 
-    def _side(self, regions: Mapping[str, float], target: Target) -> str:
-        if not regions:
-            return ""
-        names = [f"the {name} ({self._number(value)})" for name, value in regions.items()]
-        return f"{joined(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
-
-    def _warnings(self) -> Iterator[str]:
+    def _warnings(self) -> Iterator[Clause]:
         chance = self.mean_probability
         usual = "fake" if (self.logit > 0 if chance is None else chance > 0.5) else "real"
         if usual != self.verdict:
             half, limit = apart(0.5, self.limit)
-            yield f"By a threshold of {half} it would be {usual}: the one in force is {limit}."
+            text = f"By a threshold of {half} it would be {usual}: the one in force is {limit}."
+            yield Clause(text, ("half", "limit", "probability"))
         elif (self.logit > 0) != (self.verdict == "fake"):
-            yield (
+            yield Clause(
                 f"The mean logit alone would say {'fake' if self.logit > 0 else 'real'}: the verdict follows the mean "
-                "of the frames' probabilities, which a few frames of large logits move less."
+                "of the frames' probabilities, which a few frames of large logits move less.",
+                ("logit",),
             )
         if self.methods[0] not in _PARTS:
-            yield f"The numbers of the regions are estimates by {self.methods[0]}, not parts of the computation."
+            text = f"The numbers of the regions are estimates by {self.methods[0]}, not parts of the computation."
+            yield Clause(text, ("exact",))
         if self.average_face:
-            yield "Its landmarks are missing or unusable, so the regions are those of an average face."
+            text = "Its landmarks are missing or unusable, so the regions are those of an average face."
+            yield Clause(text, ("average_face",))
         if self.temperature is None:
-            yield "The probability is not calibrated."
+            yield Clause("The probability is not calibrated.", ("calibrated",))
         if self.entropy is not None and self.entropy >= UNIFORM:
-            yield f"Attention is nearly uniform (entropy {self.entropy:.2f} of 1), so it singles out no node."
+            text = f"Attention is nearly uniform (entropy {self.entropy:.2f} of 1), so it singles out no node."
+            yield Clause(text, ("entropy", "most_entropy"))
         if self.agreement is not None and self.agreement < DISAGREEMENT:
-            yield (
+            yield Clause(
                 f"{self.methods[0]} and {self.methods[1]} disagree (rank correlation "
-                f"{_minus(f'{self.agreement:+.2f}')}), so take the regions with caution."
+                f"{_minus(f'{self.agreement:+.2f}')}), so take the regions with caution.",
+                ("agreement",),
             )
 
     def _chance(self) -> str:
@@ -164,6 +233,15 @@ class Finding:
 
     def _shows(self, value: float) -> bool:
         return round(value, self.digits) != 0
+
+
+def _side(face: Finding, regions: Mapping[str, float], target: Target) -> Clause | None:
+    """Regions that speak for a class; None without any."""
+    if not regions:
+        return None
+    names = [f"the {name} ({face._number(value)})" for name, value in regions.items()]
+    text = f"{joined(names)} {'speaks' if len(names) == 1 else 'speak'} for {target}"
+    return Clause(text, tuple(f"region/{name}" for name in regions))
 
 
 def findings(

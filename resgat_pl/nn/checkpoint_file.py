@@ -61,6 +61,7 @@ class Checkpoint:
         thresholds: By level, chosen on validation data; None where nothing was chosen.
         temperatures: By level, for calibrated probabilities; None where validation gave none.
         validation: The videos on which thresholds and temperatures were chosen; None where the file does not say.
+        limits: Further limits that validation chose, by name, such as ``unknown_kind``; empty where it chose none.
         provenance: As stored, of any type, see ``evaluation.provenance.stored_provenance``.
         wandb_run_id: As stored, of any type; None without W&B.
         lightning: Version of Lightning that wrote it; None for a file that Lightning does not load.
@@ -83,6 +84,7 @@ class Checkpoint:
     thresholds: Mapping[Level, float] | None
     temperatures: Mapping[Level, float | None]
     validation: Validation | None
+    limits: Mapping[str, float]
     provenance: Any
     wandb_run_id: Any
     lightning: Any
@@ -142,6 +144,7 @@ class Checkpoint:
             thresholds,
             {"frame": entry.get("temperature"), "video": entry.get("video_temperature")},
             validation,
+            entry.get("limits") or {},
             content.get(PROVENANCE),
             content.get(WANDB_ID),
             content.get(LIGHTNING),
@@ -246,6 +249,9 @@ def _check_entry(entry: Mapping[str, Any], what: object) -> Validation | None:
     for value in (entry.get("temperature"), entry.get("video_temperature")):
         if value is not None and not (_is_number(value) and 0 < value < math.inf):
             raise WeightsError(f"{what} has the temperature {str(value)[:60]!r}: it must be above 0. {again}")
+    limits = entry.get("limits")
+    if limits is not None and not (isinstance(limits, dict) and all(map(_is_number, limits.values()))):
+        raise WeightsError(f"{what} has limits {str(limits)[:60]!r}: it needs a number for each. {again}")
     try:
         return Validation.read(entry.get("validation"))
     except ValueError as error:

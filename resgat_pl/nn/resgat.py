@@ -23,6 +23,7 @@ from resgat_pl.nn.gates import EdgeGate, NodeGate
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, NodeHead, build_head
 from resgat_pl.nn.ledger import open_ledger, read_nodes
+from resgat_pl.nn.outputs import Outputs
 from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
 
@@ -31,7 +32,7 @@ MaskHead = Literal["none", "aux", "gate"]
 _CONVOLUTIONS: Final[dict[str, Any]] = {"gatv1": GridGATConv, "gatv2": GridGATv2Conv, "gcn": GridGCNConv}
 ARCHITECTURE = (
     *("attention", "encoder", "encoder_stage", "heads", "hidden", "head", "normalize", "train", "receptive"),
-    *("mask_head", "two_pass", "bottleneck"),
+    *("mask_head", "two_pass", "bottleneck", "outputs"),
 )
 """The arguments on which the meaning of the weights depends."""
 _SINCE: Final = {"train": "full", "mask_head": "none", "two_pass": False, "bottleneck": False}
@@ -75,6 +76,8 @@ class ResGAT(EncoderNet):
             as two more features; both are taken as numbers, without gradient. Needs a mask head.
         bottleneck: Let each edge through by a gate, random in training, see ``nn.gates``; for
             ``training.losses.EdgeBottleneck``.
+        outputs: Further outputs, each with its own map: ``kind:NAME`` of manipulation, ``region:NAME`` of the face;
+            null for the logit of *fake* alone. See ``resgat_pl.nn.outputs``.
 
     Attributes:
         config: All arguments as plain values.
@@ -110,6 +113,7 @@ class ResGAT(EncoderNet):
         mask_head: MaskHead = "none",
         two_pass: bool = False,
         bottleneck: bool = False,
+        outputs: list[str] | None = None,
     ) -> None:
         given = dict(locals())  # the arguments: nothing else is bound yet
         super().__init__()
@@ -130,6 +134,7 @@ class ResGAT(EncoderNet):
         self.node_gate = None if mask_head == "none" else NodeGate(features)
         self.is_gated = mask_head == "gate"
         self.edge_gate = EdgeGate(features) if bottleneck else None
+        self.outputs = None if outputs is None else Outputs(outputs, heads * hidden)
         self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
 
     def forward(self, images: Tensor) -> ResGATOutput:
@@ -175,6 +180,8 @@ class ResGAT(EncoderNet):
 
     def _attend(self, features: Tensor, gate: Tensor | None, kept: Tensor | None) -> GraphState:
         readout = self.head.weight if isinstance(self.head, LinearHead) else None
+        if readout is not None and self.outputs is not None:
+            readout = torch.cat([readout, self.outputs.weight])
         state: GraphState = self.gat.attend(features, self.grid, readout, gate, kept)
         return state
 
@@ -193,7 +200,10 @@ class ResGAT(EncoderNet):
         """Logit and probability of graphs that ``graph`` has just made."""
         if isinstance(self.head, NodeHead):
             return self.answer(read_nodes(self.gat, self.head, self.grid, graph).logit, graph)
-        logit = self.head(graph.pooled, graph.read) if isinstance(self.head, LinearHead) else self.head(graph.pooled)
+        if isinstance(self.head, LinearHead):
+            logit = self.head(graph.pooled, None if graph.read is None else graph.read[:, :1])
+        else:
+            logit = self.head(graph.pooled)
         return self.answer(logit, graph)
 
     def answer(self, logit: Tensor, graph: GraphState) -> ResGATOutput:

@@ -13,6 +13,10 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from resgat_pl.core import privacy
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.storage import locate
+from resgat_pl.core.types import FAKE
+from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.training._config import (
     callbacks_in,
     csv_loggers_in,
@@ -124,3 +128,28 @@ def same_wandb_run(config: Namespace, run: str | None) -> None:
         arguments = logger.init_args
         if run is not None and arguments.get("id") is None and arguments.get("version") is None:
             arguments.id = run
+
+
+def name_kinds(config: Namespace) -> None:
+    """Replace ``kind:*`` in ``net.outputs`` by the methods of the manifest, which checkpoints then name.
+
+    Raises:
+        ConfigError: There is no manifest yet, or no fake in it.
+    """
+    options = config.net.get("init_args") or config.net
+    names = options.get("outputs")
+    if not isinstance(names, list) or "kind:*" not in names:
+        return
+    folder = locate(config.data.crops)
+    if not (folder / MANIFEST_NAME).is_file():
+        raise ConfigError(
+            f"net.outputs has kind:*, the methods of the manifest, and there is none in {folder} yet. Make the crops "
+            "first (resgat extract), or name the kinds: kind:Deepfakes and so on."
+        )
+    manifest = Manifest.read(folder)
+    method = manifest.column("method")[manifest.column("label") == FAKE]
+    kinds = [f"kind:{name}" for name in sorted(set(method.tolist()))]
+    if not kinds:
+        raise ConfigError(f"net.outputs has kind:*, and the manifest in {folder} has no fake: leave it out.")
+    options.outputs = [*kinds, *(name for name in names if name != "kind:*")]
+    rank_zero_info(f"Kinds of manipulation: {', '.join(kind.removeprefix('kind:') for kind in kinds)}.")

@@ -226,8 +226,11 @@ def _logged(config: Namespace) -> list[str]:
     guided = ["train/mask_loss"] if config.model.mask_loss_weight > 0 else []
     guided += [f"train/{loss.name}" for loss in loss_classes(config.model.get("losses") or ())]
     scores = [f"val/{level}_{name}" for level in get_args(Level) for name in METRICS]
-    masked = net_options(config).get("mask_head", "none") != "none"
+    options = net_options(config)
+    masked = options.get("mask_head", "none") != "none"
     masks = [f"val/mask_{name}" for name in ("iou", "f1", "iou_half", "spared")] if masked else []
+    if options.get("outputs"):
+        scores += ["val/kind_f1", "val/kind_accuracy", "val/region_map"]
     return [*scores, "val/loss", "train/loss", *guided, *masks, *_added(config)]
 
 

@@ -32,7 +32,7 @@ from resgat_pl.training.feature_cache import prepare_features
 from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
-from resgat_pl.training.net_checks import check_losses, check_order
+from resgat_pl.training.net_checks import check_losses, prepare_losses
 from resgat_pl.training.schedules import Maker, expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -75,6 +75,7 @@ class ResGATModule(FromCheckpoint):
         video_temperature: Likewise those of videos.
         validation: The videos that all three were chosen on. Sanity checks choose nothing.
         mask_threshold: Of a mask head, and ``mask_results``, of the latest test: see ``callbacks.MaskHeadScores``.
+        limits: Further limits that it chose, such as ``unknown_kind``, see ``callbacks.outputs``; in checkpoints, too.
 
     Example:
         >>> from resgat_pl.nn.resgat import ResGAT
@@ -127,6 +128,7 @@ class ResGATModule(FromCheckpoint):
         self._validated: tuple[int, dict[str, Tensor]] | None = None
         self.video_temperature: float | None = None
         self.validation: Validation | None = None
+        self.limits: dict[str, float] = {}
         self.val_loss = MeanMetric()
         self.test_loss = MeanMetric()
 
@@ -166,25 +168,25 @@ class ResGATModule(FromCheckpoint):
         """Collect predictions, from which metrics are computed over all processes; returns as ``predict_step``."""
         if batch_idx == 0 and not self.trainer.sanity_checking:
             self._validated = self.trainer.global_step, fingerprint(dict(self.named_parameters()))
-        return {"row": batch["row"], "logit": self._evaluate(batch, self.val_metrics, self.val_loss)}
+        return self._evaluate(batch, self.val_metrics, self.val_loss)
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Like ``validation_step``."""
-        return {"row": batch["row"], "logit": self._evaluate(batch, self.test_metrics, self.test_loss)}
+        return self._evaluate(batch, self.test_metrics, self.test_loss)
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Return ``row (B,)`` int64 and ``logit (B,)`` float32."""
-        return {"row": batch["row"], "logit": self._score(batch)}
+        """Return ``row (B,)`` int64, ``logit (B,)`` float32 and, of a net with outputs, ``outputs (B, P)`` float32."""
+        return self._score(batch)
 
     def on_fit_start(self) -> None:
         """Check that the validated weights will be the stored ones; compute what is cached of a frozen encoder.
 
         Raises:
-            ResGATError: See ``weight_averaging.check_averaging``, ``net_checks.check_order`` and
+            ResGATError: See ``weight_averaging.check_averaging``, ``net_checks.prepare_losses`` and
                 ``feature_cache.prepare_features``.
         """
         check_averaging(self.trainer)
-        check_order(self.losses, getattr(self.trainer, "datamodule", None))
+        prepare_losses(self.trainer, self.net, self.losses)
         prepare_features(self.trainer, self.net, self._in_format)
 
     def on_train_start(self) -> None:
@@ -286,6 +288,7 @@ class ResGATModule(FromCheckpoint):
             "video_temperature": self.video_temperature,
             "validation": None if self.validation is None else self.validation.plain(),
             **({} if self.mask_threshold is None else {MASK_THRESHOLD: self.mask_threshold}),
+            "limits": self.limits,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -299,7 +302,7 @@ class ResGATModule(FromCheckpoint):
         if self.strict_loading:
             check_state(self, found.state, "The checkpoint")
         self.thresholds = None if found.thresholds is None else dict(found.thresholds)
-        self.validation, self.mask_threshold = found.validation, found.mask_threshold
+        self.validation, self.mask_threshold, self.limits = found.validation, found.mask_threshold, dict(found.limits)
         self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
 
     def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
@@ -348,23 +351,26 @@ class ResGATModule(FromCheckpoint):
         weight = None if self.pos_weight == 1 else logit.new_tensor(self.pos_weight)
         return F.binary_cross_entropy_with_logits(logit, label, pos_weight=weight, reduction="none")
 
-    def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> Tensor:
-        logit = self._score(batch)
+    def _evaluate(self, batch: FaceBatch, metrics: MetricCollection, mean_loss: MeanMetric) -> dict[str, Tensor]:
+        found, label = self._score(batch), batch["label"]
         untouched = batch.get("untouched")
-        losses = self._losses(logit, batch["label"])
+        losses = self._losses(found["logit"], label)
         mean_loss.update(losses if untouched is None else losses[~untouched])
-        metrics.update(logit, batch["label"], batch["row"], batch["video"], batch["track"], untouched)
-        return logit
+        metrics.update(found["logit"], label, batch["row"], batch["video"], batch["track"], untouched)
+        return found
 
-    def _score(self, batch: FaceBatch) -> Tensor:
-        """Logits ``(B,)`` float32 of a batch, computed in 32 bits whatever ``trainer.precision`` trains in.
+    def _score(self, batch: FaceBatch) -> dict[str, Tensor]:
+        """Results of ``predict_step``, computed in 32 bits whatever ``trainer.precision`` trains in.
 
         ``explain``, ``cross`` and ``robustness`` compute so, and use the threshold and temperature found here. In
         bfloat16 a logit has three digits.
         """
         with torch.autocast(batch["label"].device.type, enabled=False):
-            logit = self._output(batch).logit
-        return logit.float()
+            if not isinstance(self.net, ResGAT) or self.net.outputs is None:
+                return {"row": batch["row"], "logit": self._output(batch).logit.float()}
+            graph = self.net.graph(self._nodes(batch))
+            logit, outputs = self.net.classify(graph).logit, self.net.outputs(graph)
+        return {"row": batch["row"], "logit": logit.float(), "outputs": outputs.float()}
 
     def _log_stage(self, metrics: MetricCollection, mean_loss: MeanMetric, name: str) -> None:
         # Metric.compute gathers over all processes, so every rank logs the same numbers.

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 
+from lightning.pytorch import Trainer
+
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.losses.base import AuxiliaryLoss
 from resgat_pl.training.losses.masks import MaskGuidance
 from resgat_pl.training.losses.node_mask import NodeMask
@@ -71,6 +74,38 @@ def _check_mask_head(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
             "net.mask_head is aux, and nothing trains it: add resgat_pl.training.losses.NodeMask to model.losses, as "
             "configs/mask_aux.yaml does, or set net.mask_head to none."
         )
+
+
+def prepare_losses(trainer: Trainer, net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
+    """Make sure that batches hold what the losses need, that they train all outputs, and let each loss get ready.
+
+    Raises:
+        ConfigError: See ``check_order``, ``check_outputs`` and ``AuxiliaryLoss.prepare``.
+    """
+    check_order(losses, getattr(trainer, "datamodule", None))
+    check_outputs(net, losses)
+    data = data_module(trainer)
+    if data is not None:
+        for loss in losses:
+            loss.prepare(cast("ResGAT", net), data)
+
+
+def check_outputs(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
+    """Make sure that every further output of a network is trained: an untrained one would be reported all the same.
+
+    Raises:
+        ConfigError: A loss is missing.
+    """
+    outputs = getattr(net, "outputs", None)
+    if outputs is None:
+        return
+    given = {type(loss).__name__ for loss in losses}
+    for wanted, rows, loss in (("kinds", outputs.kinds, "Kinds"), ("regions", outputs.regions, "Regions")):
+        if rows and loss not in given:
+            raise ConfigError(
+                f"net.outputs has {wanted}, and nothing trains them: add resgat_pl.training.losses.{loss} to "
+                "model.losses, as configs/kinds.yaml has it, or leave them out."
+            )
 
 
 def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from jsonargparse import Namespace
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.training._config import run_folder
-from resgat_pl.training.adjust import keep_what_is_validated, let_sweep_name_runs, use_safe_loggers
+from resgat_pl.training.adjust import keep_what_is_validated, let_sweep_name_runs, name_kinds, use_safe_loggers
 
 from .test_checks import config
 
@@ -71,3 +72,17 @@ def test_every_run_has_a_table_and_one_folder(monkeypatch: pytest.MonkeyPatch) -
     options = Namespace(save_dir="runs", name=None, version=None)
     assert run_folder(with_loggers(Namespace(class_path="x.CSVLogger", init_args=options))) == Path("runs/r2")
     assert run_folder(with_loggers(wandb)) == Path("runs/a/r2")
+
+
+def test_kinds_are_the_methods_of_the_manifest(ffpp_crops: Path, tmp_path: Path) -> None:
+    given = Namespace(net=Namespace(outputs=["kind:*", "region:*"]), data=Namespace(crops=ffpp_crops))
+    name_kinds(given)
+    assert given.net.outputs[0] == "kind:DeepFakeDetection" and given.net.outputs[-1] == "region:*"
+    assert "kind:original" not in given.net.outputs
+    named = list(given.net.outputs)
+    given.data.crops = tmp_path  # a configuration that a run has saved needs no manifest for it
+    name_kinds(given)
+    assert given.net.outputs == named
+    given.net.outputs = ["kind:*"]
+    with pytest.raises(ConfigError, match=r"there is none in .* yet. Make the crops first"):
+        name_kinds(given)

@@ -18,6 +18,7 @@ from resgat_pl.core.types import REAL
 from resgat_pl.core.untrusted_paths import inside
 from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.crop_store.reader import Member, picture, stored_picture
+from resgat_pl.data.loading.landmarks import moved_landmarks
 from resgat_pl.data.loading.shard_reads import Run, RunCache
 from resgat_pl.data.transforms import Augmentation
 
@@ -57,7 +58,7 @@ class FaceSample(TypedDict):
     """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``.
 
     With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known. Where the features of a frozen encoder
-    are cached, ``nodes`` ``(N, F)`` float32 is in the place of ``image``.
+    are cached, ``nodes`` ``(N, F)`` float32 is in the place of ``image``. With landmarks also those, ``(5, 2)``.
     """
 
     image: NotRequired[Tensor]
@@ -69,6 +70,7 @@ class FaceSample(TypedDict):
     untouched: bool
     mask: NotRequired[Tensor]
     mask_known: NotRequired[bool]
+    landmarks: NotRequired[Tensor]
 
 
 @dataclass(eq=False)
@@ -81,6 +83,7 @@ class CropLoader(Dataset[FaceSample]):
         augmentation: Applied to requests that carry a seed, before resizing.
         masks: Whether samples carry what was manipulated.
         cache: Holds what was read of shards; each loading process fills one. None reads each crop alone.
+        landmarks: Whether samples carry landmarks, see ``loading.landmarks``.
     """
 
     folder: Path
@@ -88,6 +91,7 @@ class CropLoader(Dataset[FaceSample]):
     augmentation: Change | None = None
     masks: bool = False
     cache: RunCache | None = None
+    landmarks: bool = False
 
     def __getitem__(self, request: CropRequest) -> FaceSample:
         mask = None if request.mask is None else self._picture(request.mask, request.run)[:, :, 0]
@@ -111,6 +115,7 @@ class CropLoader(Dataset[FaceSample]):
             known_mask: ``(H, W)`` uint8, or None.
         """
         mask = np.zeros(image.shape[:2], np.uint8) if known_mask is None else known_mask
+        points = moved_landmarks(request.landmarks, image, self.augmentation, request.seed) if self.landmarks else None
         if self.augmentation is not None and request.seed is not None:
             if self.masks and isinstance(self.augmentation, Augmentation):
                 image, mask = self.augmentation.with_mask(image, mask, request.seed)
@@ -121,6 +126,8 @@ class CropLoader(Dataset[FaceSample]):
         sample: FaceSample = {"image": pixels, **self.about(request)}
         if self.masks:
             self.add_mask(sample, request, mask, known_mask)
+        if points is not None:
+            sample["landmarks"] = torch.from_numpy(points)
         return sample
 
     def about(self, request: CropRequest) -> FaceSample:

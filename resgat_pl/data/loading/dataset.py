@@ -39,6 +39,7 @@ class FaceCrops(Dataset[FaceSample]):
         image_size: Side in px that crops are resized to.
         augmentation: Applied to draws that carry a seed, before resizing: an ``Augmentation`` or a ``Corruption``.
         masks: Whether samples carry what was manipulated; masks move along with an ``Augmentation``.
+        landmarks: Whether samples carry the landmarks, which move along likewise.
 
     Attributes:
         runs: Which neighbours of a crop in a shard are read with it, for an order that draws these soon; None reads
@@ -60,8 +61,10 @@ class FaceCrops(Dataset[FaceSample]):
         image_size: int,
         augmentation: Change | None = None,
         masks: bool = False,
+        landmarks: bool = False,
     ) -> None:
         self.masks = masks
+        self.landmarks = landmarks
         self.manifest = manifest
         self.rows = rows
         self.image_size = image_size
@@ -95,11 +98,12 @@ class FaceCrops(Dataset[FaceSample]):
             mask=place_of(self.manifest, row, "mask_path") if self.masks else None,
             run=None if self.runs is None else self.runs.of(index),
             seed=seed,
+            landmarks=tuple(self._landmarks[index].tolist()) if self.landmarks else None,
         )
 
     def loader(self, cache: RunCache | None = None) -> CropLoader:
         """Loads requests without the manifest, in whichever process."""
-        options = (self.manifest.folder, self.image_size, self.augmentation, self.masks, cache)
+        options = (self.manifest.folder, self.image_size, self.augmentation, self.masks, cache, self.landmarks)
         features = self.features()
         return CropLoader(*options) if features is None else FeatureLoader(*options, features=features)
 
@@ -108,6 +112,14 @@ class FaceCrops(Dataset[FaceSample]):
         """``(n,)``, see ``Manifest.untouched``."""
         untouched: NDArray[np.bool_] = self.manifest.untouched[self.rows]
         return untouched
+
+    @cached_property
+    def _landmarks(self) -> NDArray[np.float32]:
+        """``(n, 10)``, the landmarks of each crop as the manifest has them; NaN where it has none."""
+        column = self.manifest.take(self.rows, ["landmarks"]).column("landmarks").combine_chunks()
+        found = np.full((len(column), 10), np.nan, np.float32)
+        found[np.asarray(column.is_valid())] = np.asarray(column.drop_null().flatten(), np.float32).reshape(-1, 10)
+        return found
 
     def pairs(self) -> NDArray[np.int64]:
         """Positions ``(P, 2)`` of each fake crop and the same square of the same frame of its original, if it is here.

@@ -24,6 +24,7 @@ from resgat_pl.core.errors import ConfigError, MediaError
 from resgat_pl.core.storage import read_bytes, write_atomic
 from resgat_pl.data.crop_store.reader import Member, crop_of
 from resgat_pl.data.loading.crop_loader import CropLoader, CropRequest, FaceSample
+from resgat_pl.data.loading.landmarks import moved_landmarks
 from resgat_pl.data.manifest.table import Manifest
 
 DIGEST: Final = 16
@@ -179,6 +180,9 @@ class FeatureLoader(CropLoader):
             known = None if request.mask is None else self._picture(request.mask, request.run)[:, :, 0]
             blank = np.zeros((self.image_size, self.image_size), np.uint8)
             self.add_mask(sample, request, blank if known is None else known, known)
+        if self.landmarks:
+            unchanged = np.zeros((1, 1, 3), np.uint8)  # features are of the crops as they are
+            sample["landmarks"] = torch.from_numpy(moved_landmarks(request.landmarks, unchanged, None, None))
         return sample
 
 

@@ -32,6 +32,7 @@ class SelfBlendedCrops(FaceCrops):
         image_size: Side in px that crops are resized to.
         self_blend: Makes the pairs.
         augmentation: Applied to both afterwards.
+        landmarks: As of ``FaceCrops``.
 
     Raises:
         ConfigError: None of the rows is a genuine crop with landmarks.
@@ -44,10 +45,11 @@ class SelfBlendedCrops(FaceCrops):
         image_size: int,
         self_blend: SelfBlend,
         augmentation: Change | None = None,
+        landmarks: bool = False,
     ) -> None:
         genuine = rows[manifest.column("label")[rows] == REAL]
-        landmarks = manifest.take(genuine, ["landmarks"]).column("landmarks").combine_chunks()
-        known = np.asarray(landmarks.is_valid())
+        points = manifest.take(genuine, ["landmarks"]).column("landmarks").combine_chunks()
+        known = np.asarray(points.is_valid())
         if not known.any():
             raise ConfigError(
                 f"data.self_blend needs genuine crops with landmarks, and of the {len(rows):,} crops of this split in "
@@ -55,9 +57,9 @@ class SelfBlendedCrops(FaceCrops):
                 "detector that finds landmarks, as the default one does."
             )
         self.without_landmarks = int((~known).sum())
-        self._points = np.asarray(landmarks.drop_null().flatten(), np.float32).reshape(-1, 10)
+        self._points = np.asarray(points.drop_null().flatten(), np.float32).reshape(-1, 10)
         super().__init__(
-            manifest, np.tile(genuine[known], 2 * self_blend.pairs_per_crop), image_size, augmentation, masks=True
+            manifest, np.tile(genuine[known], 2 * self_blend.pairs_per_crop), image_size, augmentation, True, landmarks
         )
         self.self_blend = self_blend
 
@@ -84,9 +86,8 @@ class SelfBlendedCrops(FaceCrops):
 
     def loader(self, cache: RunCache | None = None) -> CropLoader:
         """Loads requests and makes the pairs, in whichever process."""
-        return PairLoader(
-            self.manifest.folder, self.image_size, self.augmentation, True, cache, self_blend=self.self_blend
-        )
+        options = (self.manifest.folder, self.image_size, self.augmentation, True, cache, self.landmarks)
+        return PairLoader(*options, self_blend=self.self_blend)
 
 
 @dataclass(eq=False)

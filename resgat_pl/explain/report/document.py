@@ -168,6 +168,7 @@ class NodeMap:
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
         agreement: Kendall's W in [0, 1] of the methods that it joins; None where it joins none.
+        logit: What nodes and bias add up to where that is not the logit of *fake*: of the output that this explains.
     """
 
     nodes: list[list[float]]
@@ -176,6 +177,20 @@ class NodeMap:
     gap: float | None
     edges: list[float] | None = None
     agreement: float | None = None
+    logit: float | None = None
+
+
+@dataclass(frozen=True)
+class StatedClause:
+    """A clause of a sentence, see ``explain.clauses``.
+
+    Attributes:
+        text: Its words.
+        keys: Names of the numbers that it states, in the order of the text, and then of those that it rests on.
+    """
+
+    text: str
+    keys: list[str]
 
 
 @dataclass(frozen=True)
@@ -193,6 +208,10 @@ class FaceFrame:
         probability: On the scale of the file: what it would be if all frames were like this one.
         maps: By method name.
         sentence: The explanation in words.
+        numbers: What the sentence is made of, by key; of a detector with further outputs also their probabilities, as
+            ``kind/NAME`` and ``manipulated/REGION``.
+        clauses: Of the sentence, with the keys of their numbers.
+        kind: Of manipulation; empty of a detector without kinds.
         jpeg: *Not in the JSON.* The crop as the network saw it, a JPEG file.
     """
 
@@ -205,6 +224,9 @@ class FaceFrame:
     probability: float
     maps: dict[str, NodeMap]
     sentence: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    clauses: list[StatedClause] = field(default_factory=list)
+    kind: str = ""
     jpeg: bytes = field(default=b"", repr=False, metadata={"json": False})
 
 
@@ -226,6 +248,9 @@ class FaceTrack:
         disagreement: Sentence on where the members disagree, or empty.
         evidence: Of the named regions, where an evidence sheet was asked for.
         evidence_png: *Not in the JSON.* The sheet, a PNG file; empty without one.
+        numbers: As of ``FaceFrame``, of the mean.
+        clauses: Likewise.
+        kind: Likewise.
     """
 
     number: int
@@ -241,6 +266,9 @@ class FaceTrack:
     disagreement: str = ""
     evidence: list[RegionEvidence] = field(default_factory=list)
     evidence_png: bytes = field(default=b"", repr=False, metadata={"json": False})
+    numbers: dict[str, float] = field(default_factory=dict)
+    clauses: list[StatedClause] = field(default_factory=list)
+    kind: str = ""
 
 
 @dataclass(frozen=True)

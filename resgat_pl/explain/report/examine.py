@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.evaluation.detector import Detector
@@ -24,7 +25,7 @@ from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_o
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, Target, edge_index_of
 from resgat_pl.explain.methods.variants import PredictedMask
-from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
+from resgat_pl.explain.regions import LANDMARKS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.certificates import certificate_of, strongest
@@ -34,7 +35,8 @@ from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
-from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, own_parts, run
+from resgat_pl.explain.report.outputs import about, common_kind, mean_of
+from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, outputs_shown, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -124,7 +126,7 @@ class Examiner:
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=edge_index_of(self.detector.net).tolist(),
-            methods=[self._method(method, explained) for method in self.methods],
+            methods=[self._method(method, explained) for method in self.methods] + _methods_of_outputs(explained),
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
             notes=[*self.notes(medium, found, judgement), *own_parts(self.detector, explained)],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
@@ -199,7 +201,13 @@ class Examiner:
         said = self._said(medium, explained, torch.where(replaced[:, None, None], torch.nan, landmarks), judgement)
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
+        further = outputs_shown(explained)
         maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
+        maps |= {
+            name: [replace(part, logit=_short(float(found.logit[place]))) for place, part in enumerate(parts)]
+            for name, found in further.items()
+            for parts in [_node_maps(found, weights)]
+        }
         frames = [
             doc.FaceFrame(
                 index=shot.number,
@@ -211,6 +219,7 @@ class Examiner:
                 probability=_short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
                 sentence=said[place].sentence,
+                **_stated(said[place]),
                 jpeg=_jpeg(resize_crop(shot.image, self.detector.net.image_size)),
             )
             for place, shot in enumerate(shots)
@@ -225,6 +234,7 @@ class Examiner:
             most = strongest([frame.logit for frame in frames[part]], scored.verdict)
             image = self._images([track[most]])[0]
             records, sheet = self._evidence(track[most], landmarks[part][most], said[part][most], scored.verdict)
+            everything = {**explained.methods, **further}
             ahead = f"On average over {len(track)} frames: " if len(track) > 1 else ""
             tracks.append(
                 doc.FaceTrack(
@@ -233,8 +243,9 @@ class Examiner:
                     interval=scored.interval,
                     score=_short(scored.score),
                     logit=_short(mean.logit),
-                    maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
+                    maps={name: _mean_map(parts[part], everything[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence,
+                    **_stated(mean),
                     frames=frames[part],
                     members=members,
                     disagreement=disagreement(members),
@@ -262,9 +273,12 @@ class Examiner:
         limit = judgement.decision.limit
         if explained.contribution is None:
             reason = f"No region is named: the logit of a {type(self.detector.net).__name__} is no sum over regions."
-            return unexplained(explained.logit, reason, temperature, limit)
-        other = _second_opinion(explained)
-        return findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+            said = unexplained(explained.logit, reason, temperature, limit)
+        else:
+            other = _second_opinion(explained)
+            said = findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+        known = self.detector.checkpoint.limits.get("unknown_kind")
+        return said if explained.outputs is None else explained.outputs.findings(said, known)
 
 
 def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
@@ -302,7 +316,27 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         agreement=_mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
+        kinds=mean_of(said)["kinds"],
+        manipulated=mean_of(said)["manipulated"],
+        kind=common_kind(said, "fake" if probability > limit else "real"),
     )
+
+
+def _stated(finding: Finding) -> dict[str, Any]:
+    """Numbers, clauses and kind of a face, as fields of the document."""
+    return {
+        "numbers": {name: _short(value) for name, value in finding.numbers.items()},
+        "clauses": [doc.StatedClause(clause.text, list(clause.keys)) for clause in finding.clauses],
+        "kind": finding.kind,
+    }
+
+
+def _methods_of_outputs(explained: Explained | None) -> list[doc.Method]:
+    """Entries of the maps of further outputs, on one scale."""
+    found = {} if explained is None else outputs_shown(explained)
+    scale = _scale_of(found.values()) if found else 1.0
+    free: dict[str, Any] = {"forward": 0.0, "backward": 0.0, "graph": 0.0, "milliseconds": 0.0, "shared": False}
+    return [doc.Method(name, "logit", True, True, about(name), scale, **free) for name in found]
 
 
 def _mean_of_known(values: Iterable[float | None]) -> float | None:
@@ -313,6 +347,10 @@ def _mean_of_known(values: Iterable[float | None]) -> float | None:
 def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
     """See ``document.Method.scale``. Methods in logits share one, so that they can be compared by eye."""
     alike = [e for e in found.values() if e.unit == "logit"] if method.unit == "logit" else [found[method.__name__]]
+    return _scale_of(alike)
+
+
+def _scale_of(alike: Iterable[Explanation]) -> float:
     values = torch.cat([explanation.node_map.abs().flatten() for explanation in alike])
     most = float(np.quantile(values.numpy(), 0.995)) or float(values.max())
     if not (math.isfinite(most) and most > 0):
@@ -347,6 +385,7 @@ def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slic
         regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
         bias=None if bias is None else _short(bias),
         gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
+        logit=_mean_of_known(node_map.logit for node_map in parts),
         edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
         agreement=_mean_of_known(node_map.agreement for node_map in parts),
     )

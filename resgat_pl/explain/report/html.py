@@ -67,6 +67,7 @@ def _page_data(document: Document) -> dict[str, Any]:
         for frame, shown in zip(track["frames"], face.frames, strict=True):
             frame["jpeg"] = base64.b64encode(shown.jpeg).decode("ascii")
         for part in (track, *track["frames"]):
+            del part["numbers"], part["clauses"]
             for node_map in part["maps"].values():
                 del node_map["edges"]
                 node_map["nodes"] = [[float(f"{value:.4g}") for value in row] for row in node_map["nodes"]]

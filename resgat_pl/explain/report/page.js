@@ -8,6 +8,9 @@
 
   const track = () => doc.tracks[state.track];
   const method = () => doc.methods[state.method];
+  const output = () => (method().name.startsWith("Why ") ? method().name.slice(4) : null); // one other than fake
+  const towards = () =>
+    output() === null ? TOWARDS : { fake: `towards ${output()}`, real: `away from ${output()}` };
   const isMean = () => state.frame < 0;
   const shown = () => (isMean() ? track() : track().frames[state.frame]);
   const picture = () => track().frames[isMean() ? track().frames.length >> 1 : state.frame];
@@ -127,16 +130,16 @@
       "legend-words",
       ...(method().signed
         ? [
-            el("span", { className: "real" }, "− towards real"),
+            el("span", { className: "real" }, `− ${towards().real}`),
             el("span", {}, unit),
-            el("span", { className: "fake" }, "towards fake +"),
+            el("span", { className: "fake" }, `${towards().fake} +`),
           ]
         : [el("span", {}, "low"), el("span", {}, `${unit}, speaks for neither class`), el("span", {}, "high")]),
     );
     const end = regionScale[state.method];
-    at("strip-low").textContent = method().signed ? `striped: real ${signed(-end, digitsFor(end))}` : "0";
+    at("strip-low").textContent = method().signed ? `striped: ${output() === null ? "real" : "against"} ${signed(-end, digitsFor(end))}` : "0";
     at("strip-high").textContent = method().signed
-      ? `${signed(end, digitsFor(end))} fake`
+      ? `${signed(end, digitsFor(end))} ${output() ?? "fake"}`
       : end.toFixed(digitsFor(end));
     at("strip-bar").style.background = colours;
   }
@@ -198,7 +201,7 @@
     at("sentence").textContent = shown().sentence;
     const { regions, bias } = map();
     const { unit, signed: hasSign } = method();
-    const logit = bias === null ? null : shown().logit;
+    const logit = bias === null ? null : (map().logit ?? shown().logit);
     const within = regions.reduce((sum, value) => sum + value, 0);
     const rows = doc.regions.map((name, i) => [name, regions[i]]);
     if (logit !== null) rows.push(["Bias (without any node)", bias]);
@@ -217,7 +220,7 @@
     const most = regions.reduce((best, value, i) => (Math.abs(value) > Math.abs(regions[best]) ? i : best), 0);
     const line = (name, value, className, widest) => {
       const tone = !hasSign && unit !== "logit" ? "" : value > 0 ? "fake" : value < 0 ? "real" : "";
-      const bar = el("div", { className: hasSign ? "bar" : "bar plain", title: tone && TOWARDS[tone] });
+      const bar = el("div", { className: hasSign ? "bar" : "bar plain", title: tone && towards()[tone] });
       if (widest) bar.append(draw.bar(value / widest, method()));
       return el(
         "tr",
@@ -233,19 +236,21 @@
     foot.replaceChildren(
       ...rows.slice(regions.length).map(([name], k) => line(name, values[regions.length + k], "", widest)),
       line(
-        logit === null ? "Sum of the map" : isMean() ? "Sum = mean logit" : "Sum = logit",
+        logit === null
+          ? "Sum of the map"
+          : `Sum = ${isMean() ? "mean " : ""}logit${output() === null ? "" : ` of ${output()}`}`,
         Math.round(total * 10 ** digits) / 10 ** digits,
         "total",
         0,
       ),
     );
-    at("ends").textContent = hasSign ? "real ← → fake" : "";
+    at("ends").textContent = !hasSign ? "" : output() === null ? "real ← → fake" : `− ← → + ${output()}`;
     at("unit").textContent = unit === "logit" ? "Logit" : unit;
     const unitOfRounding = (10 ** -digits).toFixed(digits);
     at("rounding").textContent =
       `Rounded to ${unitOfRounding} so that the rows add up: a row may be off by less than that.` +
       (unit === "logit"
-        ? " Positive speaks for fake, negative for real."
+        ? ` Positive speaks for ${output() ?? "fake"}, negative ${output() === null ? "for real" : "against it"}.`
         : hasSign
           ? " Not logits, so there is no sum to compare with."
           : " This method has no direction.") +
@@ -292,7 +297,7 @@
 
   function cell(column, row) {
     const value = map().nodes[row][column];
-    const direction = method().signed && value ? `, ${value > 0 ? TOWARDS.fake : TOWARDS.real}` : "";
+    const direction = method().signed && value ? `, ${value > 0 ? towards().fake : towards().real}` : "";
     const number = signed(value, digitsFor(method().scale) + 1, method().signed ? "+" : "");
     return `row ${row + 1}, column ${column + 1}: ${number} ${method().unit}${direction}`;
   }

@@ -15,6 +15,7 @@ from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
+from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.resgat import ResGAT
@@ -81,12 +82,14 @@ class Explained(NamedTuple):
             adds up to the logit; None where there is none.
         attention: ``(B, E, heads)`` float32, of the same pass; None of a detector without contributions.
         methods: By name, in the order asked for.
+        outputs: Further outputs of the network, with their maps; None of one without any.
     """
 
     logit: Tensor
     contribution: Explanation | None
     attention: Tensor | None
     methods: dict[str, Explanation]
+    outputs: OutputMaps | None = None
 
 
 def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], batch_size: int) -> Explained:
@@ -94,14 +97,15 @@ def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], ba
     if not isinstance(net, ResGAT) or not net.has_contributions:
         maps = {method.__name__: method(net, batch_size=batch_size).attribute(images).cpu() for method in methods}
         exact = (maps[method.__name__] for method in methods if method.exact and method.unit == "logit")
-        return Explained(logits(net, images, batch_size), next(exact, None), None, maps)
+        further = output_maps(net, images, batch_size) if isinstance(net, ResGAT) else None
+        return Explained(logits(net, images, batch_size), next(exact, None), None, maps, further)
     shared, attention = read_outs(net, images, [Contribution, *filter(is_shared, methods)], batch_size)
     found = {
         method.__name__: shared.get(method.__name__) or _attributed(method, net, images, batch_size)
         for method in methods
     }
     contribution = shared[Contribution.__name__]
-    return Explained(contribution.logit, contribution, attention, found)
+    return Explained(contribution.logit, contribution, attention, found, output_maps(net, images, batch_size))
 
 
 def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
@@ -135,6 +139,13 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
 def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:
     with errors_of("explainer", method):
         return method(net, batch_size=batch_size).attribute(images).cpu()
+
+
+def outputs_shown(explained: Explained) -> dict[str, Explanation]:
+    """Maps of the likeliest further outputs, by title; none of a network without any."""
+    if explained.outputs is None:
+        return {}
+    return explained.outputs.shown(explained.contribution or next(iter(explained.methods.values())))
 
 
 @torch.no_grad()

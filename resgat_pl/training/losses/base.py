@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FaceBatch
+from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.contribution import Contributions, decompose
 from resgat_pl.nn.gat import GraphState
 from resgat_pl.nn.node_geometry import Lattice
@@ -84,6 +85,7 @@ class AuxiliaryLoss(ABC):
         name: What it is logged as.
         needs_masks: Whether batches must carry masks.
         needs_pairs: Whether batches must hold each fake with its genuine partner (``data.order`` paired).
+        needs_landmarks: Whether batches must carry landmarks.
 
     Raises:
         ConfigError: The weight is out of range.
@@ -100,6 +102,7 @@ class AuxiliaryLoss(ABC):
     name: ClassVar[str]
     needs_masks: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
+    needs_landmarks: ClassVar[bool] = False
 
     def __init__(self, weight: float = 1.0) -> None:
         if not 0 < weight < math.inf:
@@ -116,6 +119,10 @@ class AuxiliaryLoss(ABC):
     @abstractmethod
     def __call__(self, step: LossInput) -> Tensor:
         """The loss ``()`` of a step, before the weight."""
+
+    def prepare(self, net: ResGAT, data: FaceDataModule) -> None:
+        """Check and note what the loss needs of the network and the data; on each process, before the first step."""
+        return
 
 
 def loss_classes(losses: Sequence[Any]) -> list[type[AuxiliaryLoss]]:
