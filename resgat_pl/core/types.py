@@ -201,6 +201,7 @@ class FaceBatch(TypedDict):
         mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
             masks, like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
+        frames: ``(B, T)`` int64, of clips the rows of their frames; ``image`` and ``nodes`` then have an axis T after B.
     """
 
     image: NotRequired[Tensor]
@@ -212,3 +213,4 @@ class FaceBatch(TypedDict):
     untouched: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     mask_known: NotRequired[Tensor]
+    frames: NotRequired[Tensor]

@@ -16,10 +16,13 @@ from resgat_pl.nn.logit_net import LogitNet
 from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.rebuild import rebuild
 from resgat_pl.nn.resgat import ResGAT, check_compatible
+from resgat_pl.nn.video.net import VideoResGAT
 
-NETS: Final[dict[str, type[DetectorNet]]] = {kind.__name__: kind for kind in (ResGAT, PooledClassifier, LogitNet)}
+NETS: Final[dict[str, type[DetectorNet]]] = {
+    kind.__name__: kind for kind in (ResGAT, PooledClassifier, LogitNet, VideoResGAT)
+}
 """This package's detectors by name."""
-_FREE: Final = frozenset({"weights", "image_size", "dropout"})
+_FREE: Final = frozenset({"weights", "image_size", "dropout", "frames", "clip_frames"})
 """Arguments on which the meaning of a detector's weights does not depend, by their names."""
 
 

@@ -131,9 +131,13 @@ class ResGAT(EncoderNet):
                 f"{features.shape[1]} nodes were given, but the grid is {rows}×{columns}: encode images of their "
                 "size first, or call grid.fit."
             )
-        readout = self.head.weight if isinstance(self.head, LinearHead) else None
-        state: GraphState = self.gat.attend(features, self.grid, readout)
+        state: GraphState = self.gat.attend(features, self.grid, self._readout)
         return state
+
+    @property
+    def _readout(self) -> Tensor | None:
+        """Directions ``(1, heads · hidden)`` along which alone the pooled features are needed; None for all."""
+        return self.head.weight if isinstance(self.head, LinearHead) else None
 
     def classify(self, graph: GraphState) -> ResGATOutput:
         """Logit and probability of graphs that ``graph`` has just made."""
