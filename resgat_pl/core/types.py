@@ -201,7 +201,7 @@ class FaceBatch(TypedDict):
         mask: ``(B, H, W)`` float32 in [0, 1], the manipulated area; all zero for genuine faces. Only in training with
             masks, like the next.
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
-        frames: ``(B, T)`` int64, of clips the rows of their frames; ``image`` and ``nodes`` then have an axis T after B.
+        frames: ``(B, T)`` int64, rows of the frames of clips, whose ``image`` and ``nodes`` have an axis T after B.
     """
 
     image: NotRequired[Tensor]

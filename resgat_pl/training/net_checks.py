@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.video.net import VideoResGAT
 from resgat_pl.training.losses.base import AuxiliaryLoss
 from resgat_pl.training.losses.masks import MaskGuidance
 
@@ -56,6 +57,26 @@ def check_losses(net: object, mask_loss_weight: float, losses: Sequence[Auxiliar
     if twice := sorted(name for name, times in Counter(loss.name for loss in together).items() if times > 1):
         raise ConfigError(f"model.losses has two that are logged as {twice[0]}; keep one of them.")
     return together
+
+
+def check_samples(net: object, data: object) -> None:
+    """Make sure that a detector of clips gets clips, and any other single crops.
+
+    Raises:
+        ConfigError: Names the option of the data.
+    """
+    frames = getattr(data, "clip_frames", None)
+    if data is None or isinstance(net, VideoResGAT) == (frames is not None):
+        return
+    if frames is None:
+        raise ConfigError(
+            "net is a VideoResGAT, which takes clips, and data.clip_frames is not set: give the frames of a clip, such "
+            "as --data.clip_frames 16."
+        )
+    raise ConfigError(
+        f"data.clip_frames is {frames}, and net is a {type(net).__name__}, which takes single crops: leave it out, or "
+        "train a VideoResGAT (--net VideoResGAT)."
+    )
 
 
 def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:

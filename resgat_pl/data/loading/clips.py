@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -12,10 +12,14 @@ from torch.utils.data import Dataset
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import FAKE
+from resgat_pl.data.crop_store.reader import Member, place_of
 from resgat_pl.data.loading.crop_loader import Change, CropLoader, CropRequest, FaceSample
 from resgat_pl.data.loading.dataset import Draw, FaceCrops
 from resgat_pl.data.loading.shard_reads import RunCache
 from resgat_pl.data.manifest.table import Manifest
+
+MOST: Final = 4096
+"""Frames of a clip at most."""
 
 
 def clip_places(count: int, frames: int) -> NDArray[np.int64]:
@@ -113,7 +117,7 @@ class FaceClips(FaceCrops):
         return found
 
     def _frame(self, first: CropRequest, row: int) -> CropRequest:
-        return FaceCrops(self.manifest, np.array([row]), self.image_size).request(Draw(0, first.seed))
+        return first._replace(row=row, crop=cast("str | Member", place_of(self.manifest, row)))
 
 
 @dataclass(eq=False)
@@ -138,3 +142,22 @@ class ClipLoader(Dataset[Any]):
         else:
             clip["image"] = torch.stack([sample["image"] for sample in samples])
         return clip
+
+
+def check_clips(clip_frames: int | None, **others: object) -> None:
+    """Refuse options of the data that clips do not go with.
+
+    Args:
+        clip_frames: As of ``FaceClips``; None for single crops.
+        **others: By name, options that must not be set with clips.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if clip_frames is None:
+        return
+    if not 1 <= clip_frames <= MOST:
+        raise ConfigError(f"data.clip_frames is {clip_frames}; it must be 1 to {MOST:,}, or null for single crops.")
+    for name, value in others.items():
+        if value:
+            raise ConfigError(f"data.clip_frames and data.{name} are both set: clips have none. Leave one of them out.")

@@ -73,7 +73,7 @@ def clip_ledger(net: VideoResGAT, nodes: Tensor) -> Ledger:
 
 
 def _shares(net: VideoResGAT, graph: GraphState, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight · pooled of each frame as shares of the nodes ``(B · T, N)``, and a rest ``(B · T,)`` from the parameters.
+    """Shares of the nodes in weight · pooled of each frame, ``(B · T, N)``, and the rest ``(B · T,)``, from parameters.
 
     Args:
         net: The detector.

@@ -50,6 +50,9 @@ class VideoResGAT(ResGAT):
         train: See there.
         receptive: See there.
 
+    Attributes:
+        started_from: The checkpoint ``frames``; None of a network that was not started from one, or read from its own.
+
     Shapes:
         ``(B, T, 3, H, W)`` or ``(B, 3, H, W)`` float in [0, 1], RGB → ``ResGATOutput`` of B clips; its attention is
         the mean over the frames.
@@ -110,6 +113,7 @@ class VideoResGAT(ResGAT):
             self.head.requires_grad_(False)  # it has no part in the logit, and DDP waits for every gradient
         if frames is not None:
             self._take_frames(frames)
+        self.started_from = None if frames is None else Path(frames)
         self.config["frames"] = None  # a checkpoint has all weights
 
     @property

@@ -119,9 +119,7 @@ class FrameAttention(TemporalPart):
     def attention(self, pooled: Tensor) -> Tensor:
         """β ``(B, T, T, heads)`` of target, source and head; over the sources it sums to 1."""
         plain = self.norm(pooled)
-        source, target = (
-            layer(plain).unflatten(-1, (_HEADS, _HIDDEN)) for layer in (self.source, self.target)
-        )
+        source, target = (layer(plain).unflatten(-1, (_HEADS, _HIDDEN)) for layer in (self.source, self.target))
         pairs = F.leaky_relu(target.unsqueeze(2) + source.unsqueeze(1), 0.2)
         place = torch.arange(pooled.shape[1], device=pooled.device)
         away = place[None, :] - place[:, None]  # from target to source

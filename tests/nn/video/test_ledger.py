@@ -33,7 +33,6 @@ def nodes(clips: int = 3, frames: int = 5, seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize(("attention", "head"), [("gatv1", "linear"), ("gatv2", "mlp"), ("gatv2", "normalised")])
 @pytest.mark.parametrize("temporal", ["mean", "attention", "spacetime"])
-
 def test_frames_and_nodes_add_up_to_the_logit(temporal: str, head: str, attention: str) -> None:
     net = made(temporal, head=head, attention=attention)
     found = clip_ledger(net, nodes())
@@ -67,7 +66,6 @@ def test_mean_is_the_mean_with_any_weights() -> None:
 
 
 @pytest.mark.parametrize(("temporal", "heeds"), [("mean", False), ("spacetime", True), ("lstm", True)])
-
 def test_order_of_frames(temporal: str, heeds: bool) -> None:
     net = made(temporal)
     shuffled = net.forward_nodes(nodes()[:, [2, 0, 4, 1, 3]]).logit
