@@ -57,10 +57,11 @@ class _Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class _Scored:
-    """The clips of a split and the faces that they make up."""
+    """The clips of a split, the faces that they make up, and by row the code of the genuine clip behind it."""
 
     clips: list[_Clip]
     faces: list[ScoredFace]
+    origin: dict[int, int]
 
 
 def timeline(
@@ -124,7 +125,10 @@ def timeline(
         "temporal": net.config["temporal"],
         "clip_frames": net.clip_frames,
         "threshold": threshold,
-        "values": {name: {"mean": each[0], "interval": each[1:], "faces": n} for name, (each, n) in values.items()},
+        "values": {
+            name: {"mean": float(each[0]), "interval": each[1:].tolist(), "faces": n}
+            for name, (each, n) in values.items()
+        },
         "notes": notes,
         "provenance": environment(),
     }
@@ -167,7 +171,11 @@ def _score(net: VideoResGAT, manifest: Manifest, split: Split, batch_size: int, 
             fake = split == "test" and bool(batch["label"][place] == FAKE)
             share = additive[place] if additive else _shapley(net, nodes[place], seed)
             clips.append(_clip(net, nodes[place], frames, share, fake, seed))
-    return _Scored(clips, list(_faces(manifest, clips)))
+    rows = np.concatenate([clip.rows for clip in clips])
+    table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
+    codes = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
+    origin = dict(zip(rows.tolist(), codes.tolist(), strict=True))
+    return _Scored(clips, list(_faces(manifest, clips, origin)), origin)
 
 
 def _additive(net: VideoResGAT, nodes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -187,14 +195,15 @@ def _clip(
     nodes: Tensor,
     frames: NDArray[np.int64],
     found: tuple[Tensor, Tensor, Tensor],
-    fake: bool,
+    deletes: bool,
     seed: int,
 ) -> _Clip:
+    """Add up the shares of repeated frames; measure deletion where it is asked for."""
     share, bias, logit = (value.double().cpu() for value in found)
     rows, place = np.unique(frames, return_inverse=True)
     score = np.bincount(place, share.numpy()) * len(rows) + float(bias)
     gained = float("nan")
-    if fake and len(rows) > 1:
+    if deletes and len(rows) > 1:
         first = np.unique(place, return_index=True)[1]
         state = net.frames_of(net.graph(nodes[torch.from_numpy(first)]), 1)
         random = np.random.default_rng([seed, int(rows[0])])
@@ -212,12 +221,11 @@ def _deleted(net: VideoResGAT, frames: Frames, order: NDArray[np.int64]) -> floa
     return float(np.mean(logits))
 
 
-def _faces(manifest: Manifest, clips: list[_Clip]) -> Iterator[ScoredFace]:
+def _faces(manifest: Manifest, clips: list[_Clip], origin: dict[int, int]) -> Iterator[ScoredFace]:
     """Join the clips of each face."""
     rows = np.concatenate([clip.rows for clip in clips])
     score = np.concatenate([clip.score for clip in clips])
-    table = manifest.take(rows, [*VIDEO_KEY, SOURCE, "altered", "label"]).to_pydict()
-    origin = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
+    table = manifest.take(rows, ["altered", "label"]).to_pydict()
     track, label = manifest.track_codes[rows], np.array(table["label"])
     altered = np.array([answer is True for answer in table["altered"]])
     known = np.array([answer is not None for answer in table["altered"]])
@@ -226,7 +234,7 @@ def _faces(manifest: Manifest, clips: list[_Clip]) -> Iterator[ScoredFace]:
         mine = mine[np.argsort(rows[mine])]
         fake = bool(label[mine[0]] == FAKE)
         sure = known[mine] if fake else np.ones(len(mine), bool)
-        yield ScoredFace(score[mine], altered[mine] & fake, sure, fake, int(origin[mine[0]]))
+        yield ScoredFace(score[mine], altered[mine] & fake, sure, fake, origin[int(rows[mine[0]])])
 
 
 def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tuple[NDArray[np.float64], int]]:
@@ -237,8 +245,8 @@ def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tu
     if threshold is not None:
         columns["span_iou"] = ([overlap(face, threshold) for face in partly], [face.clip for face in partly])
         columns["silent"] = ([overlap(face, threshold) for face in real], [face.clip for face in real])
-    deleted = [(clip.deletion, int(clip.rows[0])) for clip in found.clips if np.isfinite(clip.deletion)]
-    columns["deletion"] = ([value for value, _ in deleted], [row for _, row in deleted])
+    deleted = [(clip.deletion, found.origin[int(clip.rows[0])]) for clip in found.clips if np.isfinite(clip.deletion)]
+    columns["deletion"] = ([value for value, _ in deleted], [origin for _, origin in deleted])
     return {name: (mean_interval(*column, seed=seed), len(column[0])) for name, column in columns.items()}
 
 
