@@ -234,6 +234,8 @@ class FaceDataModule(LightningDataModule):
             self.leaks = manifest_leaks(self.manifest)
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
+            if isinstance(clips := self.faces("train", augmented=True), FaceClips):
+                rank_zero_info(f"{self.crops}: {clips.about}, to train on.")
             if self.num_workers and self.augmentation is not None:  # before validation starts the first processes
                 share_imports("resgat_pl.data.transform_steps")
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
+    from resgat_pl.explain.methods.clips import ClipContribution as ClipContribution, FrameShapley as FrameShapley
     from resgat_pl.explain.methods.gnn import GNNExplainer as GNNExplainer
     from resgat_pl.explain.methods.gradient import (
         GradCAM as GradCAM,
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
     from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
     from resgat_pl.explain.registry import explainer as explainer
 
-_INTERFACE: Final = {"Explainer": "base", "Explanation": "base", "explainer": "registry"}
+_INTERFACE: Final = {
+    **{"Explainer": "base", "Explanation": "base", "explainer": "registry"},
+    **{"ClipContribution": "methods.clips", "FrameShapley": "methods.clips"},
+}
 
 
 def __getattr__(name: str) -> object:

@@ -102,6 +102,12 @@ class FaceClips(FaceCrops):
         """Loads requests of clips."""
         return ClipLoader(super().loader(cache))
 
+    @property
+    def about(self) -> str:
+        """Number of clips and faces, in words, and how many of these had too few frames."""
+        few = f", of which {self.repeated:,} have fewer frames, repeated to fill a clip" if self.repeated else ""
+        return f"{len(self):,} clips of {self.clip_frames} frames, of {self.faces:,} faces{few}"
+
     def pairs(self) -> NDArray[np.int64]:
         """Positions ``(P, 2)`` of each fake clip and the clip of the same frames of its original, if it is here."""
         places = [self._place[row] for row in self.rows.tolist()]

@@ -76,7 +76,7 @@ class ClipExplainer(Explainer):
         return Attribution(summed, summed.sum(dim=1) + bias + rest, bias), logit
 
 
-@explainer("graph", "What each node of each frame adds to the logit of the clip; with the bias they add up to it.")
+@explainer("clip", "What each node of each frame adds to the logit of the clip; with the bias they add up to it.")
 class ClipContribution(ClipExplainer):
     """The ledger of ``nn.video``: nodes, with what they receive over time, see ``clip_ledger``.
 
@@ -105,7 +105,7 @@ class ClipContribution(ClipExplainer):
         return found.cell[0], found.bias[0], found.logit[0]
 
 
-@explainer("graph", "What each frame adds to the logit of the clip (Shapley), evenly spread: when, and not where.")
+@explainer("clip", "What each frame adds to the logit of the clip (Shapley), evenly spread: when, and not where.")
 class FrameShapley(ClipExplainer):
     """Shapley values of whole frames, see ``nn.video.frame_shapley``; each is spread evenly over the nodes.
 
