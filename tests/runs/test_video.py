@@ -48,7 +48,7 @@ def test_on_cached_features(temporal: str, crops: Path, frames: Path, tmp_path: 
     assert all(
         torch.equal(value, net.state_dict()[f"backbone.{name}"]) for name, value in before.backbone.state_dict().items()
     )
-    assert not torch.equal(net.temporal.state_dict()[next(iter(net.temporal.state_dict()))], torch.zeros(()))
+    assert temporal == "lstm" or bool(net.temporal.get_parameter("read").any()), "trained: it is zero at first"
 
     done = tiny("test", tmp_path / "run", crops, *start, "--ckpt_path", best)
     assert done.status == 0, done.errors
