@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resgat_pl.nn.nets import load_net as load_net
     from resgat_pl.nn.pooled import PooledClassifier as PooledClassifier
     from resgat_pl.nn.resgat import ResGAT as ResGAT
+    from resgat_pl.nn.video.net import VideoResGAT as VideoResGAT
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -33,6 +34,7 @@ __getattr__, __dir__ = lazy_names(
         "LogitNet": "logit_net",
         "PooledClassifier": "pooled",
         "ResGAT": "resgat",
+        "VideoResGAT": "video.net",
         "contributions": "contribution",
         "load_net": "nets",
     },

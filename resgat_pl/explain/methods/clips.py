@@ -129,24 +129,6 @@ def clip_logits(net: VideoResGAT, images: Tensor, lengths: Sequence[int], batch_
     return [net.forward_nodes(nodes[_places(net, len(nodes)).to(nodes.device)]).logit.float().cpu() for nodes in faces]
 
 
-def clip_notes(net: DetectorNet, lengths: Sequence[int]) -> list[str]:
-    """Sentences for a report on how a detector of clips judged faces of so many frames; none of any other detector."""
-    if not isinstance(net, VideoResGAT) or not lengths:
-        return []
-    clips = f"Judged in clips of {net.clip_frames} frames ({net.config['temporal']}): "
-    said = [
-        f"{clips}the number at a frame is what the clip's logit would be if all frames added as much as this one, and "
-        "the mean of these numbers is that logit."
-    ]
-    if short := sum(length < net.clip_frames for length in lengths):
-        few = f"{short} of {len(lengths)} faces" if len(lengths) > 1 else "The face"
-        said.append(
-            f"{few} {'have' if short > 1 else 'has'} fewer than {net.clip_frames} frames: they were repeated to fill a "
-            "clip, which shows less change over time than the detector was trained on."
-        )
-    return said
-
-
 def _places(net: VideoResGAT, count: int) -> Tensor:
     """``(k, T)`` int64, the frames of a face in its clips, as in training and tests."""
     return torch.from_numpy(clip_places(count, net.clip_frames))

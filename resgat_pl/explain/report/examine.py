@@ -23,10 +23,10 @@ from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, edge_index_of
-from resgat_pl.explain.methods.clips import clip_notes
 from resgat_pl.explain.regions import LANDMARKS, REGIONS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats
+from resgat_pl.explain.report.clip_words import clip_notes, strongest_frames
 from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
@@ -222,7 +222,7 @@ class Examiner:
                     score=_short(scored.score),
                     logit=_short(mean.logit),
                     maps={name: _mean_map(parts[part], explained.methods[name], part) for name, parts in maps.items()},
-                    sentence=ahead + mean.sentence,
+                    sentence=ahead + mean.sentence + strongest_frames(self.detector.net, track, explained.logit[part]),
                     frames=frames[part],
                 )
             )

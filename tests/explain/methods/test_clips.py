@@ -10,7 +10,7 @@ import torch
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.clips import clip_places
 from resgat_pl.explain.base import why_not
-from resgat_pl.explain.methods.clips import ClipContribution, FrameShapley, clip_logits, clip_notes
+from resgat_pl.explain.methods.clips import ClipContribution, FrameShapley, clip_logits
 from resgat_pl.explain.registry import find
 from resgat_pl.explain.report.run_methods import default_methods, face_logits, require_explainable, run
 from resgat_pl.nn.resgat import ResGAT
@@ -88,10 +88,3 @@ def test_reports_run_one_method_and_refuse_those_of_pictures(images: torch.Tenso
     with pytest.raises(ConfigError, match=r"FrameLSTM over frames.*take FrameShapley"):
         require_explainable(made("lstm"), [find("ClipContribution")])
     assert "detectors of the class VideoResGAT" in str(why_not(ClipContribution, ResGAT(**SMALL)))
-
-
-def test_notes_say_how_clips_are_judged() -> None:
-    assert clip_notes(ResGAT(**SMALL), [9]) == []
-    whole, short = clip_notes(made("mean"), [9]), clip_notes(made("mean"), [9, 2])
-    assert len(whole) == 1 and whole[0].startswith("Judged in clips of 4 frames (mean)")
-    assert short[1].startswith("1 of 2 faces has fewer than 4 frames")
