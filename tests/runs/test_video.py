@@ -19,6 +19,7 @@ from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.video.net import VideoResGAT
 
 from ..helpers.clip_sets import write_clips
+from ..helpers.command import TINY, resgat
 from ..helpers.tiny_runs import tiny, untrained, variant
 
 VIDEO: tuple[Any, ...] = ("--net", "VideoResGAT", "--data.clip_frames", 4, "--data.batch_size", 3)
@@ -102,3 +103,29 @@ def test_what_the_frame_detector_has_seen_counts_as_seen(crops: Path, frames: Pa
     done = tiny("fit", tmp_path / "again", refused, *start, "--trainer.max_epochs", 1)
     assert done.status != 0
     assert "cannot be tested on" in done.errors
+
+
+@pytest.mark.long
+def test_two_processes_train_on_their_shares_of_the_clips(crops: Path, frames: Path, tmp_path: Path) -> None:
+    start = (*VIDEO, "--net.temporal", "lstm", "--net.frames", frames, "--net.train", "frozen")
+    cached = ("--data.features_cache", tmp_path / "features", "--trainer.devices", 2, "--trainer.strategy", "ddp")
+    plain = (
+        "--config",
+        TINY,
+        "--data.crops",
+        crops,
+        "--trainer.default_root_dir",
+        tmp_path / "run",
+        "--heatmaps.faces",
+        0,
+    )
+    said = resgat("fit", *plain, *start, *cached, "--trainer.logger", "false", "--trainer.max_epochs", 1)
+    assert "effective batch 6 = 1 × 2 processes × 3 crops" in said
+    net = load_net(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert isinstance(net, VideoResGAT)
+    fresh = VideoResGAT(**{**net.config, "weights": None})
+    moved = [
+        not torch.equal(one, other)
+        for one, other in zip(net.temporal.parameters(), fresh.temporal.parameters(), strict=True)
+    ]
+    assert all(moved), "every parameter of the temporal part has a gradient, or DDP would wait for it"

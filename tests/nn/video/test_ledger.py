@@ -106,3 +106,15 @@ def test_lstm_refuses_by_name() -> None:
     assert not net.is_additive
     with pytest.raises(ConfigError, match=r"lstm \(FrameLSTM\) has no additive form.*frame_shapley"):
         clip_ledger(net, nodes())
+
+
+def test_the_first_frame_receives_from_the_next_alone() -> None:
+    net = made("spacetime")
+    part, clip = net.temporal, nodes(clips=1, frames=2)
+    change = part.get_submodule("value")(clip[0, 1] - clip[0, 0]).unflatten(-1, (4, 32))
+    score = (torch.nn.functional.leaky_relu(change, 0.2) * part.get_parameter("score")).sum(-1)
+    heard = score.exp() / (1 + score.exp())  # against itself, whose score is 0
+    wanted = (heard * (change * part.get_parameter("read")).sum(-1)).sum(-1) / (2 * 16)
+    found = clip_ledger(net, clip).edge
+    assert torch.allclose(found[0, 0, :, 1], wanted)
+    assert not found[0, 0, :, 0].any() and not found[0, 1, :, 1].any(), "nothing from before or after the clip"
