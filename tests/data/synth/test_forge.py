@@ -100,7 +100,7 @@ def test_a_span_alters_its_frames_and_no_other(clip: Clip) -> None:
 
 def test_spans_have_the_share_that_was_asked_for() -> None:
     rng = generator(0, "spans")
-    spans = [draw_span(rng, 20, 0.4) for _ in range(40)]
+    spans = [draw_span(rng, 20, 0.4) for _ in range(400)]
     assert {len(span) for span in spans if span} == {8}
     assert {span.start for span in spans if span} == set(range(13)), "anywhere in the clip"
     assert draw_span(rng, 20, 1.0) is None
