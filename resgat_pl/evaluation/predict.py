@@ -61,7 +61,7 @@ def score(
 def samples_of(
     net: DetectorNet, manifest: Manifest, rows: NDArray[np.int64], corruption: Change | None = None
 ) -> FaceCrops:
-    """What a detector takes of some rows of a manifest, ascending: their crops, or clips of them."""
+    """Samples of a detector from some rows of a manifest, ascending: their crops, or clips of them."""
     if isinstance(net, VideoResGAT):
         return FaceClips(manifest, rows, net.image_size, net.clip_frames, corruption)
     return FaceCrops(manifest, rows, net.image_size, corruption)

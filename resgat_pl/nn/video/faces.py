@@ -21,6 +21,11 @@ class JoinedFaces(NamedTuple):
         share: ``(K,)`` float in [0, 1], of each face; they add up to 1.
         together: ``()`` float, at least 0: what several suspicious faces add that none of them has alone; 0 for the
             maximum, and for one face.
+
+    Example:
+        >>> found = join_faces(torch.tensor([-1.0, 2.0]))
+        >>> found.share, float((found.share * torch.tensor([-1.0, 2.0])).sum() + found.together)
+        (tensor([0., 1.]), 2.0)
     """
 
     logit: Tensor

@@ -26,6 +26,11 @@ class FrameShares(NamedTuple):
         share: ``(T,)`` float.
         bias: ``()`` float, the logit without any frame.
         evaluations: Clips that went through the temporal part.
+
+    Example:
+        >>> found = FrameShares(torch.tensor(1.5), torch.tensor([0.5, 0.75]), torch.tensor(0.25), 4)
+        >>> float(found.share.sum() + found.bias) == float(found.logit)
+        True
     """
 
     logit: Tensor
