@@ -11,8 +11,10 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.clips import clip_places
 from resgat_pl.explain.base import why_not
 from resgat_pl.explain.methods.clips import ClipContribution, FrameShapley, clip_logits
+from resgat_pl.explain.regions import or_average
 from resgat_pl.explain.registry import find
 from resgat_pl.explain.report.run_methods import default_methods, face_logits, require_explainable, run
+from resgat_pl.explain.sentences import findings
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.video.net import VideoResGAT
 
@@ -88,3 +90,10 @@ def test_reports_run_one_method_and_refuse_those_of_pictures(images: torch.Tenso
     with pytest.raises(ConfigError, match=r"FrameLSTM over frames.*take FrameShapley"):
         require_explainable(made("lstm"), [find("ClipContribution")])
     assert "detectors of the class VideoResGAT" in str(why_not(ClipContribution, ResGAT(**SMALL)))
+
+
+def test_sentences_take_contributions_of_clips_for_parts_of_the_computation(images: torch.Tensor) -> None:
+    explained = run(made("mean"), images, [find("ClipContribution")], 4, LENGTHS)
+    assert explained.contribution is not None
+    said = findings(explained.contribution, or_average(torch.full((10, 5, 2), torch.nan))[0], None, None, None, 0.5)
+    assert all("estimates" not in one.sentence for one in said)
