@@ -43,8 +43,8 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         "here, not what would happen without it.",
     )
     when = (
-        "A Shapley value says what a whole frame adds, compared with clips that lack it and others; it names no part of "
-        "the face.",
+        "A Shapley value says what a whole frame adds, compared with clips that lack it and others; it names no part "
+        "of the face.",
     )
     if isinstance(net, VideoResGAT):
         first, *rest = over_time if net.is_additive else when
