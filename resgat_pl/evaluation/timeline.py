@@ -201,7 +201,7 @@ def _clip(
     """Add up the shares of repeated frames; measure deletion where it is asked for."""
     share, bias, logit = (value.double().cpu() for value in found)
     rows, place = np.unique(frames, return_inverse=True)
-    score = np.bincount(place, share.numpy()) * len(rows) + float(bias)
+    score = np.asarray(np.bincount(place, share.numpy()) * len(rows) + float(bias), np.float64)
     gained = float("nan")
     if deletes and len(rows) > 1:
         first = np.unique(place, return_index=True)[1]

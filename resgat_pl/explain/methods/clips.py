@@ -41,7 +41,8 @@ class ClipExplainer(Explainer):
         """See ``Explainer``."""
         alone = torch.zeros(1, dtype=torch.long)
         parts = [self._clip(nodes[None], alone)[0] for nodes in self.net.encode(images)]
-        return Attribution(*(torch.cat([getattr(part, name) for part in parts]) for name in ("nodes", "logit", "bias")))
+        nodes, logit, bias = zip(*((part.nodes, part.logit, part.bias) for part in parts), strict=True)
+        return Attribution(torch.cat(nodes), torch.cat(logit), torch.cat(bias))
 
     @torch.no_grad()
     def attribute_faces(self, images: Tensor, lengths: Sequence[int]) -> tuple[Explanation, list[Tensor]]:
@@ -58,7 +59,7 @@ class ClipExplainer(Explainer):
         parts: list[Attribution] = []
         faces: list[Tensor] = []
         with evaluation_mode(self.net):
-            for nodes in _encoded(self.net, images, self.batch_size).split(list(lengths)):
+            for nodes in torch.split(_encoded(self.net, images, self.batch_size), list(lengths)):
                 clips = [self._clip(nodes, place) for place in _places(self.net, len(nodes))]
                 parts += [part for part, _ in clips]
                 faces.append(torch.stack([logit for _, logit in clips]).float().cpu())
@@ -69,7 +70,7 @@ class ClipExplainer(Explainer):
     def _clip(self, nodes: Tensor, place: Tensor) -> tuple[Attribution, Tensor]:
         """Explain one clip of a face's frames; entries of frames that it repeats are added up."""
         share, bias, logit = self.shares(nodes[place.to(nodes.device)])
-        own, where = place.unique(return_inverse=True)
+        own, where = torch.unique(place, return_inverse=True)
         summed = share.new_zeros(len(own), share.shape[1]).index_add_(0, where.to(share.device), share) * len(own)
         rest = logit - bias - share.sum()  # rounding, of an exact method
         bias = bias.expand(len(own))
@@ -125,7 +126,7 @@ class FrameShapley(ClipExplainer):
 @torch.no_grad()
 def clip_logits(net: VideoResGAT, images: Tensor, lengths: Sequence[int], batch_size: int) -> list[Tensor]:
     """Logits ``(k,)`` float32, on the CPU, of the clips of each face; arguments as of ``attribute_faces``."""
-    faces = _encoded(net, images, batch_size).split(list(lengths))
+    faces = torch.split(_encoded(net, images, batch_size), list(lengths))
     return [net.forward_nodes(nodes[_places(net, len(nodes)).to(nodes.device)]).logit.float().cpu() for nodes in faces]
 
 
@@ -137,4 +138,4 @@ def _places(net: VideoResGAT, count: int) -> Tensor:
 def _encoded(net: VideoResGAT, images: Tensor, batch_size: int) -> Tensor:
     """Nodes ``(B, N, F)`` of images."""
     weight = next(net.parameters())
-    return torch.cat([net.encode(part.to(weight.device, weight.dtype)) for part in images.split(batch_size)])
+    return torch.cat([net.encode(part.to(weight.device, weight.dtype)) for part in torch.split(images, batch_size)])

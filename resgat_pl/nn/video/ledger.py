@@ -62,13 +62,13 @@ def clip_ledger(net: VideoResGAT, nodes: Tensor) -> Ledger:
     frames = net.frames_of(graph, clips)
     weight, bias = net.temporal.linearise(net.head, frames)
     node, constant = _shares(net, graph, weight.flatten(0, 1))
-    node = node.unflatten(0, (clips, -1))
+    node = node.reshape(clips, -1, node.shape[1])
     edge = net.temporal.edges(frames)
     return Ledger(
         logit=net.temporal(net.head, frames),
         node=node,
         edge=node.new_zeros(*node.shape, 2) if edge is None else edge,
-        bias=bias + constant.unflatten(0, (clips, -1)).sum(dim=1),
+        bias=bias + constant.reshape(clips, -1).sum(dim=1),
     )
 
 

@@ -129,7 +129,7 @@ class VideoResGAT(ResGAT):
     def encode(self, images: Tensor) -> Tensor:
         """Nodes ``(B, T, N, F)`` of clips ``(B, T, 3, H, W)``, or ``(B, N, F)`` of images; raises as of ``ResGAT``."""
         nodes = super().encode(images.flatten(0, -4) if images.ndim == 5 else images)
-        return nodes.unflatten(0, images.shape[:2]) if images.ndim == 5 else nodes
+        return nodes.reshape(*images.shape[:2], *nodes.shape[1:]) if images.ndim == 5 else nodes
 
     def forward_nodes(self, nodes: Tensor) -> ResGATOutput:
         """Classify clips by their nodes ``(B, T, N, F)``, or images as clips of one frame, ``(B, N, F)``."""
@@ -144,7 +144,7 @@ class VideoResGAT(ResGAT):
         """Logit and probability of as many clips of equal length, the frames of which are those of ``graph``."""
         logit = self.temporal(self.head, self.frames_of(graph, clips))
         attention = self.grid.to_edges(graph.attention)
-        mean = attention.unflatten(0, (clips, -1)).mean(dim=1)
+        mean = attention.reshape(clips, -1, *attention.shape[1:]).mean(dim=1)
         return ResGATOutput(logit, logit.sigmoid(), self.grid.edge_index, mean)
 
     def frames_of(self, graph: GraphState, clips: int) -> Frames:
@@ -152,7 +152,9 @@ class VideoResGAT(ResGAT):
         pooled = graph.pooled
         if pooled is None:
             raise ValueError("graph was made for a read-out along the head alone")
-        return Frames(graph.nodes.unflatten(0, (clips, -1)), pooled.unflatten(0, (clips, -1)))
+        return Frames(
+            graph.nodes.reshape(clips, -1, *graph.nodes.shape[1:]), pooled.reshape(clips, -1, pooled.shape[-1])
+        )
 
     @property
     def _readout(self) -> None:

@@ -54,7 +54,7 @@ class TemporalPart(nn.Module):
             frames: The clips.
         """
         logit: Tensor = head(frames.pooled.flatten(0, 1))
-        return logit.unflatten(0, frames.pooled.shape[:2]).mean(dim=1)
+        return logit.reshape(frames.pooled.shape[:2]).mean(dim=1)
 
     def linearise(self, head: Head, frames: Frames) -> tuple[Tensor, Tensor]:
         """Weight ``(B, T, D)`` and bias ``(B,)`` with logit = Σ_t weight_t · pooled_t + bias + Σ ``edges``.
@@ -65,7 +65,7 @@ class TemporalPart(nn.Module):
         clips, count, _ = frames.pooled.shape
         weight, bias = head.linearise(frames.pooled.flatten(0, 1))
         weight, bias = weight.expand(clips * count, -1), bias.expand(clips * count)
-        return weight.unflatten(0, (clips, count)) / count, bias.unflatten(0, (clips, count)).mean(dim=1)
+        return weight.reshape(clips, count, -1) / count, bias.reshape(clips, count).mean(dim=1)
 
     def edges(self, frames: Frames) -> Tensor | None:
         """Contributions ``(B, T, N, 2)`` of the edges from the previous and the next frame; None without such edges."""
@@ -132,7 +132,7 @@ class FrameAttention(TemporalPart):
 
     def _directions(self) -> Tensor:
         """W_mᵀ u_m ``(heads, D)``."""
-        return torch.einsum("mc,mcd->md", self.read, self.source.weight.unflatten(0, (_HEADS, _HIDDEN)))
+        return torch.einsum("mc,mcd->md", self.read, self.source.weight.reshape(_HEADS, _HIDDEN, -1))
 
 
 class DifferenceEdges(TemporalPart):
