@@ -68,17 +68,17 @@ def frame_shapley(net: VideoResGAT, nodes: Tensor, orders: int = 64, seed: int =
         raise ConfigError(f"orders is {orders}; it must be an even number from 2 on.")
     frames = net.frames_of(net.graph(nodes), 1)
     if count <= EXACT:
-        wanted = [kept for size in range(count + 1) for kept in combinations(range(count), size)]
+        wanted = [present for size in range(count + 1) for present in combinations(range(count), size)]
     else:
         runs = _runs(count, orders, seed)
         wanted = list(dict.fromkeys(tuple(sorted(run[:size])) for run in runs for size in range(count + 1)))
     values = _values(net, frames, wanted)
     share = torch.zeros(count, dtype=frames.pooled.dtype)
     if count <= EXACT:
-        for kept in wanted:
-            for one in kept:
-                rest = tuple(other for other in kept if other != one)
-                share[one] += (values[kept] - values[rest]) / (count * comb(count - 1, len(rest)))
+        for present in wanted:
+            for one in present:
+                rest = tuple(other for other in present if other != one)
+                share[one] += (values[present] - values[rest]) / (count * comb(count - 1, len(rest)))
     else:
         for run in runs:
             for size, one in enumerate(run):
@@ -97,7 +97,7 @@ def _values(net: VideoResGAT, frames: Frames, wanted: list[tuple[int, ...]]) -> 
     """Logit ``()`` of each set of frames, on the CPU; sets of one size go through the temporal part together."""
     found: dict[tuple[int, ...], Tensor] = {(): net.temporal.empty(net.head, frames)[0].cpu()}
     for size in range(1, frames.pooled.shape[1] + 1):
-        alike = [kept for kept in wanted if len(kept) == size]
+        alike = [present for present in wanted if len(present) == size]
         for start in range(0, len(alike), _BATCH):
             part = alike[start : start + _BATCH]
             place = torch.tensor(part, device=frames.pooled.device)

@@ -65,12 +65,12 @@ def test_mean_is_the_mean_with_any_weights() -> None:
     assert torch.allclose(found.bias[:, None] + 5 * found.frame, every, atol=1e-12), "a frame's logit is its own"
 
 
-@pytest.mark.parametrize(("temporal", "heeds"), [("mean", False), ("spacetime", True), ("lstm", True)])
-def test_order_of_frames(temporal: str, heeds: bool) -> None:
+@pytest.mark.parametrize(("temporal", "matters"), [("mean", False), ("spacetime", True), ("lstm", True)])
+def test_order_of_frames(temporal: str, matters: bool) -> None:
     net = made(temporal)
     shuffled = net.forward_nodes(nodes()[:, [2, 0, 4, 1, 3]]).logit
     gap = float((shuffled - net.forward_nodes(nodes()).logit).abs().min())
-    assert gap > 1e-4 if heeds else gap < 1e-12
+    assert gap > 1e-4 if matters else gap < 1e-12
 
 
 def test_a_steady_face_sends_nothing_over_time() -> None:
@@ -113,8 +113,8 @@ def test_the_first_frame_receives_from_the_next_alone() -> None:
     part, clip = net.temporal, nodes(clips=1, frames=2)
     change = part.get_submodule("value")(clip[0, 1] - clip[0, 0]).unflatten(-1, (4, 32))
     score = (torch.nn.functional.leaky_relu(change, 0.2) * part.get_parameter("score")).sum(-1)
-    heard = score.exp() / (1 + score.exp())  # against itself, whose score is 0
-    wanted = (heard * (change * part.get_parameter("read")).sum(-1)).sum(-1) / (2 * 16)
+    received = score.exp() / (1 + score.exp())  # against itself, whose score is 0
+    wanted = (received * (change * part.get_parameter("read")).sum(-1)).sum(-1) / (2 * 16)
     found = clip_ledger(net, clip).edge
     assert torch.allclose(found[0, 0, :, 1], wanted)
     assert not found[0, 0, :, 0].any() and not found[0, 1, :, 1].any(), "nothing from before or after the clip"
