@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.core.errors import LeakageError
+from resgat_pl.core.errors import ConfigError, LeakageError
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.predict import score
 from resgat_pl.evaluation.train_test_overlap import check_unseen
+from resgat_pl.export.command import export
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.resgat import ResGAT
@@ -119,3 +120,12 @@ def test_two_processes_train_on_their_shares_of_the_clips(crops: Path, frames: P
     trained = [name for name, value in made.named_parameters() if value.requires_grad]
     assert len(last.raw["optimizer_states"][0]["state"]) == len(trained), "each of them had a gradient"
     assert not any(name.startswith(("backbone", "head")) for name in trained)
+
+
+def test_graphs_of_clips_are_not_exported(crops: Path, tmp_path: Path) -> None:
+    net = VideoResGAT("mean", clip_frames=4, encoder="resnet18", encoder_stage=3, heads=2, hidden=8, image_size=64)
+    path = untrained(tmp_path / "clips.ckpt", crops, made=net)
+    with pytest.raises(ConfigError, match="holds a VideoResGAT, which judges clips: take safetensors or hub"):
+        export(path, tmp_path / "clips.onnx")
+    assert "written" in export(path, tmp_path / "clips.safetensors", format="safetensors")
+    assert isinstance(load_net(tmp_path / "clips.safetensors"), VideoResGAT)
