@@ -25,6 +25,7 @@ PARTS = (
     "training",
     "encoders",
     "inference",
+    "clips",
     "explaining",
     "restoration",
     "gpu",

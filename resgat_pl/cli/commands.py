@@ -73,6 +73,12 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "test a checkpoint on damaged or attacked pictures; table and plot",
         "resgat robustness --ckpt_path best.ckpt --crops datasets/crops/ffpp",
     ),
+    "timeline": Tool(
+        "resgat_pl.evaluation.timeline",
+        "timeline",
+        "measure when a detector says that a face was altered: frames and spans",
+        "resgat timeline --ckpt_path best.ckpt --crops datasets/crops/clips",
+    ),
     "benchmark-explainers": Tool(
         "resgat_pl.explain.benchmark.command",
         "benchmark_explainers",

@@ -30,6 +30,7 @@ from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.hub import hub_name, local_copy
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 from resgat_pl.training import adjust, checks
 from resgat_pl.training.callbacks.artifacts import WandbArtifacts
 from resgat_pl.training.callbacks.heatmaps import Heatmaps
@@ -105,6 +106,8 @@ class ResGATCLI(LightningCLI):
         if self._net is not None:
             parser.add_subclass_arguments(DetectorNet, "net", required=True, help="Class of the detector.")
             parser.link_arguments("data.image_size", "net.init_args.image_size")
+            if issubclass(self._net, VideoResGAT):
+                parser.link_arguments("data.clip_frames", "net.init_args.clip_frames")
             return
         parser.add_class_arguments(ResGAT, "net")
         parser.link_arguments("data.image_size", "net.image_size")

@@ -204,6 +204,7 @@ class FaceBatch(TypedDict):
         mask_known: ``(B,)`` bool, false for a fake without a mask, or with one that covers nothing of the crop.
         landmarks: ``(B, 5, 2)`` float32 in [0, 1] of the crop, NaN where unknown. Only in training with a loss that
             needs them.
+        frames: ``(B, T)`` int64, rows of the frames of clips, whose ``image`` and ``nodes`` have an axis T after B.
     """
 
     image: NotRequired[Tensor]
@@ -216,3 +217,4 @@ class FaceBatch(TypedDict):
     mask: NotRequired[Tensor]
     mask_known: NotRequired[Tensor]
     landmarks: NotRequired[Tensor]
+    frames: NotRequired[Tensor]

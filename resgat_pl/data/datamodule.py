@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
@@ -18,12 +17,13 @@ from resgat_pl.data.crop_store.reader import shards_of
 from resgat_pl.data.extraction.command import extract, is_current
 from resgat_pl.data.extraction.settings import VIDEO_TIMEOUT, Extraction
 from resgat_pl.data.layouts.base import Layout
+from resgat_pl.data.loading.clips import FaceClips, check_clips
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.node_features import NodeFeatures, cache_folder
 from resgat_pl.data.loading.resumable import ResumableLoader
 from resgat_pl.data.loading.samplers import EvalSampler, Order, SameSampler, TrainSampler
 from resgat_pl.data.loading.shard_order import ShardSampler
-from resgat_pl.data.loading.workers import share_imports
+from resgat_pl.data.loading.workers import first_failure, share_imports
 from resgat_pl.data.manifest.class_counts import check_splits, describe_counts, only_class
 from resgat_pl.data.manifest.table import MANIFEST_NAME, Manifest
 from resgat_pl.data.self_blends.blender import SelfBlend
@@ -91,6 +91,8 @@ class FaceDataModule(LightningDataModule):
         self_blend: Makes the fakes of the training, new ones at every step, of the genuine crops of the training split;
             fakes there are not used. Null trains on the fakes of the data set. Validate on held-out ones: see
             ``resgat blend``.
+        clip_frames: Frames of a clip, for a ``VideoResGAT``: samples are then clips of one face each, of neighbouring
+            crops; fewer are repeated (``loading.clips``). Take as many frames in the extraction. Null: single crops.
 
     Example:
         >>> data = FaceDataModule("datasets/crops/ffpp", batch_size=16)
@@ -122,8 +124,11 @@ class FaceDataModule(LightningDataModule):
         features_cache: str | Path | None = None,
         self_blend: SelfBlend | None = None,
         landmarks: bool = False,
+        clip_frames: int | None = None,
     ) -> None:
         super().__init__()
+        check_clips(clip_frames, masks=masks, self_blend=self_blend)
+        self.clip_frames = clip_frames
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("image_size", image_size, 32),
@@ -212,7 +217,7 @@ class FaceDataModule(LightningDataModule):
             except ResGATError as error:
                 failure = error
         if self.world_size > 1:
-            failure = _first_failure(failure)
+            failure = first_failure(failure)
         if failure is not None:
             raise failure
 
@@ -232,6 +237,8 @@ class FaceDataModule(LightningDataModule):
             self.leaks = manifest_leaks(self.manifest)
             judge(self.leaks, declared(self.manifest), self.allow_leakage)
             self._check_masks()
+            if isinstance(clips := self.faces("train", augmented=True), FaceClips):
+                rank_zero_info(f"{self.crops}: {clips.about}, to train on.")
             if self.num_workers and self.augmentation is not None:  # before validation starts the first processes
                 share_imports("resgat_pl.data.transform_steps")
         if stage == "predict" and len(self.faces(self.predict_split)) < self.world_size:
@@ -249,12 +256,16 @@ class FaceDataModule(LightningDataModule):
         return self._fitting and getattr(self.trainer, "overfit_batches", 0) > 0
 
     def faces(self, split: Literal["train", "val", "test", "all"], augmented: bool = False) -> FaceCrops:
-        """The crops of a split; for training without the faces of fakes that were not altered."""
+        """The crops of a split, or its clips; for training without the faces of fakes that were not altered."""
         if split == "all":
             rows = np.arange(len(self.manifest))
+        elif self.clip_frames is not None:  # an altered clip may have frames that were not
+            rows = self.manifest.rows_of(split)
         else:
             rows = self.manifest.examples_of(split) if augmented else self.manifest.rows_of(split)
         augmentation = self.augmentation if augmented else None
+        if self.clip_frames is not None:
+            return FaceClips(self.manifest, rows, self.image_size, self.clip_frames, augmentation, augmented)
         if augmented and self.self_blend is not None:
             blended = (self.image_size, self.self_blend, augmentation, self.landmarks)
             return SelfBlendedCrops(self.manifest, rows, *blended)
@@ -327,8 +338,8 @@ class FaceDataModule(LightningDataModule):
         return ResumableLoader(faces, sampler, self.batch_size, self.num_workers)
 
     def _shard_sampler(self, faces: FaceCrops, order: Order | None) -> ShardSampler | None:
-        """Draws in the order of the shards, ``None`` where crops are files."""
-        if (shards := shards_of(self.manifest)) is None:
+        """Draws in the order of the shards, ``None`` where crops are files; frames of clips are read one by one."""
+        if self.clip_frames is not None or (shards := shards_of(self.manifest)) is None:
             return None
         return ShardSampler(
             faces, shards, self.world_size, self._rank, self.batch_size, self.seed, order, self.shuffle_buffer
@@ -391,13 +402,3 @@ class FaceDataModule(LightningDataModule):
                     f"The {split} split has {sum(counts[split])} crops for {self.world_size} processes. "
                     "Use fewer devices."
                 )
-
-
-def _first_failure(mine: ResGATError | None) -> ResGATError | None:
-    """The error of the first process that has one; the same on all processes.
-
-    A process that raised alone would leave the others waiting for it; and a machine may lack what others have.
-    """
-    everywhere: list[ResGATError | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everywhere, mine)
-    return next((failure for failure in everywhere if failure is not None), None)

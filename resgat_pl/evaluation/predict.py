@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from resgat_pl.core.errors import SplitError
 from resgat_pl.core.types import VIDEO_KEY, Level
+from resgat_pl.data.loading.clips import FaceClips
 from resgat_pl.data.loading.crop_loader import Change
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.loading.resumable import ResumableLoader
@@ -23,6 +24,7 @@ from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.scores import SOURCE, Predictions, clip_codes
 from resgat_pl.evaluation.metrics.torch_metrics import video_scores
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.video.net import VideoResGAT
 
 
 def score(
@@ -39,7 +41,7 @@ def score(
         detector: The detector.
         manifest: With the splits in force.
         corruption: Applied to each crop as it is stored, seeded by its row.
-        batch_size: Crops at once.
+        batch_size: Crops, or clips, at once.
         workers: Loading processes.
         title: Of the progress bar.
 
@@ -50,16 +52,25 @@ def score(
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no test split: choose another protocol with --split.")
     check_splits(manifest.counts(), ["test"])
-    faces = FaceCrops(manifest, rows, detector.net.image_size, corruption)
-    return predictions(manifest, rows, row_logits(detector, faces, batch_size, workers, title))
+    faces = samples_of(detector.net, manifest, rows, corruption)
+    return predictions(manifest, faces.rows, row_logits(detector, faces, batch_size, workers, title))
 
 
 def row_logits(
     detector: Detector, faces: FaceCrops, batch_size: int = 32, workers: int = 0, title: str = "score"
 ) -> Tensor:
-    """Logits ``(n,)`` float32 on the CPU of n crops, in their order; arguments are those of ``score``."""
+    """Logits ``(n,)`` float32 on the CPU of n samples, in their order; arguments are those of ``score``."""
     loader = ResumableLoader(faces, EvalSampler(faces, 1, 0), batch_size, workers)
     return torch.cat(list(_logits(detector.net, tqdm(loader, desc=title, unit="batch", leave=False))))
+
+
+def samples_of(
+    net: DetectorNet, manifest: Manifest, rows: NDArray[np.int64], corruption: Change | None = None
+) -> FaceCrops:
+    """Samples of a detector from some rows of a manifest, ascending: their crops, or clips of them."""
+    if isinstance(net, VideoResGAT):
+        return FaceClips(manifest, rows, net.image_size, net.clip_frames, corruption)
+    return FaceCrops(manifest, rows, net.image_size, corruption)
 
 
 def predictions(manifest: Manifest, rows: NDArray[np.int64], logits: Tensor) -> dict[Level, Predictions]:

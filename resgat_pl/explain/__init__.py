@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from resgat_pl.explain.base import Explainer as Explainer, Explanation as Explanation
+    from resgat_pl.explain.methods.clips import ClipContribution as ClipContribution, FrameShapley as FrameShapley
     from resgat_pl.explain.methods.consensus import Consensus as Consensus
     from resgat_pl.explain.methods.ensemble import EnsembleContribution as EnsembleContribution
     from resgat_pl.explain.methods.gnn import GNNExplainer as GNNExplainer
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
     )
     from resgat_pl.explain.registry import explainer as explainer
 
-_INTERFACE: Final = {"Explainer": "base", "Explanation": "base", "explainer": "registry"}
+_INTERFACE: Final = {
+    **{"Explainer": "base", "Explanation": "base", "explainer": "registry"},
+    **{"ClipContribution": "methods.clips", "FrameShapley": "methods.clips"},
+}
 
 
 def __getattr__(name: str) -> object:

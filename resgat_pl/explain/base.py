@@ -285,7 +285,7 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
     """
     mine, name = type(net).__name__, method.__name__
     instead = "Methods of pixels explain any detector, such as InputXGradient, Occlusion and KernelSHAP."
-    if issubclass(method.needs, ResGAT) and not isinstance(net, method.needs):
+    if method.needs is ResGAT and not isinstance(net, ResGAT):
         return f"{name} explains the graph of a ResGAT, and this network is a {mine}, which has none. {instead}"
     if not isinstance(net, method.needs):
         return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.types import FAKE, REAL
+from resgat_pl.data.loading.clips import FaceClips
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.explain.benchmark.localisation import node_auroc
 from resgat_pl.explain.drawing.overlay import SheetFace
+from resgat_pl.explain.methods.clips import ClipContribution
 from resgat_pl.explain.methods.gradient import InputXGradient
 from resgat_pl.explain.methods.graph import Attention, Contribution, read_outs
 from resgat_pl.explain.methods.variants import PredictedMask
@@ -28,6 +30,7 @@ from resgat_pl.explain.sentences import Finding, attention_entropy, unexplained
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 _BATCH = 16
 
@@ -156,6 +159,9 @@ class _Maps(NamedTuple):
 
 def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
     """Contributions and attention of a ResGAT; of a detector without contributions input × gradient."""
+    if isinstance(net, VideoResGAT) and net.is_additive:
+        alone = ClipContribution(net, _BATCH).attribute(images).cpu()
+        return _Maps(alone.logit, {"contribution": alone.node_map}, alone.lattice, alone.bias, None, "")
     if isinstance(net, ResGAT) and net.has_contributions:
         masked = [PredictedMask] if net.node_gate is not None else []
         read, attention = read_outs(net, images, [Contribution, Attention, *masked], _BATCH)
@@ -176,6 +182,8 @@ def _maps_of(net: DetectorNet, images: Tensor) -> _Maps:
 
 def explain_faces(net: DetectorNet, faces: FaceCrops, chosen: NDArray[np.int64]) -> ExplainedFaces:
     """Explain the faces at some positions, at least one, in evaluation mode; the network's mode is restored."""
+    if isinstance(faces, FaceClips):  # of each clip one frame, by itself
+        faces = FaceCrops(faces.manifest, faces.rows, faces.image_size)
     positions = chosen.tolist()
     images = torch.stack([faces[position]["image"] for position in positions])
     found = _maps_of(net, images / 255)

@@ -19,10 +19,14 @@ from resgat_pl.core.text import nearest
 from resgat_pl.explain.base import Explainer
 
 Family = Literal[
-    "graph", "nodes", "gnn", "variant", "gradient", "occlusion", "lime", "shap", "importance", "other", "baseline"
+    *("graph", "nodes", "gnn", "variant", "gradient", "occlusion", "lime", "shap", "importance", "other", "clip"),
+    "baseline",
 ]
 """Kinds of methods, in the order in which they are listed; a ``variant`` is of networks with an optional part alone,
-``other`` are those without the decorator, a ``baseline`` does not depend on the network."""
+``other`` are those without the decorator, a ``clip`` method explains clips and no pictures, a ``baseline`` does not
+depend on the network."""
+_APART: Final = frozenset({"clip", "baseline"})
+"""Kinds that are not run on pictures unless they are asked for by name."""
 _METHODS: Final = "resgat_pl.explain.methods"
 _REPLACED: Final = {"PartitionSHAP": "KernelSHAP"}
 """Methods of earlier versions, and what gives the same kind of map today."""
@@ -75,11 +79,11 @@ def explainer(family: Family, about: str = "") -> Callable[[_Method], _Method]:
 
 
 def methods() -> dict[str, type[Explainer]]:
-    """All methods but the baselines, by name: family after family, alphabetically within each.
+    """All methods of pictures but the baselines, by name: family after family, alphabetically within each.
 
     Methods from outside are among them once they were found or imported.
     """
-    return {name: entry.method for name, entry in _all().items() if entry.family != "baseline"}
+    return {name: entry.method for name, entry in _all().items() if entry.family not in _APART}
 
 
 def find(name: str) -> type[Explainer]:

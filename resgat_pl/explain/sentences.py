@@ -27,7 +27,7 @@ DISAGREEMENT: Final = 0.3
 then common to both."""
 BIAS_SHARE: Final = 0.1
 """The bias b' is mentioned from this share of all that moves the logit on, |b'| / (|b'| + Σ |regions|)."""
-_PARTS: Final = {"", "Contribution", "EdgeContribution", "EnsembleContribution"}
+_PARTS: Final = {"", "Contribution", "EdgeContribution", "EnsembleContribution", "ClipContribution"}
 """Methods that take the computation itself apart; others that add up are estimates."""
 _GAP: Final = 1e-3  # above it, regions and bias do not make up the logit, and the sentence would be false
 _NAMED: Final = 3  # regions named on each side, the first included

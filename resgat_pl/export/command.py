@@ -20,6 +20,7 @@ from resgat_pl.export.graph import compare, trace, write_onnx
 from resgat_pl.export.runtime import EXPORT_VERSION, EXTRA_FILE, ExportedDetector
 from resgat_pl.nn.nets import load_net
 from resgat_pl.nn.safetensors_file import portable, to_safetensors
+from resgat_pl.nn.video.net import VideoResGAT
 
 Format = Literal["onnx", "torch", "safetensors", "hub"]
 SUFFIX: Final[dict[Format, str]] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "hub": ""}
@@ -87,6 +88,11 @@ def export(
     detector = Detector.load(ckpt_path)
     if format == "safetensors":
         return _write_safetensors(detector, out)
+    if isinstance(detector.net, VideoResGAT):
+        raise ConfigError(
+            f"--format {format} writes detectors of single crops, and {ckpt_path} holds a VideoResGAT, which judges "
+            "clips: take safetensors or hub, or export the detector of frames that it was started from."
+        )
     net = detector.net.cpu()
     if int8:
         from resgat_pl.export.int8 import calibration_manifest, quantise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from resgat_pl.nn.pooled import PooledClassifier as PooledClassifier
     from resgat_pl.nn.resgat import ResGAT as ResGAT
     from resgat_pl.nn.routing import NodeReading as NodeReading
+    from resgat_pl.nn.video.net import VideoResGAT as VideoResGAT
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_names(
         "NodeReading": "routing",
         "PooledClassifier": "pooled",
         "ResGAT": "resgat",
+        "VideoResGAT": "video.net",
         "contributions": "contribution",
         "load_net": "nets",
     },

@@ -14,12 +14,16 @@ from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import MEMBERS, Ensemble, parse_spec
 from resgat_pl.nn.rebuild import rebuild
 from resgat_pl.nn.resgat import check_compatible
+from resgat_pl.nn.video.net import VideoResGAT
 
 __all__ = ["NETS", "check_same_net", "find_net", "load_net", "parse_spec"]
 
-NETS: Final[dict[str, type[DetectorNet]]] = {**MEMBERS, Ensemble.__name__: Ensemble}
+NETS: Final[dict[str, type[DetectorNet]]] = {
+    **MEMBERS,
+    **{kind.__name__: kind for kind in (Ensemble, VideoResGAT)},
+}
 """This package's detectors by name."""
-_FREE: Final = frozenset({"weights", "image_size", "dropout"})
+_FREE: Final = frozenset({"weights", "image_size", "dropout", "frames", "clip_frames"})
 """Arguments on which the meaning of a detector's weights does not depend, by their names."""
 
 

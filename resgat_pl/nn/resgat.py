@@ -179,11 +179,15 @@ class ResGAT(EncoderNet):
         return state._replace(mask_logit=mask_logit, kept_logit=kept_logit)
 
     def _attend(self, features: Tensor, gate: Tensor | None, kept: Tensor | None) -> GraphState:
-        readout = self.head.weight if isinstance(self.head, LinearHead) else None
-        if readout is not None and self.outputs is not None:
-            readout = torch.cat([readout, self.outputs.weight])
-        state: GraphState = self.gat.attend(features, self.grid, readout, gate, kept)
+        state: GraphState = self.gat.attend(features, self.grid, self._readout, gate, kept)
         return state
+
+    @property
+    def _readout(self) -> Tensor | None:
+        """Directions ``(P, heads · hidden)`` along which alone the pooled features are needed; None for all."""
+        if not isinstance(self.head, LinearHead):
+            return None
+        return self.head.weight if self.outputs is None else torch.cat([self.head.weight, self.outputs.weight])
 
     def _first_pass(self, features: Tensor, mask: Tensor, gate: Tensor | None, kept: Tensor | None) -> Tensor:
         """The two features ``(B, N, 2)`` of the second pass; in the first the contributions are not known yet: 0.

@@ -172,7 +172,9 @@ def weights_digest(module: nn.Module, but: str | None = None) -> str:
 def _rows(data: FaceDataModule, trainer: Trainer) -> NDArray[np.int64]:
     """Rows of the manifest that are trained on, then those that are validated on."""
     validated = [] if trainer.limit_val_batches == 0 else [data.manifest.rows_of("val")]
-    return np.concatenate([data.manifest.examples_of("train"), *validated])
+    of_clips = data.clip_frames is not None  # an altered clip may have frames that were not
+    trained = data.manifest.rows_of("train") if of_clips else data.manifest.examples_of("train")
+    return np.concatenate([trained, *validated])
 
 
 def _plan(

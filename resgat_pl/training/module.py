@@ -32,7 +32,7 @@ from resgat_pl.training.feature_cache import prepare_features
 from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
-from resgat_pl.training.net_checks import check_losses, prepare_losses
+from resgat_pl.training.net_checks import check_losses, check_samples, prepare_losses
 from resgat_pl.training.schedules import Maker, expected_steps, rehearse, schedule
 
 _LARGEST_RATE = 1e30
@@ -177,6 +177,10 @@ class ResGATModule(FromCheckpoint):
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ``row (B,)`` int64, ``logit (B,)`` float32 and, of a net with outputs, ``outputs (B, P)`` float32."""
         return self._score(batch)
+
+    def setup(self, stage: str) -> None:
+        """Check that the data are of the kind that the network takes, see ``net_checks.check_samples``."""
+        check_samples(self.net, getattr(self.trainer, "datamodule", None))
 
     def on_fit_start(self) -> None:
         """Check that the validated weights will be the stored ones; compute what is cached of a frozen encoder.
@@ -331,7 +335,8 @@ class ResGATModule(FromCheckpoint):
             logger.log_hyperparams({"effective_batch": batch, "learning_rate": float(used)})
 
     def _in_format(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        pictures = self.channels_last and images.ndim == 4  # of clips the network makes them
+        return images.contiguous(memory_format=torch.channels_last) if pictures else images
 
     def _nodes(self, batch: FaceBatch) -> Tensor:
         """Nodes ``(B, N, F)``: cached, or of the images."""

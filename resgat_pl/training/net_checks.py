@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 from resgat_pl.training.lightning_internals import data_module
 from resgat_pl.training.losses.base import AuxiliaryLoss
 from resgat_pl.training.losses.masks import MaskGuidance
@@ -106,6 +107,26 @@ def check_outputs(net: DetectorNet, losses: Sequence[AuxiliaryLoss]) -> None:
                 f"net.outputs has {wanted}, and nothing trains them: add resgat_pl.training.losses.{loss} to "
                 "model.losses, as configs/kinds.yaml has it, or leave them out."
             )
+
+
+def check_samples(net: object, data: object) -> None:
+    """Make sure that a detector of clips gets clips, and any other single crops.
+
+    Raises:
+        ConfigError: Names the option of the data.
+    """
+    frames = getattr(data, "clip_frames", None)
+    if data is None or isinstance(net, VideoResGAT) == (frames is not None):
+        return
+    if frames is None:
+        raise ConfigError(
+            "net is a VideoResGAT, which takes clips, and data.clip_frames is not set: give the frames of a clip, such "
+            "as --data.clip_frames 16."
+        )
+    raise ConfigError(
+        f"data.clip_frames is {frames}, and net is a {type(net).__name__}, which takes single crops: leave it out, or "
+        "train a VideoResGAT (--net VideoResGAT)."
+    )
 
 
 def check_order(losses: Sequence[AuxiliaryLoss], data: object) -> None:

@@ -72,6 +72,20 @@ def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: py
     assert (fit.trainer.precision == "bf16-mixed") == bool(overlay)
 
 
+@pytest.mark.parametrize("temporal", ["attention", "spacetime", "lstm"])
+def test_overlays_of_clips_parse(temporal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [SHIPPED / f"{name}.yaml" for name in ("smoke", f"video_{temporal}")]
+    with pytest.raises(SystemExit) as done:
+        main(["fit", *(part for file in files for part in ("--config", str(file))), "--print_config"])
+    assert not done.value.code
+    fit = yaml.safe_load(capsys.readouterr().out)
+    assert fit["net"]["class_path"].endswith("VideoResGAT")
+    net = fit["net"]["init_args"]
+    assert (net["temporal"], net["train"], net["encoder"], net["hidden"]) == (temporal, "frozen", "resnet18", 64)
+    assert (fit["data"]["clip_frames"], fit["data"]["augmentation"]) == (16, None)
+    assert fit["data"]["features_cache"]
+
+
 @pytest.mark.parametrize("overlay", ["", "blend_plain", "blend_gpu", "normalised", "receptive"])
 def test_recipes_of_self_blends_parse(overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
     files = [SHIPPED / f"{name}.yaml" for name in ("blend_cpu", overlay) if name]

@@ -40,6 +40,7 @@ class CropRequest(NamedTuple):
         run: What is read of the shard with it; None for the crop alone.
         seed: Seed of the augmentation; None means no augmentation.
         landmarks: x and y of the five points, in [0, 1] of the crop; None where nothing asks for them.
+        clip: The frames of a clip, in order; empty for a single crop.
     """
 
     row: int
@@ -52,13 +53,15 @@ class CropRequest(NamedTuple):
     run: Run | None = None
     seed: int | None = None
     landmarks: tuple[float, ...] | None = None
+    clip: tuple[CropRequest, ...] = ()
 
 
 class FaceSample(TypedDict):
     """One crop: ``image`` ``(3, S, S)`` uint8 RGB; label (1 = fake) and codes as in ``types.FaceBatch``.
 
     With masks also ``mask`` ``(S, S)`` uint8, 0 to 255, and whether it is known. Where the features of a frozen encoder
-    are cached, ``nodes`` ``(N, F)`` float32 is in the place of ``image``. With landmarks also those, ``(5, 2)``.
+    are cached, ``nodes`` ``(N, F)`` float32 is in the place of ``image``. Of a clip both have T frames first, and
+    ``frames`` ``(T,)`` int64 are their rows. With landmarks also those, ``(5, 2)``.
     """
 
     image: NotRequired[Tensor]
@@ -71,6 +74,7 @@ class FaceSample(TypedDict):
     mask: NotRequired[Tensor]
     mask_known: NotRequired[bool]
     landmarks: NotRequired[Tensor]
+    frames: NotRequired[Tensor]
 
 
 @dataclass(eq=False)

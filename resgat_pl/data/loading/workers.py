@@ -36,6 +36,8 @@ from typing import Any, Final
 import cv2
 import torch
 
+from resgat_pl.core.errors import ResGATError
+
 _shared_imports: Final = ["resgat_pl.data.loading.fork_server", "resgat_pl.data.loading.dataset"]
 
 
@@ -118,3 +120,13 @@ def _end(status: int) -> None:
     """
     threading.main_thread().join(0.5)
     os._exit(status)
+
+
+def first_failure(mine: ResGATError | None) -> ResGATError | None:
+    """The error of the first process that has one; the same on all processes.
+
+    A process that raised alone would leave the others waiting for it; and a machine may lack what others have.
+    """
+    everywhere: list[ResGATError | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everywhere, mine)
+    return next((failure for failure in everywhere if failure is not None), None)

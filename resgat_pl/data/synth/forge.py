@@ -16,6 +16,24 @@ SUBTLE = 5.5
 """Mean change inside the mask, of 255, that shows when the two clips are compared enlarged."""
 
 
+def draw_span(rng: np.random.Generator, frames: int, share: float) -> range | None:
+    """Draw the frames of a clip that are altered: a stretch of neighbours of ``share`` of them, one at least.
+
+    Returns:
+        The frames; None for all, where ``share`` is 1.
+    """
+    if share >= 1:
+        return None
+    length = min(frames, max(1, round(share * frames)))
+    first = int(rng.integers(frames - length + 1))
+    return range(first, first + length)
+
+
+def draw_flicker(rng: np.random.Generator, frames: int, amount: float) -> NDArray[np.float64] | None:
+    """Draw the factor ``(T,)`` of each frame's strength, from 1 − ``amount`` to 1 + ``amount``; None for amount 0."""
+    return 1 + amount * rng.uniform(-1, 1, frames) if amount else None
+
+
 class _Cut(NamedTuple):
     """The part of a frame that is altered: its place, how the face lies in it, and the mask."""
 
@@ -33,11 +51,13 @@ def forge(
     rng: np.random.Generator,
     change: float = SUBTLE,
     extent: float = 1.0,
+    span: range | None = None,
+    flicker: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Alter one region of one face through a whole clip.
+    """Alter one region of one face through a whole clip, or in a span of it.
 
-    The strength is the least of ``STRENGTHS`` at which the first frame changes by as much as was drawn for the clip:
-    a sharpened eye shows long before a sharpened cheek does.
+    The strength is the least of ``STRENGTHS`` at which the first altered frame changes by as much as was drawn for the
+    clip: a sharpened eye shows long before a sharpened cheek does.
 
     Args:
         clip: The genuine clip.
@@ -47,6 +67,8 @@ def forge(
         rng: Source of the alteration's parameters and the mask's shape.
         change: Mean change inside the mask, of 255, to reach; drawn for each clip from 0.7 to 1.4 times this.
         extent: Size of the altered region, as a multiple of its usual one.
+        span: Frames to alter; None for all.
+        flicker: ``(T,)`` float64, factor of the strength in each frame; None for the same strength in all.
 
     Returns:
         The frames ``(T, S, S, 3)`` uint8, and the mask ``(T, S, S)`` bool: outside it the frames equal the clip's.
@@ -58,12 +80,15 @@ def forge(
     masks = np.zeros(frames.shape[:3], bool)
     strength = None
     for number, landmarks in enumerate(clip.landmarks[face]):
+        if span is not None and number not in span:
+            continue
         cut = _cut(soft, landmarks, frames.shape[1], rng)
         if cut is None:
             continue  # the region has left the frame
         patch = clip.frames[number][cut.rows, cut.columns]
         strength = strength or _strength(alter, patch, cut, visible)
-        frames[number][cut.rows, cut.columns] = blend(patch, alter(patch, cut.view, strength), cut.weight)
+        now = strength if flicker is None else strength * float(flicker[number])
+        frames[number][cut.rows, cut.columns] = blend(patch, alter(patch, cut.view, now), cut.weight)
         masks[number][cut.rows, cut.columns] = cut.weight > 0
     return frames, masks
 

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from resgat_pl.core.path_checks import require_folder
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.data.synth.encode import write_mask, write_video
-from resgat_pl.data.synth.forge import SUBTLE, forge
-from resgat_pl.data.synth.plan import METHOD_KINDS, MOST_FAKES, LayoutName, Plan, Shot, make_plan, people_of
+from resgat_pl.data.synth.forge import SUBTLE, draw_flicker, draw_span, forge
+from resgat_pl.data.synth.plan import METHOD_KINDS, MOST_FAKES, Fake, LayoutName, Plan, Shot, make_plan, people_of
 from resgat_pl.data.synth.portraits import Portrait, film_clip, find_face, fingerprint, list_images
 from resgat_pl.data.synth.record import RECORD, UNFINISHED
 
@@ -72,6 +72,8 @@ def synthesize(
     faces: Path | None = None,
     change: float = SUBTLE,
     extent: float = 1.0,
+    span: float = 1.0,
+    flicker: float = 0.0,
     jobs: int = 2,
     seed: int = 0,
 ) -> SynthesisSummary:
@@ -95,6 +97,9 @@ def synthesize(
         faces: Folder of portraits, one person per image. Without it people are drawn.
         change: Mean change inside the altered region, of 255; 5.5 is subtle, 15 is seen at once.
         extent: Size of the altered regions as a multiple of the usual one, a quarter to half of the face's width.
+        span: Share of a fake's frames that are altered, one stretch of neighbours in each (synth.json); 1 alters
+            all.
+        flicker: How far the strength of an alteration varies from frame to frame, 0 (not at all) to 0.9 of it.
         jobs: Number of processes.
         seed: Another seed gives other people, motions and alterations.
 
@@ -104,7 +109,7 @@ def synthesize(
     Raises:
         ConfigError: An argument is out of range, ``out`` holds something else, or ``faces`` has too few faces.
     """
-    _check(layout, fakes_per_real, frames, size, jobs)
+    _check(layout, fakes_per_real, frames, size, span, flicker, jobs)
     require_folder(out, "OUT")
     plan = make_plan(layout, videos, fakes_per_real, seed)
     images = None if faces is None else list_images(faces)
@@ -118,6 +123,9 @@ def synthesize(
         "change": change,
         "extent": extent,
         "seed": seed,
+        # Only where they are used: sets from before there were such are the same.
+        **({"span": span} if span != 1 else {}),
+        **({"flicker": flicker} if flicker else {}),
     }
 
     # Only a complete set of the same request is left alone.
@@ -128,7 +136,8 @@ def synthesize(
         with _workers(jobs) as spread:
             cast = {} if images is None else _cast(people_of(plan.shots), images, seed, spread)
             _write_json(out / UNFINISHED, {"schema": SCHEMA, "request": request})
-            make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, extent=extent, seed=seed)
+            make = partial(_make, out=out, cast=cast, frames=frames, size=size, change=change, extent=extent)
+            make = partial(make, span=span, flicker=flicker, seed=seed)
             with tqdm(total=len(plan.shots) + kinds.total(), desc=f"synth {out.name}", unit="clip") as progress:
                 for count in spread(make, plan.shots):
                     progress.update(count)
@@ -136,12 +145,14 @@ def synthesize(
     return SynthesisSummary(out, layout, len(plan.shots), kinds.total(), dict(sorted(kinds.items())), made)
 
 
-def _check(layout: str, fakes_per_real: int, frames: int, size: int, jobs: int) -> None:
+def _check(layout: str, fakes_per_real: int, frames: int, size: int, span: float, flicker: float, jobs: int) -> None:
     problems = {
         f"layout: {layout!r} is unknown. Give {', '.join(get_args(LayoutName))}.": layout not in get_args(LayoutName),
         f"fakes_per_real: {fakes_per_real}. Give 1 to {MOST_FAKES}.": not 1 <= fakes_per_real <= MOST_FAKES,
         f"frames: {frames}. A clip has at least 1 frame.": frames < 1,
         f"size: {size}. H.264 needs an even size, and a face at least 128 pixels.": size < 128 or size % 2,
+        f"span: {span}. Give the share of the frames to alter, above 0 and up to 1.": not 0 < span <= 1,
+        f"flicker: {flicker}. Give 0 to 0.9.": not 0 <= flicker <= 0.9,
         f"jobs: {jobs}. Give 1 or more.": jobs < 1,
     }
     for message, wrong in problems.items():
@@ -191,7 +202,10 @@ def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
         else:
             _write_json(out / name, document)
     fakes = {
-        fake.video: {"kind": fake.kind, "region": fake.region, "face": fake.face, "original": shot.video}
+        fake.video: {
+            **{"kind": fake.kind, "region": fake.region, "face": fake.face, "original": shot.video},
+            **_span_noted(request, fake),
+        }
         for shot in plan.shots
         for fake in shot.fakes
     }
@@ -204,6 +218,16 @@ def _finish(out: Path, request: dict[str, object], plan: Plan) -> None:
     _write_json(out / UNFINISHED, record)
     # Only a complete set has the record: the rename is atomic.
     (out / UNFINISHED).replace(out / RECORD)
+
+
+def _span(seed: int, fake: Fake, frames: int, share: float) -> range | None:
+    return draw_span(generator(seed, "span", fake.video), frames, share)
+
+
+def _span_noted(request: Mapping[str, Any], fake: Fake) -> dict[str, list[int]]:
+    """The first altered frame and the one after the last; nothing for a fake that is altered throughout."""
+    span = _span(request["seed"], fake, request["frames"], request.get("span", 1.0))
+    return {} if span is None else {"altered_frames": [span.start, span.stop]}
 
 
 def _write_json(path: Path, document: object) -> None:
@@ -241,6 +265,8 @@ def _make(
     size: int,
     change: float,
     extent: float,
+    span: float,
+    flicker: float,
     seed: int,
 ) -> int:
     """Write a genuine clip and its fakes; return how many files of video that is, masks not counted."""
@@ -253,7 +279,15 @@ def _make(
     write_video(out / shot.video, clip.frames)
     for fake in shot.fakes:
         altered, masks = forge(
-            clip, fake.face, fake.kind, fake.region, generator(seed, "fake", fake.video), change, extent
+            clip,
+            fake.face,
+            fake.kind,
+            fake.region,
+            generator(seed, "fake", fake.video),
+            change,
+            extent,
+            _span(seed, fake, frames, span),
+            draw_flicker(generator(seed, "flicker", fake.video), frames, flicker),
         )
         write_video(out / fake.video, altered)
         if fake.mask is not None:

@@ -12,6 +12,7 @@ from resgat_pl.nn.encoder_net import EncoderNet
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.head import LinearHead, NodeHead, NormalisedHead
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 
 def caveats(detector: Detector, calibrated: bool) -> list[str]:
@@ -48,7 +49,18 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
             "The contributions of an ensemble are those of its members, each times its weight. They keep the attention "
             "of every member as it is, and say what a place adds here, not what would happen without it.",
         )
-    first, *rest = graph if net.has_contributions else black_box
+    over_time = (
+        "A contribution keeps the attention within and between frames as it is: it says what a node of a frame adds "
+        "here, not what would happen without it.",
+    )
+    when = (
+        "A Shapley value says what a whole frame adds, compared with clips that lack it and others; it names no part "
+        "of the face.",
+    )
+    if isinstance(net, VideoResGAT):
+        first, *rest = over_time if net.is_additive else when
+    else:
+        first, *rest = graph if net.has_contributions else black_box
     return [
         first,
         f"A node is not a patch of pixels: {sight}",
@@ -102,7 +114,7 @@ def _of_gates(net: DetectorNet) -> list[str]:
 
 def _of_head(net: DetectorNet) -> list[str]:
     """The sentence on a head that is not linear, if there is one."""
-    if not net.has_contributions:
+    if not (net.is_additive if isinstance(net, VideoResGAT) else net.has_contributions):
         return []
     head = net.get_submodule("head")
     if isinstance(head, LinearHead):

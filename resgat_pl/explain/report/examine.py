@@ -29,6 +29,7 @@ from resgat_pl.explain.regions import LANDMARKS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.certificates import certificate_of, strongest
+from resgat_pl.explain.report.clip_words import clip_notes, strongest_frames
 from resgat_pl.explain.report.evidence import Reference, evidence_of
 from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.explain.report.limits import limits, rests_on
@@ -36,7 +37,7 @@ from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.outputs import about, common_kind, mean_of
-from resgat_pl.explain.report.run_methods import Explained, is_shared, logits, outputs_shown, own_parts, run
+from resgat_pl.explain.report.run_methods import Explained, face_logits, is_shared, outputs_shown, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -86,8 +87,9 @@ class Examiner:
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
         shots = [shot for track in found.tracks for shot in track]
-        scored = logits(self.detector.net, self._images(shots), self.batch_size).numpy() if shots else np.zeros(0)
-        return self._judge(medium, found, scored)
+        lengths = [len(track) for track in found.tracks]
+        faces = face_logits(self.detector.net, self._images(shots), self.batch_size, lengths) if shots else []
+        return self._judge(medium, faces)
 
     def document(self, medium: Medium, found: FoundFaces, started: float) -> doc.Document:
         """Judge a file and explain its faces.
@@ -98,9 +100,10 @@ class Examiner:
             started: ``time.perf_counter()`` of when the work on it began.
         """
         shots = [shot for track in found.tracks for shot in track]
-        explained = run(self.detector.net, self._images(shots), self.methods, self.batch_size) if shots else None
-        scored = explained.logit.numpy() if explained else np.zeros(0, np.float32)
-        judgement = self._judge(medium, found, scored)
+        net, lengths = self.detector.net, [len(track) for track in found.tracks]
+        explained = run(net, self._images(shots), self.methods, self.batch_size, lengths) if shots else None
+        faces = [] if explained is None else explained.faces or list(torch.split(explained.logit, lengths))
+        judgement = self._judge(medium, faces)
         return doc.Document(
             schema=doc.SCHEMA,
             file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
@@ -142,6 +145,7 @@ class Examiner:
             *self.assumed,
             *found.notes,
             *limits(medium, found, self.extraction.margin, known, size),
+            *clip_notes(self.detector.net, [len(track) for track in found.tracks]),
             *_doubts(found, judgement),
             *judgement.notes,
         ]
@@ -161,10 +165,8 @@ class Examiner:
         faces = np.stack([resize_crop(shot.image, side) for shot in shots])
         return torch.from_numpy(faces).permute(0, 3, 1, 2).float().div_(255)
 
-    def _judge(self, medium: Medium, found: FoundFaces, scored: NDArray[np.floating]) -> Judgement:
-        ends = np.cumsum([len(track) for track in found.tracks])[:-1]
-        faces = np.split(scored, ends) if found.tracks else []
-        known = self.detector
+    def _judge(self, medium: Medium, logits: Sequence[Tensor]) -> Judgement:
+        faces, known = [face.numpy() for face in logits], self.detector
         frame, video = known.temperatures["frame"], known.temperatures["video"]
         return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
 
@@ -244,7 +246,7 @@ class Examiner:
                     score=_short(scored.score),
                     logit=_short(mean.logit),
                     maps={name: _mean_map(parts[part], everything[name], part) for name, parts in maps.items()},
-                    sentence=ahead + mean.sentence,
+                    sentence=ahead + mean.sentence + strongest_frames(self.detector.net, track, explained.logit[part]),
                     **_stated(mean),
                     frames=frames[part],
                     members=members,

@@ -13,12 +13,14 @@ from resgat_pl.core.parts import errors_of
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
+from resgat_pl.explain.methods.clips import ClipContribution, ClipExplainer, FrameShapley, clip_logits
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
 from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
@@ -35,6 +37,8 @@ OF_ENSEMBLE: Final = "EnsembleContribution"
 
 def default_methods(net: DetectorNet) -> str:
     """Names of the methods for a detector when none are asked for; what only it has is among them."""
+    if isinstance(net, VideoResGAT):
+        return ClipContribution.__name__ if net.is_additive else FrameShapley.__name__
     if isinstance(net, Ensemble) and net.adds_up:
         return OF_ENSEMBLE
     if not net.has_contributions:
@@ -51,6 +55,13 @@ def require_explainable(net: DetectorNet, methods: Sequence[type[Explainer]]) ->
     for method in methods:
         if reason := why_not(method, net):
             raise ConfigError(f"--methods: {reason}")
+        if isinstance(net, VideoResGAT) and not issubclass(method, ClipExplainer):
+            raise ConfigError(
+                f"--methods: {method.__name__} explains single pictures, and this detector judges clips: take "
+                "ClipContribution (when and where) or FrameShapley (when)."
+            )
+        if isinstance(net, VideoResGAT):
+            method(net)  # which refuses a network without an additive form
 
 
 def choose_methods(names: str) -> list[type[Explainer]]:
@@ -83,6 +94,7 @@ class Explained(NamedTuple):
         attention: ``(B, E, heads)`` float32, of the same pass; None of a detector without contributions.
         methods: By name, in the order asked for.
         outputs: Further outputs of the network, with their maps; None of one without any.
+        faces: Of a detector of clips, the logits ``(k,)`` of the clips of each face; None of any other.
     """
 
     logit: Tensor
@@ -90,10 +102,27 @@ class Explained(NamedTuple):
     attention: Tensor | None
     methods: dict[str, Explanation]
     outputs: OutputMaps | None = None
+    faces: list[Tensor] | None = None
 
 
-def run(net: DetectorNet, images: Tensor, methods: Sequence[type[Explainer]], batch_size: int) -> Explained:
-    """Explain ``images (B, 3, H, W)`` float in [0, 1], RGB, on the CPU, by every method."""
+def run(
+    net: DetectorNet,
+    images: Tensor,
+    methods: Sequence[type[Explainer]],
+    batch_size: int,
+    lengths: Sequence[int] = (),
+) -> Explained:
+    """Explain ``images (B, 3, H, W)`` float in [0, 1], RGB, on the CPU, by every method.
+
+    Args:
+        net: The detector.
+        images: Faces, those of one person over time one after the other.
+        methods: What to explain by.
+        batch_size: Images at once.
+        lengths: Number of images of each person; a detector of clips needs them.
+    """
+    if isinstance(net, VideoResGAT):
+        return _run_clips(net, images, methods, batch_size, lengths)
     if not isinstance(net, ResGAT) or not net.has_contributions:
         maps = {method.__name__: method(net, batch_size=batch_size).attribute(images).cpu() for method in methods}
         exact = (maps[method.__name__] for method in methods if method.exact and method.unit == "logit")
@@ -136,6 +165,17 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
     return said
 
 
+def _run_clips(
+    net: VideoResGAT, images: Tensor, methods: Sequence[type[Explainer]], batch_size: int, lengths: Sequence[int]
+) -> Explained:
+    first, *rest = dict.fromkeys(method for method in methods if issubclass(method, ClipExplainer))
+    seen = {first.__name__: first(net, batch_size).attribute_faces(images, lengths)}
+    seen |= {method.__name__: method(net, batch_size).attribute_faces(images, lengths) for method in rest}
+    found = {name: explanation for name, (explanation, _) in seen.items()}
+    explanation, faces = seen[first.__name__]
+    return Explained(explanation.logit, found.get(ClipContribution.__name__), None, found, faces=faces)
+
+
 def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size: int) -> Explanation:
     with errors_of("explainer", method):
         return method(net, batch_size=batch_size).attribute(images).cpu()
@@ -146,6 +186,13 @@ def outputs_shown(explained: Explained) -> dict[str, Explanation]:
     if explained.outputs is None:
         return {}
     return explained.outputs.shown(explained.contribution or next(iter(explained.methods.values())))
+
+
+def face_logits(net: DetectorNet, images: Tensor, batch_size: int, lengths: Sequence[int]) -> list[Tensor]:
+    """Logits of each face, ``(n,)`` of its images or, of a detector of clips, ``(k,)`` of its clips; as of ``run``."""
+    if isinstance(net, VideoResGAT):
+        return clip_logits(net, images, lengths, batch_size)
+    return list(torch.split(logits(net, images, batch_size), list(lengths)))
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ const summary = (() => {
       ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
       : doc.kind === "image"
         ? "one picture, so no interval"
-        : "fewer than ten frames, so no interval";
+        : `fewer than ten ${doc.checkpoint.net.init_args?.clip_frames ? "clips" : "frames"}, so no interval`;
     const [shown, limit] = apart(p, decision.limit);
     const whose = decision.chosen ? "" : ", a default";
     at("verdict-text").textContent =

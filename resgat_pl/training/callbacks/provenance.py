@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
 
+from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.evaluation.provenance import environment, of_data, stored_provenance
 from resgat_pl.evaluation.train_test_overlap import (
     REMEMBERED,
@@ -71,7 +73,22 @@ class RunProvenance(SaveConfigCallback):
         """Note the leaks that ``FaceDataModule.setup`` let pass."""
         data = data_module(trainer)
         self.leaky = [] if data is None else list(dict.fromkeys(leak.kind for leak in data.leaks))
+        start = getattr(getattr(pl_module, "net", None), "started_from", None)
+        if start is not None and data is not None:
+            self._begin_from(start, data)
         self.people_unknown = [] if data is None else people_unknown(self._earlier, data.manifest)
+
+    def _begin_from(self, start: Path, data: FaceDataModule) -> None:
+        """Count what the detector that a network was started from has seen as seen; refuse it if that is in the test.
+
+        Raises:
+            LeakageError: Names the videos.
+            WeightsError: The checkpoint carries no provenance.
+        """
+        stored = stored_provenance(Checkpoint.read(start).provenance, start)
+        self.leaky = list(dict.fromkeys([*self.leaky, *check_unseen(start, stored, data.manifest, data.allow_leakage)]))
+        if self._earlier is None:  # a checkpoint that is resumed counts it already
+            self._earlier = stored or {}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Store what was trained on before this resume: the split may have changed."""

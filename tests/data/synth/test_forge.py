@@ -7,7 +7,7 @@ from resgat_pl.data.synth.alterations import KINDS, STRENGTHS, View
 from resgat_pl.data.synth.blend import _LANDMARKS, REGIONS, SoftMask, pose
 from resgat_pl.data.synth.clip import Clip, generator
 from resgat_pl.data.synth.drawn import draw_clip
-from resgat_pl.data.synth.forge import forge
+from resgat_pl.data.synth.forge import draw_flicker, draw_span, forge
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +90,35 @@ def test_kinds_both_add_and_remove_detail(clip: Clip) -> None:
     assert all(more["sharpened"])
     assert not any(more["resampled"])
     assert len(set(more["renoised"])) == 2, "noise is added to some and taken from others"
+
+
+def test_a_span_alters_its_frames_and_no_other(clip: Clip) -> None:
+    frames, masks = forge(clip, 0, "recoloured", "nose", generator(0, "span"), span=range(1, 2))
+    assert masks.any(axis=(1, 2)).tolist() == [False, True, False]
+    assert [bool((frames[number] != clip.frames[number]).any()) for number in range(3)] == [False, True, False]
+
+
+def test_spans_have_the_share_that_was_asked_for() -> None:
+    rng = generator(0, "spans")
+    spans = [draw_span(rng, 20, 0.4) for _ in range(400)]
+    assert {len(span) for span in spans if span} == {8}
+    assert {span.start for span in spans if span} == set(range(13)), "anywhere in the clip"
+    assert draw_span(rng, 20, 1.0) is None
+    short = draw_span(rng, 1, 0.1)
+    assert short == range(1)
+
+
+def test_flicker_changes_the_strength_from_frame_to_frame(clip: Clip) -> None:
+    def change(flicker: list[float] | None) -> list[float]:
+        factor = None if flicker is None else np.array(flicker)
+        frames, masks = forge(clip, 0, "recoloured", "nose", generator(0, "flicker"), change=15, flicker=factor)
+        apart = np.abs(frames.astype(float) - clip.frames).mean(axis=-1)
+        return [float(apart[number][masks[number]].mean()) for number in range(3)]
+
+    steady, varied = change(None), change([1.0, 0.1, 1.9])
+    assert varied[0] == pytest.approx(steady[0])
+    assert varied[1] < 0.3 * steady[1]
+    assert varied[2] > 1.4 * steady[2]
+    drawn = draw_flicker(generator(0, "drawn"), 500, 0.9)
+    assert drawn is not None and 0.1 <= drawn.min() < 0.15 and 1.85 < drawn.max() <= 1.9
+    assert draw_flicker(generator(0, "drawn"), 5, 0.0) is None

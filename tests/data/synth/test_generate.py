@@ -189,6 +189,22 @@ def test_same_request_same_bytes_whatever_the_jobs(whole: Path, tmp_path: Path) 
     assert tree(whole)[clip] != tree(other)[clip]
 
 
+def test_clips_forged_in_part_are_listed_and_made_again_alike(whole: Path, tmp_path: Path) -> None:
+    parts, again = tmp_path / "parts", tmp_path / "again"
+    wanted = {**TINY, "frames": 4, "span": 0.5, "flicker": 0.5}
+    synthesize(parts, jobs=1, **wanted)
+    synthesize(again, jobs=2, **wanted)
+    assert tree(parts) == tree(again)
+    assert "span" not in json.loads((whole / "synth.json").read_text())["request"], "other sets stay what they were"
+    record = json.loads((parts / "synth.json").read_text())
+    for name, fake in record["fakes"].items():
+        first, last = fake["altered_frames"]
+        assert last - first == 2
+        mask = parts / name.replace("/c23/", "/masks/")
+        covered = (read_video(mask) > 1).any(axis=(1, 2, 3)).tolist()
+        assert covered == [first <= number < last for number in range(4)]
+
+
 def test_a_finished_set_is_left_alone_and_an_interrupted_one_is_made_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,9 +257,13 @@ def test_refuses_a_folder_it_did_not_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"fakes_per_real": 0}, {"fakes_per_real": 6}, {"frames": 0}, {"size": 129}, {"size": 64}, {"jobs": 0}]
+    "wrong",
+    [
+        *[{"fakes_per_real": 0}, {"fakes_per_real": 6}, {"frames": 0}, {"size": 129}, {"size": 64}, {"jobs": 0}],
+        *[{"span": 0.0}, {"span": 1.5}, {"flicker": -0.1}, {"flicker": 1.0}],
+    ],
 )
-def test_refuses_arguments_out_of_range(wrong: dict[str, int], tmp_path: Path) -> None:
+def test_refuses_arguments_out_of_range(wrong: dict[str, float], tmp_path: Path) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(ConfigError, match=f"{name}: {value}"):
         synthesize(tmp_path / "out", **{**TINY, **wrong})

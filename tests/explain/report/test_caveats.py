@@ -12,6 +12,7 @@ from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 
 def said(net: DetectorNet) -> str:
@@ -39,3 +40,14 @@ def test_a_head_that_is_not_linear_has_its_sentence(head: str, words: str | None
     for one in ("its local linear form at this face", "those at this face's length"):
         assert (one in found) == (one == words)
     assert "add up" not in said(PooledClassifier("resnet18", image_size=64, head=head))
+
+
+@pytest.mark.parametrize(
+    ("temporal", "words"),
+    [("spacetime", "attention within and between frames"), ("lstm", "names no part of the face")],
+)
+def test_a_detector_of_clips_is_no_black_box(temporal: Any, words: str) -> None:
+    options: dict[str, Any] = {"encoder": "resnet18", "encoder_stage": 3, "heads": 1, "hidden": 2, "image_size": 64}
+    found = said(VideoResGAT(temporal, **options))
+    assert words in found
+    assert "black box" not in found

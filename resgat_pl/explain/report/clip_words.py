@@ -1,0 +1,57 @@
+"""Words of a report on a detector of clips: how it judged, and which frames say most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from torch import Tensor
+
+from resgat_pl.explain.report.media import Shot
+from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.video.net import VideoResGAT
+
+_NAMED: Final = 3
+"""Frames that are named at most."""
+
+
+def clip_notes(net: DetectorNet, lengths: Sequence[int]) -> list[str]:
+    """Sentences for a report on how a detector of clips judged faces of so many frames; none of any other detector."""
+    if not isinstance(net, VideoResGAT) or not lengths:
+        return []
+    clips = f"Judged in clips of {net.clip_frames} frames ({net.config['temporal']}): "
+    said = [
+        f"{clips}the number at a frame is what the clip's logit would be if all frames added as much as this one, and "
+        "the mean of these numbers is that logit."
+    ]
+    if short := sum(length < net.clip_frames for length in lengths):
+        few = f"{short} of {len(lengths)} faces" if len(lengths) > 1 else "The face"
+        said.append(
+            f"{few} {'have' if short > 1 else 'has'} fewer than {net.clip_frames} frames: they were repeated to fill a "
+            "clip, which shows less change over time than the detector was trained on."
+        )
+    return said
+
+
+def strongest_frames(net: DetectorNet, shots: Sequence[Shot], logits: Tensor) -> str:
+    """Sentence on the frames of a face that add most to its clip's logit; empty of any other detector.
+
+    Args:
+        net: The detector.
+        shots: Frames of the face.
+        logits: ``(n,)`` float, the number at each frame.
+
+    Example:
+        >>> from resgat_pl.nn.pooled import PooledClassifier
+        >>> strongest_frames(PooledClassifier("resnet18", image_size=64), [], Tensor([]))
+        ''
+    """
+    if not isinstance(net, VideoResGAT) or len(shots) < 2:
+        return ""
+    order = logits.argsort(descending=True, stable=True)[:_NAMED].tolist()
+    named = [f"frame {shots[place].number}{_at(shots[place].time)} ({float(logits[place]):+.2f})" for place in order]
+    return f" Of its frames most is added by {', '.join(named)}."
+
+
+def _at(time: float | None) -> str:
+    return "" if time is None else f" at {time:.2f} s"
