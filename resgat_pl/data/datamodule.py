@@ -129,14 +129,10 @@ class FaceDataModule(LightningDataModule):
         super().__init__()
         check_clips(clip_frames, masks=masks, self_blend=self_blend)
         self.clip_frames = clip_frames
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("image_size", image_size, 32),
-            ("num_workers", num_workers, 0),
-            ("extract_jobs", extract_jobs, 1),
-            ("seed", seed, 0),
-            ("shuffle_buffer", shuffle_buffer, 1),
-        ):
+        counts = {"batch_size": batch_size, "extract_jobs": extract_jobs, "shuffle_buffer": shuffle_buffer}
+        limits = [(name, value, 1) for name, value in counts.items()]
+        limits += [("image_size", image_size, 32), ("num_workers", num_workers, 0), ("seed", seed, 0)]
+        for name, value, least in limits:
             if value < least:
                 raise ConfigError(f"data.{name} is {value}, must be at least {least}")
         if not video_timeout > 0:

@@ -101,11 +101,13 @@ class Outputs(nn.Module):
     def decompose(self, gat: GridGATConv | GridGATv2Conv, grid: Grid, graph: GraphState) -> OutputContributions:
         """Each output as a sum over the nodes of graphs that ``gat`` has just made of ``grid``, see the module."""
         value = gat.along(graph, self.weight.unsqueeze(0)) / grid.num_nodes  # (B, N, heads, P)
-        constant = gat.bias if gat.value_bias is None else gat.bias + gat.value_bias.flatten()
+        heard = grid.sum_by_source(graph.weights)
+        if graph.gate is not None:
+            heard = heard * graph.gate.unsqueeze(-1)
         return OutputContributions(
             logit=self(graph),
-            node=torch.einsum("bnh,bnhp->bpn", grid.sum_by_source(graph.attention), value),
-            bias=self.linear.bias + self.weight @ constant,
+            node=torch.einsum("bnh,bnhp->bpn", heard, value),
+            bias=self.linear.bias + self.weight @ gat.constant,
         )
 
 

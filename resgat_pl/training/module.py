@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -33,7 +33,7 @@ from resgat_pl.training.from_checkpoint import FromCheckpoint
 from resgat_pl.training.lightning_internals import restore_loader_states
 from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
 from resgat_pl.training.net_checks import check_losses, check_samples, prepare_losses
-from resgat_pl.training.schedules import Maker, expected_steps, rehearse, schedule
+from resgat_pl.training.schedules import Maker, expected_steps, rehearse, scale_rate, schedule
 
 _LARGEST_RATE = 1e30
 """Adam divides the rate by up to 0.001, which must not leave float32."""
@@ -255,7 +255,7 @@ class ResGATModule(FromCheckpoint):
                 f"{self.trainer.precision} and a fused optimiser, which do not go together: set "
                 "--model.optimizer.init_args.fused false."
             )
-        self._scale_rate(optimizer)
+        scale_rate(optimizer, self.trainer, self.lr_batch, self.lr_scaling)
         for group in optimizer.param_groups:
             if not float(group["lr"]) < _LARGEST_RATE:
                 raise ConfigError(
@@ -308,31 +308,6 @@ class ResGATModule(FromCheckpoint):
         self.thresholds = None if found.thresholds is None else dict(found.thresholds)
         self.validation, self.mask_threshold, self.limits = found.validation, found.mask_threshold, dict(found.limits)
         self.temperature, self.video_temperature = found.temperatures["frame"], found.temperatures["video"]
-
-    def _scale_rate(self, optimizer: torch.optim.Optimizer) -> None:
-        """Scale the learning rate, and log it with the effective batch, on the terminal and to every logger."""
-        crops = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
-        if crops is None:
-            if self.lr_batch is not None:
-                raise ConfigError(
-                    f"model.lr_batch is {self.lr_batch}, but there is no data module that knows its batch_size: train "
-                    "with one, or set model.lr_batch to null and give the learning rate itself."
-                )
-            return
-        nodes, accumulated = self.trainer.num_nodes, self.trainer.accumulate_grad_batches
-        batch = self.trainer.world_size * crops * accumulated
-        given = optimizer.param_groups[0]["lr"]
-        ratio = 1.0 if self.lr_batch is None else batch / self.lr_batch
-        for group in optimizer.param_groups:
-            group["lr"] *= math.sqrt(ratio) if self.lr_scaling == "sqrt" else ratio
-        used = optimizer.param_groups[0]["lr"]
-        scaled = "" if self.lr_batch is None else f" ({given:g} for {self.lr_batch} crops, {self.lr_scaling})"
-        rank_zero_info(
-            f"effective batch {batch} = {nodes} × {self.trainer.world_size // nodes} processes × {crops} crops × "
-            f"{accumulated} accumulated; learning rate {used:.3g}{scaled}"
-        )
-        for logger in self.trainer.loggers:
-            logger.log_hyperparams({"effective_batch": batch, "learning_rate": float(used)})
 
     def _in_format(self, images: Tensor) -> Tensor:
         pictures = self.channels_last and images.ndim == 4  # of clips the network makes them

@@ -151,3 +151,41 @@ class Maker:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def scale_rate(
+    optimizer: torch.optim.Optimizer, trainer: Trainer, lr_batch: int | None, scaling: Literal["sqrt", "linear"]
+) -> None:
+    """Scale the learning rate, and log it with the effective batch, on the terminal and to every logger.
+
+    Args:
+        optimizer: As it was made, with the rate that was given.
+        trainer: Its data module knows the batch size.
+        lr_batch: Crops for which the rate was given; None leaves it.
+        scaling: With the root of the ratio of batches, or with the ratio.
+
+    Raises:
+        ConfigError: ``lr_batch`` is given, and nobody knows the batch size.
+    """
+    crops = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
+    if crops is None:
+        if lr_batch is not None:
+            raise ConfigError(
+                f"model.lr_batch is {lr_batch}, but there is no data module that knows its batch_size: train "
+                "with one, or set model.lr_batch to null and give the learning rate itself."
+            )
+        return
+    nodes, accumulated = trainer.num_nodes, trainer.accumulate_grad_batches
+    batch = trainer.world_size * crops * accumulated
+    given = optimizer.param_groups[0]["lr"]
+    ratio = 1.0 if lr_batch is None else batch / lr_batch
+    for group in optimizer.param_groups:
+        group["lr"] *= math.sqrt(ratio) if scaling == "sqrt" else ratio
+    used = optimizer.param_groups[0]["lr"]
+    scaled = "" if lr_batch is None else f" ({given:g} for {lr_batch} crops, {scaling})"
+    rank_zero_info(
+        f"effective batch {batch} = {nodes} × {trainer.world_size // nodes} processes × {crops} crops × "
+        f"{accumulated} accumulated; learning rate {used:.3g}{scaled}"
+    )
+    for logger in trainer.loggers:
+        logger.log_hyperparams({"effective_batch": batch, "learning_rate": float(used)})

@@ -20,20 +20,29 @@ both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 
 
 @given(
-    attention=st.sampled_from(["gatv1", "gatv2"]),
-    head=st.sampled_from(["linear", "mlp", "normalised"]),
+    attention=st.sampled_from(["gatv1", "gatv2", "gcn"]),
+    head=st.sampled_from(["linear", "mlp", "normalised", "capsule"]),
+    gates=st.fixed_dictionaries({"mask_head": st.sampled_from(["aux", "gate"]), "bottleneck": st.booleans()}),
     rows=st.integers(2, 4),
     columns=st.integers(2, 4),
     heads=st.integers(1, 3),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_each_output_is_the_sum_of_its_own_nodes(
-    attention: Any, head: str, rows: int, columns: int, heads: int, seed: int
+    attention: Any, head: str, gates: dict[str, Any], rows: int, columns: int, heads: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
     net = ResGAT(
-        attention, "resnet18", encoder_stage=3, heads=heads, hidden=4, head=head, image_size=32, outputs=OUTPUTS
+        attention,
+        "resnet18",
+        encoder_stage=3,
+        heads=heads,
+        hidden=4,
+        head=head,
+        image_size=32,
+        outputs=OUTPUTS,
+        **gates,
     )
     enliven(net)
     net = net.double().eval()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.face_regions import REGIONS
@@ -36,14 +33,13 @@ from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
+from resgat_pl.explain.report.node_maps import jpeg_of, mean_map, mean_of_known, node_maps, scale_in, scale_of, short
 from resgat_pl.explain.report.outputs import about, common_kind, mean_of
 from resgat_pl.explain.report.run_methods import Explained, face_logits, is_shared, outputs_shown, own_parts, run
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
-
-_JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
 
 @dataclass
@@ -186,7 +182,7 @@ class Examiner:
             signed=method.signed,
             exact=method.exact,
             about=registry.describe(method) + mask_note(self.detector, method),
-            scale=1.0 if explained is None else _scale(method, explained.methods),
+            scale=1.0 if explained is None else scale_in(method, explained.methods),
             forward=found.n_forward if found else 0.0,
             backward=found.n_backward if found else 0.0,
             graph=found.n_graph if found else 0.0,
@@ -204,25 +200,25 @@ class Examiner:
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         further = outputs_shown(explained)
-        maps = {name: _node_maps(explanation, weights) for name, explanation in explained.methods.items()}
+        maps = {name: node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         maps |= {
-            name: [replace(part, logit=_short(float(found.logit[place]))) for place, part in enumerate(parts)]
+            name: [replace(part, logit=short(float(found.logit[place]))) for place, part in enumerate(parts)]
             for name, found in further.items()
-            for parts in [_node_maps(found, weights)]
+            for parts in [node_maps(found, weights)]
         }
         frames = [
             doc.FaceFrame(
                 index=shot.number,
                 time=None if shot.time is None else round(shot.time, 4),
                 box=shot.box.tolist(),
-                landmarks=[[_short(value) for value in point] for point in landmarks[place].tolist()],
+                landmarks=[[short(value) for value in point] for point in landmarks[place].tolist()],
                 landmarks_found=not bool(replaced[place]),
-                logit=_short(said[place].logit),
-                probability=_short(said[place].probability),
+                logit=short(said[place].logit),
+                probability=short(said[place].probability),
                 maps={name: parts[place] for name, parts in maps.items()},
                 sentence=said[place].sentence,
                 **_stated(said[place]),
-                jpeg=_jpeg(resize_crop(shot.image, self.detector.net.image_size)),
+                jpeg=jpeg_of(resize_crop(shot.image, self.detector.net.image_size)),
             )
             for place, shot in enumerate(shots)
         ]
@@ -241,11 +237,11 @@ class Examiner:
             tracks.append(
                 doc.FaceTrack(
                     number=number,
-                    probability=_short(scored.probability),
+                    probability=short(scored.probability),
                     interval=scored.interval,
-                    score=_short(scored.score),
-                    logit=_short(mean.logit),
-                    maps={name: _mean_map(parts[part], everything[name], part) for name, parts in maps.items()},
+                    score=short(scored.score),
+                    logit=short(mean.logit),
+                    maps={name: mean_map(parts[part], everything[name], part) for name, parts in maps.items()},
                     sentence=ahead + mean.sentence + strongest_frames(self.detector.net, track, explained.logit[part]),
                     **_stated(mean),
                     frames=frames[part],
@@ -314,8 +310,8 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         bias=fmean(finding.bias for finding in said),
         regions={name: fmean(finding.regions[name] for finding in said) for name in said[0].regions},
         average_face=any(finding.average_face for finding in said),
-        entropy=_mean_of_known(finding.entropy for finding in said),
-        agreement=_mean_of_known(finding.agreement for finding in said),
+        entropy=mean_of_known(finding.entropy for finding in said),
+        agreement=mean_of_known(finding.agreement for finding in said),
         mean_probability=probability,
         limit=limit,
         kinds=mean_of(said)["kinds"],
@@ -327,7 +323,7 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
 def _stated(finding: Finding) -> dict[str, Any]:
     """Numbers, clauses and kind of a face, as fields of the document."""
     return {
-        "numbers": {name: _short(value) for name, value in finding.numbers.items()},
+        "numbers": {name: short(value) for name, value in finding.numbers.items()},
         "clauses": [doc.StatedClause(clause.text, list(clause.keys)) for clause in finding.clauses],
         "kind": finding.kind,
     }
@@ -336,71 +332,6 @@ def _stated(finding: Finding) -> dict[str, Any]:
 def _methods_of_outputs(explained: Explained | None) -> list[doc.Method]:
     """Entries of the maps of further outputs, on one scale."""
     found = {} if explained is None else outputs_shown(explained)
-    scale = _scale_of(found.values()) if found else 1.0
+    scale = scale_of(found.values()) if found else 1.0
     free: dict[str, Any] = {"forward": 0.0, "backward": 0.0, "graph": 0.0, "milliseconds": 0.0, "shared": False}
     return [doc.Method(name, "logit", True, True, about(name), scale, **free) for name in found]
-
-
-def _mean_of_known(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _scale(method: type[Explainer], found: dict[str, Explanation]) -> float:
-    """See ``document.Method.scale``. Methods in logits share one, so that they can be compared by eye."""
-    alike = [e for e in found.values() if e.unit == "logit"] if method.unit == "logit" else [found[method.__name__]]
-    return _scale_of(alike)
-
-
-def _scale_of(alike: Iterable[Explanation]) -> float:
-    values = torch.cat([explanation.node_map.abs().flatten() for explanation in alike])
-    most = float(np.quantile(values.numpy(), 0.995)) or float(values.max())
-    if not (math.isfinite(most) and most > 0):
-        return 1.0
-    step = 10.0 ** (math.floor(math.log10(most)) - 1)
-    return float(f"{math.ceil(round(most / step, 6)) * step:.2g}")
-
-
-def _node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
-    """One a face; ``weights (B, 9, h, w)`` are the shares of the nodes in the regions."""
-    regions = torch.einsum("brhw,bhw->br", weights.double(), explanation.node_map.double())
-    in_logits = explanation.unit == "logit"
-    return [
-        doc.NodeMap(
-            nodes=_rows(explanation.node_map[place]),
-            regions=[_short(value) for value in regions[place].tolist()],
-            bias=_short(float(explanation.bias[place])) if in_logits else None,
-            gap=_short(float(explanation.completeness_gap[place])) if in_logits else None,
-            agreement=None if explanation.agreement is None else _short(float(explanation.agreement[place])),
-        )
-        for place in range(len(explanation.node_map))
-    ]
-
-
-def _mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:
-    edges = explanation.edge_scores
-    nodes = explanation.node_map[part].double().mean(dim=0)
-    logit = float(explanation.logit[part].double().mean())
-    bias = _mean_of_known(node_map.bias for node_map in parts)
-    return doc.NodeMap(
-        nodes=_rows(nodes),
-        regions=[_short(fmean(column)) for column in zip(*(node_map.regions for node_map in parts), strict=True)],
-        bias=None if bias is None else _short(bias),
-        gap=None if bias is None else _short(abs(float(nodes.sum()) + bias - logit) / (1 + abs(logit))),
-        logit=_mean_of_known(node_map.logit for node_map in parts),
-        edges=None if edges is None else [_short(value) for value in edges[part].double().mean(dim=0).tolist()],
-        agreement=_mean_of_known(node_map.agreement for node_map in parts),
-    )
-
-
-def _rows(nodes: Tensor) -> list[list[float]]:
-    return [[_short(value) for value in row] for row in nodes.tolist()]
-
-
-def _short(value: float) -> float:
-    """Seven significant digits, which is what float32 holds: sums still come out, and files stay small."""
-    return float(f"{value:.7g}")
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()

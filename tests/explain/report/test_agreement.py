@@ -12,7 +12,7 @@ from resgat_pl.explain.methods.consensus import Consensus
 from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.explain.report.document import Document
-from resgat_pl.explain.report.examine import _mean_map, _node_maps
+from resgat_pl.explain.report.node_maps import mean_map, node_maps
 
 from ...helpers.nets import IMAGES, make_trained
 
@@ -25,12 +25,12 @@ def test_it_is_in_every_map_of_the_document() -> None:
     weights = region_weights(AVERAGE_LANDMARKS.expand(3, 5, 2), net.lattice(64, 80))
     found = Consensus(net).attribute(IMAGES)
     assert found.agreement is not None
-    maps = _node_maps(found, weights)
+    maps = node_maps(found, weights)
     torch.testing.assert_close(torch.tensor([each.agreement for each in maps]), found.agreement)
-    mean = _mean_map(maps, found, slice(0, 3)).agreement
+    mean = mean_map(maps, found, slice(0, 3)).agreement
     assert mean is not None
     assert abs(mean - float(found.agreement.mean())) < 1e-6
-    assert {each.agreement for each in _node_maps(Contribution(net).attribute(IMAGES), weights)} == {None}
+    assert {each.agreement for each in node_maps(Contribution(net).attribute(IMAGES), weights)} == {None}
 
 
 def test_the_page_states_it(document: Callable[..., Document], visit: Callable[..., Page]) -> None:
