@@ -19,7 +19,17 @@ from resgat_pl.core.text import nearest
 from resgat_pl.explain.base import Explainer
 
 Family = Literal[
-    *("graph", "nodes", "gnn", "variant", "gradient", "occlusion", "lime", "shap", "importance", "other", "clip"),
+    "graph",
+    "nodes",
+    "gnn",
+    "variant",
+    "gradient",
+    "occlusion",
+    "lime",
+    "shap",
+    "importance",
+    "other",
+    "clip",
     "baseline",
 ]
 """Kinds of methods, in the order in which they are listed; a ``variant`` is of networks with an optional part alone,

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.explain.drawing.sheet import SIDE, Strip, draw_sheet
-from resgat_pl.explain.regions import REGIONS, region_weights
+from resgat_pl.explain.regions import region_weights
 from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.nn.node_geometry import Lattice
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.explain.base import evaluation_mode
-from resgat_pl.explain.regions import REGIONS, region_weights
+from resgat_pl.explain.regions import region_weights
 from resgat_pl.explain.report.face_records import Member
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
