@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from blend_page import write_page
+from blend_page import PLAIN, RECIPE, write_page
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ResGATError
@@ -44,7 +44,8 @@ METHODS = [
     "IntegratedGradients", "Occlusion", "LIME",
 ]  # fmt: skip
 """Explanations of the recipe and of the plain head, whose network has no graph."""
-MAIN = ("recipe", "plain_head")
+MAIN = (RECIPE, PLAIN)
+"""Detectors of which every explanation is scored; of the others the contributions alone."""
 
 GUIDANCE = '{"class_path": "resgat_pl.training.losses.MaskGuidance", "init_args": {"weight": 2.0, "target": "area"}}'
 RESTORATION = '{"class_path": "resgat_pl.training.losses.Restoration", "init_args": {"weight": 1.0}}'
@@ -91,8 +92,8 @@ def trainings(seeds: int) -> Iterator[Training]:
     """All detectors; what is most wanted first."""
     plain = ("--config", str(CONFIGS / "blend_plain.yaml"))
     for seed in range(seeds):
-        yield Training("recipe", seed)
-        yield Training("plain_head", seed, plain)
+        yield Training(RECIPE, seed)
+        yield Training(PLAIN, seed, plain)
     for seed in range(seeds):
         for label, options in PARTS.items():
             yield Training(label, seed, tuple(options))
@@ -114,7 +115,7 @@ def prepare(out: Path, genuine: Path, source: Source, jobs: int) -> Path:
 def train(training: Training, out: Path, crops: Path, arguments: argparse.Namespace) -> Path:
     """Train and test one detector, unless that was done; return its checkpoint."""
     options = ["--config", str(CONFIGS / "blend_cpu.yaml"), *training.options]
-    plain = training.label == "plain_head"
+    plain = training.label == PLAIN
     options += ["--net.init_args.weights" if plain else "--net.weights", arguments.weights]
     options += ["--data.crops", str(crops), "--data.self_blend.init_args.source", arguments.source]
     options += ["--seed_everything", str(training.seed), "--data.seed", str(training.seed)]

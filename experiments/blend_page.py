@@ -98,8 +98,8 @@ def over_seeds(values: Sequence[float]) -> str:
     """Mean and range of seeds."""
     if not values:
         return "–"
-    spread_ = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{spread_}"
+    reach = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{reach}"
 
 
 def write_page(out: Path, sets: Mapping[str, Path]) -> str:
@@ -237,6 +237,6 @@ def _picture(faces: FaceCrops, place: int, image: torch.Tensor, shows_faces: boo
     picture[:] = 200
     side = len(picture)
     for x, y in np.asarray(faces.manifest.column("landmarks")[faces.rows[place]], np.float32).reshape(-1, 2):
-        place_ = (round(float(x) * side), round(float(y) * side))
-        cv2.circle(picture, place_, max(2, side // 50), (90, 90, 90), -1, cv2.LINE_AA)
+        centre = (round(float(x) * side), round(float(y) * side))
+        cv2.circle(picture, centre, max(2, side // 50), (90, 90, 90), -1, cv2.LINE_AA)
     return picture

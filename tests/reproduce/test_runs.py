@@ -199,7 +199,8 @@ def test_every_preset_and_protocol_parses(tmp_path: Path, monkeypatch: pytest.Mo
         protocol = protocols[place % len(protocols)]
         condition = Condition(EXPERIMENT.rows[0], protocol, preset, 3, "synthetic")
         run(EXPERIMENT, condition, tmp_path)
-        fits[preset] = ResGATCLI(args=["fit", *asked[-1]], **parser_options()).config.fit
+        options = [*asked[-1], "--trainer.default_root_dir", str(tmp_path / preset)]  # as train_and_test adds
+        fits[preset] = ResGATCLI(args=["fit", *options], **parser_options()).config.fit
         assert fits[preset].data.split.class_path == EXPERIMENT.protocols[protocol]
         assert fits[preset].seed_everything == fits[preset].data.seed == 3
         assert fits[preset].net.attention == "gatv1"
