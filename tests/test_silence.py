@@ -44,7 +44,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("code", [EVERY_MODULE, WORKER], ids=["every module", "loading process"])
+@pytest.mark.parametrize(
+    "code",
+    [pytest.param(EVERY_MODULE, id="every module"), pytest.param(WORKER, id="loading process", marks=pytest.mark.long)],
+)
 def test_nothing_is_asked_for_and_nothing_said(code: str, tmp_path: Path) -> None:
     script = tmp_path / "start.py"  # loading processes import the main module again
     script.write_text(WATCH + code)

@@ -181,7 +181,8 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("command", "config"),
     [(command, "tiny") for command in ("fit", "validate", "test", "predict")]
-    + [("fit", path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem != "tiny"],
+    + [("fit", path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in {"tiny", "guided"}]
+    + [pytest.param("fit", "guided", marks=pytest.mark.long)],
 )
 @pytest.mark.filterwarnings("default")  # Lightning advises on settings that a test has on purpose
 def test_every_config_runs(config: str, command: str, ffpp_crops: Path, tmp_path: Path) -> None:

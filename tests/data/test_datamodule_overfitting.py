@@ -56,7 +56,7 @@ def test_draws_do_not_depend_on_the_epoch(order: Order, ffpp_crops: Path) -> Non
         assert [(draw.position, None) for draw in expected] == first
 
 
-@pytest.mark.parametrize("store", ["files", "shards"])
+@pytest.mark.parametrize("store", ["files", pytest.param("shards", marks=pytest.mark.long)])
 def test_the_same_crops_in_every_epoch(store: str, ffpp_crops: Path, shard_crops: Path, tmp_path: Path) -> None:
     crops = ffpp_crops if store == "files" else shard_crops
     augmentation = ("--data.augmentation", "resgat_pl.data.transforms.FlipAugmentation")

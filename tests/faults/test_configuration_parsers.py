@@ -125,6 +125,7 @@ def fitted(text: str, crops: Path, *more: object) -> int:
     return status
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_configurations(fuzz: Fuzz, files: list[Path], ffpp_crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed, checked and instantiated as for training."""
@@ -199,6 +200,7 @@ def test_each_number_in_training(ledger: Ledger, files: list[Path], ffpp_crops: 
     ledger("number out of range in a configuration", tries=tried, lost=0, recovered=tried)
 
 
+@pytest.mark.long
 def test_tables_and_figures(fuzz: Fuzz, tmp_path: Path) -> None:
     file = tmp_path / "table.yaml"
 

@@ -106,7 +106,7 @@ def test_lists_of_crops(ffpp_crops: Path, tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("store", "asked"),
     [
-        ("files", "shards"),
+        pytest.param("files", "shards", marks=pytest.mark.long),
         pytest.param("files", "files", marks=pytest.mark.faults),
         pytest.param("shards", "shards", marks=pytest.mark.faults),
     ],

@@ -64,7 +64,7 @@ def kill_at(root: Path, out: Path, store: str, rng: random.Random, whole_group: 
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("store", ["files", "shards"])
+@pytest.mark.parametrize("store", ["files", pytest.param("shards", marks=pytest.mark.long)])
 def test_a_killed_extraction_ends_with_the_same_bytes(
     ffpp_root: Path,
     ffpp_crops: Path,

@@ -211,7 +211,9 @@ def test_a_missing_crop_counts_once(run: Run, crops: Path, how: str) -> None:
     assert "126 files looked at, 1 cannot be read" in run(crops, expect=2)[0]
 
 
-@pytest.mark.parametrize("how", ["missing", "empty", "truncated"])
+@pytest.mark.parametrize(
+    "how", ["missing", *(pytest.param(how, marks=pytest.mark.long) for how in ("empty", "truncated"))]
+)
 def test_crops_beside_the_one_of_each_video(run: Run, crops: Path, how: str) -> None:
     manifest = Manifest.read(crops)
     path = manifest.crop(middle_row(manifest, 5) - 1)
@@ -228,7 +230,9 @@ def test_crops_beside_the_one_of_each_video(run: Run, crops: Path, how: str) -> 
     assert "1 files cannot be read" in error
 
 
-@pytest.mark.parametrize("how", ["empty", "truncated", "text"])
+@pytest.mark.parametrize(
+    "how", ["truncated", *(pytest.param(how, marks=pytest.mark.long) for how in ("empty", "text"))]
+)
 def test_a_video_that_cannot_be_read_is_named(run: Run, root: Path, how: str, tmp_path: Path) -> None:
     damage(root / "manipulated_sequences" / "Deepfakes" / "c23" / "videos" / "001_006.mp4", how)
     printed, error = run(root, "--json", tmp_path / "check.json", expect=2)

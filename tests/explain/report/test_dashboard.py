@@ -24,6 +24,7 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_reports_are_pages_of_one_run(
     faces: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

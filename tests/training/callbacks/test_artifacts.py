@@ -18,6 +18,8 @@ from resgat_pl.nn.resgat import ResGAT
 from ...helpers.command import metrics, wandb_history, wandb_records
 from ...helpers.wandb_runs import artifacts, best_of, logged, summary
 
+pytestmark = pytest.mark.long
+
 MACHINE = re.compile(r"/(tmp|home|root|usr|work)/")
 
 
@@ -37,7 +39,6 @@ def downloaded(artifact: Any, folder: Path) -> Path:
     return Path(shutil.copyfile(entry.local_path, folder / entry.path))
 
 
-@pytest.mark.long
 def test_the_manifest_is_an_artifact_without_pictures(trained: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     found = artifacts(trained)["dataset"]
     assert found.name == f"crops-{ffpp_crops.name}"
@@ -97,7 +98,6 @@ def test_rates_and_speed_are_on_the_dashboard_at_every_step(trained: Path) -> No
 
 
 @pytest.mark.parametrize("more", [(), ("--artifacts.send", "true", "--private")])
-@pytest.mark.long
 def test_nothing_is_sent_unless_asked_for(more: tuple[str, ...], ffpp_crops: Path, tmp_path: Path) -> None:
     limits = ("--trainer.limit_train_batches", 1, "--heatmaps.log_images", "false")
     assert logged("fit", tmp_path, ffpp_crops, *limits, *more).status == 0

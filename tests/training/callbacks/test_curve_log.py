@@ -84,6 +84,7 @@ def test_in_private_there_are_numbers_and_no_pictures(ffpp_crops: Path, tmp_path
     assert (tmp_path / "test" / "curves" / "roc.png").is_file()  # here they are drawn all the same
 
 
+@pytest.mark.long
 def test_one_class_is_reported_without_figures(
     ffpp_crops: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -107,6 +107,7 @@ def test_other_weights_than_validated_are_not_kept(ffpp_crops: Path, tmp_path: P
     assert "Another" in done.errors
 
 
+@pytest.mark.long
 def test_validation_within_an_epoch_keeps_what_it_saw(ffpp_crops: Path, tmp_path: Path) -> None:
     """Two steps after the validation are in the epoch's last weights, and not in best.ckpt."""
     done = command("fit", tmp_path, ffpp_crops, "--trainer.val_check_interval", 2, "--trainer.limit_train_batches", 3,
