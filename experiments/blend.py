@@ -63,6 +63,7 @@ def losses(*some: str) -> list[str]:
 
 PARTS = {
     "no_restoration": losses(GUIDANCE, SILENCE),
+    "no_effect": losses(GUIDANCE, RESTORATION.replace("1.0}", '1.0, "effect": 0}'), SILENCE),
     "no_silence": losses(GUIDANCE, RESTORATION),
     "no_guidance": losses(SILENCE),
     "seam": losses(GUIDANCE.replace("area", "seam"), RESTORATION, SILENCE),
