@@ -67,8 +67,8 @@ class Restoration(AuxiliaryLoss):
         expected = torch.where(chosen, step.found.node[genuine], step.found.node[fake]).detach()
         scale = SCALE * expected.shape[1]
         consistency = F.smooth_l1_loss(found.node * scale, expected * scale)
-        # All together
-        said = (step.found.node[fake] - step.found.node[genuine]).masked_fill(~chosen, 0).sum(dim=1)
+        # All together; louder genuine nodes would make the difference smaller, too
+        said = (step.found.node[fake] - step.found.node[genuine].detach()).masked_fill(~chosen, 0).sum(dim=1)
         fall = step.found.output.logit[fake] - found.output.logit
         unit = scale / chosen.sum(dim=1).sqrt()  # independent errors of |S| nodes add up to √|S| of one
         effect = F.smooth_l1_loss(fall * unit, said * unit)
