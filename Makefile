@@ -84,7 +84,7 @@ real: $(STAMP)
 # with ONLY=recipe. GENUINE=DIR/ with real/ in it; PAIRS="DIR ..." are real pairs to test on; WEIGHTS as for explainers.
 blend: $(STAMP)
 	$(BIN)/python experiments/blend.py --genuine "$(GENUINE)" --weights "$(WEIGHTS)" --jobs $(JOBS) \
-	  $(if $(PAIRS),--pairs $(PAIRS)) $(if $(ONLY),--only $(ONLY))
+	  $(if $(PAIRS),--pairs $(PAIRS)) $(if $(ONLY),--only $(ONLY)) $(if $(PAGE),--page "$(PAGE)")
 
 # A table of encoders: size, speed, AUROC on synthetic faces from cached features; 20 minutes on one core. WEIGHTS=DIR has
 # dinov2_vits14.pth (timm's state dict) and mobilenet_v2.pth (torchvision's); without them all weights are random.

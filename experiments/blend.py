@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from blend_page import PLAIN, RECIPE, write_page
+from blend_page import PLAIN, RECIPE, publish, write_page
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from resgat_pl.core.errors import ResGATError
@@ -23,6 +24,7 @@ from resgat_pl.core.types import REAL
 from resgat_pl.data.extraction.command import extract
 from resgat_pl.data.extraction.pairs_folder import crops_of
 from resgat_pl.data.extraction.settings import Extraction
+from resgat_pl.data.manifest.class_counts import SPLITS
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.self_blends.camera import Source
 from resgat_pl.data.self_blends.families import FAMILIES
@@ -63,6 +65,7 @@ def losses(*some: str) -> list[str]:
 
 PARTS = {
     "no_restoration": losses(GUIDANCE, SILENCE),
+    "no_effect": losses(GUIDANCE, RESTORATION.replace("1.0}", '1.0, "effect": 0}'), SILENCE),
     "no_silence": losses(GUIDANCE, RESTORATION),
     "no_guidance": losses(SILENCE),
     "seam": losses(GUIDANCE.replace("area", "seam"), RESTORATION, SILENCE),
@@ -152,6 +155,19 @@ def measure(trained: list[tuple[Training, Path]], place: Path, out: Path, home: 
     return crops
 
 
+def about(arguments: argparse.Namespace) -> str:
+    """What was trained and tested on what, in two sentences."""
+    manifest = Manifest.read(arguments.out / "crops")
+    genuine = {split: int((manifest.column("label")[manifest.rows_of(split)] == REAL).sum()) for split in SPLITS}
+    kind = {"photo": "portraits", "video": "frames"}[arguments.source]
+    epochs = arguments.epochs or OmegaConf.load(CONFIGS / "blend_cpu.yaml").trainer.max_epochs
+    return (
+        f"Trained on {genuine['train']} genuine {kind} with other self-blends in each of {epochs} epochs, "
+        f"{arguments.seeds} seeds, {arguments.precision}. The held-out self-blends are of {genuine['test']} other "
+        f"{kind}; {genuine['val']} more chose checkpoints and thresholds."
+    )
+
+
 def steps(crops: Path) -> int:
     """Training steps of an epoch: twelve pairs of each genuine crop, twelve a step."""
     manifest = Manifest.read(crops)
@@ -172,6 +188,7 @@ def main() -> int:
         "--precision", default="32-true", help="bf16-mixed is faster where the processor has AVX512-BF16"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes that cut and blend")
+    parser.add_argument("--page", type=Path, help="the page here too, beside it the pictures, without faces")
     parser.add_argument("--only", nargs="*", help="labels of the detectors; default: all")
     arguments = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
@@ -182,7 +199,10 @@ def main() -> int:
             (each, train(each, arguments.out, crops, arguments)) for each in tqdm(chosen, "detectors", unit="run")
         ]
         places = (crops, *arguments.pairs)
-        print(write_page(arguments.out, {each.name: measure(trained, each, arguments.out, crops) for each in places}))
+        page = write_page(arguments.out, {each.name: measure(trained, each, arguments.out, crops) for each in places})
+        print(page)
+        if arguments.page:
+            publish(page, arguments.page, arguments.out, about(arguments))
     except ResGATError as error:
         print(f"blend: error: {error}", file=sys.stderr)
         return 2

@@ -125,6 +125,16 @@ def write_page(out: Path, sets: Mapping[str, Path]) -> str:
     return text
 
 
+def publish(page: str, place: Path, out: Path, about: str) -> None:
+    """Write the page for a place where pictures of people may not go: its pictures are those without faces."""
+    pictures = []
+    for path in sorted(out.glob("sheet_*_without_faces.png")):
+        name = f"{place.stem}_{path.stem.removeprefix('sheet_').removesuffix('_without_faces')}.png"
+        write_atomic(place.parent / name, path.read_bytes())
+        pictures.append(f"![Maps without the faces below them]({name})")
+    write_atomic(place, "\n\n".join([about, page, *pictures, ""]).encode())
+
+
 def detection(boards: Iterable[Board]) -> str:
     """Detection AUROC of all sets, and the difference from the plain head, seed by seed."""
     rows = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.mask_guidance import FORGED, SCALE, guidance_loss
 from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
 
@@ -20,23 +22,34 @@ class Restoration(AuxiliaryLoss):
 
     Of each pair (fake x, genuine r) a mixture is made: r in the cells of some nodes S, x elsewhere. If contributions
     are what their pixels do, those of the mixture are c_j(r) in S and c_j(x) elsewhere; then the logit falls by
-    Σ_S (c_j(x) − c_j(r)) when S is restored. Three terms: the difference from that, node by node (Huber); guidance by
-    what the mask still covers; and detection, where something forged is left or nothing.
+    Σ_S (c_j(x) − c_j(r)) when S is restored. Four terms: the difference from the former, node by node; that from the
+    latter, which is the effect of restoring S (both Huber); guidance by what the mask still covers; and detection,
+    where something forged is left or nothing.
 
     Nodes are restored in three ways, in turn: the few with the largest contribution, single ones at random, and
     patches of any size. One more forward and backward pass for each pair: half as much again as the step without.
 
+    The effect needs a term of its own: errors of a hundred nodes, each too small to count, add up to more than the
+    contribution of the node that is restored, as soon as they have one sign.
+
     Args:
         weight: More than 0.
+        effect: Weight of the term of the effect among the four; 0 leaves it out.
 
     Example:
-        >>> Restoration(weight=1).needs_pairs
+        >>> Restoration(weight=1, effect=0.5).needs_pairs
         True
     """
 
     name = "restoration"
     needs_masks = True
     needs_pairs = True
+
+    def __init__(self, weight: float = 1, effect: float = 1) -> None:
+        super().__init__(weight)
+        if not 0 <= effect < math.inf:
+            raise ConfigError(f"effect is {effect:g}. It is the weight of a term: 0 or more.")
+        self.effect = effect
 
     def __call__(self, step: LossInput) -> Tensor:
         """See base class."""
@@ -54,6 +67,11 @@ class Restoration(AuxiliaryLoss):
         expected = torch.where(chosen, step.found.node[genuine], step.found.node[fake]).detach()
         scale = SCALE * expected.shape[1]
         consistency = F.smooth_l1_loss(found.node * scale, expected * scale)
+        # All together; louder genuine nodes would make the difference smaller, too
+        said = (step.found.node[fake] - step.found.node[genuine].detach()).masked_fill(~chosen, 0).sum(dim=1)
+        fall = step.found.output.logit[fake] - found.output.logit
+        unit = scale / chosen.sum(dim=1).sqrt()  # independent errors of |S| nodes add up to √|S| of one
+        effect = F.smooth_l1_loss(fall * unit, said * unit)
         # What is still forged
         mask = step.batch["mask"][fake].masked_fill(place, 0)
         cover = step.lattice.cover(mask).flatten(1)
@@ -63,7 +81,7 @@ class Restoration(AuxiliaryLoss):
         decided = known & (left | (mask.flatten(1).amax(dim=1) == 0))
         losses = F.binary_cross_entropy_with_logits(found.output.logit, left.to(found.node.dtype), reduction="none")
         detection = (losses * decided).sum() / decided.sum().clamp(min=1)
-        return consistency + guidance + detection
+        return consistency + self.effect * effect + guidance + detection
 
 
 def choose_nodes(contribution: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from resgat_pl.core.errors import ConfigError
+from resgat_pl.nn.contribution import Contributions
+from resgat_pl.nn.mask_guidance import SCALE
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.losses.base import LossInput
 from resgat_pl.training.losses.restoration import Restoration, choose_nodes
@@ -44,6 +47,37 @@ def test_partners_that_are_equal_leave_nothing_to_learn_of_the_difference(monkey
     assert float(Restoration()(loss_step(small_net(), batch)).detach()) == pytest.approx(0, abs=1e-9)
     batch["image"][0::2] += 0.5
     assert float(Restoration()(loss_step(small_net(), batch)).detach()) > 1e-6
+
+
+def test_small_errors_of_all_nodes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partners that are equal, so that contributions and effects should not move, and do: by ``shift`` at each node."""
+    batch, net, shift = paired_batch(3), small_net(), 0.01
+    batch["image"][0::2] = batch["image"][1::2]
+    batch["mask_known"][:] = False
+    decompose = LossInput.decompose
+
+    def shifted(self: LossInput, images: torch.Tensor) -> Contributions:
+        found = decompose(self, images)
+        node = found.node + shift
+        output = found.output._replace(logit=found.output.logit + shift * node.shape[1])
+        return found._replace(node=node, output=output)
+
+    monkeypatch.setattr(LossInput, "decompose", shifted)
+    losses = []
+    for effect in (0, 1):
+        torch.manual_seed(1)
+        losses.append(float(Restoration(effect=effect)(loss_step(net, batch)).detach()))
+    torch.manual_seed(1)
+    step = loss_step(net, batch)
+    size = choose_nodes(step.found.node[step.pairs.T[0]].detach(), step.lattice.shape).sum(dim=1)
+    one = 0.5 * (shift * SCALE * 16) ** 2  # Huber loss of one node's error, a sixteenth of that of the logit
+    assert losses[0] == pytest.approx(one, rel=1e-4)
+    assert losses[1] - losses[0] == pytest.approx(float((one * 16**2 / size).mean()), rel=1e-4)
+
+
+def test_the_weight_of_the_effect_is_a_weight() -> None:
+    with pytest.raises(ConfigError, match="effect is -1"):
+        Restoration(effect=-1)
 
 
 def test_a_batch_without_pairs_has_none() -> None:
