@@ -26,6 +26,7 @@ from resgat_pl.data.loading.samplers import EvalSampler
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval
 from resgat_pl.evaluation.metrics.scores import SOURCE, clip_codes
 from resgat_pl.evaluation.metrics.spans import ScoredFace, choose_threshold, frame_auroc, mean_interval, overlap
 from resgat_pl.evaluation.provenance import environment
@@ -122,6 +123,8 @@ def timeline(
     notes = describe(leaky, people_unknown(detector.provenance, manifest))
     if threshold is None:
         notes.append("No span is named: validation has no face altered in part to choose a threshold on.")
+    if 0 < max(each.groups for each, _ in values.values()) < FEWEST:
+        notes.append(f"Fewer than {FEWEST} genuine clips are behind these numbers: no intervals.")
     if not partly:
         notes.append("No face of the test split is known to be altered in part (resgat synth --span makes such).")
     text = "\n".join([markdown_table(["measure", "faces", "mean", "95 %"], rows), "", *(f"- {note}" for note in notes)])
@@ -135,7 +138,7 @@ def timeline(
         "clip_frames": clip_frames,
         "threshold": threshold,
         "values": {
-            name: {"mean": float(each[0]), "interval": each[1:].tolist(), "faces": n}
+            name: {"mean": each.value, "interval": [each.low, each.high], "faces": n, "clips": each.groups}
             for name, (each, n) in values.items()
         },
         "notes": notes,
@@ -239,7 +242,7 @@ def _faces(manifest: Manifest, clips: list[_Clip], origin: dict[int, int]) -> It
         yield ScoredFace(score[mine], altered[mine] & fake, sure, fake, origin[int(rows[mine[0]])])
 
 
-def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tuple[NDArray[np.float64], int]]:
+def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tuple[Interval, int]]:
     """Mean with interval, and number of faces or clips, of each measure."""
     partly = [face for face in found.faces if face.fake and face.in_part]
     real = [face for face in found.faces if not face.fake]
@@ -249,13 +252,15 @@ def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tu
         columns["silent"] = ([overlap(face, threshold) for face in real], [face.clip for face in real])
     deleted = [(clip.deletion, found.origin[int(clip.rows[0])]) for clip in found.clips if np.isfinite(clip.deletion)]
     columns["deletion"] = ([value for value, _ in deleted], [origin for _, origin in deleted])
-    return {name: (mean_interval(*column, seed=seed), len(column[0])) for name, column in columns.items()}
+    return {
+        name: (mean_interval(*column, proportion=name == "silent", seed=seed), len(column[0]))
+        for name, column in columns.items()
+    }
 
 
-def _shown(values: NDArray[np.float64]) -> list[str]:
-    if not np.isfinite(values[0]):
-        return ["", ""]
-    return [f"{values[0]:.3f}", f"{values[1]:.3f} to {values[2]:.3f}"]
+def _shown(values: Interval) -> list[str]:
+    mean = "" if np.isnan(values.value) else f"{values.value:.3f}"
+    return [mean, f"{values.low:.3f} to {values.high:.3f}" if values.known else ""]
 
 
 def _frames_csv(manifest: Manifest, found: _Scored) -> str:
