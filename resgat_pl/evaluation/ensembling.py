@@ -146,7 +146,8 @@ def ensemble(
     if len(fit.auroc) > len(lines):
         lines.append(["**ensemble**", "", "", f"{100 * fit.auroc[-1]:.1f}", "yes" if net.adds_up else "no"])
     head = ["member", "weight", "temperature", "validation AUROC per video, %", "contributions"]
-    return "\n".join([markdown_table(head, lines), "", *(f"- {note}" for note in fit.notes), f"Written: {out}"])
+    notes = [*fit.notes, *_left_out(detectors)]
+    return "\n".join([markdown_table(head, lines), "", *(f"- {note}" for note in notes), f"Written: {out}"])
 
 
 def fit_factors(
@@ -229,6 +230,17 @@ def _check_crops(detectors: Mapping[str, Detector]) -> None:
                 f"{first[0]} and {name} were trained on crops that were cut out differently ({'; '.join(different)}), "
                 "and a face is cut out once for all members: train them on crops of one kind."
             )
+
+
+def _left_out(detectors: Mapping[str, Detector]) -> list[str]:
+    """Sentences on what members say beside the logit, which an ensemble does not."""
+    parts = {"outputs": "kinds and regions (net.outputs)", "node_gate": "a mask (net.mask_head)"}
+    return [
+        f"{name} has {what}, which the ensemble has not: explain this member for them."
+        for name, detector in detectors.items()
+        for part, what in parts.items()
+        if getattr(detector.net, part, None) is not None
+    ]
 
 
 def _unfitted(detectors: Mapping[str, Detector], factors: list[float] | None) -> _Fit:

@@ -16,6 +16,7 @@ from resgat_pl.nn.video.net import VideoResGAT
 from ..helpers.tiny_runs import untrained, variant
 
 
+@pytest.mark.long
 def test_the_table(ffpp_crops: Path, tmp_path: Path) -> None:
     detector, other = (Detector.load(untrained(tmp_path / f"{n}.ckpt", ffpp_crops, seed=n)) for n in (0, 1))
     manifest = detector.manifest(ffpp_crops)

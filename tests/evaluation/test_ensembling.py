@@ -23,6 +23,7 @@ from resgat_pl.evaluation.train_test_overlap import REMEMBERED
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.video.net import VideoResGAT
 
 from ..helpers.tiny_runs import untrained
@@ -198,3 +199,15 @@ def test_a_black_box_can_be_a_member(members: list[Path], ffpp_crops: Path, tmp_
     text = ensemble([str(members[0]), str(black)], tmp_path / "c.ckpt")
     assert text.count("| yes") == text.count("| no") == 1
     assert not Detector.load(tmp_path / "c.ckpt").net.has_contributions
+
+
+def test_what_a_member_says_beside_the_logit_is_said_to_be_left_out(
+    members: list[Path], ffpp_crops: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"encoder": "resnet18", "encoder_stage": 3, "heads": 1, "hidden": 4, "image_size": 64}
+    made = ResGAT(**options, mask_head="gate", outputs=["kind:FaceSwap"])
+    more = untrained(tmp_path / "more.ckpt", ffpp_crops, made=made)
+    text = ensemble([str(members[0]), str(more)], tmp_path / "c.ckpt")
+    assert "more.ckpt has kinds and regions (net.outputs), which the ensemble has not" in text
+    assert "more.ckpt has a mask (net.mask_head)" in text
+    assert "a.ckpt has" not in text
