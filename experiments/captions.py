@@ -31,6 +31,7 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.core.types import Split
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.metrics.calibration import calibrated_score
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.explain.captions import (
     Answers,
@@ -89,9 +90,10 @@ def prepare(detector: Detector, crops: Path, split: Split, answers: Sequence[Ans
     explained = run(net, images, [Contribution], BATCH)
     if explained.contribution is None:
         raise ConfigError("The network has no contributions.")
-    limit = (detector.thresholds or {}).get("frame", 0.5)
+    temperature = detector.temperatures["frame"]
+    limit = calibrated_score((detector.thresholds or {}).get("frame", 0.5), temperature)  # as the probabilities are
     landmarks = torch.from_numpy(points).reshape(-1, 5, 2)
-    said = findings(explained.contribution, landmarks, temperature=detector.temperatures["frame"], limit=limit)
+    said = findings(explained.contribution, landmarks, temperature=temperature, limit=limit)
     if explained.outputs is not None:
         said = explained.outputs.findings(said, detector.checkpoint.limits.get("unknown_kind"))
     with torch.no_grad():
@@ -156,6 +158,7 @@ def compare(
 ) -> tuple[dict[str, Any], Captioner, Vocabulary]:
     """Train, write about the test split, and score."""
     answers = [one for path in options.dd_vqa for one in read_dd_vqa(path)]
+    leaky = detector.leaks_on(detector.manifest(crops), allow_leakage=False)
     known, test = (prepare(detector, crops, split, answers) for split in ("train", "test"))
     words = Vocabulary.of([text for texts in known.texts for text in texts])
     torch.manual_seed(options.seed)
@@ -171,6 +174,8 @@ def compare(
         "learned, verified": score(kept, [[one for one in face if one.holds] for face in found], test),
     }
     result = {
+        "checkpoint_sha256": detector.checkpoint.fingerprint,
+        "leaky": leaky,
         "faces": {"train": len(known.said), "test": len(test.said)},
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "scores": about,

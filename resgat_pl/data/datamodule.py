@@ -354,9 +354,9 @@ class FaceDataModule(LightningDataModule):
         masks = self.manifest.take(rows[self.manifest.column("label")[rows] == FAKE], ["mask_path"]).column("mask_path")
         if masks.null_count == len(masks):
             raise ConfigError(
-                f"model.mask_loss_weight is set, but no fake of the training split in {self.crops} has a mask. Only "
-                "data sets with masks can guide the contributions (FaceForensics++ with its masks downloaded, or "
-                "resgat synth --layout ffpp); set it to 0 for others."
+                "The training uses masks (model.mask_loss_weight, or a loss in model.losses such as NodeMask or "
+                f"Regions), but no fake of the training split in {self.crops} has one. Take a data set with masks "
+                "(FaceForensics++ with its masks downloaded, or resgat synth --layout ffpp), or leave these losses out."
             )
         if self.landmarks and self.manifest.take(rows, ["landmarks"]).column("landmarks").null_count == len(rows):
             raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from resgat_pl.nn.attacks import LogitOf, fgsm, map_attack, pgd, square
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 ATTACKS: Final = ("fgsm", "pgd", "square", "map")
 """Names of the attacks; ``map`` leaves the logit as it is."""
@@ -96,6 +97,8 @@ def read_options(attacks: str, eps: str, **others: Any) -> Options:
         ('fgsm', 'pgd')
     """
     named = {name.strip() for name in attacks.split(",") if name.strip()}
+    if not named:
+        raise ConfigError(f"--attacks names nothing. There are: {', '.join(ATTACKS)}.")
     if unknown := sorted(named - set(ATTACKS)):
         raise ConfigError(f"--attacks: {', '.join(unknown)} is unknown. There are: {', '.join(ATTACKS)}.")
     try:
@@ -133,12 +136,21 @@ def attack_table(
         workers: Loading processes.
 
     Raises:
-        ConfigError: The map of a detector without contributions is to be attacked, or the other takes other pictures.
+        ConfigError: The map of a detector without contributions is to be attacked, a detector judges clips, the other
+            takes other pictures, or the crops chosen are of one class.
         SplitError: There is no test split, or it has one class only.
     """
     net = detector.net
-    if "map" in options.names and not net.has_contributions:
+    for one in filter(None, (detector, transfer_from)):
+        if isinstance(one.net, VideoResGAT):
+            raise ConfigError(
+                f"{one.path} holds a VideoResGAT, which judges clips, and attacks are made on single crops: attack the "
+                "detector of frames that it was started from."
+            )
+    if "map" in options.names and not (isinstance(net, ResGAT) and net.has_contributions):
         raise ConfigError("--attacks has map, and this detector has no contributions to attack: leave it out.")
+    for other in (also or {}).values():  # before hours of attacks
+        _rows(other, None)
     if transfer_from is not None and transfer_from.net.image_size != net.image_size:
         raise ConfigError(
             f"--transfer_from takes pictures of {transfer_from.net.image_size} px, and this detector of "
@@ -216,9 +228,8 @@ class _Plan(NamedTuple):
 
 def _attack(name: str, victim: DetectorNet, options: Options) -> _Attack:
     if name == "map":
-        if not isinstance(victim, ResGAT):
-            raise ConfigError("--attacks has map, and this detector has no contributions to attack: leave it out.")
-        return lambda logit_of, x, label, eps: map_attack(victim, x, eps, options.steps)
+        attacked = cast("ResGAT", victim)  # attack_table has made sure of it
+        return lambda logit_of, x, label, eps: map_attack(attacked, x, eps, options.steps)
     if name == "square":
         return lambda logit_of, x, label, eps: square(logit_of, x, label, eps, options.queries, options.seed)
     if name == "pgd":
@@ -233,7 +244,10 @@ def _rows(manifest: Manifest, most: int | None) -> NDArray[np.int64]:
     check_splits(manifest.counts(), ["test"])
     if most is None or most >= len(rows):
         return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    chosen = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    if len(np.unique(manifest.column("label")[chosen][~manifest.untouched[chosen]])) < 2:
+        raise ConfigError(f"--most {most} leaves crops of one class only in the test split: attack more of them.")
+    return chosen
 
 
 def _loader(manifest: Manifest, rows: NDArray[np.int64], side: int, batch: int, workers: int) -> ResumableLoader:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,10 +30,17 @@ from resgat_pl.evaluation.metrics.calibration import fit_temperature
 from resgat_pl.evaluation.metrics.torch_metrics import DetectionMetrics
 from resgat_pl.evaluation.predict import row_logits
 from resgat_pl.evaluation.provenance import environment
-from resgat_pl.evaluation.train_test_overlap import REMEMBERED, link_hashes, video_hashes, videos_of
+from resgat_pl.evaluation.train_test_overlap import (
+    REMEMBERED,
+    hashes_to_store,
+    link_hashes,
+    video_hashes,
+    videos_of,
+)
 from resgat_pl.nn.checkpoint_file import CHECKPOINT_VERSION
 from resgat_pl.nn.checkpoint_keys import EPOCH, LIGHTNING, NET_PREFIX, PROVENANCE, RESGAT, STATE_DICT, STEP
 from resgat_pl.nn.ensemble import Ensemble
+from resgat_pl.nn.video.net import VideoResGAT
 
 _CUT: Final = ("margin", "detector", "face_detector", "min_face", "max_side", "min_score")
 """Settings of an extraction that decide what is in a crop; the size does not, since crops are resized."""
@@ -51,6 +59,8 @@ class _Fit(NamedTuple):
     entry: dict[str, Any]
     auroc: list[float]
     notes: list[str]
+    seen: Mapping[str, Tensor] = MappingProxyType({})
+    """Hashes, by ``REMEMBERED``, of the videos on which it was chosen."""
 
 
 def ensemble(
@@ -119,7 +129,9 @@ def ensemble(
     torch.save(content, buffer)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, buffer.getvalue())
-    overlay = {"net": net.spec, "data": {"image_size": net.image_size}}
+    # A member's losses are of its own parts, which an ensemble has not.
+    unlearnt = {"losses": [], "mask_loss_weight": 0.0}
+    overlay = {"net": net.spec, "data": {"image_size": net.image_size}, "model": unlearnt}
     write_atomic(out.with_suffix(".yaml"), f"# {_OVERLAY}\n{json.dumps(overlay, indent=1)}\n".encode())
     lines = [
         [
@@ -134,7 +146,8 @@ def ensemble(
     if len(fit.auroc) > len(lines):
         lines.append(["**ensemble**", "", "", f"{100 * fit.auroc[-1]:.1f}", "yes" if net.adds_up else "no"])
     head = ["member", "weight", "temperature", "validation AUROC per video, %", "contributions"]
-    return "\n".join([markdown_table(head, lines), "", *(f"- {note}" for note in fit.notes), f"Written: {out}"])
+    notes = [*fit.notes, *_left_out(detectors)]
+    return "\n".join([markdown_table(head, lines), "", *(f"- {note}" for note in notes), f"Written: {out}"])
 
 
 def fit_factors(
@@ -194,6 +207,8 @@ def _read(members: Sequence[str]) -> dict[str, Detector]:
     for name, detector in found.items():
         if isinstance(detector.net, Ensemble):
             raise ConfigError(f"{name} is an ensemble itself: name its members instead.")
+        if isinstance(detector.net, VideoResGAT):
+            raise ConfigError(f"{name} holds a VideoResGAT, which judges clips: members judge single crops.")
     return found
 
 
@@ -215,6 +230,17 @@ def _check_crops(detectors: Mapping[str, Detector]) -> None:
                 f"{first[0]} and {name} were trained on crops that were cut out differently ({'; '.join(different)}), "
                 "and a face is cut out once for all members: train them on crops of one kind."
             )
+
+
+def _left_out(detectors: Mapping[str, Detector]) -> list[str]:
+    """Sentences on what members say beside the logit, which an ensemble does not."""
+    parts = {"outputs": "kinds and regions (net.outputs)", "node_gate": "a mask (net.mask_head)"}
+    return [
+        f"{name} has {what}, which the ensemble has not: explain this member for them."
+        for name, detector in detectors.items()
+        for part, what in parts.items()
+        if getattr(detector.net, part, None) is not None
+    ]
 
 
 def _unfitted(detectors: Mapping[str, Detector], factors: list[float] | None) -> _Fit:
@@ -279,8 +305,14 @@ def _fitted(
         "validation": None if validation is None else validation.plain(),
     }
     auroc = [float(_levels(z, manifest, rows)["video"].compute()["video_auroc"]) for z in (*scaled, joint)]
+    notes += [
+        f"{name} does not list what it was trained on: it may know these videos, and then gets too much weight."
+        for name, detector in detectors.items()
+        if not isinstance((detector.provenance or {}).get("train_videos"), Tensor)
+    ]
     notes.append(f"Fitted on the validation split of {crops}, so these AUROCs flatter the ensemble: test it on others.")
-    return _Fit(factors, temperatures, entry, auroc, notes)
+    seen = {name: hashes for name, hashes in hashes_to_store(manifest).items() if name.startswith("val")}
+    return _Fit(factors, temperatures, entry, auroc, notes, seen)
 
 
 def _levels(logits: NDArray[np.float64], manifest: Manifest, rows: NDArray[np.int64]) -> dict[str, DetectionMetrics]:
@@ -317,7 +349,10 @@ def _check_untrained(name: str, detector: Detector, manifest: Manifest) -> None:
 
 
 def _provenance(detectors: Mapping[str, Detector], fit: _Fit) -> dict[str, Any]:
-    """Provenance of all members: hashes of the videos that any has seen, left out where one does not list its own."""
+    """Provenance of all members: hashes of the videos that any has seen, left out where one does not list its own.
+
+    The videos that weights and thresholds were chosen on are among those of the validation.
+    """
     stored = [detector.provenance or {} for detector in detectors.values()]
     found: dict[str, Any] = {
         **environment(),
@@ -333,7 +368,9 @@ def _provenance(detectors: Mapping[str, Detector], fit: _Fit) -> dict[str, Any]:
     for key in REMEMBERED:
         tables = [each.get(key) for each in stored]
         if all(isinstance(table, Tensor) for table in tables):
-            found[key] = torch.unique(torch.cat([table for table in tables if isinstance(table, Tensor)]))
+            known = [table for table in tables if isinstance(table, Tensor)]
+            known += [fit.seen[key]] if key in fit.seen else []
+            found[key] = torch.unique(torch.cat(known))
     if data := [each["data"] for each in stored if each.get("data")]:
         found["data"] = _joined(data)
     return found

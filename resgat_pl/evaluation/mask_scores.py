@@ -14,7 +14,7 @@ from resgat_pl.nn.node_geometry import Lattice
 
 _STEPS: Final = 100
 """Thresholds are multiples of 1 / 100, from 0.01 to 0.99."""
-_HALF: Final = 0.5
+HALF: Final = 0.5
 """A pixel of which more was manipulated is; also the threshold of other work, for comparison."""
 
 
@@ -58,7 +58,7 @@ class MaskScores:
             (0.7, 1.0)
         """
         heat = lattice.heatmap(maps.float(), (masks.shape[1], masks.shape[2]))
-        wanted = masks > _HALF
+        wanted = masks > HALF
         forged = wanted.flatten(1).any(dim=1)
         passed = (heat * _STEPS + 1e-4).long().clamp(0, _STEPS - 1).flatten(1)  # thresholds that each pixel reaches
         named, both = (_reached(passed, part) for part in (None, wanted.flatten(1)))
@@ -107,8 +107,8 @@ class MaskScores:
             ``mask_iou`` and ``mask_f1`` at the threshold and ``mask_iou_half`` at 0.5, ``mask_auroc`` and
             ``mask_aupro``, of fakes; and ``mask_spared``, the share of genuine faces on which no pixel is named.
         """
-        limit = _HALF if threshold is None else threshold
-        place, half = (min(max(round(each * _STEPS), 1), _STEPS - 1) - 1 for each in (limit, _HALF))
+        limit = HALF if threshold is None else threshold
+        place, half = (min(max(round(each * _STEPS), 1), _STEPS - 1) - 1 for each in (limit, HALF))
         iou = self.iou[self.forged].double()
         values = {
             "mask_iou": iou[:, place],

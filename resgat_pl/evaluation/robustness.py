@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -96,6 +97,7 @@ def robustness(
     Returns:
         The table as Markdown.
     """
+    _refuse_unused(attacks, kinds, eps, steps, queries, most=most, transfer_from=transfer_from, also=also)
     if attacks is not None:
         options = read_options(attacks, eps, steps=steps, queries=queries, most=most)
         require_folder(out, "--out")
@@ -145,6 +147,32 @@ def robustness(
     write_atomic(out / "robustness.json", json_text(document).encode())
     _plot(points, out / "robustness")
     return text
+
+
+def _refuse_unused(attacks: str | None, kinds: str, eps: str, steps: int, queries: int, **of_attacks: object) -> None:
+    """Refuse options that were given and would have no effect.
+
+    Args:
+        attacks: See ``robustness``, as the others.
+        kinds: Of damage.
+        eps: Of attacks, as all that follow.
+        steps: See there.
+        queries: See there.
+        **of_attacks: By name, options that are None where they are not given.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if attacks is not None:
+        if kinds != ",".join(STRENGTHS):
+            raise ConfigError("--kinds is of damage, and --attacks is given in its place: leave one of them out.")
+        return
+    usual = signature(robustness).parameters
+    given = [name for name, value in of_attacks.items() if value is not None]
+    values = {"eps": eps, "steps": steps, "queries": queries}
+    given += [name for name, value in values.items() if value != usual[name].default]
+    if given:
+        raise ConfigError(f"--{given[0]} is of attacks, and --attacks is not given: add it, for example fgsm,pgd.")
 
 
 def _attacked(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from resgat_pl.core.errors import ConfigError, SplitError
+from resgat_pl.core.errors import SplitError
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.output_tables import csv_table, json_text, markdown_table
 from resgat_pl.core.path_checks import require_folder
@@ -25,12 +26,12 @@ from resgat_pl.data.loading.samplers import EvalSampler
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.protocols import SplitProtocol
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval
 from resgat_pl.evaluation.metrics.scores import SOURCE, clip_codes
 from resgat_pl.evaluation.metrics.spans import ScoredFace, choose_threshold, frame_auroc, mean_interval, overlap
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.train_test_overlap import describe, people_unknown
 from resgat_pl.nn.detector_net import DetectorNet
-from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.nn.video.ledger import clip_ledger
 from resgat_pl.nn.video.net import VideoResGAT
 from resgat_pl.nn.video.shapley import frame_shapley
@@ -44,6 +45,14 @@ _ABOUT: Final = {
     "silent": "genuine faces in which no span is named",
     "deletion": "logit below that of random orders while frames are deleted, most suspicious first",
 }
+
+
+class _Judged(NamedTuple):
+    """A clip of T frames: the score ``(T,)`` float64 of each, its logit, and the logit of the frames at some places."""
+
+    score: NDArray[np.float64]
+    logit: float
+    of_some: Callable[[NDArray[np.int64]], float]
 
 
 class _Clip(NamedTuple):
@@ -77,13 +86,14 @@ def timeline(
 ) -> str:
     """Measure when a detector says that a face was altered: frames, spans, and deletion of frames.
 
-    A frame's score is what it adds to the logit of its clip times the number of frames: exact shares of temporal mean,
-    attention and spacetime, Shapley values of lstm. A detector of single frames is measured as the mean of its logits.
+    A frame's score is what it adds to the logit of its clip, times the number of frames, with the bias: exact shares of
+    temporal mean, attention and spacetime, Shapley values of lstm. Of a frame that is repeated to fill the clip it is
+    the mean over its places. A detector of single frames is measured as the mean of its logits, which are the scores.
     The truth is the manifest's column ``altered``, which masks and originals give for each crop; frames of which it is
     not known do not count. Clips altered in part come from resgat synth --span 0.4.
 
     Args:
-        ckpt_path: Checkpoint of ``resgat fit``, of a VideoResGAT or a ResGAT.
+        ckpt_path: Checkpoint of ``resgat fit``, of a VideoResGAT or a detector of single frames.
         crops: Folder that ``resgat extract`` made; null takes the crops the checkpoint was trained on.
         split: How they are divided; null takes the protocol that the checkpoint was trained under, or the manifest's.
         clip_frames: Frames of a clip for a detector of single frames; a VideoResGAT has its own number.
@@ -98,12 +108,12 @@ def timeline(
     """
     require_folder(out, "--out")
     detector = Detector.load(ckpt_path)
-    net = _of_clips(detector.net, clip_frames)
+    temporal, clip_frames = _clips_of(detector.net, clip_frames)
     manifest = detector.manifest(crops or detector.data["crops"], split)
     leaky = detector.leaks_on(manifest, allow_leakage)
     # Scores of both splits, the threshold from one and the numbers from the other.
     found: dict[Split, _Scored] = {
-        part: _score(net, manifest, part, batch_size, workers, seed) for part in ("val", "test")
+        part: _score(detector.net, manifest, part, clip_frames, batch_size, workers, seed) for part in ("val", "test")
     }
     threshold = choose_threshold(found["val"].faces)
     values = _measure(found["test"], threshold, seed)
@@ -113,6 +123,8 @@ def timeline(
     notes = describe(leaky, people_unknown(detector.provenance, manifest))
     if threshold is None:
         notes.append("No span is named: validation has no face altered in part to choose a threshold on.")
+    if 0 < max(each.groups for each, _ in values.values()) < FEWEST:
+        notes.append(f"Fewer than {FEWEST} genuine clips are behind these numbers: no intervals.")
     if not partly:
         notes.append("No face of the test split is known to be altered in part (resgat synth --span makes such).")
     text = "\n".join([markdown_table(["measure", "faces", "mean", "95 %"], rows), "", *(f"- {note}" for note in notes)])
@@ -122,11 +134,11 @@ def timeline(
         "checkpoint_sha256": detector.checkpoint.fingerprint,
         "crops": str(manifest.folder),
         "splits": manifest.split_fingerprint(),
-        "temporal": net.config["temporal"],
-        "clip_frames": net.clip_frames,
+        "temporal": temporal,
+        "clip_frames": clip_frames,
         "threshold": threshold,
         "values": {
-            name: {"mean": float(each[0]), "interval": each[1:].tolist(), "faces": n}
+            name: {"mean": each.value, "interval": [each.low, each.high], "faces": n, "clips": each.groups}
             for name, (each, n) in values.items()
         },
         "notes": notes,
@@ -139,38 +151,27 @@ def timeline(
     return text
 
 
-def _of_clips(net: DetectorNet, clip_frames: int) -> VideoResGAT:
-    """A detector of clips; of single frames the mean of its logits.
-
-    Raises:
-        ConfigError: It is no ResGAT.
-    """
-    if isinstance(net, VideoResGAT):
-        return net
-    if type(net) is not ResGAT:
-        raise ConfigError(f"resgat timeline measures a VideoResGAT or a ResGAT; this is a {type(net).__name__}.")
-    options = {**net.config, "weights": None}
-    mean = VideoResGAT("mean", clip_frames=clip_frames, **options).to(next(net.parameters()).device).eval()
-    mean.load_state_dict(net.state_dict())
-    return mean
+def _clips_of(net: DetectorNet, clip_frames: int) -> tuple[str, int]:
+    """Name of the temporal part, ``mean`` of a detector of single frames, and the frames of a clip."""
+    return (net.config["temporal"], net.clip_frames) if isinstance(net, VideoResGAT) else ("mean", clip_frames)
 
 
 @torch.inference_mode()
-def _score(net: VideoResGAT, manifest: Manifest, split: Split, batch_size: int, workers: int, seed: int) -> _Scored:
+def _score(
+    net: DetectorNet, manifest: Manifest, split: Split, clip_frames: int, batch_size: int, workers: int, seed: int
+) -> _Scored:
     rows = manifest.rows_of(split)
     if not len(rows):
         raise SplitError(f"{manifest.folder} has no {split} split: choose another protocol with --split.")
-    faces = FaceClips(manifest, rows, net.image_size, net.clip_frames)
+    faces = FaceClips(manifest, rows, net.image_size, clip_frames)
     loader = ResumableLoader(faces, EvalSampler(faces, 1, 0), batch_size, workers)
     device = next(net.parameters()).device
     clips: list[_Clip] = []
     for batch in tqdm(loader, desc=f"timeline, {split}", unit="batch", leave=False):
-        nodes = net.encode(batch["image"].to(device, non_blocking=True).float().div_(255))
-        additive = _additive(net, nodes)
-        for place, frames in enumerate(batch["frames"].numpy()):
+        images = batch["image"].to(device, non_blocking=True).float().div_(255)
+        for place, judged in enumerate(_judged(net, images, seed)):
             fake = split == "test" and bool(batch["label"][place] == FAKE)
-            share = additive[place] if additive else _shapley(net, nodes[place], seed)
-            clips.append(_clip(net, nodes[place], frames, share, fake, seed))
+            clips.append(_clip(judged, batch["frames"][place].numpy(), fake, seed))
     rows = np.concatenate([clip.rows for clip in clips])
     table = manifest.take(rows, [*VIDEO_KEY, SOURCE]).to_pydict()
     codes = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE])
@@ -178,47 +179,51 @@ def _score(net: VideoResGAT, manifest: Manifest, split: Split, batch_size: int, 
     return _Scored(clips, list(_faces(manifest, clips, origin)), origin)
 
 
-def _additive(net: VideoResGAT, nodes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    if not net.is_additive:
-        return []
-    found = clip_ledger(net, nodes)
-    return list(zip(found.frame, found.bias, found.logit, strict=True))
+def _judged(net: DetectorNet, images: Tensor, seed: int) -> Iterator[_Judged]:
+    """Judge clips ``(B, T, 3, S, S)`` float in [0, 1], RGB."""
+    clips, count = images.shape[:2]
+    if not isinstance(net, VideoResGAT):
+        for logits in net(images.flatten(0, 1)).logit.reshape(clips, count).double().cpu().numpy():
+            yield _Judged(logits, float(logits.mean()), partial(_mean_at, logits))
+        return
+    nodes = net.encode(images)
+    frames = net.frames_of(net.graph(nodes.flatten(0, 1)), clips)
+    ledger = clip_ledger(net, nodes) if net.is_additive else None
+    for place in range(clips):
+        if ledger is None:
+            found = frame_shapley(net, nodes[place], seed=seed)
+            share, bias, logit = found.share, found.bias, found.logit
+        else:
+            share, bias, logit = ledger.frame[place], ledger.bias[place], ledger.logit[place]
+        alone = Frames(frames.nodes[place : place + 1], frames.pooled[place : place + 1])
+        score = (share.double() * count + bias.double()).cpu().numpy()
+        yield _Judged(score, float(logit), partial(_logit_at, net, alone))
 
 
-def _shapley(net: VideoResGAT, nodes: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    found = frame_shapley(net, nodes, seed=seed)
-    return found.share, found.bias, found.logit
+def _mean_at(logits: NDArray[np.float64], places: NDArray[np.int64]) -> float:
+    return float(logits[places].mean())
 
 
-def _clip(
-    net: VideoResGAT,
-    nodes: Tensor,
-    frames: NDArray[np.int64],
-    found: tuple[Tensor, Tensor, Tensor],
-    deletes: bool,
-    seed: int,
-) -> _Clip:
-    """Add up the shares of repeated frames; measure deletion where it is asked for."""
-    share, bias, logit = (value.double().cpu() for value in found)
-    rows, place = np.unique(frames, return_inverse=True)
-    score = np.asarray(np.bincount(place, share.numpy()) * len(rows) + float(bias), np.float64)
+def _logit_at(net: VideoResGAT, frames: Frames, places: NDArray[np.int64]) -> float:
+    rest = torch.from_numpy(places)
+    return float(net.temporal(net.head, Frames(frames.nodes[:, rest], frames.pooled[:, rest])))
+
+
+def _clip(judged: _Judged, frames: NDArray[np.int64], deletes: bool, seed: int) -> _Clip:
+    """Take the mean over the places of repeated frames; measure deletion where it is asked for."""
+    rows, first, place = np.unique(frames, return_index=True, return_inverse=True)
+    score = np.asarray(np.bincount(place, judged.score) / np.bincount(place), np.float64)
     gained = float("nan")
     if deletes and len(rows) > 1:
-        first = np.unique(place, return_index=True)[1]
-        state = net.frames_of(net.graph(nodes[torch.from_numpy(first)]), 1)
         random = np.random.default_rng([seed, int(rows[0])])
-        others = [_deleted(net, state, random.permutation(len(rows))) for _ in range(_ORDERS)]
-        gained = float(np.mean(others) - _deleted(net, state, np.argsort(-score, kind="stable")))
-    return _Clip(rows, score, float(logit), gained)
+        others = [_deleted(judged, first[random.permutation(len(rows))]) for _ in range(_ORDERS)]
+        gained = float(np.mean(others) - _deleted(judged, first[np.argsort(-score, kind="stable")]))
+    return _Clip(rows, score, judged.logit, gained)
 
 
-def _deleted(net: VideoResGAT, frames: Frames, order: NDArray[np.int64]) -> float:
-    """Mean logit over the steps of deleting all frames but one, in an order."""
-    logits = []
-    for step in range(1, len(order)):
-        rest = torch.from_numpy(np.sort(order[step:]))
-        logits.append(float(net.temporal(net.head, Frames(frames.nodes[:, rest], frames.pooled[:, rest]))))
-    return float(np.mean(logits))
+def _deleted(judged: _Judged, order: NDArray[np.int64]) -> float:
+    """Mean logit over the steps of deleting all frames but one, given their places in an order."""
+    return float(np.mean([judged.of_some(np.sort(order[step:])) for step in range(1, len(order))]))
 
 
 def _faces(manifest: Manifest, clips: list[_Clip], origin: dict[int, int]) -> Iterator[ScoredFace]:
@@ -237,7 +242,7 @@ def _faces(manifest: Manifest, clips: list[_Clip], origin: dict[int, int]) -> It
         yield ScoredFace(score[mine], altered[mine] & fake, sure, fake, origin[int(rows[mine[0]])])
 
 
-def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tuple[NDArray[np.float64], int]]:
+def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tuple[Interval, int]]:
     """Mean with interval, and number of faces or clips, of each measure."""
     partly = [face for face in found.faces if face.fake and face.in_part]
     real = [face for face in found.faces if not face.fake]
@@ -247,13 +252,15 @@ def _measure(found: _Scored, threshold: float | None, seed: int) -> dict[str, tu
         columns["silent"] = ([overlap(face, threshold) for face in real], [face.clip for face in real])
     deleted = [(clip.deletion, found.origin[int(clip.rows[0])]) for clip in found.clips if np.isfinite(clip.deletion)]
     columns["deletion"] = ([value for value, _ in deleted], [origin for _, origin in deleted])
-    return {name: (mean_interval(*column, seed=seed), len(column[0])) for name, column in columns.items()}
+    return {
+        name: (mean_interval(*column, proportion=name == "silent", seed=seed), len(column[0]))
+        for name, column in columns.items()
+    }
 
 
-def _shown(values: NDArray[np.float64]) -> list[str]:
-    if not np.isfinite(values[0]):
-        return ["", ""]
-    return [f"{values[0]:.3f}", f"{values[1]:.3f} to {values[2]:.3f}"]
+def _shown(values: Interval) -> list[str]:
+    mean = "" if np.isnan(values.value) else f"{values.value:.3f}"
+    return [mean, f"{values.low:.3f} to {values.high:.3f}" if values.known else ""]
 
 
 def _frames_csv(manifest: Manifest, found: _Scored) -> str:

@@ -291,9 +291,9 @@ def why_not(method: type[Explainer], net: DetectorNet) -> str | None:
         return f"{name} explains detectors of the class {method.needs.__name__}; this one is a {mine}. {instead}"
     if reason := method.refusal(net):
         return f"{name} {reason}"
+    if method.needs is ResGAT and isinstance(net, ResGAT) and not net.answers_by_head:
+        return f"{name} reads the head of one graph, and {mine} has a separate answer, which is more. {instead}"
     if method.decomposes and not net.has_contributions:
-        if isinstance(net, ResGAT) and net.head.is_additive:
-            return f"{name} is a sum over nodes, and {mine} has an answer of its own, which is more. {instead}"
         head = type(getattr(net, "head", None)).__name__
         return f"{name} is a sum over nodes, but the head of this network, {head}, has no additive form. {instead}"
     return None

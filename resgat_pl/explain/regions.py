@@ -86,7 +86,7 @@ def region_cover(masks: Tensor, landmarks: Tensor) -> Tensor:
         landmarks: ``(B, 5, 2)`` float, see ``region_weights``.
 
     Returns:
-        ``(B, 8)`` float32 in [0, 1], in the order of ``FACE_REGIONS``; 0 for a region that is not in the crop.
+        ``(B, 8)`` float32 in [0, 1], in the order of ``FACE_REGIONS``; NaN for a region that is not in the crop.
 
     Raises:
         ConfigError: As ``region_weights``.
@@ -101,7 +101,7 @@ def region_cover(masks: Tensor, landmarks: Tensor) -> Tensor:
     lattice = Lattice.even(_POINTS, _POINTS)
     weights = region_weights(landmarks, lattice)[:, : len(FACE_REGIONS)]
     covered = torch.einsum("brhw,bhw->br", weights, lattice.cover(masks).to(weights))
-    return covered / weights.sum(dim=(2, 3)).clamp(min=1e-6)
+    return covered / weights.sum(dim=(2, 3))  # 0 / 0 of a region outside
 
 
 def _weights(landmarks: Tensor, lattice: Lattice) -> Tensor:

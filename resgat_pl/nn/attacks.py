@@ -160,7 +160,7 @@ def _ascend(goal: Callable[[Tensor], Tensor], images: Tensor, eps: float, steps:
         with torch.no_grad():
             value = goal(current)
         better = value > most
-        best = torch.where(better[:, None, None, None], current, best)
+        best = torch.where(better.reshape(-1, *[1] * (images.ndim - 1)), current, best)  # of clips all frames
         most = torch.where(better, value, most)
     return best
 

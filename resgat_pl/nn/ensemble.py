@@ -21,6 +21,7 @@ from resgat_pl.nn.logit_net import LogitNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 MEMBERS: Final[dict[str, type[DetectorNet]]] = {kind.__name__: kind for kind in (ResGAT, PooledClassifier, LogitNet)}
 """This package's detectors that can be members, by name."""
@@ -64,7 +65,7 @@ class Ensemble(DetectorNet):
 
     Attributes:
         members: The networks.
-        scale: w_e / T_e, ``(E,)`` float64; not in a state dict, since it follows from the arguments.
+        scale: w_e / T_e, one number each; not in a state dict, since it follows from the arguments.
 
     Raises:
         ConfigError: There is no member, one cannot be made or is an ensemble itself, or the numbers do not fit.
@@ -227,6 +228,8 @@ def _member(spec: Mapping[str, Any], place: int) -> DetectorNet:
         kind = find_part("detector", name, DetectorNet, MEMBERS)
         if issubclass(kind, Ensemble):
             raise ConfigError(f"Member {place + 1} is an ensemble itself: name its members instead.")
+        if issubclass(kind, VideoResGAT):
+            raise ConfigError(f"Member {place + 1} is a VideoResGAT, which judges clips: members judge single crops.")
         try:
             return kind(**{key: None if key == "weights" else value for key, value in arguments.items()})
         except TypeError as error:

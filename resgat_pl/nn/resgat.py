@@ -220,9 +220,14 @@ class ResGAT(EncoderNet):
 
         Of a derived class with another ``forward``, ``forward_nodes`` or ``classify`` the answer is not decomposed.
         """
+        return self.head.is_additive and self.answers_by_head
+
+    @property
+    def answers_by_head(self) -> bool:
+        """True if the logit is what the head gives for one graph, so that smaller graphs have one too."""
         kind = type(self)
         answers = kind.forward, kind.forward_nodes, kind.classify
-        return self.head.is_additive and answers == (ResGAT.forward, ResGAT.forward_nodes, ResGAT.classify)
+        return answers == (ResGAT.forward, ResGAT.forward_nodes, ResGAT.classify)
 
     @property
     def is_plain(self) -> bool:

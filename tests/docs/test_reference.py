@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from resgat_pl.cli.commands import TOOLS, TRAINER
+
 from .pages import DOCS
 
 
@@ -20,3 +22,9 @@ def test_generated_blocks_are_current(tmp_path: Path) -> None:
     for page in (DOCS / "reference").rglob("*.md"):
         again = here / "reference" / page.relative_to(DOCS / "reference")
         assert again.read_text() == page.read_text(), f"{page}: run python docs/make_reference.py"
+
+
+def test_every_command_has_a_block() -> None:
+    """A block is written where its marks are: a command without them would be in no page."""
+    pages = "".join((DOCS / "reference" / name).read_text(encoding="utf-8") for name in ("cli.md", "cli_training.md"))
+    assert [name for name in (*TRAINER, *TOOLS) if f"<!-- generated: resgat {name} -->" not in pages] == []

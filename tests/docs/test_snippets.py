@@ -193,5 +193,5 @@ def test_options_in_the_text_exist() -> None:
                 assert known or option.removeprefix("--") in NOT_OURS, (name_of(page), option)
 
 
-NOT_OURS = {"compare", "constraint", "editable", "no-deps", "faults", "wrap", "shm-size"}
-"""Options of make_architecture.py, pip, pytest, sbatch and docker."""
+NOT_OURS = {"compare", "constraint", "dd_vqa", "editable", "no-deps", "faults", "wrap", "shm-size"}
+"""Options of make_architecture.py, captions.py, pip, pytest, sbatch and docker."""

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from resgat_pl.cli.main import main
-from resgat_pl.core.errors import ConfigError
+from resgat_pl.core.errors import ConfigError, SplitError
 from resgat_pl.evaluation.attacks import attack_table, read_options, write_attacks
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.video.net import VideoResGAT
 
 from ..helpers.tiny_runs import untrained, variant
 
 
+@pytest.mark.long
 def test_the_table(ffpp_crops: Path, tmp_path: Path) -> None:
     detector, other = (Detector.load(untrained(tmp_path / f"{n}.ckpt", ffpp_crops, seed=n)) for n in (0, 1))
     manifest = detector.manifest(ffpp_crops)
@@ -60,6 +62,7 @@ def test_a_detector_without_contributions_has_no_map(ffpp_crops: Path, tmp_path:
         ("pgd", "x", None, "give numbers above 0"),
         ("pgd", "", None, "give numbers above 0"),
         ("pgd", "1", 0, "--most is 0; it must be at least 1"),
+        (" ,", "1", None, "--attacks names nothing. There are: fgsm, pgd, square, map"),
     ],
 )
 def test_options_that_are_refused(attacks: str, eps: str, most: int | None, says: str) -> None:
@@ -77,3 +80,34 @@ def test_the_command(ffpp_crops: Path, tmp_path: Path, capsys: pytest.CaptureFix
     document = json.loads((tmp_path / "out" / "attacks.json").read_text())
     assert document["options"]["queries"] == 2 and document["leaky"] == []
     assert document["rows"][-1]["source"] == str(again)
+
+
+def test_clips_and_crops_of_one_class_are_refused(ffpp_crops: Path, tmp_path: Path) -> None:
+    options = read_options("fgsm", "8", most=1)
+    detector = Detector.load(untrained(tmp_path / "a.ckpt", ffpp_crops))
+    manifest = detector.manifest(ffpp_crops)
+    with pytest.raises(ConfigError, match="--most 1 leaves crops of one class only"):
+        attack_table(detector, manifest, options)
+    made = VideoResGAT("mean", encoder="resnet18", encoder_stage=3, heads=1, hidden=4, image_size=64)
+    clips = Detector.load(untrained(tmp_path / "b.ckpt", ffpp_crops, made=made))
+    for one, other in ((clips, None), (detector, clips)):
+        with pytest.raises(ConfigError, match=r"b\.ckpt holds a VideoResGAT, which judges clips"):
+            attack_table(one, manifest, options, other)
+    untested = manifest.with_splits(["train"] * len(manifest))
+    with pytest.raises(SplitError, match="has no test split"):  # before the attacks
+        attack_table(detector, manifest, read_options("fgsm", "8"), also={"none": untested})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--most", "6"), "--most is of attacks, and --attacks is not given"),
+        (("--eps", "8"), "--eps is of attacks"),
+        (("--attacks", "pgd", "--kinds", "jpeg"), "--kinds is of damage"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    options: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["robustness", "--ckpt_path", str(tmp_path / "none.ckpt"), *options]) != 0
+    assert says in capsys.readouterr().err

@@ -19,9 +19,12 @@ from resgat_pl.evaluation.cross_dataset import cross
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.ensembling import ensemble, fit_factors
 from resgat_pl.evaluation.predict import row_logits
+from resgat_pl.evaluation.train_test_overlap import REMEMBERED
 from resgat_pl.nn.checkpoint_file import read_file
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 from ..helpers.tiny_runs import untrained
 
@@ -98,7 +101,8 @@ def test_what_is_written_is_a_detector_with_the_sum_of_the_members(
     assert [each["weight"] for each in content["members"]] == [0.75, 0.5]
     assert whole.data == parts[0].data
     overlay = yaml.safe_load(joined.with_suffix(".yaml").read_text())
-    assert overlay == {"net": whole.net.spec, "data": {"image_size": 64}}
+    untrained_parts = {"losses": [], "mask_loss_weight": 0.0}
+    assert overlay == {"net": whole.net.spec, "data": {"image_size": 64}, "model": untrained_parts}
     assert isinstance(read_file(joined)["pytorch-lightning_version"], str)  # else resgat test refuses it
 
 
@@ -107,6 +111,24 @@ def test_a_test_on_what_a_member_has_seen_is_refused(joined: Path, ffpp_crops: P
     swapped = manifest.with_splits([{"train": "test", "test": "train"}.get(s, s) for s in manifest.column("split")])
     with pytest.raises(LeakageError, match="were in its training split"):
         Detector.load(joined).leaks_on(swapped, allow_leakage=False)
+
+
+def test_a_test_on_what_the_weights_were_fitted_on_is_refused(
+    members: list[Path], ffpp_crops: Path, tmp_path: Path
+) -> None:
+    """Its members have never seen those videos: the ensemble has, in its weights and thresholds."""
+    strangers = []
+    for path in members:
+        content = read_file(path)
+        content["provenance"] |= {key: content["provenance"][key][:0] for key in REMEMBERED}
+        strangers.append(tmp_path / path.name)
+        torch.save(content, strangers[-1])
+    ensemble([str(path) for path in strangers], tmp_path / "c.ckpt", ffpp_crops, factors=[1.0, 1.0])
+    manifest = Manifest.read(ffpp_crops)
+    swapped = manifest.with_splits([{"val": "test", "test": "val"}.get(s, s) for s in manifest.column("split")])
+    Detector.load(strangers[0]).leaks_on(swapped, allow_leakage=False)
+    with pytest.raises(LeakageError, match="in its validation split"):
+        Detector.load(tmp_path / "c.ckpt").leaks_on(swapped, allow_leakage=False)
 
 
 def test_cross_takes_it_beside_its_members(members: list[Path], joined: Path, ffpp_crops: Path, tmp_path: Path) -> None:
@@ -151,12 +173,23 @@ def test_members_of_other_crops_are_refused(members: list[Path], tmp_path: Path)
         (["{a}", "{b}"], {"factors": [1.0]}, "1 numbers for 2 members"),
         (["{a}", "{b}"], {"out": Path("c.onnx")}, r"must end in \.ckpt"),
         (["{a}", "{c}"], {}, "is an ensemble itself"),
+        (["{a}", "{clips}"], {}, "holds a VideoResGAT, which judges clips"),
     ],
 )
 def test_mistakes_are_named(
-    given: list[str], options: dict[str, Any], message: str, members: list[Path], joined: Path, tmp_path: Path
+    given: list[str],
+    options: dict[str, Any],
+    message: str,
+    members: list[Path],
+    joined: Path,
+    ffpp_crops: Path,
+    tmp_path: Path,
 ) -> None:
-    paths = [entry.format(a=members[0], b=members[1], c=joined) for entry in given]
+    clips = tmp_path / "clips.ckpt"
+    if any("clips" in entry for entry in given):
+        net = VideoResGAT("mean", encoder="resnet18", encoder_stage=3, heads=1, hidden=4, image_size=64)
+        untrained(clips, ffpp_crops, made=net)
+    paths = [entry.format(a=members[0], b=members[1], c=joined, clips=clips) for entry in given]
     with pytest.raises(ConfigError, match=message):
         ensemble(paths, **{"out": tmp_path / "d.ckpt", **options})
 
@@ -166,3 +199,15 @@ def test_a_black_box_can_be_a_member(members: list[Path], ffpp_crops: Path, tmp_
     text = ensemble([str(members[0]), str(black)], tmp_path / "c.ckpt")
     assert text.count("| yes") == text.count("| no") == 1
     assert not Detector.load(tmp_path / "c.ckpt").net.has_contributions
+
+
+def test_what_a_member_says_beside_the_logit_is_said_to_be_left_out(
+    members: list[Path], ffpp_crops: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"encoder": "resnet18", "encoder_stage": 3, "heads": 1, "hidden": 4, "image_size": 64}
+    made = ResGAT(**options, mask_head="gate", outputs=["kind:FaceSwap"])
+    more = untrained(tmp_path / "more.ckpt", ffpp_crops, made=made)
+    text = ensemble([str(members[0]), str(more)], tmp_path / "c.ckpt")
+    assert "more.ckpt has kinds and regions (net.outputs), which the ensemble has not" in text
+    assert "more.ckpt has a mask (net.mask_head)" in text
+    assert "a.ckpt has" not in text

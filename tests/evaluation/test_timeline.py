@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from resgat_pl.core.errors import ConfigError
+from resgat_pl.data.loading.dataset import FaceCrops
+from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.predict import row_logits
 from resgat_pl.evaluation.timeline import timeline
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.pooled import PooledClassifier
@@ -90,5 +92,22 @@ def test_says_what_is_missing(crops: Path, tmp_path: Path) -> None:
     assert "No span is named: validation has no face altered in part" in text
     assert "No face of the test split is known to be altered in part" in text
     pooled = untrained(tmp_path / "pooled.ckpt", crops, made=PooledClassifier("resnet18", image_size=64))
-    with pytest.raises(ConfigError, match="a VideoResGAT or a ResGAT; this is a PooledClassifier"):
-        timeline(pooled, crops, out=tmp_path / "out")
+    timeline(pooled, crops, out=tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "timeline.json").read_text())["values"]["frame_auroc"]["faces"] == 2
+
+
+@pytest.mark.parametrize("variant", [{"mask_head": "gate"}, {"head": "capsule"}, {"bottleneck": True}])
+def test_a_detector_of_frames_scores_each_frame_by_its_logit(
+    variant: dict[str, Any], crops: Path, tmp_path: Path
+) -> None:
+    """Also where frames are repeated to fill a clip, some more often than others: 6 frames in clips of 4, 3 in each."""
+    made = ResGAT(**SMALL, **variant).eval()
+    path = untrained(tmp_path / "net.ckpt", crops, made=made)
+    timeline(path, crops, clip_frames=4, out=tmp_path / "out")
+    detector = Detector.load(path)
+    manifest = detector.manifest(crops)
+    rows = manifest.rows_of("test")
+    logits = row_logits(detector, FaceCrops(manifest, rows, 64))
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        found = [float(row["score"]) for row in csv.DictReader(file)]
+    assert found == pytest.approx(logits.tolist(), abs=1e-4)

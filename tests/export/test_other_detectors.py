@@ -151,7 +151,7 @@ def test_an_answer_beside_the_nodes_is_what_is_exported() -> None:
         logit, *rest = ExportGraph(net)(faces)
         assert torch.equal(logit, net(faces).logit)
     assert len(rest) == 1
-    assert "Answered has an answer of its own" in str(why_not(Contribution, net))
+    assert "Answered has a separate answer" in str(why_not(Contribution, net))
 
 
 def test_a_file_of_the_decomposition_alone_is_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.attacks import fgsm, map_attack, pgd, square
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.nn.video.net import VideoResGAT
 
 from .conftest import enliven
 
@@ -101,3 +102,15 @@ def test_sizes_out_of_range() -> None:
     for eps, steps in ((-0.1, 1), (1.1, 1), (0.1, 0)):
         with pytest.raises(ConfigError, match="need eps from 0 to 1"):
             pgd(lambda x: x.sum((1, 2, 3)), torch.rand(1, 3, 4, 4), torch.ones(1), eps, steps)
+
+
+def test_of_a_clip_all_frames_are_taken_or_none() -> None:
+    """As many clips as frames: a mask of clips would also fit the frames."""
+    net = VideoResGAT("mean", clip_frames=2, encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=32)
+    enliven(net.gat)
+    clips = torch.rand(2, 2, 3, 32, 32)
+    together = pgd(lambda x: net.eval()(x).logit, clips, LABEL, 0.02, steps=3)
+    alone = [pgd(lambda x: net(x).logit, clips[i : i + 1], LABEL[i : i + 1], 0.02, steps=3) for i in range(2)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+    three = pgd(lambda x: net(x).logit, torch.rand(2, 3, 3, 32, 32), LABEL, 0.02, steps=1)
+    assert three.shape == (2, 3, 3, 32, 32)

@@ -103,7 +103,7 @@ def region_scores(
         ``region_map``, the mean over the regions that were manipulated somewhere and not everywhere, and
         ``region_ap/NAME`` of each of them; none where there is none.
     """
-    there = [place for place in range(len(names)) if 0 < manipulated[:, place].mean() < 1]
+    there = [place for place in range(len(names)) if manipulated[:, place].any() and not manipulated[:, place].all()]
     if not there:
         return {}
 

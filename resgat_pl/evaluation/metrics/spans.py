@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.evaluation.metrics.binary import measure
+from resgat_pl.evaluation.metrics.intervals import Interval, interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -95,20 +96,29 @@ def frame_auroc(face: ScoredFace) -> float:
     return float(measure(rank, face.altered[face.known].astype(np.int64), 0.5)["auroc"])
 
 
-def mean_interval(values: Sequence[float], clips: Sequence[int], resamples: int = 1000, seed: int = 0) -> Floats:
-    """Mean and 95 % percentile bootstrap interval ``(3,)`` of one value a face, resampled by genuine clip.
+def mean_interval(
+    values: Sequence[float], clips: Sequence[int], proportion: bool = False, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """Mean of one value a face, with its 95 % bootstrap interval over genuine clips; none of fewer than ten of them.
+
+    Args:
+        values: ``(n,)``.
+        clips: ``(n,)`` codes of the genuine clip behind each.
+        proportion: Whether each value is 0 or 1, see ``metrics.intervals.interval``.
+        resamples: Number of resamples.
+        seed: Of the resamples.
 
     Example:
-        >>> mean_interval([0.0, 1.0], [7, 7]).tolist()
-        [0.5, 0.5, 0.5]
+        >>> mean_interval([0.0, 1.0], [7, 7])
+        Interval(value=0.5, low=nan, high=nan, groups=1)
     """
     value, group = np.asarray(values, np.float64), np.unique(np.asarray(clips, np.int64), return_inverse=True)[1]
     if not len(value):
-        return np.full(3, np.nan)
+        return Interval(np.nan)
     total, count = (np.bincount(group, weight) for weight in (value, np.ones(len(value))))
     drawn = np.random.default_rng(seed).integers(len(total), size=(resamples, len(total)))
     means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-    return np.array([value.mean(), *np.quantile(means, [0.025, 0.975])])
+    return interval(np.append(value.mean(), means), len(total), len(value) if proportion else None)
 
 
 def _in_part(face: ScoredFace) -> bool:

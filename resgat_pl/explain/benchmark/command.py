@@ -21,6 +21,7 @@ from resgat_pl.explain.benchmark.leaderboard import FaceScores, differences, sum
 from resgat_pl.explain.benchmark.leaderboard_files import write_leaderboard
 from resgat_pl.explain.benchmark.prepare import DetectorBenchmark, ResultCache
 from resgat_pl.explain.benchmark.scores import BASELINES, ORACLE
+from resgat_pl.nn.video.net import VideoResGAT
 
 
 def benchmark_explainers(
@@ -86,6 +87,11 @@ def benchmark_explainers(
     tests = []
     for label, path in checkpoints:
         detector = Detector.load(path)
+        if isinstance(detector.net, VideoResGAT):
+            raise ConfigError(
+                f"{path} holds a VideoResGAT, which judges clips, and methods are measured on single crops: measure it "
+                "with resgat timeline, or the detector of frames that it was started from here."
+            )
         crops = crops_of(crops, out / "crops")  # of a folder of pairs
         divided = detector.manifest(crops, split)
         home = None if trained_on is None else detector.manifest(trained_on)

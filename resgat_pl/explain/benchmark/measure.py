@@ -209,7 +209,7 @@ def _restoration(
 
 def _graph(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int) -> dict[str, Array]:
     """Fidelity and sparsity, of a detector with a graph."""
-    if not isinstance(net, ResGAT):
+    if not isinstance(net, ResGAT) or not net.answers_by_head:
         return {}
     count = len(maps)
     return _spread(fidelity(net, faces.images[:count], maps, faces.cut, batch_size), torch.arange(count), len(faces))

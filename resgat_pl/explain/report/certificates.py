@@ -25,7 +25,7 @@ def strongest(logits: Sequence[float], verdict: Literal["fake", "real"]) -> int:
 
 
 def certificate_of(net: DetectorNet, image: Tensor, frame: int, threshold: float) -> FaceCertificate | None:
-    """The certificate of one picture; None of a detector without a graph.
+    """The certificate of one picture; None of a detector without a graph, or whose answer is more than its head's.
 
     Args:
         net: The detector.
@@ -39,7 +39,7 @@ def certificate_of(net: DetectorNet, image: Tensor, frame: int, threshold: float
         >>> certificate_of(net, torch.rand(3, 64, 64), 0, 0.5).numbers["total"]
         16
     """
-    if not isinstance(net, ResGAT):
+    if not isinstance(net, ResGAT) or not net.answers_by_head:
         return None
     limit = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
     weight = next(net.parameters())

@@ -30,6 +30,11 @@ def clip_notes(net: DetectorNet, lengths: Sequence[int]) -> list[str]:
             f"{few} {'have' if short > 1 else 'has'} fewer than {net.clip_frames} frames: they were repeated to fill a "
             "clip, which shows less change over time than the detector was trained on."
         )
+    if uneven := sum(length > net.clip_frames and length % net.clip_frames > 0 for length in lengths):
+        said.append(
+            f"The frames of {uneven} of {len(lengths)} faces do not fill clips of {net.clip_frames} evenly: some are "
+            "in a clip twice, and the number at such a frame holds what it adds both times."
+        )
     return said
 
 

@@ -109,6 +109,8 @@ def explain(
     cutting = replace(cutting, frames=frames, every=every)
     if reference is not None and not evidence:
         raise ConfigError("--reference is for the evidence sheet: give --evidence true as well.")
+    if evidence and not html:
+        raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine)
     finder = FaceFinder(cutting, faces, video_timeout)
@@ -166,7 +168,9 @@ class _Run:
             "overlays": self.overlays,
             "detector": spec,
             "seed": examiner.seed,
-            **({"evidence": True} if examiner.evidence else {}),  # absent in earlier versions' folders
+            # None, not false: earlier versions' folders have neither.
+            "evidence": examiner.evidence or None,
+            "reference": None if examiner.reference is None else examiner.reference.identity,
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:

@@ -62,10 +62,12 @@ class Reference:
     Attributes:
         faces: Gives ``(image (S, S, 3) uint8 RGB, landmarks (5, 2))`` of each; called once for each region.
         known: Values found so far, by region and side.
+        identity: What tells these faces from others, such as the fingerprint of their manifest.
     """
 
     faces: Callable[[], Sequence[tuple[Picture, NDArray[np.float32]]]]
     known: dict[tuple[str, int], NDArray[np.float64]] = field(default_factory=dict)
+    identity: str = ""
 
     def percentile(self, region: str, side: int, noise: float, high: float) -> tuple[float, float]:
         """Shares in [0, 1] of the genuine faces that have less noise, and less power at high frequencies, there."""

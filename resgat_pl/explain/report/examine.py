@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,14 @@ from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, l
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
+
+_DEPENDENT: Final = frozenset({"NodeEvidence", "Consensus", "Routing"})
+"""Signed methods that are no second opinion: a factor of the contributions, a mean with them, and a coefficient."""
+
+_NO_SHEET: Final = (
+    "There is no evidence sheet: its regions are those that contributions name, and among the methods of this report "
+    "there are none."
+)
 
 
 @dataclass
@@ -127,7 +135,11 @@ class Examiner:
             edge_index=edge_index_of(self.detector.net).tolist(),
             methods=[self._method(method, explained) for method in self.methods] + _methods_of_outputs(explained),
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
-            notes=[*self.notes(medium, found, judgement), *own_parts(self.detector, explained)],
+            notes=[
+                *self.notes(medium, found, judgement),
+                *own_parts(self.detector, explained),
+                *([_NO_SHEET] if self.evidence and explained is not None and explained.contribution is None else []),
+            ],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
             faces_found=len(found.tracks) + len(found.unjudged),
@@ -299,7 +311,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
     words = explained.contribution
     others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
-    independent = [found for found in others if found.method not in {"NodeEvidence", "Consensus"}]
+    independent = [found for found in others if found.method not in _DEPENDENT]
     return next(iter([*independent, *others]), None)
 
 

@@ -46,4 +46,4 @@ def genuine_faces(folder: Path, size: int) -> Reference:
         images = pixels(crops, list(range(len(rows)))).permute(0, 2, 3, 1).contiguous().numpy()
         return list(zip(images, table, strict=True))
 
-    return Reference(faces)
+    return Reference(faces, identity=manifest.fingerprint())

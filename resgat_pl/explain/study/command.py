@@ -52,6 +52,9 @@ def study(
     Returns:
         The pages written, or the analysis as Markdown.
     """
+    other = {"truth": truth, "consent": consent} if action == "score" else {"answers": answers}
+    if unused := [name for name, value in other.items() if value is not None]:
+        raise ConfigError(f"--{unused[0]} is not for resgat study {action}: leave it out.")
     if action == "score":
         return _score(folder, folder if out is None else out, folder / "answers" if answers is None else answers, seed)
     if truth is None:

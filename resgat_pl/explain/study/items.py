@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -31,7 +32,7 @@ class Item(NamedTuple):
         file: As ``scores.csv`` names it.
         label: The truth.
         verdict: The detector's.
-        probability: Of fake, by the detector.
+        probability: Of fake, by the detector, of the frame that is shown.
         face: JPEG, without a map.
         map: JPEG of the same size, with the map of the report's first method over it.
         sentence: The explanation in words.
@@ -98,7 +99,7 @@ def _item(name: str, label: Label, page: Path) -> Item:
     document = _read_page(page)
     try:
         track = max(document["tracks"], key=lambda each: each["probability"])  # the face that decides
-        frame = track["frames"][len(track["frames"]) // 2]
+        frame = _frame_of(track["frames"], document["verdict"], document["decision"]["limit"])
         method = document["methods"][0]
         nodes = np.array(frame["maps"][method["name"]]["nodes"], np.float32)
         centres = document["centres"]
@@ -115,6 +116,16 @@ def _item(name: str, label: Label, page: Path) -> Item:
     return Item(
         name, label, document["verdict"], frame["probability"], _jpeg(face), _jpeg(drawn), frame["sentence"], legend
     )
+
+
+def _frame_of(frames: Sequence[dict[str, Any]], verdict: Label, limit: float) -> dict[str, Any]:
+    """Of the frames on the verdict's side of the threshold the one nearest to the middle.
+
+    What participants see shall say what the detector said: a frame on the other side has words against the verdict.
+    """
+    middle = len(frames) // 2
+    alike = [place for place, frame in enumerate(frames) if (frame["probability"] > limit) == (verdict == "fake")]
+    return frames[min(alike or [middle], key=lambda place: abs(place - middle))]
 
 
 def _read_page(page: Path) -> dict[str, Any]:

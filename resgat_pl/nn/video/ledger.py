@@ -81,5 +81,4 @@ def _shares(net: VideoResGAT, graph: GraphState, weight: Tensor) -> tuple[Tensor
         weight: ``(B · T, D)`` float.
     """
     value = net.gat.along(graph, weight.unsqueeze(1)).squeeze(-1) / net.grid.num_nodes
-    constant = net.gat.bias if net.gat.value_bias is None else net.gat.bias + net.gat.value_bias.flatten()
-    return (net.grid.sum_by_source(graph.attention) * value).sum(dim=-1), weight @ constant
+    return (net.grid.sum_by_source(graph.attention) * value).sum(dim=-1), weight @ net.gat.constant

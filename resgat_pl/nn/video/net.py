@@ -14,6 +14,7 @@ from resgat_pl.nn.encoder_net import Normalization, check_arguments
 from resgat_pl.nn.encoders.base import EncoderStage
 from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.gat import GraphState
+from resgat_pl.nn.head import NodeHead
 from resgat_pl.nn.resgat import ResGAT, check_compatible
 from resgat_pl.nn.video.temporal import Frames, Temporal, build_temporal
 
@@ -108,6 +109,11 @@ class VideoResGAT(ResGAT):
             train=train,
             receptive=receptive,
         )
+        if isinstance(self.head, NodeHead):
+            raise ConfigError(
+                f"net.head is {head}, which reads the nodes of one graph, and a VideoResGAT joins frames by their mean "
+                "over the nodes: take linear, mlp or normalised."
+            )
         self.temporal = build_temporal(temporal, self.backbone.out_channels, heads * hidden, window)
         if temporal == "lstm":
             self.head.requires_grad_(False)  # it has no part in the logit, and DDP waits for every gradient

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from resgat_pl.core.types import FaceBatch
-from resgat_pl.evaluation.mask_scores import MaskScores
+from resgat_pl.core.types import FAKE, FaceBatch
+from resgat_pl.evaluation.mask_scores import HALF, MaskScores
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.lightning_internals import all_ranks
 from resgat_pl.training.module import ResGATModule
@@ -59,6 +59,8 @@ class MaskHeadScores(Callback):
         if net is None or "mask" not in batch:
             return
         used = batch["mask_known"] & ~batch.get("untouched", torch.zeros_like(batch["mask_known"]))
+        # A fake of whose mask no pixel is left at this size is no genuine face, on which nothing should be named.
+        used &= (batch["label"] != FAKE) | (batch["mask"].flatten(1).amax(dim=1) > HALF)
         if not bool(used.any()):
             return
         logits = self._logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -87,7 +88,7 @@ class OutputScores(Callback):
             "outputs": _outputs_of(pl_module).names,  # type: ignore[union-attr]  # there are scores of them
             "limits": pl_module.limits,
             "scores": {name: [*value.plain(), value.groups] for name, value in found.items()},
-            "notes": [] if any(name == "region_map" for name in found) else ["No crop has landmarks and a known mask."],
+            "notes": _notes(_outputs_of(pl_module), found),
         }
         write_atomic(folder / RESULTS, json.dumps(document, indent=2).encode())
         lines = [f"{name}: {value.brief}" for name, value in found.items()]
@@ -172,6 +173,13 @@ def manipulated_regions(faces: FaceCrops) -> tuple[NDArray[np.bool_], NDArray[np
         cover = region_cover(torch.from_numpy(mask)[None].float() / 255, landmarks)[0]
         manipulated[index] = (cover > MANIPULATED).numpy()
     return manipulated, known
+
+
+def _notes(outputs: Outputs | None, found: Mapping[str, Interval]) -> list[str]:
+    """Sentence on why regions have no score, of a detector with outputs of regions."""
+    if outputs is None or not outputs.regions or "region_map" in found:
+        return []
+    return ["No region is manipulated in some of the crops with landmarks and a known mask, and untouched in others."]
 
 
 def _groups(data: FaceDataModule, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -77,7 +77,7 @@ class Regions(AuxiliaryLoss):
     """Binary cross-entropy of each region of the face, ``region:NAME`` of ``net.outputs``.
 
     A region is manipulated if the mask covers more than a fifth of it. Fakes without a mask, and faces without
-    landmarks, take no part.
+    landmarks, take no part, nor does a region that is not in the crop, as after an enlargement.
 
     Example:
         >>> Regions(weight=0.5).needs_landmarks
@@ -105,7 +105,8 @@ class Regions(AuxiliaryLoss):
         columns = [FACE_REGIONS.index(name) for name in outputs.regions]
         cover = region_cover(step.batch["mask"], landmarks)[:, columns]
         losses = F.binary_cross_entropy_with_logits(logits, (cover > MANIPULATED).to(logits.dtype), reduction="none")
-        return (losses.mean(dim=1) * known).sum() / known.sum().clamp(min=1)
+        there = known[:, None] & ~cover.isnan()
+        return (losses * there).sum() / there.sum().clamp(min=1)
 
 
 def kinds_of(method: np.ndarray, label: np.ndarray, kinds: list[str]) -> np.ndarray:

@@ -61,8 +61,13 @@ def test_frame_auroc() -> None:
 
 
 def test_intervals_resample_genuine_clips() -> None:
-    apart = mean_interval([0.0, 0.0, 1.0, 1.0], [0, 1, 2, 3])
-    together = mean_interval([0.0, 0.0, 1.0, 1.0], [0, 0, 1, 1])
-    assert apart[0] == together[0] == 0.5
-    assert together[2] - together[1] >= apart[2] - apart[1]
-    assert mean_interval([0.0, 1.0], [7, 7])[1:].tolist() == [0.5, 0.5], "one clip, no spread"
+    values = [0.0, 1.0] * 20
+    apart = mean_interval(values, list(range(40)))
+    together = mean_interval(sorted(values), [number // 4 for number in range(40)])
+    assert apart.value == together.value == 0.5
+    assert (apart.groups, together.groups) == (40, 10)
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+    assert not mean_interval([0.0, 1.0] * 9, [number // 2 for number in range(18)]).known, "nine clips are too few"
+    assert not mean_interval([1.0] * 40, list(range(40))).known, "all resamples are alike"
+    certain = mean_interval([1.0] * 40, list(range(40)), proportion=True)
+    assert 0.9 < certain.low < 0.95 and certain.high == 1

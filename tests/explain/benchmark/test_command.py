@@ -23,6 +23,7 @@ from resgat_pl.explain.benchmark.scores import (
     ORACLE,
     SCORES,
 )
+from resgat_pl.nn.video.net import VideoResGAT
 
 from ...helpers.tiny_runs import untrained, variant
 
@@ -259,6 +260,14 @@ def test_false_alarms_set_the_verdict_and_verdicts_turn(
         assert values["Random", f"{score}_over_random"] == pytest.approx(0)
         excess = values["Contribution", score] - values["Random", score]
         assert values["Contribution", f"{score}_over_random"] == pytest.approx(excess)
+
+
+def test_a_detector_of_clips_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:
+    """Its test gives one score a clip, and maps are measured crop by crop."""
+    net = VideoResGAT("mean", encoder="resnet18", encoder_stage=3, heads=1, hidden=4, image_size=64)
+    path = untrained(tmp_path / "clips.ckpt", ffpp_crops, made=net)
+    with pytest.raises(ConfigError, match=r"clips\.ckpt holds a VideoResGAT, which judges clips"):
+        benchmark_explainers(str(path), ffpp_crops, tmp_path / "out", METHODS)
 
 
 def test_a_checkpoint_that_saw_the_test_videos_is_refused(ffpp_crops: Path, tmp_path: Path) -> None:

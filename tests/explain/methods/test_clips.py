@@ -9,8 +9,11 @@ import torch
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.data.loading.clips import clip_places
+from resgat_pl.explain import registry
 from resgat_pl.explain.base import why_not
 from resgat_pl.explain.methods.clips import ClipContribution, FrameShapley, clip_logits
+from resgat_pl.explain.methods.nodes import NodeShapley
+from resgat_pl.explain.methods.subgraph import MinimalSubgraph
 from resgat_pl.explain.regions import or_average
 from resgat_pl.explain.registry import find
 from resgat_pl.explain.report.run_methods import default_methods, face_logits, require_explainable, run
@@ -97,3 +100,14 @@ def test_sentences_take_contributions_of_clips_for_parts_of_the_computation(imag
     assert explained.contribution is not None
     said = findings(explained.contribution, or_average(torch.full((10, 5, 2), torch.nan))[0], None, None, None, 0.5)
     assert all("estimates" not in one.sentence for one in said)
+
+
+@pytest.mark.parametrize("temporal", ["mean", "lstm"])
+def test_methods_that_take_nodes_of_one_graph_away_are_refused(temporal: Any) -> None:
+    """They would read the head of single frames, which is not the answer on a clip."""
+    net = made(temporal)
+    reading = [method for method in registry.methods().values() if method.needs is ResGAT]
+    assert MinimalSubgraph in reading and NodeShapley in reading
+    assert all(why_not(method, net) for method in reading)
+    for method in (MinimalSubgraph, NodeShapley):
+        assert "reads the head of one graph, and VideoResGAT has a separate answer" in str(why_not(method, net))

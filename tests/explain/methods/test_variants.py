@@ -66,7 +66,8 @@ def test_a_report_says_what_the_parts_of_a_network_do() -> None:
     assert "covers 0%" in own_parts(detector(net, 1.0), explained)[0]
     assert own_parts(detector(net, None), explained)[0].endswith("not part of the logit.")
     assert "a factor of the contributions" in own_parts(detector(make_net(mask_head="gate"), None), explained)[0]
-    edges = contributions(net, IMAGES).kept
+    with torch.no_grad():
+        edges = contributions(net, IMAGES).kept
     assert edges is not None
     assert f"keeps {float(edges.mean()):.0%} of what the edges send" in kept
     plain = make_net()

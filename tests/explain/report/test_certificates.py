@@ -15,6 +15,7 @@ from resgat_pl.explain.report.certificates import certificate_of, strongest
 from resgat_pl.explain.report.document import Document, to_json
 from resgat_pl.explain.report.face_records import FaceCertificate
 from resgat_pl.nn.pooled import PooledClassifier
+from resgat_pl.nn.video.net import VideoResGAT
 
 from ...helpers.nets import IMAGES, make_trained
 
@@ -55,6 +56,8 @@ def test_a_threshold_that_nothing_passes_is_json(threshold: float, document: Cal
 
 def test_a_detector_without_a_graph_has_none() -> None:
     assert certificate_of(PooledClassifier("resnet18", image_size=64), IMAGES[0], 0, 0.5) is None
+    clips = VideoResGAT("lstm", encoder="resnet18", encoder_stage=3, heads=1, hidden=4, image_size=64)
+    assert certificate_of(clips, IMAGES[0], 0, 0.5) is None, "the head of its graph is not its answer"
 
 
 def test_the_page_shows_it_with_its_frame(document: Callable[..., Document], visit: Callable[..., Page]) -> None:

@@ -19,9 +19,10 @@ def made(temporal: str) -> VideoResGAT:
 
 def test_notes_say_how_clips_are_judged() -> None:
     assert clip_notes(ResGAT(**SMALL), [9]) == []
-    whole, short = clip_notes(made("mean"), [9]), clip_notes(made("mean"), [9, 2])
+    whole, short = clip_notes(made("mean"), [8]), clip_notes(made("mean"), [8, 2])
     assert len(whole) == 1 and whole[0].startswith("Judged in clips of 4 frames (mean)")
     assert short[1].startswith("1 of 2 faces has fewer than 4 frames")
+    assert clip_notes(made("mean"), [8, 9])[1].startswith("The frames of 1 of 2 faces do not fill clips of 4 evenly")
 
 
 def test_the_frames_that_add_most_are_named() -> None:

@@ -28,6 +28,9 @@ from resgat_pl.explain.report.evidence import (
     spectrum,
 )
 from resgat_pl.explain.report.genuine import genuine_faces
+from resgat_pl.nn.pooled import PooledClassifier
+
+from ...helpers.tiny_runs import untrained
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -128,6 +131,16 @@ def test_the_command_writes_it_and_compares_it(checkpoint: Path, media: Path, ff
     assert "evidence_png" not in (folder / "report.json").read_text()
     with pytest.raises(ConfigError, match="--evidence true"):
         explain([str(media / "one.mp4")], checkpoint, tmp_path / "no", reference=ffpp_crops)
+    with pytest.raises(ConfigError, match="--html is false"):
+        explain([str(media / "one.mp4")], checkpoint, tmp_path / "no", evidence=True, html=False)
+    # continued with other genuine faces, percentiles of two kinds would stand in one folder
+    with pytest.raises(ConfigError, match="reference"):
+        explain([str(media / "one.mp4")], checkpoint, tmp_path / "out", frames=3, evidence=True)
+    # a black box names no region
+    black = untrained(tmp_path / "black.ckpt", ffpp_crops, made=PooledClassifier("resnet18", image_size=64))
+    explain([str(media / "one.mp4")], black, tmp_path / "black", frames=2, evidence=True)
+    (report,) = (tmp_path / "black").rglob("report.json")
+    assert any(note.startswith("There is no evidence sheet") for note in read_report(report)["notes"])
 
 
 def test_too_few_genuine_faces_are_no_reference(ffpp_crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.scores_csv import COLUMNS as SCORE_COLUMNS
 from resgat_pl.explain.study.answers import COLUMNS, Answers, analyse
 from resgat_pl.explain.study.command import study
+from resgat_pl.explain.study.items import _frame_of
 from resgat_pl.explain.study.pages import plan
 
 from ..report.conftest import chromium, make_document
@@ -92,6 +93,14 @@ def test_every_face_is_seen_equally_often_in_every_condition(people: int, items:
         for label in ("fake", "real"):
             mine = Counter(condition for item, condition in each if labels[item] == label)
             assert max(mine.values()) - min(mine.get(name, 0) for name in conditions) <= 1
+
+
+def test_the_frame_that_is_shown_has_the_verdict_of_its_file() -> None:
+    frames = [{"probability": value} for value in (0.9, 0.2, 0.3, 0.7, 0.1)]
+    assert _frame_of(frames, "fake", 0.5) == frames[3]
+    assert _frame_of(frames, "real", 0.5) == frames[2]
+    assert _frame_of(frames, "fake", 0.8) == frames[0]
+    assert _frame_of(frames[1:3], "fake", 0.5) == frames[2], "none has it: the middle"
 
 
 def test_pages_hold_neither_truth_nor_names_of_files(made: Path) -> None:

@@ -65,6 +65,8 @@ def test_refuses(tmp_path: Path) -> None:
         VideoResGAT("median", **SMALL)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="window is 0"):
         VideoResGAT(window=0, **SMALL)
+    with pytest.raises(ConfigError, match=r"net\.head is capsule, which reads the nodes of one graph"):
+        VideoResGAT("mean", head="capsule", **SMALL)
     other = saved(ResGAT(**{**SMALL, "heads": 3}), tmp_path / "other.ckpt")
     with pytest.raises(WeightsError, match="heads is 3 there and 2 here"):
         VideoResGAT(frames=other, **SMALL)

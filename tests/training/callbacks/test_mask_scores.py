@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from resgat_pl.core.errors import WeightsError
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.callbacks.mask_scores import MaskHeadScores
+from resgat_pl.training.module import ResGATModule
 
 from ...helpers.tiny_runs import TABLE, tiny
 
@@ -43,6 +47,27 @@ def test_a_mask_head_is_trained_scored_and_tested(ffpp_crops: Path, tmp_path: Pa
     assert masks["threshold"] == threshold
     assert min(masks["fakes"], masks["genuine"]) > 0
     assert {"mask_iou", "mask_f1", "mask_iou_half", "mask_auroc", "mask_aupro", "mask_spared"} <= set(masks)
+
+
+def test_a_fake_without_a_pixel_of_mask_is_no_genuine_face() -> None:
+    """At this size nothing of the mask is left: to name its altered part is no false alarm."""
+    module = ResGATModule(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, mask_head="gate")).eval()
+    callback, trainer = MaskHeadScores(), Mock()
+    masks = torch.zeros(3, 64, 64)
+    masks[0, :32, :32] = 1
+    masks[1, 5, 5] = 0.3
+    batch: Any = {
+        "row": torch.arange(3),
+        "label": torch.tensor([1.0, 1.0, 0.0]),
+        "image": torch.rand(3, 3, 64, 64),
+        "mask": masks,
+        "mask_known": torch.ones(3, dtype=torch.bool),
+    }
+    callback.on_validation_start(trainer, module)
+    module.net(batch["image"])
+    callback.on_validation_batch_end(trainer, module, None, batch, 0)
+    (found,) = callback._parts
+    assert found.row.tolist() == [0, 2] and found.forged.tolist() == [True, False]
 
 
 def test_a_network_without_a_mask_head_has_no_threshold_and_old_checkpoints_neither() -> None:

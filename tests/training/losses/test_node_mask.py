@@ -42,7 +42,7 @@ def test_a_batch_of_which_nothing_is_known_has_a_gradient_of_zeros() -> None:
     assert not net.node_gate.weight.grad.any()
 
 
-@pytest.mark.parametrize("mask_head", ["aux", "gate"])
+@pytest.mark.parametrize("mask_head", [pytest.param("aux", marks=pytest.mark.long), "gate"])
 def test_a_few_steps_find_what_is_altered(mask_head: str) -> None:
     net, batch = masked_net(mask_head), paired_batch()
     nodes = net.encode(batch["image"]).detach()

@@ -12,10 +12,10 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.face_regions import FACE_REGIONS
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.self_blends.blender import SelfBlend
-from resgat_pl.explain.regions import AVERAGE_LANDMARKS
+from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_cover
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.losses.base import LossInput
-from resgat_pl.training.losses.outputs import Kinds, Regions, kinds_of
+from resgat_pl.training.losses.outputs import MANIPULATED, Kinds, Regions, kinds_of
 
 from ...helpers.loss_steps import loss_step, paired_batch
 
@@ -91,6 +91,19 @@ def test_faces_of_which_nothing_is_known_take_no_part() -> None:
     torch.testing.assert_close(Regions()(step), expected)
     step.batch["mask_known"][:] = False
     assert float(Regions()(step).detach()) == 0
+
+
+def test_a_region_that_is_not_in_the_crop_takes_no_part() -> None:
+    """After an enlargement of the eyes nothing is known of the chin, and it must not be learnt as genuine."""
+    net = net_with("region:chin", "region:nose")
+    step = step_of_regions(net)
+    step.batch["landmarks"][:] = (step.batch["landmarks"] - torch.tensor([0.25, 0.2])) / 0.5
+    assert net.outputs is not None
+    nose = net.outputs(step.graph)[:, net.outputs.regions.index("nose")]
+    cover = region_cover(step.batch["mask"], step.batch["landmarks"])
+    assert cover[:, FACE_REGIONS.index("chin")].isnan().all()
+    wanted = (cover[:, FACE_REGIONS.index("nose")] > MANIPULATED).float()
+    torch.testing.assert_close(Regions()(step), F.binary_cross_entropy_with_logits(nose, wanted))
 
 
 def test_genuine_is_a_class_whatever_its_method_is_called() -> None:
