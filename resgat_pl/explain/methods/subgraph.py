@@ -290,6 +290,7 @@ class MinimalSubgraph(Explainer):
 
     unit: ClassVar[Unit] = "mask"
     signed: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
     needs: ClassVar[type[DetectorNet]] = ResGAT
     net: ResGAT
 

@@ -143,7 +143,7 @@ def output_maps(net: ResGAT, images: Tensor, batch_size: int) -> OutputMaps | No
         names=outputs.names,
         kinds=outputs.kinds,
         logit=logit,
-        node=node.reshape(*node.shape[:2], *net.lattice(*images.shape[2:]).shape),
+        node=net.levels(*images.shape[2:]).summed(node),
         bias=parts[0].bias.float().cpu(),
         kind_probability=outputs.kind_logits(logit).softmax(dim=1),
         region_probability=outputs.region_logits(logit).sigmoid(),

@@ -15,7 +15,13 @@ from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
 from resgat_pl.explain.methods.clips import ClipContribution, ClipExplainer, FrameShapley, clip_logits
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
-from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
+from resgat_pl.explain.methods.variants import (
+    CoarseContribution,
+    FineContribution,
+    KeptEdges,
+    PredictedMask,
+    Routing,
+)
 from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
@@ -24,7 +30,7 @@ from resgat_pl.nn.video.net import VideoResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
-OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges)
+OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges, FineContribution, CoarseContribution)
 """Methods of the same pass that only networks with an optional part have."""
 _PIXELS: Final = 112
 _HALF: Final = 0.5
