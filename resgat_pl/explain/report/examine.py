@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from resgat_pl.explain.regions import LANDMARKS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.certificates import certificate_of, strongest
-from resgat_pl.explain.report.clip_words import clip_notes, strongest_frames
+from resgat_pl.explain.report.clip_words import clip_notes, span_of, strongest_frames
 from resgat_pl.explain.report.evidence import Reference, evidence_of
 from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.explain.report.limits import limits, rests_on
@@ -35,11 +35,22 @@ from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.node_maps import jpeg_of, mean_map, mean_of_known, node_maps, scale_in, scale_of, short
 from resgat_pl.explain.report.outputs import about, common_kind, mean_of
-from resgat_pl.explain.report.run_methods import Explained, face_logits, is_shared, outputs_shown, own_parts, run
+from resgat_pl.explain.report.run_methods import (
+    Explained,
+    face_logits,
+    is_shared,
+    mask_numbers,
+    outputs_shown,
+    own_parts,
+    run,
+)
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
+
+_OF_THE_SAME: Final = {"NodeEvidence", "Consensus", "FineContribution", "CoarseContribution"}
+"""Methods that are made of the contributions, and are no second opinion on them."""
 
 
 @dataclass
@@ -228,8 +239,10 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            logits = [frame.logit for frame in frames[part]]
+            mean = replace(mean, span=span_of(self.detector.net, track, logits, mean.cut))
             members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
-            most = strongest([frame.logit for frame in frames[part]], scored.verdict)
+            most = strongest(logits, scored.verdict)
             image = self._images([track[most]])[0]
             records, sheet = self._evidence(track[most], landmarks[part][most], said[part][most], scored.verdict)
             everything = {**explained.methods, **further}
@@ -275,6 +288,8 @@ class Examiner:
         else:
             other = _second_opinion(explained)
             said = findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+        masks = mask_numbers(self.detector, explained)
+        said = [replace(finding, mask=mask) for finding, mask in zip(said, masks, strict=True)]
         known = self.detector.checkpoint.limits.get("unknown_kind")
         return said if explained.outputs is None else explained.outputs.findings(said, known)
 
@@ -299,7 +314,7 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     """A signed method to compare the contributions with: one of its own kind if there is, else the value factor."""
     words = explained.contribution
     others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
-    independent = [found for found in others if found.method not in {"NodeEvidence", "Consensus"}]
+    independent = [found for found in others if found.method not in _OF_THE_SAME]
     return next(iter([*independent, *others]), None)
 
 
@@ -316,6 +331,7 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         limit=limit,
         kinds=mean_of(said)["kinds"],
         manipulated=mean_of(said)["manipulated"],
+        mask={name: fmean(finding.mask[name] for finding in said) for name in said[0].mask},
         kind=common_kind(said, "fake" if probability > limit else "real"),
     )
 

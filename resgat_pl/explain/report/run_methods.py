@@ -13,6 +13,7 @@ from resgat_pl.core.parts import errors_of
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
+from resgat_pl.explain.clauses import covered
 from resgat_pl.explain.methods.clips import ClipContribution, ClipExplainer, FrameShapley, clip_logits
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
 from resgat_pl.explain.methods.variants import (
@@ -32,7 +33,6 @@ DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
 OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges, FineContribution, CoarseContribution)
 """Methods of the same pass that only networks with an optional part have."""
-_PIXELS: Final = 112
 _HALF: Final = 0.5
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
@@ -158,7 +158,7 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
         part = "a factor of the contributions" if getattr(detector.net, "is_gated", False) else "not part of the logit"
         covers = ""
         if threshold is not None:
-            share = float((mask.heatmap(_PIXELS) >= threshold).double().mean())  # hardly depends on the resolution
+            share = float(covered(mask.node_map, mask.lattice, threshold).mean())
             covers = f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
         said.append(f"The detector's own mask (PredictedMask) is {part}.{covers}")
     kept = found.get(KeptEdges.__name__)
@@ -169,6 +169,15 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
             f"{float((edges > _HALF).double().mean()):.0%} of the edges are kept by more than half."
         )
     return said
+
+
+def mask_numbers(detector: Detector, explained: Explained) -> list[dict[str, float]]:
+    """The numbers of ``Finding.mask`` of each face; empty ones without a mask, or without a threshold for it."""
+    mask, threshold = explained.methods.get(PredictedMask.__name__), detector.checkpoint.mask_threshold
+    if mask is None or threshold is None:
+        return [{} for _ in explained.logit]
+    about = {"threshold": threshold, "factor": float(getattr(detector.net, "is_gated", False))}
+    return [{"share": share, **about} for share in covered(mask.node_map, mask.lattice, threshold).tolist()]
 
 
 def _run_clips(
