@@ -186,5 +186,26 @@ def test_a_report_is_checked_against_its_maps_and_sentences() -> None:
     assert math.isnan(hallucination_rate([]))
 
 
+def stated(face: Finding, index: int, **others: Any) -> dict[str, Any]:
+    clauses = [{"text": clause.text, "keys": list(clause.keys)} for clause in face.clauses]
+    rest = {"logit": face.logit, "index": index, "maps": {}, **others}
+    return {"sentence": face.sentence, "numbers": face.numbers, "clauses": clauses, **rest}
+
+
+def test_mask_and_span_are_checked_against_map_and_frames() -> None:
+    mask = {"share": 62 / 112, "threshold": 0.4, "factor": 0.0}
+    face = Finding(0.0, 0.0, dict.fromkeys(REGIONS, 0.0), temperature=1.0, mask=mask)
+    maps = {"PredictedMask": {"nodes": [[0.9, 0.9], [0.1, 0.1]]}}  # 0.4 is reached down to 0.5625 of the height
+    frames = [stated(replace(face, logit=logit), i, maps=maps) for i, logit in enumerate((-1.0, 2.0, 3.0, -2.0))]
+    span = {"first": 1.0, "last": 2.0, "mean": 2.5, "rest": -1.5}
+    track = stated(replace(face, span=span), 0, frames=frames, maps=maps)
+    report = {"regions": list(REGIONS), "centres": {"rows": [0.25, 0.75], "columns": [0.25, 0.75]}, "tracks": [track]}
+    assert [one.fault for one in verify_report(report) if one.fault] == []
+    frames[1]["maps"] = {"PredictedMask": {"nodes": [[0.9, 0.9], [0.9, 0.9]]}}
+    assert "the map covers 1" in {one.fault for one in verify_report(report)}
+    frames[1]["maps"], frames[2]["logit"] = maps, 0.0
+    assert "span/mean is not that of the frames" in {one.fault for one in verify_report(report)}
+
+
 def test_clauses_end_at_stops_that_are_no_decimal_points() -> None:
     assert split_clauses("It is 0.5. So; and: yes") == ["It is 0.5.", "So;", "and:", "yes"]

@@ -33,6 +33,7 @@ from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
+from resgat_pl.nn.video.faces import Join
 
 _LISTED: Final = 10
 """Files listed one by one; the rest is in scores.csv."""
@@ -55,12 +56,13 @@ def explain(
     wandb: bool = False,
     evidence: bool = False,
     reference: Path | None = None,
+    join: Join = "maximum",
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
     Faces are found, followed through a video as people (whatever is cut or moves), and cut out as the checkpoint's
-    training crops were. A video's score is the mean over a face's frames and the maximum over its faces. Everybody
-    found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge, and what
+    training crops were. A video's score is the mean over a face's frames and the maximum over its faces (or
+    --join). Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge, and what
     the detector was trained on is said on the console, in the table and in the report. For every file there is a
     folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png; scores.csv
     has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with the reason.
@@ -91,6 +93,8 @@ def explain(
             enlarged, its high-pass residual, noise and spectrum, beside the region that says least.
         reference: Folder of crops that ``resgat extract`` made; the sheet then says how usual its values are among
             genuine faces there, up to 200.
+        join: From the faces of a file to its score: maximum, the most suspicious face, as in every metric; or
+            noisy_or, by which the file is genuine only if all faces are, each with its exact share in the evidence.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -110,7 +114,7 @@ def explain(
     if reference is not None and not evidence:
         raise ConfigError("--reference is for the evidence sheet: give --evidence true as well.")
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
-    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine)
+    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
@@ -167,6 +171,7 @@ class _Run:
             "detector": spec,
             "seed": examiner.seed,
             **({"evidence": True} if examiner.evidence else {}),  # absent in earlier versions' folders
+            **({"join": examiner.join} if examiner.join != "maximum" else {}),
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:

@@ -112,6 +112,7 @@ class Decision:
             False for a single frame, of which nothing is known.
         limit: The threshold on the scale of ``Document.probability``.
         chosen: Whether validation chose the threshold; otherwise it is a default.
+        join: Way from the scores of faces to ``score``: ``maximum`` or ``noisy_or``, see ``nn.video.faces``.
     """
 
     score: float | None
@@ -120,6 +121,7 @@ class Decision:
     borderline: bool
     limit: float
     chosen: bool
+    join: str = "maximum"
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ class FaceTrack:
         numbers: As of ``FaceFrame``, of the mean.
         clauses: Likewise.
         kind: Likewise.
+        share: In the file's evidence, in [0, 1]; see ``Decision.join``. None in documents of earlier versions.
     """
 
     number: int
@@ -269,6 +272,7 @@ class FaceTrack:
     numbers: dict[str, float] = field(default_factory=dict)
     clauses: list[StatedClause] = field(default_factory=list)
     kind: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True)

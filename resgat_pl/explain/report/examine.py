@@ -48,6 +48,7 @@ from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, l
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.video.faces import Join
 
 _OF_THE_SAME: Final = {"NodeEvidence", "Consensus", "FineContribution", "CoarseContribution"}
 """Methods that are made of the contributions, and are no second opinion on them."""
@@ -66,6 +67,7 @@ class Examiner:
         seed: Of the bootstrap.
         evidence: Whether to add an evidence sheet to each face.
         reference: Genuine faces for it to compare with.
+        join: Way from the scores of faces to that of the file.
     """
 
     detector: Detector
@@ -76,6 +78,7 @@ class Examiner:
     seed: int = 0
     evidence: bool = False
     reference: Reference | None = None
+    join: Join = "maximum"
 
     @cached_property
     def trained_on(self) -> TrainedOn:
@@ -175,7 +178,7 @@ class Examiner:
     def _judge(self, medium: Medium, logits: Sequence[Tensor]) -> Judgement:
         faces, known = [face.numpy() for face in logits], self.detector
         frame, video = known.temperatures["frame"], known.temperatures["video"]
-        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
+        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation, self.join)
 
     def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
         """``yes`` if the probability of a file is calibrated."""
@@ -258,6 +261,7 @@ class Examiner:
                     sentence=ahead + mean.sentence + strongest_frames(self.detector.net, track, explained.logit[part]),
                     **_stated(mean),
                     frames=frames[part],
+                    share=short(scored.share),
                     members=members,
                     disagreement=disagreement(members),
                     evidence=records,

@@ -31,7 +31,8 @@
         "button",
         { type: "button" },
         el("img", { alt: "", src: `data:image/jpeg;base64,${face.frames[face.frames.length >> 1].jpeg}` }),
-        `Face ${face.number}, ${percent(face.probability)}`,
+        `Face ${face.number}, ${percent(face.probability)}` +
+          (doc.decision.join === "noisy_or" ? `, share ${face.share.toFixed(2)}` : ""),
       ),
     );
     faces.forEach((button, i) =>
