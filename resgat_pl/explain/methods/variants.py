@@ -101,12 +101,9 @@ class KeptEdges(ReadOut):
     @classmethod
     def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
-        none = getattr(net, "edge_gate", None) is None
-        return (
-            "cannot explain this network: it has no bottleneck (net.bottleneck). EdgeContribution explains its edges."
-            if none
-            else None
-        )
+        if getattr(net, "edge_gate", None) is not None:
+            return None
+        return "needs a bottleneck (net.bottleneck). EdgeContribution explains the edges of this network."
 
     @staticmethod
     def read(found: Contributions) -> Attribution:

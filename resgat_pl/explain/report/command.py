@@ -61,13 +61,13 @@ def explain(
     """Judge your own images and videos, and show what the verdict rests on.
 
     Faces are found, followed through a video as people (whatever is cut or moves), and cut out as the checkpoint's
-    training crops were. A video's score is the mean over a face's frames and the maximum over its faces (or
-    --join). Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge, and what
-    the detector was trained on is said on the console, in the table and in the report. For every file there is a
-    folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png; scores.csv
-    has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with the reason.
-    The same command continues an interrupted run; files that failed are tried again. One command at a time writes to a
-    folder.
+    training crops were. A video's score is the mean over a face's frames and the maximum over its faces (or --join).
+    Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge,
+    and what the detector was trained on is said on the console, in the table and in the report. For every file there
+    is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
+    scores.csv has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with
+    the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
+    writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:

@@ -54,6 +54,7 @@ def test_maps_are_the_parts_of_the_computation() -> None:
         torch.testing.assert_close(kept.node_map.flatten(1)[:, node], kept.edge_scores[:, source == node].mean(dim=1))
 
 
+@torch.no_grad()
 def test_a_report_says_what_the_parts_of_a_network_do() -> None:
     def detector(net: ResGAT, threshold: float | None) -> Detector:
         entry = {"version": 1, "net": {}, "mask_threshold": threshold}
