@@ -299,7 +299,8 @@ class Document:
         centres: Where they are.
         regions: Names of the face regions.
         landmarks: Names of the five landmarks.
-        edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
+        edge_index: Sources and targets of the edges, nodes being numbered row by row from the top left; of a graph of
+            two grids ``grid`` is the finer one, and the nodes of the coarser come after its nodes.
         methods: In the order asked for; the first is shown first.
         tracks: The largest face first; empty without a face.
         notes: Sentences on what is unusual about this file.
