@@ -139,7 +139,8 @@ class Examiner:
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=edge_index_of(self.detector.net).tolist(),
-            methods=[self._method(method, explained) for method in self.methods] + _methods_of_outputs(explained),
+            methods=[self._method(method, explained) for method in self.methods]
+            + _methods_of_outputs(explained, judgement.decision.threshold),
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
             notes=[*self.notes(medium, found, judgement), *own_parts(self.detector, explained)],
             caveats=caveats(self.detector, self._temperature(medium) is not None),
@@ -213,7 +214,7 @@ class Examiner:
         said = self._said(medium, explained, torch.where(replaced[:, None, None], torch.nan, landmarks), judgement)
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
-        further = outputs_shown(explained)
+        further = outputs_shown(explained, judgement.decision.threshold)
         maps = {name: node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         maps |= {
             name: [replace(part, logit=short(float(found.logit[place]))) for place, part in enumerate(parts)]
@@ -349,9 +350,9 @@ def _stated(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _methods_of_outputs(explained: Explained | None) -> list[doc.Method]:
+def _methods_of_outputs(explained: Explained | None, threshold: float) -> list[doc.Method]:
     """Entries of the maps of further outputs, on one scale."""
-    found = {} if explained is None else outputs_shown(explained)
+    found = {} if explained is None else outputs_shown(explained, threshold)
     scale = scale_of(found.values()) if found else 1.0
     free: dict[str, Any] = {"forward": 0.0, "backward": 0.0, "graph": 0.0, "milliseconds": 0.0, "shared": False}
     return [doc.Method(name, "logit", True, True, about(name), scale, **free) for name in found]

@@ -196,11 +196,12 @@ def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size
         return method(net, batch_size=batch_size).attribute(images).cpu()
 
 
-def outputs_shown(explained: Explained) -> dict[str, Explanation]:
-    """Maps of the likeliest further outputs, by title; none of a network without any."""
+def outputs_shown(explained: Explained, threshold: float) -> dict[str, Explanation]:
+    """Maps of the likeliest further outputs, by title, see ``OutputMaps.shown``; none of a network without any."""
     if explained.outputs is None:
         return {}
-    return explained.outputs.shown(explained.contribution or next(iter(explained.methods.values())))
+    of_fake = explained.contribution or next(iter(explained.methods.values()))
+    return explained.outputs.shown(of_fake, threshold)
 
 
 def face_logits(net: DetectorNet, images: Tensor, batch_size: int, lengths: Sequence[int]) -> list[Tensor]:
