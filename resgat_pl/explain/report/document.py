@@ -166,6 +166,7 @@ class NodeMap:
     Attributes:
         nodes: h rows of w values, from the top left.
         regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
+            Means over them where the unit is an unsigned ``probability``, such as a mask.
         bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.

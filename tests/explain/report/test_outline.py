@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from resgat_pl.explain.methods.graph import Contribution
+from resgat_pl.explain.methods.variants import PredictedMask
+from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
 from resgat_pl.explain.report.document import Centres, Document, Method
+from resgat_pl.explain.report.node_maps import node_maps
 from resgat_pl.nn.node_geometry import Lattice
 
+from ...helpers.nets import IMAGES, make_net
 from .browser_page import colour, pixels, settled
 
 if TYPE_CHECKING:
@@ -62,9 +67,23 @@ def test_the_page_draws_and_names_it_for_the_mask_alone(
     page.locator("#method-picker button", has_text="PredictedMask").click()
     settled(page, before)
     assert "Outline: where the map reaches the threshold 0.50." in page.locator("#cell").inner_text()
+    assert page.locator("#regions tfoot tr").count() == 0, "a sum of probabilities means nothing"
+    assert page.locator("#rounding").inner_text().startswith("The mean over the nodes of each region.")
     # half-way between the rows of the band and those beside it: dark, with white on both sides
     assert max(colour(page, "#face", 0.5, 2 / 7)[:3]) < 90
     assert max(colour(page, "#face", 0.5, 5 / 7)[:3]) < 90
+
+
+def test_a_region_has_the_mean_of_a_mask_and_the_sum_of_contributions() -> None:
+    net = make_net(mask_head="aux")
+    weights = region_weights(AVERAGE_LANDMARKS.expand(3, 5, 2), net.lattice(64, 80))
+    mask, shares = PredictedMask(net).attribute(IMAGES), Contribution(net).attribute(IMAGES)
+    for place, found in enumerate(node_maps(mask, weights)):
+        expected = (weights[place] * mask.node_map[place]).sum((1, 2)) / weights[place].sum((1, 2))
+        torch.testing.assert_close(torch.tensor(found.regions), expected, atol=1e-5, rtol=1e-5)
+        assert all(0 <= value <= 1 for value in found.regions)
+    for found, total in zip(node_maps(shares, weights), shares.node_map.sum((1, 2)).tolist(), strict=True):
+        assert sum(found.regions) == pytest.approx(total, abs=1e-5)
 
 
 def test_shares_are_shown_where_faces_are_joined_by_noisy_or(
