@@ -76,8 +76,8 @@ def explain(
         out: Folder for the results: new, empty, or that of the run to continue.
         methods: Explainers separated by commas: class names of resgat_pl.explain, entry points of installed packages,
             or class paths; the first is shown first. Null takes Contribution, Attention and NodeEvidence of a ResGAT,
-            PredictedMask, Routing and KeptEdges of one that has such parts, and InputXGradient of a detector without a
-            graph.
+            PredictedMask, Routing, KeptEdges, FineContribution and CoarseContribution of one that has such parts, and
+            InputXGradient of a detector without a graph.
         frames: Frames to take of each video, spread evenly, or "all".
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.

@@ -287,7 +287,7 @@ def _spread(
     if all(len(face) == 1 for face in values):
         return None  # one frame says nothing about others
     means = np.array([weight @ face for face, weight in zip(values, weights, strict=True)])
-    drawn = means.max(axis=0) if join == "maximum" else 1 - np.prod(1 - means, axis=0)
+    drawn = means.max(axis=0) if join == "maximum" or len(means) == 1 else 1 - np.prod(1 - means, axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 
