@@ -175,7 +175,7 @@ class Levels:
     def split(self, nodes: Tensor) -> list[Tensor]:
         """Numbers of nodes ``(…, N)`` as a map ``(…, h, w)`` of each grid."""
         parts = torch.split(nodes, [math.prod(lattice.shape) for lattice in self.lattices], dim=-1)
-        return [part.unflatten(-1, one.shape) for part, one in zip(parts, self.lattices, strict=True)]
+        return [part.reshape(*part.shape[:-1], *one.shape) for part, one in zip(parts, self.lattices, strict=True)]
 
     def summed(self, nodes: Tensor) -> Tensor:
         """Shares of nodes ``(…, N)`` as one map ``(…, h, w)``: each coarse one is divided over its cell, by area.
