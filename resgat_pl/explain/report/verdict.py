@@ -147,8 +147,9 @@ def joined_scores(scores: Sequence[float], join: Join) -> tuple[float, list[floa
     By noisy-or 1 − Π (1 − s_k); −ln of what is left of 1 is a sum over the faces, whose parts are the shares.
 
     Example:
-        >>> joined_scores([0.5, 0.5], "noisy_or"), joined_scores([0.2, 0.7], "maximum")
-        ((0.75, [0.5, 0.5]), (0.7, [0.0, 1.0]))
+        >>> score, shares = joined_scores([0.5, 0.5], "noisy_or")
+        >>> round(score, 6), shares, joined_scores([0.2, 0.7], "maximum")
+        (0.75, [0.5, 0.5], (0.7, [0.0, 1.0]))
     """
     if join == "maximum" or len(scores) == 1:
         best = max(range(len(scores)), key=lambda place: scores[place])
