@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from resgat_pl.explain.methods.shap import KernelSHAP as KernelSHAP
     from resgat_pl.explain.methods.subgraph import MinimalSubgraph as MinimalSubgraph
     from resgat_pl.explain.methods.variants import (
+        CoarseContribution as CoarseContribution,
+        FineContribution as FineContribution,
         KeptEdges as KeptEdges,
         PredictedMask as PredictedMask,
         Routing as Routing,

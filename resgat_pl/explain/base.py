@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -39,8 +40,9 @@ class Explanation:
         unit: What the numbers of ``node_map`` are.
         signed: True if negative values mean that a node is evidence against the target.
         target: The class explained.
-        node_map: ``(B, h, w)`` float32, positive where a node is evidence for the target.
-        lattice: Where the nodes are in the images.
+        node_map: ``(B, h, w)`` float32, positive where a node is evidence for the target. Of a graph of two grids the
+            nodes of both are in it, see ``nn.levels``; ``summed`` or ``averaged``.
+        lattice: Where the nodes are in the images, those of the finer grid if there are two.
         edge_scores: ``(B, E)`` float32 in the order of ``edge_index``, or None where the method has none.
         edge_index: ``(2, E)`` int64, row 0 source and row 1 target node, self-loops included; E is 0 of a network
             without a graph.
@@ -122,7 +124,7 @@ class Explanation:
             unit=method.unit,
             signed=method.signed,
             target=target,
-            node_map=nodes.reshape(len(nodes), *lattice.shape),
+            node_map=_on_lattice(method, net, nodes, lattice),
             lattice=lattice,
             edge_scores=torch.cat(edges) * (sign if method.signed else 1.0) if edges else None,
             edge_index=edge_index_of(net).to(nodes.device),
@@ -161,6 +163,14 @@ class Explanation:
             raise ConfigError(f"{len(self.node_map)} faces were explained, but there are {len(landmarks)} landmarks.")
         weights = region_weights(landmarks, self.lattice).to(self.node_map)
         return torch.einsum("brhw,bhw->br", weights, self.node_map)
+
+
+def _on_lattice(method: type[Explainer], net: DetectorNet, nodes: Tensor, lattice: Lattice) -> Tensor:
+    """Numbers of nodes, or of the cells of the lattice, ``(B, N)``, as maps ``(B, h, w)``."""
+    if nodes.shape[1] == math.prod(lattice.shape):
+        return nodes.reshape(len(nodes), *lattice.shape)
+    levels = net.levels(lattice.height, lattice.width)
+    return levels.averaged(nodes) if method.averaged else levels.summed(nodes)
 
 
 def edge_index_of(net: DetectorNet) -> Tensor:
@@ -210,6 +220,8 @@ class Explainer(ABC):
         exact: Whether the map and the bias add up to the logit by construction.
         needs: Class of networks that it can explain: any detector, or those with an encoder or a graph.
         decomposes: Whether it needs ``nn.contribution``, which a head may not allow.
+        averaged: Whether the numbers of a node are no shares of something, such as a mask: in a graph of two grids a
+            place then has the mean of both nodes there, and not the sum of their shares.
         net: The network.
 
     Args:
@@ -232,6 +244,7 @@ class Explainer(ABC):
     exact: ClassVar[bool] = False
     needs: ClassVar[type[DetectorNet]] = DetectorNet
     decomposes: ClassVar[bool] = False
+    averaged: ClassVar[bool] = False
     net: DetectorNet
 
     def __init__(self, model: nn.Module, batch_size: int = 32) -> None:

@@ -17,9 +17,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Final
 
+import torch
+from torch import Tensor
+
 from resgat_pl.core.face_regions import REGIONS
+from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.outputs import NONE_OF_THESE
 
 Numbers = Mapping[str, float]
@@ -32,6 +37,8 @@ _SPLIT: Final = re.compile(r"(?<=[.;!?])\s+|(?<=:)(?<!manipulation:)(?<!manipula
 NOTICEABLE: Final = 0.1
 """Regions below this share of the strongest are not named."""
 LIKELY: Final = 0.5
+_PIXELS: Final = 112  # hardly matters for the share of a crop
+_NEARLY: Final = 0.01  # numbers in a report are rounded, and so pixels at the threshold may change sides
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def verify_report(report: Mapping[str, Any]) -> list[Checked]:
             checked = verify(clauses, numbers)
             for one in checked:
                 fault = one.fault or _not_in_sentence(one.clause, part["sentence"]) or _not_of_maps(part, report)
+                fault = fault or _not_of_mask(part, report) or _not_of_frames(part)
                 found.append(Checked(one.clause, fault))
     return found
 
@@ -143,6 +151,11 @@ def noticeable(numbers: Numbers) -> dict[str, float]:
 def digits_for(most: float) -> int:
     """Decimal places of contributions whose largest is ``most``: two significant digits of it, 1 to 4 places."""
     return 1 if most == 0 else min(4, max(1, 1 - math.floor(math.log10(most))))
+
+
+def covered(masks: Tensor, lattice: Lattice, threshold: float) -> Tensor:
+    """Share ``(B,)`` float64 of the crop on which masks of nodes ``(B, h, w)``, drawn over it, reach a threshold."""
+    return (lattice.heatmap(masks, (_PIXELS, _PIXELS)) >= threshold).double().mean(dim=(1, 2))
 
 
 def is_altered(region: str, numbers: Numbers) -> bool:
@@ -250,6 +263,21 @@ def _high(key: str, test: Callable[[float], bool]) -> Callable[[Clause, Numbers]
     return lambda _, numbers: "" if key in numbers and test(numbers[key]) else f"{key} does not say so"
 
 
+def _mask(clause: Clause, numbers: Numbers) -> str:
+    if not {"mask/share", "mask/threshold", "mask/factor"} <= set(clause.keys):
+        return "it has no key of the mask"
+    stated = "not part of the logit" not in clause.text
+    return "" if stated == (numbers["mask/factor"] > 0) else "mask/factor says otherwise"
+
+
+def _span(clause: Clause, numbers: Numbers) -> str:
+    if not {"span/first", "span/last", "span/mean", "span/rest"} <= set(clause.keys):
+        return "it has no key of the span"
+    if not numbers["span/first"] <= numbers["span/last"]:
+        return "the span ends before it begins"
+    return "" if numbers["span/mean"] > numbers["span/rest"] else "the other frames add more"
+
+
 _CLAIMS: Final = (
     _Claim(_SPEAKS, _speaks),
     _Claim(_ALTERED, _altered),
@@ -261,6 +289,8 @@ _CLAIMS: Final = (
     _Claim(re.compile(r"it would be|would say"), _usual),
     _Claim(re.compile(r"Attention is nearly uniform"), _high("entropy", lambda value: value > 0.9)),
     _Claim(re.compile(r"\bdisagree\b"), _high("agreement", lambda value: value < 0.5)),
+    _Claim(re.compile(r"\bmask\b"), _mask),
+    _Claim(re.compile(r"\bspan\b"), _span),
 )
 
 
@@ -276,6 +306,7 @@ def _keys_in(text: str, numbers: Numbers) -> Iterator[str]:
     yield from (f"kind/{name}" for name in _names(numbers, "kind/") if name in text)
     if NONE_OF_THESE in text:
         yield "unknown_kind"
+    yield from (key for part in ("mask", "span") if part in lowered for key in numbers if key.startswith(f"{part}/"))
     if re.search(r"\b(fake|real|genuine)\b", lowered):
         yield "verdict"
 
@@ -298,6 +329,33 @@ def _without(text: str, names: Sequence[str]) -> str:
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name, "…")
     return text
+
+
+def _not_of_mask(part: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """A difference between the share of the mask and its map, or of a face and its frames."""
+    numbers, found = part["numbers"], part["maps"].get("PredictedMask")
+    if "mask/share" not in numbers or found is None:
+        return ""
+    if "frames" in part:
+        share = fmean(frame["numbers"]["mask/share"] for frame in part["frames"])
+    else:
+        centres = report["centres"]
+        lattice = Lattice(1, 1, tuple(centres["rows"]), tuple(centres["columns"]))
+        share = float(covered(torch.tensor(found["nodes"])[None], lattice, numbers["mask/threshold"])[0])
+    return "" if abs(share - numbers["mask/share"]) <= _NEARLY else f"the map covers {share:.3g}"
+
+
+def _not_of_frames(part: Mapping[str, Any]) -> str:
+    """A difference between the span of a clip and the numbers of its frames."""
+    numbers = part["numbers"]
+    if "span/first" not in numbers:
+        return ""
+    groups: dict[bool, list[float]] = {True: [], False: []}
+    for frame in part["frames"]:
+        groups[numbers["span/first"] <= frame["index"] <= numbers["span/last"]].append(frame["logit"])
+    pairs = (("mean", groups[True]), ("rest", groups[False]))
+    wrong = [name for name, some in pairs if not some or abs(fmean(some) - numbers[f"span/{name}"]) > _NEARLY]
+    return f"span/{wrong[0]} is not that of the frames" if wrong else ""
 
 
 def _not_in_sentence(clause: Clause, sentence: str) -> str:

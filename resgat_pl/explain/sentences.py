@@ -53,6 +53,11 @@ class Finding:
         kind: Of manipulation, see ``nn.outputs.name_kinds``; empty of a detector without kinds.
         kinds: Probability by kind, genuine included.
         manipulated: Probability by region that it was manipulated, of a detector with outputs of regions.
+        mask: Of a detector with a mask head: ``share`` of the crop that its mask covers at ``threshold``, and
+            ``factor``, 1 if it is a factor of the contributions and else 0; empty of any other.
+        span: Of a clip, the span of frames that adds most: ``first`` and ``last`` frame, where known ``start`` and
+            ``end`` in s, and ``mean`` and ``rest``, the mean numbers of its frames and of all others; empty of a
+            picture.
     """
 
     logit: float
@@ -69,16 +74,21 @@ class Finding:
     kind: str = ""
     kinds: Mapping[str, float] = field(default_factory=dict)
     manipulated: Mapping[str, float] = field(default_factory=dict)
+    mask: Mapping[str, float] = field(default_factory=dict)
+    span: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Target:
         """``fake`` if the probability is above ``limit``, otherwise ``real``: the decision that is stated elsewhere."""
         if self.mean_probability is not None:
             return "fake" if self.mean_probability > self.limit else "real"
-        # the same by the logit, which float64 resolves where it does not the probability
+        return "fake" if self.logit > self.cut else "real"  # float64 resolves it where it does not the probability
+
+    @property
+    def cut(self) -> float:
+        """``limit`` as a logit."""
         odds = self.limit / (1 - self.limit) if self.limit < 1 else math.inf
-        cut = math.log(odds) if odds > 0 else -math.inf
-        return "fake" if self.logit > cut * (self.temperature or 1.0) else "real"
+        return (math.log(odds) if odds > 0 else -math.inf) * (self.temperature or 1.0)
 
     @property
     def probability(self) -> float:
@@ -114,7 +124,8 @@ class Finding:
         if self.kinds:
             found |= {f"kind/{name}": value for name, value in self.kinds.items()}
             found["unknown_kind"] = float(self.kind == NONE_OF_THESE)
-        return found | {f"manipulated/{name}": value for name, value in self.manipulated.items()}
+        parts = (("manipulated", self.manipulated), ("mask", self.mask), ("span", self.span))
+        return found | {f"{part}/{name}": value for part, values in parts for name, value in values.items()}
 
     @property
     def sentence(self) -> str:
@@ -178,7 +189,29 @@ class Finding:
             names = [f"the {name} (probability {self.manipulated[name]:.2f})" for name in regions[::-1]]
             keys = tuple(f"manipulated/{name}" for name in regions[::-1])
             found.append(Clause(f"Probably manipulated: {joined(names)}", keys))
-        return found
+        return [*found, *self._mask(), *self._span()]
+
+    def _mask(self) -> Iterator[Clause]:
+        """The share of the crop under the detector's own mask."""
+        if self.mask:
+            part = "a factor of the contributions" if self.mask["factor"] else "not part of the logit"
+            yield Clause(
+                f"The detector's own mask, {part}, covers {self.mask['share']:.2f} of the crop at its threshold "
+                f"{self.mask['threshold']:.2f}",
+                ("mask/share", "mask/threshold", "mask/factor"),
+            )
+
+    def _span(self) -> Iterator[Clause]:
+        """The frames of a clip that add most."""
+        if self.span:
+            times = tuple(name for name in ("start", "end") if name in self.span)
+            when = f" ({self.span['start']:.2f} to {self.span['end']:.2f} s)" if times else ""
+            mean, rest = (_minus(f"{self.span[name]:+.2f}") for name in ("mean", "rest"))
+            yield Clause(
+                f"The span from frame {self.span['first']:.0f} to {self.span['last']:.0f}{when} adds most: its mean is "
+                f"{mean}, that of the other frames {rest}",
+                tuple(f"span/{name}" for name in ("first", "last", *times, "mean", "rest")),
+            )
 
     def named(self, target: Target) -> dict[str, float]:
         """The regions that the words name as speaking for a class, strongest first; rounded to 0, none is."""

@@ -27,9 +27,16 @@ TOLERANCE: Final = 1e-4
 class ExportGraph(nn.Module):
     """The exported part of the network: the prediction, with its decomposition over nodes where there is one."""
 
+    spread: Tensor | None
+
     def __init__(self, net: DetectorNet) -> None:
         super().__init__()
         self.net = net
+        levels = net.levels(net.image_size, net.image_size)
+        several = net.has_contributions and len(levels.lattices) > 1
+        # Two grids become one map, by a matrix (N, h·w).
+        spread = levels.summed(torch.eye(levels.num_nodes)).flatten(1) if several else None
+        self.register_buffer("spread", spread, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """``OUTPUTS`` of images ``(B, 3, S, S)`` float in [0, 1], RGB; the first two without contributions."""
@@ -37,7 +44,8 @@ class ExportGraph(nn.Module):
             output = self.net(images)
             return output.logit, output.probability
         found = contributions(self.net, images)
-        return found.output.logit, found.output.probability, found.node, found.bias
+        node = found.node if self.spread is None else found.node @ self.spread
+        return found.output.logit, found.output.probability, node, found.bias
 
 
 def trace(net: DetectorNet) -> ExportedProgram:

@@ -41,6 +41,8 @@ class Contributions(NamedTuple):
             bottleneck.
         routing: ``(B, N)`` float in [-1, 1], the mean over the heads of the share of a node's vote that goes to *fake*
             less that to *real*; None without capsules.
+        level: ``(N,)`` int64, 0 of the nodes of the finer grid and 1 of those of the coarser; None of a graph of one
+            grid. ``levels`` of the network brings numbers of nodes to one map.
 
     Example:
         >>> import torch
@@ -61,6 +63,7 @@ class Contributions(NamedTuple):
     mask: Tensor | None = None
     kept: Tensor | None = None
     routing: Tensor | None = None
+    level: Tensor | None = None
 
 
 def contributions(model: nn.Module, images: Tensor) -> Contributions:
@@ -118,4 +121,5 @@ def decompose(model: ResGAT, graph: GraphState) -> Contributions:
         mask=None if graph.mask_logit is None else graph.mask_logit.sigmoid(),
         kept=None if graph.kept is None else grid.to_edges(graph.kept),
         routing=None if ledger.routing is None else ledger.routing.mean(dim=-1),
+        level=grid.level,
     )

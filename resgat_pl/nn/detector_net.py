@@ -12,6 +12,7 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import class_path
 from resgat_pl.core.types import NetOutput
 from resgat_pl.nn.hub_folder import Written
+from resgat_pl.nn.levels import Levels
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.pretrained import push_to_hub, save_pretrained
 
@@ -78,6 +79,10 @@ class DetectorNet(nn.Module):
             for side, count in zip((height, width), self.cells, strict=True)
         )
         return Lattice(height, width, rows, columns)
+
+    def levels(self, height: int, width: int) -> Levels:
+        """Lattices of all nodes, of which ``lattice`` is the first; raises as that."""
+        return Levels((self.lattice(height, width),))
 
     @property
     def image_size(self) -> int:

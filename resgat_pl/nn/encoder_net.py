@@ -12,9 +12,10 @@ from torch import Tensor
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import NetOutput
 from resgat_pl.nn.detector_net import DetectorNet
-from resgat_pl.nn.encoders.base import EncoderStage
+from resgat_pl.nn.encoders.base import Stages
 from resgat_pl.nn.encoders.registry import build_encoder
 from resgat_pl.nn.encoders.tuning import TrainMode, choose_trained
+from resgat_pl.nn.levels import Levels
 from resgat_pl.nn.node_geometry import Lattice
 
 Normalization = Literal["imagenet", "none"]
@@ -52,7 +53,7 @@ class EncoderNet(DetectorNet):
         self,
         encoder: str,
         weights: str | Path | None = None,
-        encoder_stage: EncoderStage = 4,
+        encoder_stage: Stages = 4,
         image_size: int = 224,
         train: TrainMode = "full",
         normalize: Normalization = "imagenet",
@@ -90,8 +91,7 @@ class EncoderNet(DetectorNet):
             ConfigError: The images are too small for a grid of 2×2 nodes.
         """
         self.backbone.grid_shape(*images.shape[-2:])
-        feature_map: Tensor = self.backbone(self.normalised(images))
-        return feature_map.flatten(2).transpose(1, 2)
+        return self.backbone.nodes(self.normalised(images))
 
     def forward_nodes(self, nodes: Tensor) -> NetOutput:
         """Classify images by their nodes ``(B, N, F)`` float, as ``encode`` gives them."""
@@ -109,6 +109,10 @@ class EncoderNet(DetectorNet):
             ConfigError: The image is too small for a grid of 2×2 nodes.
         """
         return self.backbone.lattice(height, width)
+
+    def levels(self, height: int, width: int) -> Levels:
+        """Places of the nodes of every stage that the encoder gives, the finest first; raises as ``lattice``."""
+        return Levels(self.backbone.lattices(height, width))
 
 
 def check_arguments(
@@ -128,6 +132,8 @@ def check_arguments(
         if get_origin(hint) is Literal and given[name] not in get_args(hint):
             allowed = " or ".join(str(value) for value in get_args(hint))
             raise ConfigError(f"{name} is {given[name]!r}; it must be {allowed}.")
+        if hint == Stages and given[name] not in (3, 4, [3, 4]):
+            raise ConfigError(f"{name} is {given[name]!r:.60}; it must be 3, 4 or [3, 4].")
     for name, most in {**(largest or {}), "image_size": _LARGEST}.items():
         value = given[name]
         if type(value) is not int or not 1 <= value <= most:

@@ -155,8 +155,9 @@ def leave_out(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> LeftOut
     everything = frozenset[str]()
     if not isinstance(name, str) or not is_own(name):
         return LeftOut(everything, None, "the encoder is neither of torchvision nor of timm")
-    if train == "full":
-        return LeftOut(everything, None, "the whole encoder was trained")
+    if train == "full" or isinstance(options.get("encoder_stage"), list):
+        why = "the whole encoder was trained" if train == "full" else "the encoder gives nodes of two stages"
+        return LeftOut(everything, None, why)
     if weights is None:
         return LeftOut(everything, None, "the encoder's first weights were random")
     stage = cast("EncoderStage", options.get("encoder_stage", 4))

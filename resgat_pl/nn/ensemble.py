@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import torch
@@ -17,6 +16,7 @@ from resgat_pl.core.text import shorten
 from resgat_pl.core.types import DetectorOutput
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.detector_net import DetectorNet
+from resgat_pl.nn.levels import divided
 from resgat_pl.nn.logit_net import LogitNet
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.pooled import PooledClassifier
@@ -151,9 +151,9 @@ class Ensemble(DetectorNet):
                 )
             given = self._resized(images, member)
             found = contributions(member, given)
-            grid = member.lattice(*given.shape[2:])
+            levels = member.levels(*given.shape[2:])
             shares.append(scale * found.output.logit)
-            maps.append(scale * divided(found.node.reshape(-1, *grid.shape), grid, common))
+            maps.append(scale * divided(levels.summed(found.node), levels.lattices[0], common))
             biases.append(scale * found.bias)
         share = torch.stack(shares)
         return EnsembleParts(share.sum(dim=0), share, torch.stack(maps), torch.stack(biases))
@@ -170,34 +170,6 @@ class Ensemble(DetectorNet):
         if size == (height, width):
             return images
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def divided(maps: Tensor, lattice: Lattice, common: Lattice) -> Tensor:
-    """Divide the value of each cell of a lattice among the cells of another, by area: every sum stays as it is.
-
-    Args:
-        maps: ``(B, h, w)`` float, on ``lattice``.
-        lattice: Where they are.
-        common: Where they shall be.
-
-    Returns:
-        ``(B, h', w')`` float, on ``common``.
-
-    Example:
-        >>> divided(torch.ones(1, 1, 1), Lattice.even(1, 1), Lattice.even(2, 2))
-        tensor([[[0.2500, 0.2500],
-                 [0.2500, 0.2500]]])
-    """
-    down, across = (_overlap(mine, theirs).to(maps) for mine, theirs in zip(lattice.edges, common.edges, strict=True))
-    return down @ maps @ across.T
-
-
-def _overlap(edges: Sequence[float], others: Sequence[float]) -> Tensor:
-    """Share ``(others, cells)`` float64 of each cell that lies in each other one; columns sum to 1."""
-    cells, wanted = (torch.tensor(list(pairwise(ends)), dtype=torch.float64) for ends in (edges, others))
-    high = torch.minimum(wanted[:, None, 1], cells[None, :, 1])
-    low = torch.maximum(wanted[:, None, 0], cells[None, :, 0])
-    return (high - low).clamp(min=0) / (cells[:, 1] - cells[:, 0])
 
 
 def parse_spec(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

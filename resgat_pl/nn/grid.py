@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,9 +66,20 @@ class Grid(nn.Module):
         for name, table in _tables(height, width).items():
             setattr(self, name, table.to(device))
 
+    def fit_levels(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """``fit`` to an encoder's grids, of which there is one here; two have ``levels.LevelGrid``."""
+        ((height, width),) = shapes
+        self.fit(height, width)
+
+    @property
+    def level(self) -> Tensor | None:
+        """``(N,)`` int64, 0 of a fine node and 1 of a coarse one; None of a single grid."""
+        return None
+
     def gather(self, nodes: Tensor) -> Tensor:
         """Put each slot's source there: ``(B, N, …)`` → ``(B, N, 5, …)``."""
-        return nodes.index_select(1, self.neighbours.flatten()).reshape(len(nodes), -1, 5, *nodes.shape[2:])
+        slots = self.neighbours.shape[1]
+        return nodes.index_select(1, self.neighbours.flatten()).reshape(len(nodes), -1, slots, *nodes.shape[2:])
 
     def add_neighbours(self, sources: Tensor, targets: Tensor) -> list[Tensor]:
         """Sums of the two ends of each edge, slot by slot, without a copy of the nodes for each slot.

@@ -16,13 +16,14 @@ from resgat_pl.core.types import AttentionVersion, ResGATOutput
 from resgat_pl.nn.authors_weights import read_published
 from resgat_pl.nn.checkpoint_file import Checkpoint, load_strictly
 from resgat_pl.nn.encoder_net import EncoderNet, Normalization, check_arguments
-from resgat_pl.nn.encoders.base import EncoderStage
+from resgat_pl.nn.encoders.base import Stages
 from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.gat import GraphState, GridGATConv, GridGATv2Conv, GridGCNConv
 from resgat_pl.nn.gates import EdgeGate, NodeGate
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.head import LinearHead, NodeHead, build_head
 from resgat_pl.nn.ledger import open_ledger, read_nodes
+from resgat_pl.nn.levels import LevelGrid
 from resgat_pl.nn.outputs import Outputs
 from resgat_pl.nn.pretrained import read_pretrained
 from resgat_pl.nn.rebuild import rebuild
@@ -62,7 +63,8 @@ class ResGAT(EncoderNet):
         head: ``linear`` as in the paper, ``mlp`` with one hidden layer, ``normalised`` (scaled cosine), ``capsule``
             (routing by agreement, see ``nn.routing``), or a head from outside, see ``nn.head``.
         encoder_stage: 4 takes the last feature map (stride 32), 3 the one of stride 16, which has four times the nodes.
-            Of a vision transformer, the patch tokens after all or after three quarters of its blocks.
+            Of a vision transformer, the patch tokens after all or after three quarters of its blocks. ``[3, 4]`` takes
+            the nodes of both, in one graph, joined as parents and children; see ``resgat_pl.nn.levels``.
         dropout: Probability in training of dropping an attention coefficient and, with ``mlp``, a hidden unit.
         image_size: Side in pixels of the images for which the grid is built first; others work as well.
         train: The part of the encoder that is trained beside graph and head: ``full``, ``norms``, ``lora`` or
@@ -82,7 +84,7 @@ class ResGAT(EncoderNet):
     Attributes:
         config: All arguments as plain values.
         backbone: The encoder.
-        grid: The grid of the latest images.
+        grid: The grid of the latest images; a ``LevelGrid`` of two stages.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -105,7 +107,7 @@ class ResGAT(EncoderNet):
         hidden: int = 512,
         normalize: Normalization = "imagenet",
         head: str = "linear",
-        encoder_stage: EncoderStage = 4,
+        encoder_stage: Stages = 4,
         dropout: float = 0.0,
         image_size: int = 224,
         train: TrainMode = "full",
@@ -135,7 +137,8 @@ class ResGAT(EncoderNet):
         self.is_gated = mask_head == "gate"
         self.edge_gate = EdgeGate(features) if bottleneck else None
         self.outputs = None if outputs is None else Outputs(outputs, heads * hidden)
-        self.grid = Grid(*self.backbone.grid_shape(image_size, image_size))
+        shapes = self.backbone.grid_shapes(image_size, image_size)
+        self.grid = Grid(*shapes[0]) if len(shapes) == 1 else LevelGrid(*shapes)
 
     def forward(self, images: Tensor) -> ResGATOutput:
         """Classify ``images (B, 3, H, W)`` float in [0, 1], RGB; raises as ``encode``."""
@@ -147,7 +150,7 @@ class ResGAT(EncoderNet):
         Raises:
             ConfigError: The images are too small for a grid of 2×2 nodes.
         """
-        self.grid.fit(*self.backbone.grid_shape(*images.shape[-2:]))
+        self.grid.fit_levels(self.backbone.grid_shapes(*images.shape[-2:]))
         return super().encode(images)
 
     def forward_nodes(self, nodes: Tensor) -> ResGATOutput:

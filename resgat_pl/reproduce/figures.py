@@ -254,8 +254,9 @@ def explain(
     else:
         with torch.no_grad():
             found = contributions(net, images)
-            nodes = attention_map(found.output) if method == "attention" else found.node
-    maps: NDArray[np.float32] = nodes.reshape(len(images), *net.lattice(*images.shape[2:]).shape).float().cpu().numpy()
+            read = attention_map(found.output) if method == "attention" else found.node
+            nodes = net.levels(*images.shape[2:]).summed(read)
+    maps: NDArray[np.float32] = nodes.float().cpu().numpy()
     return maps
 
 

@@ -35,7 +35,12 @@ FEW: dict[str, dict[str, Any]] = {
     "PermutationImportance": {"reference": OTHERS, "draws": 2},
     "PartialDependence": {"content": OTHERS, "draws": 2, "steps": 2},
 }
-OTHER_NETS = {"EnsembleContribution", "Relevancy"}  # explain no ResNet's graph: see tests/explain/methods
+OTHER_NETS = {
+    "EnsembleContribution",
+    "Relevancy",
+    "FineContribution",
+    "CoarseContribution",
+}  # see tests/explain/methods
 MAY_BE_BLANK = {"Consensus", "MinimalSubgraph"}  # where methods disagree, or where the bias alone decides
 KINDS: dict[str, Callable[..., Explainer]] = {
     **{
@@ -140,6 +145,7 @@ def test_what_the_methods_say_of_themselves() -> None:
     unsigned |= {"PredictedMask", "KeptEdges"}
     assert {name for name, method in methods.items() if not method.signed} == unsigned
     exact = {"Contribution", "EdgeContribution", "EnsembleContribution", "NodeShapley", "KernelSHAP"}
+    exact |= {"FineContribution", "CoarseContribution"}
     assert {name for name, method in methods.items() if method.exact} == exact
 
 

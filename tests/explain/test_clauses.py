@@ -33,6 +33,15 @@ def faces(draw: Any) -> Finding:
     regions = {name: value * size for name, value in zip(REGIONS, values, strict=True)}
     bias = draw(st.floats(-2, 2)) * size
     kinds = {name: draw(share) for name in ("genuine", "Face2Face", "swap-2")} if draw(st.booleans()) else {}
+    rest = draw(st.floats(-9, 9))
+    span = {
+        "first": 3.0,
+        "last": 17.0,
+        "start": 0.1,
+        "end": 0.56,
+        "mean": rest + draw(st.floats(0.01, 9)),
+        "rest": rest,
+    }
     best = max((name for name in kinds if name != "genuine"), key=lambda name: kinds[name], default="")
     face = Finding(
         logit=math.fsum(regions.values()) + bias,
@@ -47,6 +56,8 @@ def faces(draw: Any) -> Finding:
         limit=draw(st.floats(0.05, 0.95)),
         kinds=kinds,
         manipulated={name: draw(share) for name in FACE_REGIONS} if draw(st.booleans()) else {},
+        mask=draw(st.sampled_from([{}, {"share": draw(share), "threshold": draw(share), "factor": 1.0}])),
+        span=draw(st.sampled_from([{}, span, {name: span[name] for name in ("first", "last", "mean", "rest")}])),
     )
     kind = draw(st.sampled_from([best, NONE_OF_THESE])) if kinds and face.verdict == "fake" else ""
     return replace(face, kind=kind)
@@ -81,7 +92,13 @@ def test_a_changed_number_is_found(face: Finding, data: Any) -> None:
 
 NUMBERS = {"region/nose": 1.234, "region/chin": -0.4, "region/mouth": 0.01, "bias": 0.5, "logit": 1.3, "verdict": 1.0}
 NUMBERS |= {"probability": 0.79, "calibrated": 1.0, "limit": 0.5, "entropy": 0.4, "unknown_kind": 0.0}
+NUMBERS |= {"mask/share": 0.23, "mask/threshold": 0.4, "mask/factor": 0.0}
+NUMBERS |= {"span/first": 3.0, "span/last": 9.0, "span/mean": 1.5, "span/rest": 1.9}
 NUMBERS |= {"kind/genuine": 0.1, "kind/Face2Face": 0.7, "kind/FaceSwap": 0.2}
+
+
+MASK = ("mask/share", "mask/threshold", "mask/factor")
+SPAN = ("span/first", "span/last", "span/mean", "span/rest")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +122,13 @@ NUMBERS |= {"kind/genuine": 0.1, "kind/Face2Face": 0.7, "kind/FaceSwap": 0.2}
         ("Kind of manipulation: Face2Face (probability 0.70)", ("kind/Face2Face",), ""),
         ("Kind of manipulation: FaceSwap (probability 0.20)", ("kind/FaceSwap",), "the kind is another one"),
         ("Kind of manipulation: none of these", ("unknown_kind",), "the kind is one of them"),
+        ("The mask, not part of the logit, covers 0.23 at 0.40", MASK, ""),
+        ("The mask, not part of the logit, covers 0.24 at 0.40", MASK, "it states 0.24"),
+        ("The mask, a factor of the contributions, covers 0.23 at 0.40", MASK, "mask/factor says otherwise"),
+        ("The mask covers 0.23", ("mask/share",), "no key of the mask"),
+        ("The span from frame 3 to 9 adds most", SPAN, "the other frames add more"),
+        ("The span from frame 3 to 8 adds most", SPAN, "it states 8"),
+        ("The span from frame 3 adds most", SPAN[:1], "no key of the span"),
         ("The lighting is inconsistent.", ("logit",), "nothing that a number could confirm"),
     ],
 )
@@ -160,6 +184,27 @@ def test_a_report_is_checked_against_its_maps_and_sentences() -> None:
     assert hallucination_rate(verify_report(report)) == 1
     assert verify_report({"regions": list(REGIONS), "tracks": [{"sentence": "", "maps": {}, "frames": []}]}) == []
     assert math.isnan(hallucination_rate([]))
+
+
+def stated(face: Finding, index: int, **others: Any) -> dict[str, Any]:
+    clauses = [{"text": clause.text, "keys": list(clause.keys)} for clause in face.clauses]
+    rest = {"logit": face.logit, "index": index, "maps": {}, **others}
+    return {"sentence": face.sentence, "numbers": face.numbers, "clauses": clauses, **rest}
+
+
+def test_mask_and_span_are_checked_against_map_and_frames() -> None:
+    mask = {"share": 62 / 112, "threshold": 0.4, "factor": 0.0}
+    face = Finding(0.0, 0.0, dict.fromkeys(REGIONS, 0.0), temperature=1.0, mask=mask)
+    maps = {"PredictedMask": {"nodes": [[0.9, 0.9], [0.1, 0.1]]}}  # 0.4 is reached down to 0.5625 of the height
+    frames = [stated(replace(face, logit=logit), i, maps=maps) for i, logit in enumerate((-1.0, 2.0, 3.0, -2.0))]
+    span = {"first": 1.0, "last": 2.0, "mean": 2.5, "rest": -1.5}
+    track = stated(replace(face, span=span), 0, frames=frames, maps=maps)
+    report = {"regions": list(REGIONS), "centres": {"rows": [0.25, 0.75], "columns": [0.25, 0.75]}, "tracks": [track]}
+    assert [one.fault for one in verify_report(report) if one.fault] == []
+    frames[1]["maps"] = {"PredictedMask": {"nodes": [[0.9, 0.9], [0.9, 0.9]]}}
+    assert "the map covers 1" in {one.fault for one in verify_report(report)}
+    frames[1]["maps"], frames[2]["logit"] = maps, 0.0
+    assert "span/mean is not that of the frames" in {one.fault for one in verify_report(report)}
 
 
 def test_clauses_end_at_stops_that_are_no_decimal_points() -> None:

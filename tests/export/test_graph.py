@@ -26,17 +26,20 @@ pytestmark = pytest.mark.long  # each is compiled: ten seconds
         ("timm/test_convnext", 64, {"head": "normalised", "receptive": 65, "attention": "gatv1"}),
         ("timm/test_resnet", 64, {"head": "capsule", "mask_head": "gate", "two_pass": True}),
         ("timm/test_resnet", 64, {"bottleneck": True, "mask_head": "aux", "attention": "gcn"}),
+        ("mobilenet_v2", 96, {"encoder_stage": [3, 4], "mask_head": "gate"}),
+        ("timm/test_vit", 64, {"encoder_stage": [3, 4], "attention": "gatv1"}),
     ],
 )
 def test_onnx_of_other_encoders_agrees(encoder: str, side: int, others: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("timm")
     torch.manual_seed(0)
-    net = ResGAT(encoder=encoder, encoder_stage=3, heads=2, hidden=8, image_size=side, **others).eval()
+    options = {"encoder_stage": 3, "heads": 2, "hidden": 8, "image_size": side, **others}
+    net = ResGAT(encoder=encoder, **options).eval()
     with torch.no_grad():
         for name, value in net.named_parameters():
             if name.startswith("head") or name.endswith(".up"):
                 value.normal_(std=5)
-    lattice = net.backbone.lattice(side, side)
+    lattice = net.lattice(side, side)
     properties = {
         **stamp(EXPORT_VERSION),
         "image_size": side,

@@ -23,6 +23,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "PredictedMask": {"mask_head": "aux"},
     "Routing": {"head": "capsule"},
     "KeptEdges": {"bottleneck": True},
+    "FineContribution": {"encoder_stage": (3, 4)},
+    "CoarseContribution": {"encoder_stage": (3, 4)},
 }
 """Arguments of a network with the part that a method explains, by the method's name."""
 
@@ -59,6 +61,9 @@ def make_net(kind: type[Net] = ResGAT, **arguments: Any) -> Net:  # type: ignore
 
 @cache
 def _made(kind: type[Net], **arguments: Any) -> Net:
+    stage = arguments.get("encoder_stage")
+    if isinstance(stage, tuple):  # arguments are hashed
+        arguments["encoder_stage"] = list(stage)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = kind(**{"encoder": "resnet18", "encoder_stage": 3, "heads": 2, "hidden": 8, **arguments})

@@ -208,8 +208,9 @@ def _restoration(
 
 
 def _graph(net: DetectorNet, maps: Tensor, faces: BenchmarkFaces, batch_size: int) -> dict[str, Array]:
-    """Fidelity and sparsity, of a detector with a graph."""
-    if not isinstance(net, ResGAT) or not net.answers_by_head:
+    """Fidelity and sparsity, of a detector with a graph whose nodes are the cells of its maps."""
+    cells = math.prod(faces.lattice.shape)
+    if not isinstance(net, ResGAT) or not net.answers_by_head or net.grid.num_nodes != cells:
         return {}
     count = len(maps)
     return _spread(fidelity(net, faces.images[:count], maps, faces.cut, batch_size), torch.arange(count), len(faces))

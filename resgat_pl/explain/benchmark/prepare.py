@@ -114,7 +114,7 @@ class DetectorBenchmark:
         # Convolutions on a CPU run up to twice as fast in this order of the pixels.
         self.net = detector.net.to(memory_format=torch.channels_last)
         self.threshold = (detector.thresholds or {}).get("frame", 0.5)
-        self.crops = FaceCrops(manifest, manifest.rows_of("test"), self.net.image_size)
+        self.crops = FaceCrops(manifest, manifest.examples_of("test"), self.net.image_size)  # as frames are scored
 
     def prepare(self) -> Self:
         """Score the test split, or read the scores of the same split and checkpoint; read training masks and faces."""

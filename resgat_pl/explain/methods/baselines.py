@@ -40,7 +40,7 @@ class Baseline(Explainer):
 
     @abstractmethod
     def draw(self, images: Tensor) -> Tensor:
-        """Maps ``(B or 1, h, w)`` float in [0, 1] for the grid of the network, which has just seen the images."""
+        """Maps ``(B or 1, h, w)``, or numbers of nodes ``(B or 1, N)``, in [0, 1]; the network has seen the images."""
 
 
 @explainer("baseline")
@@ -79,7 +79,7 @@ class Uniform(Baseline):
 
     def draw(self, images: Tensor) -> Tensor:
         """See ``Baseline``."""
-        return uniform_map(self.net.grid.edge_index).reshape(1, *self.net.grid.shape)
+        return uniform_map(self.net.grid.edge_index)[None]
 
 
 def centre_map(lattice: Lattice, width: float = 0.25) -> Tensor:

@@ -80,6 +80,7 @@ class Consensus(Explainer):
     """
 
     unit: ClassVar[Unit] = "rank"
+    averaged: ClassVar[bool] = True
     needs: ClassVar[type[DetectorNet]] = ResGAT
     decomposes: ClassVar[bool] = True
     net: ResGAT

@@ -48,6 +48,7 @@ class GNNExplainer(Explainer):
 
     unit: ClassVar[Unit] = "mask"
     signed: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
     needs: ClassVar[type[DetectorNet]] = ResGAT
     decomposes: ClassVar[bool] = True
     net: ResGAT

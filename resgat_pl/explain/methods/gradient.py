@@ -35,6 +35,7 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import decompose
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.encoders.two_stages import TwoStages
 from resgat_pl.nn.resgat import ResGAT
 
 
@@ -72,6 +73,13 @@ class GradCAM(Explainer):
                 "alone. Methods of pixels explain it, such as InputXGradient, Occlusion and KernelSHAP."
             )
         self.relu = relu
+
+    @classmethod
+    def refusal(cls, net: DetectorNet) -> str | None:
+        """See ``Explainer``."""
+        if not isinstance(getattr(net, "backbone", None), TwoStages):
+            return None
+        return "explains one feature map, and this network reads two (encoder_stage [3, 4]). Contribution explains it."
 
     def attribute(self, images: Tensor, target: Target = "fake") -> Explanation:
         """See ``Explainer``; raises ConfigError also if captum is not installed."""

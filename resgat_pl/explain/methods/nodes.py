@@ -56,8 +56,8 @@ def coalition_logits(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tens
             f"The coalitions are {tuple(coalitions.shape)} {coalitions.dtype}; give (M, {grid.num_nodes}) bool, True "
             "for the nodes that stay."
         )
-    if isinstance(net.head, NodeHead):
-        return _routed_logits(net, net.head, graph, coalitions)
+    if isinstance(net.head, NodeHead) or grid.level is not None:
+        return _one_by_one(net, graph, coalitions)
     constant = net.gat.constant
     weight, bias, rest = _halves(net.head, constant)
     alone = F.linear(constant, weight, bias)
@@ -92,14 +92,19 @@ def _halves(head: Head, constant: Tensor) -> tuple[Tensor, Tensor | None, Callab
     )
 
 
-def _routed_logits(net: ResGAT, head: NodeHead, graph: GraphState, coalitions: Tensor) -> Tensor:
-    """Logits ``(B, M)`` of a head that reads nodes one by one: what it answers depends on all that are there at once.
+def _one_by_one(net: ResGAT, graph: GraphState, coalitions: Tensor) -> Tensor:
+    """Logits ``(B, M)`` without a table: attention and answer of every coalition, from scores and values at hand.
 
-    So attention and answer are computed for every coalition, from scores and values that are there already.
+    For a head that reads nodes one by one, whose answer depends on all that are there at once, and for a graph of two
+    grids, whose coarse nodes have too many sources for a table of subsets.
     """
-    grid = net.grid
-    votes, constant = net.gat.along(graph, head.directions[None]), net.gat.constant_along(head.directions)
-    size = max(1, _CHUNK // votes[0].numel())
+    grid, head = net.grid, net.head
+    if isinstance(head, NodeHead):
+        votes, constant = net.gat.along(graph, head.directions[None]), net.gat.constant_along(head.directions)
+    else:
+        weight, bias, rest = _halves(head, net.gat.constant)
+        votes, constant = net.gat.along(graph, weight[None]), F.linear(net.gat.constant, weight, bias)
+    size = max(1, _CHUNK // max(votes[0].numel(), graph.scores[0].numel()))
     logits = []
     for place in range(len(votes)):
         mine = []
@@ -112,7 +117,10 @@ def _routed_logits(net: ResGAT, head: NodeHead, graph: GraphState, coalitions: T
             heard = grid.sum_by_source(weights) / grid.num_nodes
             if graph.gate is not None:
                 heard = heard * graph.gate[place, :, None]
-            mine.append(head(votes[place].expand(len(part), -1, -1, -1), heard, constant).logit)
+            if isinstance(head, NodeHead):
+                mine.append(head(votes[place].expand(len(part), -1, -1, -1), heard, constant).logit)
+            else:
+                mine.append(rest((constant + heard.flatten(1) @ votes[place].flatten(0, 1))[:, None])[:, 0])
         logits.append(torch.cat(mine))
     return torch.stack(logits)
 

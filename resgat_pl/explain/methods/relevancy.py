@@ -14,6 +14,7 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
 from resgat_pl.nn.encoders.timm_models import TimmEncoder
+from resgat_pl.nn.encoders.two_stages import TwoStages
 from resgat_pl.nn.grid import Grid
 from resgat_pl.nn.pooled import PooledClassifier
 from resgat_pl.nn.resgat import ResGAT
@@ -46,6 +47,8 @@ class Relevancy(Explainer):
     def refusal(cls, net: DetectorNet) -> str | None:
         """See ``Explainer``."""
         encoder = net.get_submodule("backbone")
+        if isinstance(encoder, TwoStages):
+            return "follows one stage of an encoder, and this network reads two (encoder_stage [3, 4])."
         layers = _attention_layers(encoder) if isinstance(encoder, TimmEncoder) and encoder.isotropic else []
         if not layers:
             return (

@@ -99,8 +99,11 @@ class Certificate:
         if self.edges is None:
             return ""
         keep, turn, every = self.edges
-        less = "; no smaller sum turns it" if turn is None else f", and without the strongest {turn} their sum turns"
-        return f"By their contributions, with the attention as it is, {keep} of {every} edges suffice{less}."
+        suffice = f"{keep} of {every} edges suffice" if keep else f"none of {every} edges is needed"
+        less = ", and leaving edges out does not turn their sum"
+        if turn is not None:
+            less = f", and without the strongest {turn} their sum turns"
+        return f"By their contributions, with the attention as it is, {suffice}{less}."
 
 
 def certify(net: ResGAT, images: Tensor, limit: float = 0.0) -> list[Certificate]:
@@ -290,6 +293,7 @@ class MinimalSubgraph(Explainer):
 
     unit: ClassVar[Unit] = "mask"
     signed: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
     needs: ClassVar[type[DetectorNet]] = ResGAT
     net: ResGAT
 

@@ -1,4 +1,4 @@
-"""Read-outs of parts that only some networks have: mask of the nodes, routing of capsules, gates of edges."""
+"""Read-outs of parts that only some networks have: mask of nodes, routing of capsules, gates of edges, two grids."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from resgat_pl.explain.registry import explainer
 from resgat_pl.nn.contribution import Contributions
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.head import CapsuleHead
+from resgat_pl.nn.levels import LevelGrid
 
 
 @explainer("variant", "The network's own mask: how probably each node is manipulated. No share of the logit.")
@@ -32,6 +33,7 @@ class PredictedMask(ReadOut):
 
     unit: ClassVar[Unit] = "probability"
     signed: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
 
     @classmethod
     def refusal(cls, net: DetectorNet) -> str | None:
@@ -62,6 +64,7 @@ class Routing(ReadOut):
     """
 
     unit: ClassVar[Unit] = "attention"
+    averaged: ClassVar[bool] = True
 
     @classmethod
     def refusal(cls, net: DetectorNet) -> str | None:
@@ -93,6 +96,7 @@ class KeptEdges(ReadOut):
 
     unit: ClassVar[Unit] = "probability"
     signed: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
 
     @classmethod
     def refusal(cls, net: DetectorNet) -> str | None:
@@ -107,3 +111,59 @@ class KeptEdges(ReadOut):
         kept, source = cast("Tensor", found.kept), found.output.edge_index[0]
         nodes = torch.zeros_like(found.node).index_add(1, source, kept) / source.bincount()
         return Attribution(nodes, found.output.logit, found.bias, kept)
+
+
+class _OneLevel(ReadOut):
+    """The contributions of the nodes of one grid, of a graph of two."""
+
+    exact: ClassVar[bool] = True
+
+    @classmethod
+    def refusal(cls, net: DetectorNet) -> str | None:
+        """See ``Explainer``."""
+        if isinstance(getattr(net, "grid", None), LevelGrid):
+            return None
+        return "needs a graph of two grids (net.encoder_stage [3, 4]). Contribution explains this network."
+
+    @staticmethod
+    def of_level(found: Contributions, level: int) -> Attribution:
+        """The nodes of a grid; those of the other are in the bias."""
+        mine = cast("Tensor", found.level) == level
+        others = (found.node * ~mine).sum(dim=1)
+        return Attribution(found.node * mine, found.output.logit, found.bias + others)
+
+
+@explainer("variant", "What the nodes of the finer grid add to the logit; those of the coarser are in the bias.")
+class FineContribution(_OneLevel):
+    """The exact shares of the fine nodes alone, of ``encoder_stage: [3, 4]``; the others' are in the bias.
+
+    Example:
+        >>> import torch
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, encoder_stage=[3, 4])
+        >>> FineContribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 4, 4])
+    """
+
+    @staticmethod
+    def read(found: Contributions) -> Attribution:
+        """See ``ReadOut``."""
+        return _OneLevel.of_level(found, 0)
+
+
+@explainer("variant", "What the nodes of the coarser grid add to the logit; those of the finer are in the bias.")
+class CoarseContribution(_OneLevel):
+    """The exact shares of the coarse nodes alone, divided over their cells; the others' are in the bias.
+
+    Example:
+        >>> import torch
+        >>> from resgat_pl.nn.resgat import ResGAT
+        >>> net = ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64, encoder_stage=[3, 4])
+        >>> CoarseContribution(net).attribute(torch.rand(1, 3, 64, 64)).node_map.shape
+        torch.Size([1, 4, 4])
+    """
+
+    @staticmethod
+    def read(found: Contributions) -> Attribution:
+        """See ``ReadOut``."""
+        return _OneLevel.of_level(found, 1)

@@ -9,6 +9,7 @@ from resgat_pl.explain.base import Explainer
 from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.encoder_net import EncoderNet
+from resgat_pl.nn.encoders.two_stages import TwoStages
 from resgat_pl.nn.ensemble import Ensemble
 from resgat_pl.nn.head import LinearHead, NodeHead, NormalisedHead
 from resgat_pl.nn.resgat import ResGAT
@@ -34,6 +35,8 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         sight = f"it sees {geometry.field:.0f} px around its place, and the whole crop has {net.image_size}."
     else:
         sight = "through attention or squeeze-and-excitation each sees the whole crop."
+    if isinstance(net, EncoderNet) and isinstance(net.backbone, TwoStages):
+        sight = f"of the finer grid {sight} A coarse node sees more, and its share is divided evenly over its cell."
     graph = (
         "A contribution keeps the attention as it is: it says what a node adds here, not what would happen without it, "
         "when attention turns to other nodes. NodeAblation answers that.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from torch import Tensor
 
+from resgat_pl.evaluation.metrics.spans import best_run
 from resgat_pl.explain.report.media import Shot
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.video.net import VideoResGAT
@@ -56,6 +59,31 @@ def strongest_frames(net: DetectorNet, shots: Sequence[Shot], logits: Tensor) ->
     order = logits.argsort(descending=True, stable=True)[:_NAMED].tolist()
     named = [f"frame {shots[place].number}{_at(shots[place].time)} ({float(logits[place]):+.2f})" for place in order]
     return f" Of its frames most is added by {', '.join(named)}."
+
+
+def span_of(net: DetectorNet, shots: Sequence[Shot], logits: Sequence[float], limit: float) -> dict[str, float]:
+    """The numbers of ``Finding.span`` of a face; empty of other detectors, and where no frames stand out.
+
+    The span is the run of frames with the largest sum above the limit, see ``metrics.spans.best_run``.
+
+    Args:
+        net: The detector.
+        shots: Frames of the face.
+        logits: The number at each frame.
+        limit: Logit above which the face is called fake.
+    """
+    if not isinstance(net, VideoResGAT) or not math.isfinite(limit):
+        return {}
+    score = np.array(logits, np.float64)
+    named = best_run(score, limit)
+    if not named.any() or named.all():
+        return {}
+    places = np.flatnonzero(named)
+    first, last = shots[int(places[0])], shots[int(places[-1])]
+    found = {"first": float(first.number), "last": float(last.number)}
+    if first.time is not None and last.time is not None:
+        found |= {"start": first.time, "end": last.time}
+    return found | {"mean": float(score[named].mean()), "rest": float(score[~named].mean())}
 
 
 def _at(time: float | None) -> str:

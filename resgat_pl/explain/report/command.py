@@ -33,6 +33,7 @@ from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
+from resgat_pl.nn.video.faces import Join
 
 _LISTED: Final = 10
 """Files listed one by one; the rest is in scores.csv."""
@@ -55,17 +56,18 @@ def explain(
     wandb: bool = False,
     evidence: bool = False,
     reference: Path | None = None,
+    join: Join = "maximum",
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
     Faces are found, followed through a video as people (whatever is cut or moves), and cut out as the checkpoint's
-    training crops were. A video's score is the mean over a face's frames and the maximum over its faces. Everybody
-    found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge, and what
-    the detector was trained on is said on the console, in the table and in the report. For every file there is a
-    folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png; scores.csv
-    has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with the reason.
-    The same command continues an interrupted run; files that failed are tried again. One command at a time writes to a
-    folder.
+    training crops were. A video's score is the mean over a face's frames and the maximum over its faces (or --join).
+    Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge,
+    and what the detector was trained on is said on the console, in the table and in the report. For every file there
+    is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
+    scores.csv has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with
+    the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
+    writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
@@ -74,8 +76,8 @@ def explain(
         out: Folder for the results: new, empty, or that of the run to continue.
         methods: Explainers separated by commas: class names of resgat_pl.explain, entry points of installed packages,
             or class paths; the first is shown first. Null takes Contribution, Attention and NodeEvidence of a ResGAT,
-            PredictedMask, Routing and KeptEdges of one that has such parts, and InputXGradient of a detector without a
-            graph.
+            PredictedMask, Routing, KeptEdges, FineContribution and CoarseContribution of one that has such parts, and
+            InputXGradient of a detector without a graph.
         frames: Frames to take of each video, spread evenly, or "all".
         every: Take every k-th frame instead (``frames`` is then an upper bound unless it is "all").
         faces: Faces to judge in each file at most, the largest.
@@ -91,6 +93,8 @@ def explain(
             enlarged, its high-pass residual, noise and spectrum, beside the region that says least.
         reference: Folder of crops that ``resgat extract`` made; the sheet then says how usual its values are among
             genuine faces there, up to 200.
+        join: From the faces of a file to its score: maximum, the most suspicious face, as in every metric; or
+            noisy_or, by which the file is genuine only if all faces are, each with its exact share in the evidence.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -112,7 +116,7 @@ def explain(
     if evidence and not html:
         raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
-    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine)
+    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
@@ -171,6 +175,7 @@ class _Run:
             # None, not false: earlier versions' folders have neither.
             "evidence": examiner.evidence or None,
             "reference": None if examiner.reference is None else examiner.reference.identity,
+            "join": None if examiner.join == "maximum" else examiner.join,
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:

@@ -112,6 +112,7 @@ class Decision:
             False for a single frame, of which nothing is known.
         limit: The threshold on the scale of ``Document.probability``.
         chosen: Whether validation chose the threshold; otherwise it is a default.
+        join: Way from the scores of faces to ``score``: ``maximum`` or ``noisy_or``, see ``nn.video.faces``.
     """
 
     score: float | None
@@ -120,6 +121,7 @@ class Decision:
     borderline: bool
     limit: float
     chosen: bool
+    join: str = "maximum"
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ class NodeMap:
     Attributes:
         nodes: h rows of w values, from the top left.
         regions: Sums over the regions of ``Document.regions``, in that order; a node on a border is shared by area.
+            Means over them where the unit is an unsigned ``probability``, such as a mask.
         bias: The logit without any node, by this method; None unless the unit is ``logit``.
         gap: |Σ nodes + bias − logit| / (1 + |logit|); None unless the unit is ``logit``. About 1e-6 if exact.
         edges: One value an edge of ``Document.edge_index``; in the mean only, and None where the method has none.
@@ -251,6 +254,7 @@ class FaceTrack:
         numbers: As of ``FaceFrame``, of the mean.
         clauses: Likewise.
         kind: Likewise.
+        share: In the file's evidence, in [0, 1]; see ``Decision.join``. None in documents of earlier versions.
     """
 
     number: int
@@ -269,6 +273,7 @@ class FaceTrack:
     numbers: dict[str, float] = field(default_factory=dict)
     clauses: list[StatedClause] = field(default_factory=list)
     kind: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -295,7 +300,8 @@ class Document:
         centres: Where they are.
         regions: Names of the face regions.
         landmarks: Names of the five landmarks.
-        edge_index: Sources and targets of the edges of the grid, numbered row by row from the top left.
+        edge_index: Sources and targets of the edges, nodes being numbered row by row from the top left; of a graph of
+            two grids ``grid`` is the finer one, and the nodes of the coarser come after its nodes.
         methods: In the order asked for; the first is shown first.
         tracks: The largest face first; empty without a face.
         notes: Sentences on what is unusual about this file.

@@ -144,6 +144,66 @@ const draw = (() => {
     context.drawImage(small, left, top, wide, tall);
   }
 
+  // Where a map, linear between the centres and level beyond them, crosses a threshold: marching squares.
+  const FINE = 96;
+  function crossings(nodes, centres, threshold) {
+    const place = (marks, share) => {
+      const after = Math.min(marks.length - 1, Math.max(1, marks.findIndex((mark) => mark > share)));
+      const [low, high] = [marks[after - 1], marks[after]];
+      return [after - 1, Math.min(1, Math.max(0, (Math.min(share, marks[marks.length - 1]) - low) / (high - low)))];
+    };
+    const steps = Array.from({ length: FINE + 1 }, (_, i) => i / FINE);
+    const [down, across] = [centres.rows, centres.columns].map((marks) =>
+      steps.map((share) => (share >= marks[marks.length - 1] ? [marks.length - 2, 1] : place(marks, share))),
+    );
+    const between = (a, b, t) => a + (b - a) * t;
+    const values = down.map(([row, v]) =>
+      across.map(([column, u]) =>
+        between(
+          between(nodes[row][column], nodes[row][column + 1], u),
+          between(nodes[row + 1][column], nodes[row + 1][column + 1], u),
+          v,
+        ),
+      ),
+    );
+    const found = [];
+    for (let row = 0; row < FINE; row++)
+      for (let column = 0; column < FINE; column++) {
+        const corners = [
+          [column, row],
+          [column + 1, row],
+          [column + 1, row + 1],
+          [column, row + 1],
+        ];
+        const points = [];
+        corners.forEach(([x0, y0], i) => {
+          const [x1, y1] = corners[(i + 1) % 4];
+          const [a, b] = [values[y0][x0], values[y1][x1]];
+          if (a >= threshold === b >= threshold) return;
+          const t = (threshold - a) / (b - a);
+          points.push([between(x0, x1, t) / FINE, between(y0, y1, t) / FINE]);
+        });
+        for (let i = 0; i + 1 < points.length; i += 2) found.push([points[i], points[i + 1]]);
+      }
+    return found;
+  }
+
+  function outline(context, width, height, lines) {
+    context.beginPath();
+    for (const [[x0, y0], [x1, y1]] of lines) {
+      context.moveTo(x0 * width, y0 * height);
+      context.lineTo(x1 * width, y1 * height);
+    }
+    context.lineCap = "round";
+    for (const [strokeStyle, lineWidth] of [
+      ["#fff", 4],
+      ["#111", 1.75],
+    ]) {
+      Object.assign(context, { strokeStyle, lineWidth });
+      context.stroke();
+    }
+  }
+
   function face(canvas, image, nodes, centres, method, { opacity, numbers, smooth, landmarks }) {
     const width = canvas.clientWidth,
       height = Math.round((width * image.naturalHeight) / image.naturalWidth);
@@ -186,6 +246,8 @@ const draw = (() => {
       }
       context.stroke();
     }
+    const lines = opacity > 0 && method.threshold != null ? crossings(nodes, centres, method.threshold) : null;
+    if (lines) outline(context, width, height, lines);
     const { note, text } = cellText(w, method);
     const middle = (marks, i) => (marks[i] + marks[i + 1]) / 2;
     const write = (mark, row, column) => {
@@ -225,7 +287,9 @@ const draw = (() => {
       context.fill();
       context.stroke();
     }
-    return numbers && opacity > 0 ? note : "";
+    const limit = lines ? `${lines.length ? "Outline: where" : "Nowhere"} the map reaches the threshold` : "";
+    const named = lines ? `${limit} ${method.threshold.toFixed(2)}. ` : "";
+    return named + (numbers && opacity > 0 ? note : "");
   }
 
   function bar(share, { signed }) {
@@ -239,5 +303,5 @@ const draw = (() => {
     return node;
   }
 
-  return { gradient, columns, nearest, curve, dot, strip, cellAt, face, bar };
+  return { gradient, columns, nearest, curve, dot, strip, cellAt, crossings, face, bar };
 })();

@@ -26,7 +26,7 @@ from resgat_pl.explain.regions import LANDMARKS, or_average, region_weights
 from resgat_pl.explain.report import document as doc
 from resgat_pl.explain.report.caveats import caveats, mask_note
 from resgat_pl.explain.report.certificates import certificate_of, strongest
-from resgat_pl.explain.report.clip_words import clip_notes, strongest_frames
+from resgat_pl.explain.report.clip_words import clip_notes, span_of, strongest_frames
 from resgat_pl.explain.report.evidence import Reference, evidence_of
 from resgat_pl.explain.report.face_records import RegionEvidence
 from resgat_pl.explain.report.limits import limits, rests_on
@@ -35,14 +35,23 @@ from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
 from resgat_pl.explain.report.node_maps import jpeg_of, mean_map, mean_of_known, node_maps, scale_in, scale_of, short
 from resgat_pl.explain.report.outputs import about, common_kind, mean_of
-from resgat_pl.explain.report.run_methods import Explained, face_logits, is_shared, outputs_shown, own_parts, run
+from resgat_pl.explain.report.run_methods import (
+    Explained,
+    face_logits,
+    is_shared,
+    mask_numbers,
+    outputs_shown,
+    own_parts,
+    run,
+)
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
+from resgat_pl.nn.video.faces import Join
 
-_DEPENDENT: Final = frozenset({"NodeEvidence", "Consensus", "Routing"})
-"""Signed methods that are no second opinion: a factor of the contributions, a mean with them, and a coefficient."""
+_DEPENDENT: Final = frozenset({"NodeEvidence", "Consensus", "FineContribution", "CoarseContribution", "Routing"})
+"""Signed methods that are no second opinion: made of the contributions, or a coefficient."""
 
 _NO_SHEET: Final = (
     "There is no evidence sheet: its regions are those that contributions name, and among the methods of this report "
@@ -63,6 +72,7 @@ class Examiner:
         seed: Of the bootstrap.
         evidence: Whether to add an evidence sheet to each face.
         reference: Genuine faces for it to compare with.
+        join: Way from the scores of faces to that of the file.
     """
 
     detector: Detector
@@ -73,6 +83,7 @@ class Examiner:
     seed: int = 0
     evidence: bool = False
     reference: Reference | None = None
+    join: Join = "maximum"
 
     @cached_property
     def trained_on(self) -> TrainedOn:
@@ -133,7 +144,8 @@ class Examiner:
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=edge_index_of(self.detector.net).tolist(),
-            methods=[self._method(method, explained) for method in self.methods] + _methods_of_outputs(explained),
+            methods=[self._method(method, explained) for method in self.methods]
+            + _methods_of_outputs(explained, judgement.decision.threshold),
             tracks=[] if explained is None else self._tracks(medium, found, explained, judgement),
             notes=[
                 *self.notes(medium, found, judgement),
@@ -176,7 +188,7 @@ class Examiner:
     def _judge(self, medium: Medium, logits: Sequence[Tensor]) -> Judgement:
         faces, known = [face.numpy() for face in logits], self.detector
         frame, video = known.temperatures["frame"], known.temperatures["video"]
-        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation)
+        return judge(faces, frame, known.thresholds, medium.kind, self.seed, video, known.validation, self.join)
 
     def calibrated(self, medium: Medium) -> Literal["yes", "no"]:
         """``yes`` if the probability of a file is calibrated."""
@@ -211,7 +223,7 @@ class Examiner:
         said = self._said(medium, explained, torch.where(replaced[:, None, None], torch.nan, landmarks), judgement)
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
-        further = outputs_shown(explained)
+        further = outputs_shown(explained, judgement.decision.threshold)
         maps = {name: node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         maps |= {
             name: [replace(part, logit=short(float(found.logit[place]))) for place, part in enumerate(parts)]
@@ -240,8 +252,10 @@ class Examiner:
             part = slice(start, start + len(track))
             start += len(track)
             mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            logits = [frame.logit for frame in frames[part]]
+            mean = replace(mean, span=span_of(self.detector.net, track, logits, mean.cut))
             members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
-            most = strongest([frame.logit for frame in frames[part]], scored.verdict)
+            most = strongest(logits, scored.verdict)
             image = self._images([track[most]])[0]
             records, sheet = self._evidence(track[most], landmarks[part][most], said[part][most], scored.verdict)
             everything = {**explained.methods, **further}
@@ -257,6 +271,7 @@ class Examiner:
                     sentence=ahead + mean.sentence + strongest_frames(self.detector.net, track, explained.logit[part]),
                     **_stated(mean),
                     frames=frames[part],
+                    share=short(scored.share),
                     members=members,
                     disagreement=disagreement(members),
                     evidence=records,
@@ -287,6 +302,8 @@ class Examiner:
         else:
             other = _second_opinion(explained)
             said = findings(explained.contribution, landmarks, explained.attention, other, temperature, limit)
+        masks = mask_numbers(self.detector, explained)
+        said = [replace(finding, mask=mask) for finding, mask in zip(said, masks, strict=True)]
         known = self.detector.checkpoint.limits.get("unknown_kind")
         return said if explained.outputs is None else explained.outputs.findings(said, known)
 
@@ -328,6 +345,7 @@ def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.
         limit=limit,
         kinds=mean_of(said)["kinds"],
         manipulated=mean_of(said)["manipulated"],
+        mask={name: fmean(finding.mask[name] for finding in said) for name in said[0].mask},
         kind=common_kind(said, "fake" if probability > limit else "real"),
     )
 
@@ -341,9 +359,9 @@ def _stated(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _methods_of_outputs(explained: Explained | None) -> list[doc.Method]:
+def _methods_of_outputs(explained: Explained | None, threshold: float) -> list[doc.Method]:
     """Entries of the maps of further outputs, on one scale."""
-    found = {} if explained is None else outputs_shown(explained)
+    found = {} if explained is None else outputs_shown(explained, threshold)
     scale = scale_of(found.values()) if found else 1.0
     free: dict[str, Any] = {"forward": 0.0, "backward": 0.0, "graph": 0.0, "milliseconds": 0.0, "shared": False}
     return [doc.Method(name, "logit", True, True, about(name), scale, **free) for name in found]

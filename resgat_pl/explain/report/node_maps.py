@@ -17,6 +17,7 @@ from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.report import document as doc
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
+_NOTHING: Final = 1e-9  # of a region outside the crop
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
@@ -44,6 +45,8 @@ def scale_of(alike: Iterable[Explanation]) -> float:
 def node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
     """One a face; ``weights (B, 9, h, w)`` are the shares of the nodes in the regions."""
     regions = torch.einsum("brhw,bhw->br", weights.double(), explanation.node_map.double())
+    if explanation.unit == "probability" and not explanation.signed:  # of which a sum means nothing
+        regions = regions / weights.double().sum(dim=(2, 3)).clamp(min=_NOTHING)
     in_logits = explanation.unit == "logit"
     return [
         doc.NodeMap(

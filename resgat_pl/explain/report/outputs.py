@@ -59,17 +59,18 @@ class OutputMaps:
             for place, finding in enumerate(said)
         ]
 
-    def shown(self, explained: Explanation) -> dict[str, Explanation]:
+    def shown(self, explained: Explanation, threshold: float = 0.5) -> dict[str, Explanation]:
         """Explanations of the likeliest outputs, at most ``MOST``, by title; those of all faces alike.
 
-        They are likelier than not for some face; where a logit of *fake* is above 0 the likeliest kind is one of them.
+        They are likelier than not for some face; where one is called fake the likeliest kind is one of them.
 
         Args:
             explained: Of the logit of *fake* of the same faces, for the lattice and the edges.
+            threshold: Score in [0, 1] above which a face is called fake.
         """
         likely = torch.cat([self.kind_probability[:, 1 : 1 + len(self.kinds)], self.region_probability], dim=1)
         most = likely.amax(dim=0)
-        if self.kinds and bool((explained.logit > 0).any()):
+        if self.kinds and bool((explained.logit.sigmoid() > threshold).any()):
             most[int(most[: len(self.kinds)].argmax())] = 1.0
         chosen = [place for place in most.argsort(descending=True, stable=True).tolist() if most[place] > LIKELY]
         return {title_of(self.names[place]): self._explanation(place, explained) for place in sorted(chosen[:MOST])}
@@ -143,7 +144,7 @@ def output_maps(net: ResGAT, images: Tensor, batch_size: int) -> OutputMaps | No
         names=outputs.names,
         kinds=outputs.kinds,
         logit=logit,
-        node=node.reshape(*node.shape[:2], *net.lattice(*images.shape[2:]).shape),
+        node=net.levels(*images.shape[2:]).summed(node),
         bias=parts[0].bias.float().cpu(),
         kind_probability=outputs.kind_logits(logit).softmax(dim=1),
         region_probability=outputs.region_logits(logit).sigmoid(),

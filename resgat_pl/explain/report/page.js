@@ -31,7 +31,8 @@
         "button",
         { type: "button" },
         el("img", { alt: "", src: `data:image/jpeg;base64,${face.frames[face.frames.length >> 1].jpeg}` }),
-        `Face ${face.number}, ${percent(face.probability)}`,
+        `Face ${face.number}, ${percent(face.probability)}` +
+          (doc.decision.join === "noisy_or" ? `, share ${face.share.toFixed(2)}` : ""),
       ),
     );
     faces.forEach((button, i) =>
@@ -207,16 +208,14 @@
     if (logit !== null) rows.push(["Bias (without any node)", bias]);
     const gap = logit === null ? 0 : logit - bias - within;
     const digits = digitsFor(regionScale[state.method]);
+    const means = unit === "probability" && !hasSign; // there is no sum
     // An exact method's gap is the rounding of its arithmetic; any other must be reported.
     const reported = !method().exact || Math.abs(gap) >= 0.5 * 10 ** -digits;
     if (logit !== null && reported) rows.push(["Not accounted for by this method", gap]);
     const plus = hasSign ? "+" : "";
     const total = logit === null ? within : logit;
-    const values = printed(
-      rows.map(([, value]) => value),
-      total,
-      digits,
-    );
+    const given = rows.map(([, value]) => value);
+    const values = means ? given : printed(given, total, digits);
     const most = regions.reduce((best, value, i) => (Math.abs(value) > Math.abs(regions[best]) ? i : best), 0);
     const line = (name, value, className, widest) => {
       const tone = !hasSign && unit !== "logit" ? "" : value > 0 ? "fake" : value < 0 ? "real" : "";
@@ -235,20 +234,25 @@
     body.replaceChildren(...regions.map((_, i) => line(rows[i][0], values[i], i === most ? "most" : "", widest)));
     foot.replaceChildren(
       ...rows.slice(regions.length).map(([name], k) => line(name, values[regions.length + k], "", widest)),
-      line(
-        logit === null
-          ? "Sum of the map"
-          : `Sum = ${isMean() ? "mean " : ""}logit${output() === null ? "" : ` of ${output()}`}`,
-        Math.round(total * 10 ** digits) / 10 ** digits,
-        "total",
-        0,
-      ),
     );
+    if (!means)
+      foot.append(
+        line(
+          logit === null
+            ? "Sum of the map"
+            : `Sum = ${isMean() ? "mean " : ""}logit${output() === null ? "" : ` of ${output()}`}`,
+          Math.round(total * 10 ** digits) / 10 ** digits,
+          "total",
+          0,
+        ),
+      );
     at("ends").textContent = !hasSign ? "" : output() === null ? "real ← → fake" : `− ← → + ${output()}`;
     at("unit").textContent = unit === "logit" ? "Logit" : unit;
     const unitOfRounding = (10 ** -digits).toFixed(digits);
     at("rounding").textContent =
-      `Rounded to ${unitOfRounding} so that the rows add up: a row may be off by less than that.` +
+      (means
+        ? "The mean over the nodes of each region."
+        : `Rounded to ${unitOfRounding} so that the rows add up: a row may be off by less than that.`) +
       (unit === "logit"
         ? ` Positive speaks for ${output() ?? "fake"}, negative ${output() === null ? "for real" : "against it"}.`
         : hasSign

@@ -13,9 +13,16 @@ from resgat_pl.core.parts import errors_of
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.explain import registry
 from resgat_pl.explain.base import Explainer, Explanation, why_not
+from resgat_pl.explain.clauses import covered
 from resgat_pl.explain.methods.clips import ClipContribution, ClipExplainer, FrameShapley, clip_logits
 from resgat_pl.explain.methods.graph import Contribution, ReadOut, read_outs
-from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
+from resgat_pl.explain.methods.variants import (
+    CoarseContribution,
+    FineContribution,
+    KeptEdges,
+    PredictedMask,
+    Routing,
+)
 from resgat_pl.explain.report.outputs import OutputMaps, output_maps
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.ensemble import Ensemble
@@ -24,9 +31,8 @@ from resgat_pl.nn.video.net import VideoResGAT
 
 DEFAULT: Final = "Contribution,Attention,NodeEvidence"
 """Methods for a ResGAT: they are read off the pass that scores the faces, so they cost nothing."""
-OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges)
+OWN: Final[tuple[type[ReadOut], ...]] = (PredictedMask, Routing, KeptEdges, FineContribution, CoarseContribution)
 """Methods of the same pass that only networks with an optional part have."""
-_PIXELS: Final = 112
 _HALF: Final = 0.5
 OF_ANY: Final = "InputXGradient"
 """Methods for a detector without contributions: one pass back costs little."""
@@ -152,7 +158,7 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
         part = "a factor of the contributions" if getattr(detector.net, "is_gated", False) else "not part of the logit"
         covers = ""
         if threshold is not None:
-            share = float((mask.heatmap(_PIXELS) >= threshold).double().mean())  # hardly depends on the resolution
+            share = float(covered(mask.node_map, mask.lattice, threshold).mean())
             covers = f" It covers {share:.0%} of these faces' crops at its threshold {threshold:.2f}."
         said.append(f"The detector's own mask (PredictedMask) is {part}.{covers}")
     kept = found.get(KeptEdges.__name__)
@@ -163,6 +169,15 @@ def own_parts(detector: Detector, explained: Explained | None) -> list[str]:
             f"{float((edges > _HALF).double().mean()):.0%} of the edges are kept by more than half."
         )
     return said
+
+
+def mask_numbers(detector: Detector, explained: Explained) -> list[dict[str, float]]:
+    """The numbers of ``Finding.mask`` of each face; empty ones without a mask, or without a threshold for it."""
+    mask, threshold = explained.methods.get(PredictedMask.__name__), detector.checkpoint.mask_threshold
+    if mask is None or threshold is None:
+        return [{} for _ in explained.logit]
+    about = {"threshold": threshold, "factor": float(getattr(detector.net, "is_gated", False))}
+    return [{"share": share, **about} for share in covered(mask.node_map, mask.lattice, threshold).tolist()]
 
 
 def _run_clips(
@@ -181,11 +196,12 @@ def _attributed(method: type[Explainer], net: ResGAT, images: Tensor, batch_size
         return method(net, batch_size=batch_size).attribute(images).cpu()
 
 
-def outputs_shown(explained: Explained) -> dict[str, Explanation]:
-    """Maps of the likeliest further outputs, by title; none of a network without any."""
+def outputs_shown(explained: Explained, threshold: float) -> dict[str, Explanation]:
+    """Maps of the likeliest further outputs, by title, see ``OutputMaps.shown``; none of a network without any."""
     if explained.outputs is None:
         return {}
-    return explained.outputs.shown(explained.contribution or next(iter(explained.methods.values())))
+    of_fake = explained.contribution or next(iter(explained.methods.values()))
+    return explained.outputs.shown(of_fake, threshold)
 
 
 def face_logits(net: DetectorNet, images: Tensor, batch_size: int, lengths: Sequence[int]) -> list[Tensor]:

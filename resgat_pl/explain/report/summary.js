@@ -100,7 +100,8 @@ const summary = (() => {
       ["Checkpoint", `${checkpoint.name}\nSHA-256 ${checkpoint.fingerprint.slice(0, 16)}…`],
       [
         "Detector",
-        `${[kind, net.encoder, net.attention].filter(Boolean).join(" ")}, ${doc.grid[0]} × ${doc.grid[1]} nodes`,
+        `${[kind, net.encoder, net.attention].filter(Boolean).join(" ")}, ${doc.grid[0]} × ${doc.grid[1]} nodes` +
+          (Array.isArray(net.encoder_stage) ? " and, above them, coarser ones" : ""),
       ],
       ["Calibration", calibration.statement],
       ["Threshold of the score", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
@@ -110,7 +111,11 @@ const summary = (() => {
           ? ""
           : `${decision.score.toFixed(3)}, ` +
             (doc.kind === "image" ? "" : "the mean over frames, ") +
-            (doc.tracks.length > 1 ? "the highest of all faces, " : "") +
+            (doc.tracks.length > 1
+              ? decision.join === "noisy_or"
+                ? "all faces joined by noisy-or, "
+                : "the highest of all faces, "
+              : "") +
             "before calibration",
       ],
       ["Training", checkpoint.trained_on],

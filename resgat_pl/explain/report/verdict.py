@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from resgat_pl.core.text import joined
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.calibration import calibrated, calibrated_score
 from resgat_pl.evaluation.metrics.intervals import FEWEST
 from resgat_pl.explain.report.document import Calibration, Decision, Document, Verdict
 from resgat_pl.explain.sentences import apart
+from resgat_pl.nn.video.faces import Join, join_faces
 
 _RESAMPLES: Final = 1000
+_LEAST: Final = 1e-12  # of a score, whose logit shall be finite
 BORDERLINE: Final = (
     "Borderline: when the frames are drawn again, the score falls on both sides of the threshold, so other frames "
     "could have turned the verdict."
@@ -33,12 +37,14 @@ class FaceScore:
         probability: The same, calibrated at the level of the file; σ(log-odds(score) / T).
         interval: 95 % interval of ``probability``, None for fewer than ``FEWEST`` frames.
         verdict: ``fake`` if ``score`` is above the file's threshold.
+        share: Of the file's evidence, in [0, 1], see ``nn.video.faces``; they add up to 1.
     """
 
     score: float
     probability: float
     interval: Range | None
     verdict: Literal["fake", "real"]
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,9 @@ def judge(
     seed: int = 0,
     video_temperature: float | None = None,
     validation: Validation | None = None,
+    join: Join = "maximum",
 ) -> Judgement:
-    """Judge a file by its faces: the mean over a face's frames, then the maximum over the faces.
+    """Judge a file by its faces: the mean over a face's frames, then the maximum over the faces, or noisy-or.
 
     The probability rises with the score, so that it lies above ``Decision.limit`` exactly where the score lies above
     the threshold.
@@ -88,6 +95,8 @@ def judge(
         seed: Of the bootstrap.
         video_temperature: Of the calibration of videos' scores; None without one, and the probability is the score.
         validation: The videos that all were chosen on; None where the checkpoint does not say.
+        join: Way from faces to file, see ``nn.video.faces.join_faces``; of several faces thresholds and temperatures
+            are those of the maximum, whatever it is.
     """
     level = level_of(kind)
     temperature = temperature if level == "frame" else video_temperature
@@ -99,6 +108,7 @@ def judge(
         borderline=False,
         limit=calibrated_score(threshold, temperature),
         chosen=thresholds is not None,
+        join=join,
     )
     # Score every face, with the spread over resampled frames.
     scored = [calibrated(face, None) for face in logits]
@@ -111,19 +121,50 @@ def judge(
         spread = _spread([values], [weight]) if len(values) >= FEWEST else None
         verdict: Literal["fake", "real"] = "fake" if score > threshold else "real"
         faces.append(FaceScore(score, calibrated_score(score, temperature), _at(spread, temperature), verdict))
-    # The highest face decides; its spread counts those of the others, which may come out higher.
-    best = max(faces, key=lambda face: face.score)
-    spread = _spread(scored, weights)
-    known = len(scored[faces.index(best)]) >= FEWEST  # the maximum rests on this face's frames
+    # The highest face decides, or all do; the spread counts those of the others, which may come out higher.
+    score, shares = joined_scores([face.score for face in faces], join)
+    faces = [replace(face, share=share) for face, share in zip(faces, shares, strict=True)]
+    spread = _spread(scored, weights, join)
+    known = all(len(values) >= FEWEST for values, share in zip(scored, shares, strict=True) if share)
     borderline = spread is not None and spread[0] <= threshold <= spread[1]
     return Judgement(
-        verdict=best.verdict,
-        probability=best.probability,
+        verdict="fake" if score > threshold else "real",
+        probability=calibrated_score(score, temperature),
         interval=_at(spread if known else None, temperature),
-        decision=replace(decision, score=best.score, borderline=borderline),
+        decision=replace(decision, score=score, borderline=borderline),
         faces=faces,
-        notes=(*([BORDERLINE] if borderline else []), *_more_faces(len(faces), level, validation)),
+        notes=(
+            *([BORDERLINE] if borderline else []),
+            *_more_faces(len(faces), level, validation, join),
+            *(_shares_of(shares) if join == "noisy_or" else []),
+        ),
     )
+
+
+def joined_scores(scores: Sequence[float], join: Join) -> tuple[float, list[float]]:
+    """The score in [0, 1] of a file of several faces, and the share of each.
+
+    By noisy-or 1 − Π (1 − s_k); −ln of what is left of 1 is a sum over the faces, whose parts are the shares.
+
+    Example:
+        >>> score, shares = joined_scores([0.5, 0.5], "noisy_or")
+        >>> round(score, 6), shares, joined_scores([0.2, 0.7], "maximum")
+        (0.75, [0.5, 0.5], (0.7, [0.0, 1.0]))
+    """
+    if join == "maximum" or len(scores) == 1:
+        best = max(range(len(scores)), key=lambda place: scores[place])
+        return scores[best], [float(place == best) for place in range(len(scores))]
+    values = torch.tensor(scores, dtype=torch.float64).clamp(_LEAST, 1 - _LEAST)
+    found = join_faces(values.logit(), join)
+    return float(found.logit.sigmoid()), found.share.tolist()
+
+
+def _shares_of(shares: Sequence[float]) -> list[str]:
+    """Sentence on the shares of several faces."""
+    if len(shares) < 2:
+        return []
+    parts = joined([f"face {number} {share:.2f}" for number, share in enumerate(shares, 1)])
+    return [f"Joined by noisy-or, the faces' shares in the file's evidence, −ln(1 − score), are: {parts}."]
 
 
 def calibration_of(
@@ -212,7 +253,7 @@ def _lacking(validation: Validation | None) -> str:
     return f"validation had no {' and no '.join(missing)} videos" if missing else "validation allowed none"
 
 
-def _more_faces(faces: int, level: Level, validation: Validation | None) -> list[str]:
+def _more_faces(faces: int, level: Level, validation: Validation | None, join: Join) -> list[str]:
     """Of several faces the highest score counts, and the highest of more is higher."""
     if level == "frame":
         most, on = 1, "single faces"
@@ -222,6 +263,11 @@ def _more_faces(faces: int, level: Level, validation: Validation | None) -> list
         most, on = 1, "videos of a number of faces that the checkpoint does not say"
     if faces <= most:
         return []
+    if join == "noisy_or":
+        return [
+            f"{faces} faces were judged, and all count; threshold and calibration come from {on}, and from the highest "
+            "score. The more faces, the higher is the file's score: a genuine file is more often called fake."
+        ]
     return [
         f"{faces} faces were judged, and the highest score counts; threshold and calibration come from {on}. The more "
         "faces, the higher is the highest score by chance alone: a genuine file is more often called fake."
@@ -235,11 +281,14 @@ def _draw(frames: int, seed: int) -> NDArray[np.float64]:
     return weights
 
 
-def _spread(values: Sequence[NDArray[np.float64]], weights: Sequence[NDArray[np.float64]]) -> Range | None:
-    """Of the maximum over the faces of the mean over frames, the faces being resampled independently."""
+def _spread(
+    values: Sequence[NDArray[np.float64]], weights: Sequence[NDArray[np.float64]], join: Join = "maximum"
+) -> Range | None:
+    """Of the maximum, or noisy-or, over the faces of the mean over frames, the faces being resampled independently."""
     if all(len(face) == 1 for face in values):
         return None  # one frame says nothing about others
-    drawn = np.max([weight @ face for face, weight in zip(values, weights, strict=True)], axis=0)
+    means = np.array([weight @ face for face, weight in zip(values, weights, strict=True)])
+    drawn = means.max(axis=0) if join == "maximum" or len(means) == 1 else 1 - np.prod(1 - means, axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 

@@ -10,6 +10,8 @@ from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.node_geometry import Geometry, Lattice
 
 EncoderStage = Literal[3, 4]
+Stages = EncoderStage | list[int]
+"""One stage, or both as ``[3, 4]``."""
 WEIGHT_SOURCES: Final = {"imagenet": "torchvision's encoders", "timm": "encoders timm/NAME"}
 """Values of ``weights`` that are no file, and the encoders that have them."""
 
@@ -77,6 +79,19 @@ class GridEncoder(nn.Module):
             for side, count in zip((height, width), shape, strict=True)
         )
         return Lattice(height, width, rows, columns)
+
+    def grid_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each grid of nodes, the finest first; raises as ``grid_shape``."""
+        return (self.grid_shape(height, width),)
+
+    def lattices(self, height: int, width: int) -> tuple[Lattice, ...]:
+        """Places of the nodes of each grid, the finest first; raises as ``grid_shape``."""
+        return (self.lattice(height, width),)
+
+    def nodes(self, images: Tensor) -> Tensor:
+        """Nodes ``(B, N, out_channels)`` float of normalised images, row by row."""
+        feature_map: Tensor = self(images)
+        return feature_map.flatten(2).transpose(1, 2)
 
     def class_token(self, images: Tensor) -> Tensor:
         """Class token ``(B, out_channels)`` of normalised images, of encoders that have one."""

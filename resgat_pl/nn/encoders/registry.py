@@ -10,10 +10,11 @@ import torch
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.parts import errors_of, find_part, is_class_path, is_ours, load_entry_point, named_point
-from resgat_pl.nn.encoders.base import WEIGHT_SOURCES, EncoderStage, GridEncoder
+from resgat_pl.nn.encoders.base import WEIGHT_SOURCES, EncoderStage, GridEncoder, Stages
 from resgat_pl.nn.encoders.receptive import limit_receptive
 from resgat_pl.nn.encoders.timm_models import PREFIX, TimmEncoder
 from resgat_pl.nn.encoders.torchvision_cnns import ENCODERS, Encoder
+from resgat_pl.nn.encoders.two_stages import TwoStages
 
 Provider = Callable[[str, str | Path | None, EncoderStage], GridEncoder]
 """A class, or a function of an entry point, that makes an encoder from (name, weights, stage)."""
@@ -50,7 +51,7 @@ def find_encoder(name: object, named_by_user: bool = False) -> Provider:
 def build_encoder(
     name: str,
     weights: str | Path | None = None,
-    stage: EncoderStage = 4,
+    stage: Stages = 4,
     image_size: int = 224,
     receptive: int | None = None,
 ) -> GridEncoder:
@@ -60,7 +61,7 @@ def build_encoder(
         name: A name of torchvision (``resnet50``), ``timm/`` and a name of timm, the name of an entry point of the
             group ``resgat_pl.encoders`` with or without ``/`` and more, or the path of a class (``package.Class``).
         weights: Handed to the encoder.
-        stage: Likewise.
+        stage: Likewise; ``[3, 4]`` for the nodes of both stages, of torchvision's and timm's encoders.
         image_size: Side in pixels of an image that a class from outside is tried with.
         receptive: Side in px of the largest receptive field of a node, see ``encoders.receptive``; None for the
             encoder's own.
@@ -73,10 +74,27 @@ def build_encoder(
         >>> build_encoder("resnet18").out_channels
         512
     """
+    if isinstance(stage, list):
+        return _of_both_stages(name, weights, image_size, receptive)
     encoder = _built(name, weights, stage, image_size)
     if receptive is not None:
         limit_receptive(encoder, receptive, name)
     return encoder
+
+
+def _of_both_stages(name: str, weights: str | Path | None, image_size: int, receptive: int | None) -> TwoStages:
+    if receptive is not None:
+        raise ConfigError(
+            "net.receptive limits what the nodes of one stage see, and net.encoder_stage is [3, 4]: set 3 or 4, or "
+            "net.receptive null."
+        )
+    encoder = _built(name, weights, 4, image_size)
+    if not isinstance(encoder, Encoder | TimmEncoder):
+        raise ConfigError(
+            f"net.encoder_stage is [3, 4], of which only encoders of torchvision and timm have the nodes, and "
+            f"net.encoder is {name}: set encoder_stage 3 or 4."
+        )
+    return TwoStages(encoder)
 
 
 def _built(name: str, weights: str | Path | None, stage: EncoderStage, image_size: int) -> GridEncoder:

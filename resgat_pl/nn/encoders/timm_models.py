@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 from http.client import HTTPException
@@ -53,23 +54,14 @@ class TimmEncoder(GridEncoder):
         self.name = name
         model = _create(name, weights)
         maps = list(getattr(model.feature_info, "info", model.feature_info))
-        strides = [int(each["reduction"]) for each in maps]
-        self.isotropic = len(set(strides)) == 1
-        wanted = 2 ** (stage + 1)
-        if self.isotropic:
-            self._index = math.ceil(len(maps) * stage / 4) - 1
-        elif wanted in strides:
-            self._index = len(strides) - 1 - strides[::-1].index(wanted)
-        else:
-            raise ConfigError(
-                f"{name} has no feature map of stride {wanted}, which encoder_stage {stage} takes: it has "
-                f"{', '.join(map(str, sorted(set(strides))))}. Set the other encoder_stage, or another encoder."
-            )
+        self._strides = [int(each["reduction"]) for each in maps]
+        self._channels = [int(each["num_chs"]) for each in maps]
+        self.isotropic = len(set(self._strides)) == 1
+        self._index = self._place(stage)
         # Parameters that the map does not depend on would have no gradient, which stops DistributedDataParallel.
         model.prune_intermediate_layers([self._index], prune_norm=not self.isotropic, prune_head=True)
         self.model: Any = model  # timm gives no types for what is used here
-        self.stride = strides[self._index]
-        self.out_channels = int(maps[self._index]["num_chs"])
+        self.stride, self.out_channels = self._strides[self._index], self._channels[self._index]
         self.mean, self.std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
         self.has_class_token = self.isotropic and getattr(model, "cls_token", None) is not None
         self._shapes: dict[tuple[int, int], tuple[int, int]] = {}
@@ -82,6 +74,26 @@ class TimmEncoder(GridEncoder):
         )
         feature_map: Tensor = maps[0]
         return feature_map
+
+    def stage_three(self) -> TimmEncoder:
+        """The encoder up to stage 3, of one of stage 4; it shares the model.
+
+        Raises:
+            ConfigError: The model has no such feature map.
+        """
+        found = copy.copy(self)
+        found._index = self._place(3)
+        found.stride, found.out_channels = self._strides[found._index], self._channels[found._index]
+        found._shapes = {}
+        found.geometry = found._geometry()
+        return found
+
+    def both_stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of stage 3 and of this one, 4, from one pass."""
+        maps: list[Tensor] = self.model.forward_intermediates(
+            images, indices=[self._place(3), self._index], norm=self.isotropic, intermediates_only=True
+        )
+        return maps
 
     def class_token(self, images: Tensor) -> Tensor:
         """The class token of normalised images, after the same block and norm as the patch tokens."""
@@ -112,6 +124,18 @@ class TimmEncoder(GridEncoder):
                 f"give {shape[0]}×{shape[1]}. Resize them, or set encoder_stage 3."
             )
         return shape
+
+    def _place(self, stage: EncoderStage) -> int:
+        """Number of the feature map of a stage."""
+        if self.isotropic:
+            return math.ceil(len(self._strides) * stage / 4) - 1
+        wanted = 2 ** (stage + 1)
+        if wanted not in self._strides:
+            raise ConfigError(
+                f"{self.name} has no feature map of stride {wanted}, which encoder_stage {stage} takes: it has "
+                f"{', '.join(map(str, sorted(set(self._strides))))}. Set the other encoder_stage, or another encoder."
+            )
+        return len(self._strides) - 1 - self._strides[::-1].index(wanted)
 
     def _geometry(self) -> Geometry | None:
         if self.isotropic:  # attention sees the whole picture

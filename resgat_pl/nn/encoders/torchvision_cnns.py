@@ -71,6 +71,22 @@ class Encoder(GridEncoder, nn.Sequential):
         transforms = pretrained.transforms()
         self.mean, self.std = tuple(transforms.mean), tuple(transforms.std)
 
+    def stage_three(self) -> GridEncoder:
+        """Channels, stride and places of the nodes of stage 3, without layers; of an encoder of stage 4."""
+        layers, stride, channels = _cut(list(self), self.stride // 2)
+        found = GridEncoder()
+        found.stride, found.out_channels, found.geometry = stride, channels, geometry_of(nn.Sequential(*layers))
+        return found
+
+    def both_stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of stage 3 and of this one, 4, in one pass: the last strided layer's input, and the end."""
+        first = last = images
+        for layer in self:
+            following = layer(last)
+            first = last if following.shape[2:] != last.shape[2:] else first
+            last = following
+        return [first, last]
+
 
 def _imagenet_file(weights: WeightsEnum) -> Path:
     """The file of weights in torch.hub's folder, downloaded if it is not there."""

@@ -87,8 +87,9 @@ class AttentionDropZoom(Callback):
             return
         net = _net_of(pl_module, "AttentionDropZoom")
         with torch.no_grad(), evaluation_mode(net):
-            nodes = contributions(net, images[changed]).node.abs()
-        lattice = net.lattice(*images.shape[-2:])
+            found = contributions(net, images[changed]).node
+        levels = net.levels(*images.shape[-2:])
+        lattice, nodes = levels.lattices[0], levels.summed(found).flatten(1).abs()
         top = nodes >= nodes.topk(max(1, round(self.share * nodes.shape[1])), dim=1).values[:, -1:]
         erased = (kind < self.erase).to(images.device)[changed]
         _erase(batch, changed[erased], top[erased], lattice)

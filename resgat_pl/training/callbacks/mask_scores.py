@@ -68,8 +68,8 @@ class MaskHeadScores(Callback):
             nodes = batch["nodes"] if "nodes" in batch else net.encode(batch["image"])
             logits = net.graph(nodes).mask_logit
         masks = batch["mask"]
-        lattice = net.lattice(*masks.shape[-2:])
-        maps = torch.as_tensor(logits).float().sigmoid().reshape(len(masks), *lattice.shape)
+        levels = net.levels(*masks.shape[-2:])
+        lattice, maps = levels.lattices[0], levels.averaged(torch.as_tensor(logits).float().sigmoid())
         self._parts.append(MaskScores.of(batch["row"][used], maps[used], masks[used], lattice, regions))
         self._logits = None
 

@@ -18,6 +18,7 @@ from resgat_pl.core.types import FaceBatch
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.nn.contribution import Contributions, decompose
 from resgat_pl.nn.gat import GraphState
+from resgat_pl.nn.levels import Levels
 from resgat_pl.nn.node_geometry import Lattice
 from resgat_pl.nn.resgat import ResGAT
 
@@ -50,8 +51,13 @@ class LossInput:
     @cached_property
     def lattice(self) -> Lattice:
         """Place of the nodes in the pixels of the batch."""
+        return self.levels.lattices[0]
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Places of the nodes of every grid, of which ``lattice`` is the finest."""
         side = self.batch["mask"] if "mask" in self.batch else self.batch["image"]
-        return self.net.lattice(*side.shape[-2:])
+        return self.net.levels(*side.shape[-2:])
 
     @cached_property
     def pooled(self) -> Tensor:

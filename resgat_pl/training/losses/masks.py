@@ -46,8 +46,8 @@ class MaskGuidance(AuxiliaryLoss):
 
 def node_targets(step: LossInput, mask: Tensor, target: Target) -> Tensor:
     """Share ``(B, N)`` of each node's cell that is to be found, of masks ``(B, H, W)`` float in [0, 1]."""
-    area = step.lattice.cover(mask).flatten(1)
+    area = step.levels.cover(mask)
     if target == "area":
         return area
-    seam = (step.lattice.cover(seam_of(mask)).flatten(1) * _SEAM).clamp(max=1)
+    seam = (step.levels.cover(seam_of(mask)) * _SEAM).clamp(max=1)
     return seam if target == "seam" else seam.maximum(area)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.nn.mask_guidance import FORGED, SCALE, guidance_loss
+from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.losses.base import AuxiliaryLoss, LossInput
 
 _FEW: Final = 0.1
@@ -50,6 +51,14 @@ class Restoration(AuxiliaryLoss):
         if not 0 <= effect < math.inf:
             raise ConfigError(f"effect is {effect:g}. It is the weight of a term: 0 or more.")
         self.effect = effect
+
+    def check_net(self, net: ResGAT) -> None:
+        """See base class."""
+        if net.grid.level is not None:
+            raise ConfigError(
+                "model.losses has Restoration, which exchanges the pixels of single nodes, and net.encoder_stage is "
+                "[3, 4], where nodes of two grids lie on the same pixels: set 3 or 4, or leave the loss out."
+            )
 
     def __call__(self, step: LossInput) -> Tensor:
         """See base class."""

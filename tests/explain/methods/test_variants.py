@@ -10,7 +10,7 @@ from resgat_pl.explain.base import why_not
 from resgat_pl.explain.methods.gnn import GNNExplainer
 from resgat_pl.explain.methods.graph import Contribution, EdgeContribution
 from resgat_pl.explain.methods.variants import KeptEdges, PredictedMask, Routing
-from resgat_pl.explain.report.run_methods import default_methods, own_parts, run
+from resgat_pl.explain.report.run_methods import default_methods, mask_numbers, own_parts, run
 from resgat_pl.nn.checkpoint_file import Checkpoint
 from resgat_pl.nn.contribution import contributions
 from resgat_pl.nn.pooled import PooledClassifier
@@ -54,6 +54,7 @@ def test_maps_are_the_parts_of_the_computation() -> None:
         torch.testing.assert_close(kept.node_map.flatten(1)[:, node], kept.edge_scores[:, source == node].mean(dim=1))
 
 
+@torch.no_grad()
 def test_a_report_says_what_the_parts_of_a_network_do() -> None:
     def detector(net: ResGAT, threshold: float | None) -> Detector:
         entry = {"version": 1, "net": {}, "mask_threshold": threshold}
@@ -65,6 +66,13 @@ def test_a_report_says_what_the_parts_of_a_network_do() -> None:
     assert "is not part of the logit. It covers 100% of these faces' crops at its threshold 0.00." in mask
     assert "covers 0%" in own_parts(detector(net, 1.0), explained)[0]
     assert own_parts(detector(net, None), explained)[0].endswith("not part of the logit.")
+    middle = float(explained.methods["PredictedMask"].node_map.median())
+    numbers = mask_numbers(detector(net, middle), explained)
+    assert [set(one) for one in numbers] == [{"share", "threshold", "factor"}] * 3
+    assert all(0 < one["share"] < 1 and one["factor"] == 0 for one in numbers)
+    share = sum(one["share"] for one in numbers) / 3
+    assert f"covers {share:.0%} of" in own_parts(detector(net, middle), explained)[0]
+    assert mask_numbers(detector(net, None), explained) == [{}, {}, {}]
     assert "a factor of the contributions" in own_parts(detector(make_net(mask_head="gate"), None), explained)[0]
     with torch.no_grad():
         edges = contributions(net, IMAGES).kept

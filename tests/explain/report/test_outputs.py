@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from resgat_pl.explain.clauses import verify_report
+from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.report.document import read_report
 from resgat_pl.explain.report.outputs import common_kind, output_maps
 from resgat_pl.explain.sentences import Finding
@@ -62,6 +63,19 @@ def test_maps_are_of_each_output(ffpp_crops: Path) -> None:
     assert found.node.shape == (3, 10, 4, 4)
     torch.testing.assert_close(found.node.sum((2, 3)) + found.bias, found.logit, atol=1e-5, rtol=1e-5)
     assert output_maps(ResGAT(encoder="resnet18", heads=1, hidden=4, image_size=64), images, 2) is None
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(0.5, 0), (0.4, 1)])
+def test_the_kind_of_a_face_called_fake_by_the_threshold_in_force_is_shown(threshold: float, shown: int) -> None:
+    torch.manual_seed(0)
+    net = ResGAT(encoder="resnet18", encoder_stage=[3, 4], heads=2, hidden=4, image_size=64, outputs=OUTPUTS[:2]).eval()
+    images = torch.rand(1, 3, 64, 64)
+    fake = replace(Contribution(net).attribute(images), logit=torch.tensor([-0.2]))  # a probability of .45
+    found = output_maps(net, images, 1)
+    assert found is not None
+    unsure = replace(found, kind_probability=torch.tensor([[0.4, 0.35, 0.25]]))
+    assert [name.startswith("Why ") for name in unsure.shown(fake, threshold)] == [True] * shown
+    torch.testing.assert_close(found.node.sum((2, 3)) + found.bias, found.logit, atol=1e-5, rtol=1e-5)
 
 
 def test_the_kind_of_a_face_over_its_frames() -> None:

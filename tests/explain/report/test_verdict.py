@@ -198,3 +198,34 @@ def test_faces_are_counted() -> None:
         "4 of 6 faces judged",
         "0 of 1 faces judged",
     ]
+
+
+@given(logit_lists)
+@settings(deadline=None, max_examples=40)
+def test_noisy_or_is_what_all_faces_say_with_exact_shares(faces: list[list[float]]) -> None:
+    found = judge(arrays(faces), 3.0, THRESHOLDS, "video", video_temperature=2.0, join="noisy_or")
+    highest = judge(arrays(faces), 3.0, THRESHOLDS, "video", video_temperature=2.0)
+    scores = np.array([face.score for face in found.faces])
+    assert scores.tolist() == [face.score for face in highest.faces], "faces are judged as before"
+    assert found.decision.score == pytest.approx(float(1 - np.prod(1 - scores)))
+    assert found.decision.score >= (highest.decision.score or 0) - 1e-12
+    assert found.verdict == ("fake" if found.decision.score > 0.8 else "real")
+    evidence = -np.log1p(-scores)
+    shares = np.array([face.share for face in found.faces])
+    np.testing.assert_allclose(shares * -np.log1p(-found.decision.score), evidence, rtol=1e-6, atol=1e-9)
+    assert [face.share for face in highest.faces].count(1.0) == 1
+    said = [note for note in found.notes if "Joined by noisy-or" in note]
+    assert len(said) == (len(faces) > 1)
+    if len(faces) == 1:
+        assert (found.decision.score, found.interval) == (highest.decision.score, highest.interval)
+
+
+def test_the_interval_of_noisy_or_needs_enough_frames_of_every_face() -> None:
+    rng = np.random.default_rng(0)
+    many, few = rng.normal(1, 1, 20), rng.normal(0, 1, 3)
+    for join in ("maximum", "noisy_or"):
+        found = judge([many, many - 1], None, None, "video", join=join)  # type: ignore[arg-type]
+        assert found.interval is not None and found.probability is not None
+        assert found.interval[0] < found.probability < found.interval[1]
+    assert judge([many, few], None, None, "video").interval is not None
+    assert judge([many, few], None, None, "video", join="noisy_or").interval is None
