@@ -112,7 +112,7 @@ def options(training: Training, out: Path, given: argparse.Namespace) -> list[st
     # The training: the rate falls once an epoch, so that it needs no number of steps.
     epochs = str(CLIP_EPOCHS if clips else VIT_EPOCHS if vit else EPOCHS) if given.epochs is None else str(given.epochs)
     found += ["--trainer.max_epochs", epochs, "--model.lr_scheduler.init_args.T_max", epochs]
-    found += ["--model.lr_interval", "epoch", "--trainer.enable_progress_bar", "false", "--heatmaps", "false"]
+    found += ["--model.lr_interval", "epoch", "--trainer.enable_progress_bar", "false", "--heatmaps.faces", "0"]
     found += ["--trainer.enable_model_summary", "false", "--seed_everything", seed, "--data.seed", seed]
     logger = {"save_dir": "${trainer.default_root_dir}", "name": ""}
     found += option("trainer.logger", [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}])
@@ -156,13 +156,15 @@ def train_all(chosen: Sequence[Training], out: Path, given: argparse.Namespace) 
     progress.close()
 
 
-def missing(given: argparse.Namespace, videos: int) -> list[str]:
+def missing(given: argparse.Namespace, out: Path) -> list[str]:
     """What keeps this from being the whole experiment."""
+    every = list(trainings(SEEDS))
+    there = sum((out / each.name / "done.json").is_file() for each in every)
     found = {
+        f"{there} of {len(every)} detectors are trained": there < len(every),
         f"{given.seeds} of {SEEDS} seeds": given.seeds < SEEDS,
-        f"{videos} of {VIDEOS} genuine clips": videos < VIDEOS,
+        f"{given.videos} of {VIDEOS} genuine clips": given.videos < VIDEOS,
         f"{given.epochs} epochs": given.epochs is not None and given.epochs < EPOCHS,
-        f"only {', '.join(given.only or [])}": bool(given.only),
         "the vision transformer is skipped, since --vit names no weights": given.vit is None,
         "drawn faces in the place of portraits": given.faces is None,
     }
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "encoder:": f"MobileNetV2 to stride 16, {SIDE} px",
         }
         lab = Lab(out, given.seeds, given.epochs or CAPTION_EPOCHS)
-        text = page(lab, settings, missing(given, given.videos), len(METHOD_KINDS))
+        text = page(lab, settings, missing(given, out), len(METHOD_KINDS))
         write_atomic(given.page, (text + "\n").encode())
         print(text)
     except ResGATError as error:

@@ -99,7 +99,7 @@ class Lab:
         self.out, self.seeds, self.caption_epochs = out, seeds, caption_epochs
         self.detected = cache(self._detected)
         self.board = cache(self._board)
-        self.told = cache(self._told)
+        self.clip_of = cache(self._clip_of)
 
     def run(self, label: str, seed: int) -> Path:
         """Folder of a finished run.
@@ -236,10 +236,10 @@ class Lab:
         threshold = json.loads((folder / "timeline.json").read_text())["threshold"]
         if threshold is None and what != "frame_auroc":
             raise NotMeasuredError("validation has no face altered in part")
-        faces = [face for face in faces_of(folder / "frames.csv", self.told("partly_crops")) if _counts(face, what)]
+        faces = [face for face in faces_of(folder / "frames.csv", self.clip_of("partly_crops")) if _counts(face, what)]
         values = np.array([frame_auroc(face) if what == "frame_auroc" else overlap(face, threshold) for face in faces])
         clips = np.array([face.clip for face in faces], np.int64)
-        return ratio(values, np.ones(len(values)), clips, 1 + max(self.told("partly_crops").values()))
+        return ratio(values, np.ones(len(values)), clips, 1 + max(self.clip_of("partly_crops").values()))
 
     def deletion(self, label: str, seed: int) -> Interval:
         """How far deleting the most suspicious frames first takes the logit below random orders."""
@@ -252,7 +252,7 @@ class Lab:
             timeline(self.checkpoint(label, seed), self.out / "partly_crops", out=folder)
         return folder
 
-    def _told(self, crops: str) -> dict[tuple[str, ...], int]:
+    def _clip_of(self, crops: str) -> dict[tuple[str, ...], int]:
         """Code of the genuine clip behind each video."""
         manifest = Manifest.read(self.out / crops)
         table = manifest.take(np.arange(len(manifest.video_codes)), [*VIDEO_KEY, SOURCE]).to_pydict()

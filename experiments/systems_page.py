@@ -144,8 +144,8 @@ def _head(settings: dict[str, object], missing: Sequence[str]) -> Iterable[str]:
         yield f"**This page was not run in full: {'; '.join(missing)}.** A verdict needs {SEEDS} seeds and an interval."
     yield "; ".join(f"{name} {value}" for name, value in settings.items()) + "."
     yield (
-        "**Synthetic forgeries and small detectors: a verdict is one on this data.** Which system is better on real "
-        "manipulations is not told by it."
+        "**Synthetic forgeries and small detectors: a verdict is one on this data**, and does not say which system is better on "
+        "real manipulations."
     )
 
 
@@ -158,17 +158,18 @@ def _about(seeds: int) -> Iterable[str]:
             "and shares weights to start from, seed and crops. Clips are trained on the cached features of the "
             "baseline of their seed.",
             "*Difference*: paired by seed and by clip. Its interval is of 1,000 resamples of the genuine test clips, "
-            f"with all that was made of each, and of the seeds (n: clips; no interval from fewer than {FEWEST}). It covers "
-            "other people of this kind and other seeds of the training. All seeds are trained on one set and tested on "
-            "the same clips, so it does not cover another set.",
+            f"with all that was made of each, and of the seeds (n: clips; no interval from fewer than {FEWEST}). It "
+            "covers other people of this kind and other seeds of the training. All seeds are trained on one set and "
+            "tested on the same clips, so it does not cover another set.",
             "Scores of kinds and regions, and the deletion of frames, have no common resamples: mean over seeds, from "
             "the lowest lower to the highest upper end.",
             "*Verdict*, by rule: held where the interval lies above 0; did not hold where it lies below 0 or excludes "
-            f"a gain of 2 points (half a node); else, and from fewer than {SEEDS} seeds, it cannot be told here. A claim "
-            "held if all its measures did, and did not if one did not. No correction for the number of measures.",
+            f"a gain of 2 points (half a node); else, and from fewer than {SEEDS} seeds, it cannot be told here. A "
+            "claim held if all its measures did, and did not if one did not. No correction for the number of measures.",
             f"Maps: at most {FACES} fakes a seed that all compared detectors call fake. *Kind left out*: seed by seed "
             f"{', '.join(LEFT_OUT[:seeds])}. *Member*: the one of {', '.join(MEMBERS)} that validated best. "
-            f"Transferred attacks are made on {ELSEWHERE}. Captions made of numbers have no false clause by construction.",
+            f"Transferred attacks are made on {ELSEWHERE}. Captions made of numbers have no false clause by "
+            "construction.",
             "Cost of clips [16]: row *clips* of `make bench`, [speed](speed.md). That users understand more is a "
             "question for [a study](../how_to/user_study.md) with people.",
         )
