@@ -97,7 +97,7 @@ def options(training: Training, out: Path, given: argparse.Namespace) -> list[st
     """Options of ``resgat fit``."""
     label, seed = training.label.removesuffix("_unseen"), str(training.seed)
     clips, vit = label in CLIP_VARIANTS, label == "vit"
-    found = [*overlay("explainers"), *({**FRAME_VARIANTS, **CLIP_VARIANTS, "vit": ()}[label])]
+    found = [*overlay("explainers"), *overlay("systems"), *({**FRAME_VARIANTS, **CLIP_VARIANTS, "vit": ()}[label])]
     # The network.
     if vit:
         found += ["--net.encoder", "timm/vit_small_patch14_dinov2", "--net.encoder_stage", "4", "--net.heads", "6"]
@@ -109,13 +109,9 @@ def options(training: Training, out: Path, given: argparse.Namespace) -> list[st
         found += ["--data.clip_frames", str(CLIP)]
     if clips or vit:
         found += ["--data.features_cache", str(out / "features")]
-    # The training: the rate falls once an epoch, so that it needs no number of steps.
-    epochs = str(CLIP_EPOCHS if clips else VIT_EPOCHS if vit else EPOCHS) if given.epochs is None else str(given.epochs)
-    found += ["--trainer.max_epochs", epochs, "--model.lr_scheduler.init_args.T_max", epochs]
-    found += ["--model.lr_interval", "epoch", "--trainer.enable_progress_bar", "false", "--heatmaps.faces", "0"]
-    found += ["--trainer.enable_model_summary", "false", "--seed_everything", seed, "--data.seed", seed]
-    logger = {"save_dir": "${trainer.default_root_dir}", "name": ""}
-    found += option("trainer.logger", [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}])
+    # The training.
+    epochs = CLIP_EPOCHS if clips else VIT_EPOCHS if vit else EPOCHS
+    found += ["--trainer.max_epochs", str(given.epochs or epochs), "--seed_everything", seed, "--data.seed", seed]
     # The data.
     found += ["--data.crops", str(out / ("partly_crops" if clips else "crops")), "--data.image_size", str(SIDE)]
     if training.label.endswith("_unseen"):

@@ -144,8 +144,8 @@ def _head(settings: dict[str, object], missing: Sequence[str]) -> Iterable[str]:
         yield f"**This page was not run in full: {'; '.join(missing)}.** A verdict needs {SEEDS} seeds and an interval."
     yield "; ".join(f"{name} {value}" for name, value in settings.items()) + "."
     yield (
-        "**Synthetic forgeries and small detectors: a verdict is one on this data**, and does not say which system is better on "
-        "real manipulations."
+        "**Synthetic forgeries and small detectors: a verdict is one on this data**, and does not say which system is "
+        "better on real manipulations."
     )
 
 
