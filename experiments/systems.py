@@ -33,7 +33,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 PAGE = CONFIGS.parent / "docs" / "results" / "systems.md"
 SIDE, FRAMES, CLIP = 112, 3, 12
 """Side of the crops in px; crops of a video for frame detectors, and of one forged in part, a clip."""
-SEEDS, VIDEOS, EPOCHS = 3, 240, 3
+SEEDS, VIDEOS, EPOCHS = 3, 240, 4
 CLIP_EPOCHS, VIT_EPOCHS, CAPTION_EPOCHS = 4, 6, 30
 SYNTH: Final = {"fakes_per_real": 3, "size": 288, "change": 24.0, "extent": 1.3}
 PARTLY: Final = {"frames": 24, "span": 0.4, "flicker": 0.5}
@@ -177,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--page", type=Path, default=PAGE)
     made.add_argument("--videos", type=int, default=VIDEOS, help="genuine clips, each with three fakes")
     made.add_argument("--seeds", type=int, default=SEEDS)
-    made.add_argument("--epochs", type=int, help="of every training; default: 3, of clips 4, of the transformer 6")
+    made.add_argument("--epochs", type=int, help="of every training; default: 4, of the transformer 6")
     made.add_argument("--jobs", type=int, default=2, help="detectors trained at a time, with one thread each")
     made.add_argument("--only", nargs="*", help="labels of the detectors to train; default: all")
     made.add_argument("--measure-only", action="store_true", help="train nothing, write the page of what is there")
