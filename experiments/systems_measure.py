@@ -5,8 +5,9 @@ Everything that takes long is stored in the folder of its run, and goes with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from systems_values import (
 )
 
 from resgat_pl.core.errors import ResGATError
+from resgat_pl.core.face_regions import FACE_REGIONS
 from resgat_pl.core.types import VIDEO_KEY, Level
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
@@ -146,7 +148,8 @@ class Lab:
             found, limits = read_predictions(folder / "predictions"), json.loads((folder / RESULTS_NAME).read_text())
             return evaluated(found, limits["thresholds"])
         path = self._ensemble(seed) if label == "ensemble" else self.checkpoint(label, seed)
-        file = self.run(MEMBERS[0] if label == "ensemble" else label, seed) / "measures" / f"{label}_{where}.npz"
+        folder = path.parent if label == "ensemble" else self.run(label, seed) / "measures"
+        file = folder / f"{path.stem if label == 'ensemble' else label}_{where}.npz"
         crops = self.out / ("crops" if where == "own" else "partly_crops")
 
         def make() -> Arrays:
@@ -158,11 +161,11 @@ class Lab:
         return evaluated(unpacked(stored(file, make)), None)
 
     def _ensemble(self, seed: int) -> Path:
-        members = [f"{label}={self.checkpoint(label, seed)}" for label in MEMBERS]
-        path = self.run(MEMBERS[0], seed) / "measures" / "ensemble.ckpt"
+        members = {label: self.checkpoint(label, seed) for label in MEMBERS}
+        path = self.run(MEMBERS[0], seed) / "measures" / f"ensemble_{_mark(*members.values())}.ckpt"
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
-            ensemble(members, path, self.out / "crops")
+            ensemble([f"{label}={file}" for label, file in members.items()], path, self.out / "crops")
         return path
 
     def _best_member(self, seed: int) -> str:
@@ -238,13 +241,13 @@ class Lab:
             raise NotMeasuredError("validation has no face altered in part")
         faces = [face for face in faces_of(folder / "frames.csv", self.clip_of("partly_crops")) if _counts(face, what)]
         values = np.array([frame_auroc(face) if what == "frame_auroc" else overlap(face, threshold) for face in faces])
-        clips = np.array([face.clip for face in faces], np.int64)
-        return ratio(values, np.ones(len(values)), clips, 1 + max(self.clip_of("partly_crops").values()))
+        names, clips = np.unique([face.clip for face in faces], return_inverse=True)
+        return ratio(values, np.ones(len(values)), clips.astype(np.int64), len(names))
 
     def deletion(self, label: str, seed: int) -> Interval:
         """How far deleting the most suspicious frames first takes the logit below random orders."""
         found = json.loads((self._timeline(label, seed) / "timeline.json").read_text())["values"]["deletion"]
-        return Interval(found["mean"], *found["interval"], groups=found["faces"])
+        return _interval([found["mean"], *found["interval"]], found["faces"])
 
     def _timeline(self, label: str, seed: int) -> Path:
         folder = self.run(label, seed) / "timeline"
@@ -265,10 +268,10 @@ class Lab:
     def attacked(self, metric: str, label: str, seed: int, made_on: str) -> Value:
         """``auroc`` per video under PGD, or ``map``, the rank correlation of the contributions with those before.
 
-        The attack is made on the detector ``made_on``; without one (empty) the same crops are scored as they are.
+        The attack is made on the detector ``made_on``, itself or another.
         """
-        file = self.run(label, seed) / "measures" / f"attacked_{made_on or 'none'}.npz"
-        victim = self.checkpoint(made_on, seed) if made_on else None
+        victim = self.checkpoint(made_on, seed)
+        file = self.run(label, seed) / "measures" / f"attacked_{made_on}_{_mark(victim)}.npz"
         detector = Detector.load(self.checkpoint(label, seed))
         manifest = detector.manifest(self.out / "crops")
         rows = manifest.rows_of("test")
@@ -291,8 +294,7 @@ class Lab:
         found = json.loads((folder / "test" / "outputs.json").read_text())["scores"]
         if name not in found:
             raise NotMeasuredError(f"the test has no {name}")
-        value, low, high, groups = (np.nan if each is None else each for each in found[name])
-        return Interval(value, low, high, int(groups))
+        return _interval(found[name][:3], found[name][3])
 
     def _prevalence(self) -> float:
         manifest = Manifest.read(self.out / "crops")
@@ -305,7 +307,7 @@ class Lab:
     def caption(self, what: str, who: str, seed: int) -> Value:
         """``precision`` or ``recall`` of the regions that captions name; ``false``, the share of false clauses.
 
-        ``precision_chance`` and ``recall_chance`` are those of the same names given to faces drawn at random.
+        ``precision_chance`` and ``recall_chance`` are those of the same names given to fakes drawn at random.
         """
         folder = self.run("kinds", seed) / "captions"
         if not (folder / "captions.json").is_file():
@@ -315,9 +317,8 @@ class Lab:
                 raise NotMeasuredError("captions failed; the message is above")
         faces = json.loads((folder / "captions.json").read_text())["faces_named"]
         clip = np.array([face["clip"] for face in faces], np.int64)
-        base = {
-            name: np.mean([name in face["altered"] for face in faces]) for face in faces for name in face["altered"]
-        }
+        fakes = [face["altered"] for face in faces if face["altered"]]
+        base = {name: np.mean([name in altered for altered in fakes]) for name in FACE_REGIONS}
         named, altered = [set(face[who]["named"]) for face in faces], [set(face["altered"]) for face in faces]
         said = np.array([len(one) for one in named], np.float64)
         there = np.array([len(one) for one in altered], np.float64)
@@ -334,6 +335,17 @@ class Lab:
         return ratio(*parts[what], clip, 1 + int(clip.max()))
 
 
+def _interval(ends: Sequence[float | None], groups: int) -> Interval:
+    """Value and ends of a JSON file, in which what is undefined is null."""
+    value, low, high = (np.nan if end is None else end for end in ends)
+    return Interval(value, low, high, groups)
+
+
+def _mark(*files: Path) -> str:
+    """Short digest of checkpoints, for the name of a file that depends on others than those of its folder."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
 def _sizes(bench: DetectorBenchmark) -> Floats:
     """Nodes that keep the verdict of each face."""
     net, faces = bench.net, bench.faces
@@ -341,22 +353,22 @@ def _sizes(bench: DetectorBenchmark) -> Floats:
     def make() -> Arrays:
         if not isinstance(net, ResGAT):
             raise NotMeasuredError(f"a {type(net).__name__} has no graph")
-        found = [certify(net, images, faces.cut) for images in torch.split(faces.images.float() / 255, 8)]
+        found = [certify(net, images, faces.cut) for images in torch.split(faces.images, 8)]
         return {"keeps": np.array([len(one.keeps.nodes) for part in found for one in part], np.float64)}
 
     return bench.cache.get({**bench.key, "what": "certificates"}, make)["keeps"]
 
 
-def _under_attack(detector: Detector, victim: Path | None, manifest: Manifest, rows: NDArray[np.int64]) -> Arrays:
+def _under_attack(detector: Detector, victim: Path, manifest: Manifest, rows: NDArray[np.int64]) -> Arrays:
     """Logits ``(n,)`` of attacked crops, and rank correlations of the contributions with those before."""
     net, faces = detector.net, FaceCrops(manifest, rows, detector.net.image_size)
-    other = None if victim is None else net if victim == detector.path else Detector.load(victim).net
+    other = net if victim == detector.path else Detector.load(victim).net
     logits, ranks = [], []
     for places in torch.arange(len(faces)).split(32):
         samples = [faces[int(place)] for place in places]
         images = torch.stack([each["image"] for each in samples]).float() / 255
         label = torch.tensor([float(each["label"]) for each in samples])
-        changed = images if other is None else pgd(lambda x, net=other: net(x).logit, images, label, EPS, STEPS)
+        changed = pgd(lambda x: other(x).logit, images, label, EPS, STEPS)
         with torch.no_grad():
             before, after = contributions(net, images), contributions(net, changed)
         logits.append(after.output.logit)
