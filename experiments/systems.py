@@ -40,8 +40,8 @@ PARTLY: Final = {"frames": 24, "span": 0.4, "flicker": 0.5}
 
 
 def overlay(name: str) -> tuple[str, str]:
-    """Option for a configuration of ``configs/``."""
-    return ("--config", str(CONFIGS / f"{name}.yaml"))
+    """Option for a configuration of ``configs/``; relative, so that another checkout can continue from its root."""
+    return ("--config", os.path.relpath(CONFIGS / f"{name}.yaml"))
 
 
 FRAME_VARIANTS: Final[dict[str, tuple[str, ...]]] = {
