@@ -141,8 +141,9 @@ def train_all(chosen: Sequence[Training], out: Path, given: argparse.Namespace) 
         train_and_test(out / each.name, options(each, out, given))
         progress.update()
 
-    for first in (True, False):  # clips need the baselines
-        some = [each for each in chosen if (each.needs is None) == first]
+    steps = [(seed, clips) for seed in range(given.seeds) for clips in (False, True)]  # clips need the baselines
+    for seed, clips in steps:
+        some = [each for each in chosen if (each.seed, each.needs is not None) == (seed, clips)]
         if given.jobs == 1:  # in this thread, which passes signals on to the training
             for each in some:
                 train(each)
