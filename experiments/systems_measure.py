@@ -38,7 +38,7 @@ from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.ensembling import ensemble
-from resgat_pl.evaluation.metrics.intervals import Interval
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval
 from resgat_pl.evaluation.metrics.rank import spearman
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
@@ -246,8 +246,11 @@ class Lab:
 
     def deletion(self, label: str, seed: int) -> Interval:
         """How far deleting the most suspicious frames first takes the logit below random orders."""
-        found = json.loads((self._timeline(label, seed) / "timeline.json").read_text())["values"]["deletion"]
-        return _interval([found["mean"], *found["interval"]], found["faces"])
+        folder = self._timeline(label, seed)
+        found = json.loads((folder / "timeline.json").read_text())["values"]["deletion"]
+        clips = {face.clip for face in faces_of(folder / "frames.csv", self.clip_of("partly_crops")) if face.fake}
+        ends = found["interval"] if len(clips) >= FEWEST else (None, None)
+        return _interval([found["mean"], *ends], len(clips))
 
     def _timeline(self, label: str, seed: int) -> Path:
         folder = self.run(label, seed) / "timeline"

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from systems_measure import Lab, NotMeasuredError
 
@@ -62,9 +61,17 @@ def test_outputs_have_their_intervals_or_none(lab: Lab) -> None:
         lab.output("unknown_auroc", "kinds", 0)
 
 
-def test_deletion_without_clips_is_undefined(lab: Lab) -> None:
-    values = {"deletion": {"mean": None, "interval": [None, None], "faces": 0}}
-    write(lab.run("attention", 0) / "timeline" / "timeline.json", {"values": values, "threshold": None})
-    assert np.isnan(lab.deletion("attention", 0).value)
+def test_deletion_counts_genuine_clips(lab: Lab) -> None:
+    folder = lab.run("attention", 0) / "timeline"
+    values = {"deletion": {"mean": 0.3, "interval": [0.1, 0.5], "faces": 24}}
+    write(folder / "timeline.json", {"values": values, "threshold": None})
+    head = "dataset,method,compression,video,track,frame_index,time,altered,label,score"
+    rows = [f"ffpp,Deepfakes,c23,{number},0,{at},0,True,1,0.5" for number in range(24) for at in (0, 1)]
+    (folder / "frames.csv").write_text("\n".join([head, *rows]) + "\n")
+    keys = [("ffpp", "Deepfakes", "c23", str(number)) for number in range(24)]
+    lab.clip_of = lambda crops: {key: number // 2 for number, key in enumerate(keys)}
+    assert lab.deletion("attention", 0) == (0.3, 0.1, 0.5, 12)
+    lab.clip_of = lambda crops: {key: number // 4 for number, key in enumerate(keys)}
+    assert not lab.deletion("attention", 0).known, "24 clips made of six genuine ones"
     with pytest.raises(NotMeasuredError, match="altered in part"):
         lab.when("span_iou", "attention", 0)
