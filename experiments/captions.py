@@ -28,10 +28,11 @@ from resgat_pl.core.face_regions import FACE_REGIONS
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.output_tables import json_text, markdown_table
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.core.types import Split
+from resgat_pl.core.types import VIDEO_KEY, Split
 from resgat_pl.data.loading.dataset import FaceCrops
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.calibration import calibrated_score
+from resgat_pl.evaluation.metrics.scores import SOURCE, clip_codes
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.explain.captions import (
     Answers,
@@ -67,6 +68,8 @@ class Faces:
     said: list[Finding]
     altered: list[set[str]]
     texts: list[list[str]]
+    clips: list[int]
+    """Codes of the genuine clips behind them."""
 
 
 def prepare(detector: Detector, crops: Path, split: Split, answers: Sequence[Answers]) -> Faces:
@@ -107,7 +110,9 @@ def prepare(detector: Detector, crops: Path, split: Split, answers: Sequence[Ans
         for (method, video), regions in zip(names, altered, strict=True)
     ]
     contribution = explained.contribution.node_map.flatten(1)
-    return Faces(nodes, contribution, explained.contribution.lattice, said, altered, texts)
+    table = manifest.take(faces.rows[places], [*VIDEO_KEY, SOURCE]).to_pydict()
+    clips = clip_codes(list(zip(*(table[name] for name in VIDEO_KEY), strict=True)), table[SOURCE]).tolist()
+    return Faces(nodes, contribution, explained.contribution.lattice, said, altered, texts, clips)
 
 
 def train(net: Captioner, words: Vocabulary, faces: Faces, epochs: int, rate: float, seed: int) -> None:
@@ -168,23 +173,37 @@ def compare(
     written = [words.text(row) for nodes, c in batches for row in net.write(nodes, c, test.lattice)]
     kept, found = zip(*(verified(text, one.numbers) for text, one in zip(written, test.said, strict=True)), strict=True)
     plain = [from_numbers(one) for one in test.said]
+    sure = [[one for one in face if one.holds] for face in found]
+    by_numbers = [verify(one.clauses, one.numbers) for one in test.said]
     about = {
-        "sentence made of numbers": score(plain, [verify(one.clauses, one.numbers) for one in test.said], test),
+        "sentence made of numbers": score(plain, by_numbers, test),
         "learned": score(written, found, test),
-        "learned, verified": score(kept, [[one for one in face if one.holds] for face in found], test),
+        "learned, verified": score(kept, sure, test),
     }
+    captions = {"numbers": (plain, by_numbers), "learned": (written, found), "verified": (kept, sure)}
     result = {
         "checkpoint_sha256": detector.checkpoint.fingerprint,
         "leaky": leaky,
         "faces": {"train": len(known.said), "test": len(test.said)},
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "scores": about,
+        "faces_named": [
+            {"clip": clip, "altered": sorted(regions), **{who: _face(*both, at) for who, both in captions.items()}}
+            for at, (clip, regions) in enumerate(zip(test.clips, test.altered, strict=True))
+        ],
         "examples": [
             {"altered": sorted(regions), "learned": text, "verified": true}
             for regions, text, true in zip(test.altered, written, kept, strict=True)
         ][:20],
     }
     return result, net, words
+
+
+def _face(texts: Sequence[str], checked: Sequence[Sequence[Checked]], at: int) -> dict[str, Any]:
+    """One face's caption: regions that it names, clauses, and those of them that the numbers do not confirm."""
+    found = checked[at]
+    false = sum(not one.holds for one in found)
+    return {"named": sorted(named_regions(texts[at])), "clauses": len(found), "false": false}
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:

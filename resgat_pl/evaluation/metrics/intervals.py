@@ -158,6 +158,32 @@ def bootstrap(
     return weighted(probability, label, group, weight, threshold, ranked)
 
 
+def over_seeds(table: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Mean over k checkpoints that differ in their seed, which are resampled like the groups.
+
+    Resamples of k seeds vary by (k − 1) / k of what seeds do, so that their deviations are scaled up (Rao & Wu, JASA
+    1988). With one checkpoint it is that checkpoint.
+
+    Args:
+        table: ``(k, 1 + R)`` float64: of each checkpoint the value and one value a resample, all resampled alike.
+        seed: Seed; tables with as many checkpoints are resampled alike under the same seed.
+
+    Returns:
+        ``(1 + R,)`` float64.
+
+    Example:
+        >>> over_seeds(np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]), 0)[0]
+        1.5
+    """
+    count, size = table.shape
+    drawn = np.random.default_rng(seed).integers(count, size=(size, count))
+    drawn[0] = np.arange(count)
+    centre = table.mean(axis=0)
+    mean = np.take_along_axis(table, drawn.T, axis=0).mean(axis=0)
+    wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
+    return np.asarray(centre + wider * (mean - centre), np.float64)
+
+
 def interval(values: NDArray[np.float64], groups: int | None = None, samples: int | None = None) -> Interval:
     """95 % interval of what ``bootstrap`` returns for one metric; resamples without a class do not count.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resgat_pl.core.output_tables import csv_table
-from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval
+from resgat_pl.evaluation.metrics.intervals import Interval, draw, interval, over_seeds
 from resgat_pl.evaluation.metrics.scores import POOLED
 from resgat_pl.explain.benchmark.areas import EXTENTS
 from resgat_pl.explain.benchmark.scores import (
@@ -213,14 +213,8 @@ class _Bootstrap:
         found = [part for entry in seeds if (part := self.of(entry, kind, score, extent)).faces]
         if not found:
             return None
-        table = np.stack([part.values for part in found])
-        count = len(table)
-        drawn = np.random.default_rng(self.seed).integers(count, size=(len(self.weight), count))
-        drawn[0] = np.arange(count)
-        centre = table.mean(axis=0)
-        mean = np.take_along_axis(table, drawn.T, axis=0).mean(axis=0)
-        wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-        return _Mean(centre + wider * (mean - centre), sum(p.faces for p in found), max(p.clips for p in found))
+        values = over_seeds(np.stack([part.values for part in found]), self.seed)
+        return _Mean(values, sum(p.faces for p in found), max(p.clips for p in found))
 
 
 def _medians(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

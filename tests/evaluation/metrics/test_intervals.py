@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from resgat_pl.evaluation.metrics.binary import METRICS, measure
-from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap, draw, interval
+from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, Units, bootstrap, draw, interval, over_seeds
 
 
 def sample(seed: int, each: int = 20) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -184,3 +184,14 @@ def test_a_thousand_resamples_of_five_thousand_videos_are_quick() -> None:
         return time.process_time() - start
 
     assert any(seconds() < 2 for _ in range(3))  # of the processor, which others use too
+
+
+def test_one_seed_is_itself_and_several_are_resampled() -> None:
+    """Means of k draws from k values vary by their variance / k, which the scale makes / (k − 1)."""
+    rng = np.random.default_rng(0)
+    table = np.tile(rng.normal(size=(4, 1)), (1, 20001))
+    assert np.array_equal(over_seeds(table[:1], 0), table[0])
+    found = over_seeds(table, 0)
+    assert found[0] == pytest.approx(table[:, 0].mean())
+    assert found[1:].std() == pytest.approx(table[:, 0].std(ddof=1) / 2, rel=0.03)
+    np.testing.assert_allclose(over_seeds(table + 1, 0), found + 1, err_msg="both draw the same seeds")
