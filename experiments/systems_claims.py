@@ -215,7 +215,9 @@ def claims(kinds: int) -> tuple[Claim, ...]:
             (
                 _against("capsule", "baseline"),
                 *_maps("capsule", "capsule", "baseline", (SEEN_FACE, "auroc_face")),
-                Line("ECE", ("capsule", "baseline"), _detected("ece", "capsule"), _detected("ece", "baseline"), low=True),
+                Line(
+                    "ECE", ("capsule", "baseline"), _detected("ece", "capsule"), _detected("ece", "baseline"), low=True
+                ),
             ),
         ),
         Claim("[9]", "mask_head: gate, two_pass", "accuracy and interpretability rise together", tuple(_gates())),
@@ -253,7 +255,10 @@ def claims(kinds: int) -> tuple[Claim, ...]:
             tuple(_maps("graphs", "bottleneck", "baseline", *_GRAPH)),
         ),
         Claim(
-            "[15]", "GATv2", "attention makes critical nodes stand out", tuple(_maps("graphs", "baseline", "gcn", *_GRAPH))
+            "[15]",
+            "GATv2",
+            "attention makes critical nodes stand out",
+            tuple(_maps("graphs", "baseline", "gcn", *_GRAPH)),
         ),
         Claim("[16]", "temporal: attention", "attention over frames detects better", tuple(_clips("attention"))),
         Claim(
