@@ -232,7 +232,7 @@ def test_the_two_overlays_set_the_same_options() -> None:
     assert faithful != corrected
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", ["paper_faithful", pytest.param("corrected", marks=pytest.mark.long)])
 def test_the_overlays_train_the_tiny_detector(name: str, ffpp_crops: Path, tmp_path: Path) -> None:
     epochs = 2
     done = tiny("fit", tmp_path, ffpp_crops, "--config", OVERLAYS[name], "--trainer.max_epochs", epochs,

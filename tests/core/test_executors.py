@@ -231,6 +231,7 @@ def test_a_cluster_that_does_not_answer(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_lost_during_the_work(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     address = f"tcp://127.0.0.1:{free_port()}"

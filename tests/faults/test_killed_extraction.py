@@ -109,7 +109,7 @@ def whole(name: str, data: bytes, undisturbed: dict[str, bytes], out: Path) -> b
     return name in undisturbed and undisturbed[name] == data
 
 
-@pytest.mark.parametrize("store", ["files", "shards"])
+@pytest.mark.parametrize("store", ["files", pytest.param("shards", marks=pytest.mark.long)])
 def test_a_fragment_is_renamed_after_what_it_lists_is_on_the_disk(
     ffpp_root: Path, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

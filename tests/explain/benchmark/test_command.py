@@ -206,6 +206,7 @@ def test_several_detectors_explain_the_fakes_that_all_detect(
     assert (first["faces"], second["faces"]) == (first["detected"], second["detected"])
 
 
+@pytest.mark.long
 def test_plain_pictures_are_scored_as_far_as_they_go(ffpp_crops: Path, checkpoints: list[Path], tmp_path: Path) -> None:
     plain = variant(ffpp_crops, tmp_path / "plain", mask_path=None, landmarks=None, source_video=None)
     text = benchmark_explainers(str(checkpoints[0]), plain, tmp_path / "out", METHODS, **SMALL)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +31,7 @@ from ...helpers.judged_media import ODD, drawn, save, turn
 from ...helpers.tiny_runs import untrained
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 REGIONS = ["left eye", "right eye", "nose", "mouth", "left cheek", "right cheek", "forehead", "chin", "background"]
 POINTS = [[0.34, 0.42], [0.66, 0.42], [0.5, 0.58], [0.38, 0.74], [0.62, 0.74]]
@@ -178,38 +176,6 @@ def make_document(
 @pytest.fixture(scope="session")
 def document() -> Callable[..., Document]:
     return make_document
-
-
-def chromium() -> str | None:
-    """A Chromium that is installed; ``RESGAT_CHROMIUM`` names another one."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("RESGAT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium without a window. In continuous integration its absence is a failure."""
-    program = chromium()
-    if program is None:
-        missing = "no Chromium; `.ci/run` installs it, or `apt-get install chromium`"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root, as in most containers; the pages are our own.
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="session")
-def tab(browser: Browser) -> Page:
-    """One tab for all tests: opening it takes longer than most of what is done in it."""
-    page = browser.new_page()
-    page.set_default_timeout(120_000)  # ms; other tests run beside it
-    return page
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from resgat_pl.explain.study.command import study
 from resgat_pl.explain.study.items import _frame_of
 from resgat_pl.explain.study.pages import plan
 
-from ..report.conftest import chromium, make_document
+from ..report.conftest import make_document
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -61,21 +60,6 @@ def made(explained: Path, truth: Path, tmp_path_factory: pytest.TempPathFactory)
     said = study("make", explained, out, truth, participants=6, conditions="none,map,report")
     assert "6 pages of 10 faces" in said
     return out
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(120_000)
-        yield page
-        browser.close()
 
 
 @pytest.mark.parametrize(("people", "items"), [(6, 10), (9, 7), (4, 8)])
