@@ -84,7 +84,7 @@ class _OnGrid:
         super().__init_subclass__()
         # PyTorch Geometric (2.8) puts generated code in the place of a class's propagate with its first layer, and
         # takes what it finds for the original, to which its explainers return: for a subclass, its parent's code.
-        cls.propagate = MessagePassing.propagate  # type: ignore[attr-defined]
+        cls.propagate = MessagePassing.propagate  # type: ignore[attr-defined]  # untyped
 
     @property
     def value_bias(self) -> Tensor | None:

@@ -137,7 +137,7 @@ def test_encoding_gives_the_maps_of_both_stages() -> None:
     net = ResGAT(encoder="resnet18", encoder_stage=[3, 4], heads=2, hidden=4, image_size=64).eval()
     images = torch.rand(2, 3, 96, 64)
     nodes = net.encode(images)
-    assert (net.grid.shape, net.grid.coarse) == ((6, 4), (3, 2))  # type: ignore[attr-defined]
+    assert (net.grid.shape, net.grid.coarse) == ((6, 4), (3, 2))  # type: ignore[attr-defined]  # LevelGrid
     coarse = net.backbone.encoder(net.normalised(images))
     assert torch.equal(nodes[:, 24:, 256:], coarse.flatten(2).transpose(1, 2))
     fine = build_encoder("resnet18", None, 3).eval()

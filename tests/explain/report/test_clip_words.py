@@ -53,4 +53,4 @@ def test_the_span_of_frames_above_the_limit_is_numbers_of_a_clause() -> None:
     assert span_of(made("mean"), shots, logits, 4.0) == {}, "no frame is above"
     assert span_of(made("mean"), shots, logits, -3.0) == {}, "all frames are"
     assert span_of(made("mean"), shots, logits, math.inf) == {}
-    assert span_of(ResGAT(**SMALL), shots, logits, 1.0) == {}  # type: ignore[arg-type]
+    assert span_of(ResGAT(**SMALL), shots, logits, 1.0) == {}  # type: ignore[arg-type]  # no clips

@@ -224,7 +224,7 @@ def test_the_interval_of_noisy_or_needs_enough_frames_of_every_face() -> None:
     rng = np.random.default_rng(0)
     many, few = rng.normal(1, 1, 20), rng.normal(0, 1, 3)
     for join in ("maximum", "noisy_or"):
-        found = judge([many, many - 1], None, None, "video", join=join)  # type: ignore[arg-type]
+        found = judge([many, many - 1], None, None, "video", join=join)  # type: ignore[arg-type]  # str
         assert found.interval is not None and found.probability is not None
         assert found.interval[0] < found.probability < found.interval[1]
     assert judge([many, few], None, None, "video").interval is not None
