@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -49,8 +48,8 @@ def calibrate(
     The ratio p(score | fake) / p(score | genuine) says how far a score should move somebody's odds, whatever they were
     before. It is fitted by logistic regression for videos and for single faces, and bounded by what so many clips can
     support (ELUB). Videos that the checkpoint was trained or validated on are refused, and so are others of their
-    people and originals. resgat test then leaves the videos of the pool, their people and originals out of everything
-    that it says on likelihood ratios and error rates, so the pool may be a share of the test videos.
+    people and originals. resgat test then leaves the videos of the pool, their people and originals out of all that it
+    says on likelihood ratios, so the pool may be a share of the test videos.
 
     Also fitted is the distance of a face from those of the pool, by which resgat explain calls a file unlike them.
     Everything is written beside the checkpoint as NAME.likelihood.json; the checkpoint itself does not change.
@@ -61,7 +60,8 @@ def calibrate(
         part: ``test`` takes videos of its test split; ``all`` all videos, of a folder that is a pool as a whole.
         share: Share of the groups of videos that are connected by people and originals, by the hash of their names; the
             others are left for ``resgat test``.
-        split: How the crops are divided; null takes the splits that the checkpoint was trained under, or the manifest's.
+        split: How the crops are divided; null takes the splits that the checkpoint was trained under, or the
+            manifest's.
         batch_size: Crops at once.
         workers: Loading processes.
 
@@ -109,7 +109,9 @@ def calibrate(
     try:
         found.write(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}). Copy the checkpoint to another folder.") from None
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}). Copy the checkpoint to another folder."
+        ) from None
     return _report(found, path)
 
 
@@ -174,8 +176,8 @@ def _statement(pool: Manifest, scored: Predictions, share: float, leaks: list[st
     fakes = ", ".join(f"{name} {count:,}" for name, count in methods.most_common(8))
     clips = len(np.unique(scored.clip))
     text = (
-        f"{len(videos) - methods.total():,} genuine and {methods.total():,} fake videos ({fakes}) of {joined(sets)}, from "
-        f"{clips:,} independent clips"
+        f"{len(videos) - methods.total():,} genuine and {methods.total():,} fake videos ({fakes}) of {joined(sets)}, "
+        f"from {clips:,} independent clips"
     )
     return text + (f"; possible leaks: {', '.join(leaks)}" if leaks else "")
 
@@ -198,9 +200,3 @@ def _report(found: LikelihoodPool, path: Path) -> str:
     head = ["level", "genuine clips", "clips with fakes", "Cllr, bits", "Cllr min", "likelihood ratios supported"]
     lines = [markdown_table(head, rows), "", *(f"- {note}" for note in notes), f"Written: {path}"]
     return "\n".join(lines)
-
-
-def plain_about(found: LikelihoodPool) -> dict[str, Any]:
-    """What ``results.json`` says of the pool."""
-    ratios = {level: None if each is None else each.plain() for level, each in found.ratios.items()}
-    return json.loads(json.dumps({"statement": found.statement, "ratios": ratios, **found.about}))  # type: ignore[no-any-return]

@@ -1,7 +1,8 @@
 """``likelihood.json`` beside a checkpoint: its likelihood ratios, and the pool that they were calibrated on.
 
 The checkpoint itself stays as it is, and with it its SHA-256, which results and reports name. The file holds hashes of
-the pool's videos and of their people and originals, as a checkpoint does of its training, so that a test leaves them out.
+the pool's videos and of their people and originals, as a checkpoint does of its training, so that a test leaves them
+out.
 """
 
 from __future__ import annotations
@@ -62,12 +63,17 @@ class LikelihoodPool:
             self.videos & set(video_hashes([video.key]).tolist()) or self.links & set(link_hashes([video]).tolist())
         )
 
+    @property
+    def plain_ratios(self) -> dict[str, dict[str, float] | None]:
+        """By level, for JSON."""
+        return {level: None if found is None else found.plain() for level, found in self.ratios.items()}
+
     def write(self, path: Path) -> None:
         """Write the file."""
         content = {
             **stamp(LIKELIHOOD_VERSION),
             "checkpoint_sha256": self.checkpoint,
-            "ratios": {level: None if found is None else found.plain() for level, found in self.ratios.items()},
+            "ratios": self.plain_ratios,
             "statement": self.statement,
             "about": dict(self.about),
             "familiarity": None if self.familiarity is None else self.familiarity.plain(),

@@ -1,10 +1,10 @@
 """Likelihood ratios from scores: logistic calibration, the bounds that a pool supports, and how good the ratios are.
 
-The likelihood ratio of a file is p(score | fake) / p(score | genuine). Unlike a probability it has no prior in it: whoever
-reads it multiplies with the prior odds. Here log LR = a · log-odds(score) + b, the logistic calibration of Brümmer & du
+The likelihood ratio of a file is p(score | fake) / p(score | genuine). Unlike a probability it has no prior in it:
+whoever reads it multiplies with the prior odds. Here log LR = a · log-odds(score) + b, the logistic calibration of Brümmer & du
 Preez ("Application-independent evaluation of speaker detection", Computer Speech & Language 20, 2006), both classes
-weighing the same. It has two numbers, which a pool of some dozen clips determines; isotonic regression (PAV) has as many
-as there are steps, and gives infinite ratios at the ends. So PAV serves for ``cllr_min`` only.
+weighing the same. It has two numbers, which a pool of some dozen clips determines; isotonic regression (PAV) has as
+many as there are steps, and gives infinite ratios at the ends. So PAV serves for ``cllr_min`` only.
 
 All that was made of one genuine clip errs together, so within a class each clip counts once, whatever the number of its
 frames, fakes and compressions.
@@ -52,7 +52,8 @@ class LikelihoodRatios:
         high: Greatest, at least 0.
         real: Genuine clips in the pool.
         fake: Clips with fakes.
-        cllr: Of the pool, each clip under a calibration without it; in bits, 0 for perfect ratios, 1 for no information.
+        cllr: Of the pool, each clip under a calibration without it; in bits, 0 for perfect ratios, 1 for no
+            information.
         cllr_min: What is left of it after the best monotonic calibration: loss by discrimination alone.
 
     Example:
@@ -198,7 +199,8 @@ def cllr(value: Floats, label: NDArray[np.integer], weight: Floats) -> float:
     """Log-likelihood-ratio cost in bits of log10 LR ``(N,)`` (Brümmer & du Preez 2006, eq. 8).
 
     Example:
-        >>> cllr(np.zeros(2), np.array([0, 1]), np.ones(2)), cllr(np.array([-9.0, 9.0]), np.array([0, 1]), np.ones(2)) < 1e-8
+        >>> label = np.array([0, 1])
+        >>> cllr(np.zeros(2), label, np.ones(2)), cllr(np.array([-9.0, 9.0]), label, np.ones(2)) < 1e-8
         (1.0, True)
     """
     fake, natural = label == 1, np.asarray(value) * math.log(10)
@@ -214,13 +216,37 @@ def cllr_min(score: NDArray[np.floating], label: NDArray[np.integer], weight: Fl
         >>> cllr_min(np.array([0.1, 0.2]), np.array([0, 1]), np.ones(2))
         0.0
     """
-    fake = label == 1
-    share = np.where(fake, weight / weight[fake].sum(), weight / weight[~fake].sum())
-    _, place = np.unique(score, return_inverse=True)  # equal scores are one step
-    mass = np.bincount(place, share)
-    chance = isotonic_regression(np.bincount(place, share * fake) / mass, weights=mass).x[place]
-    cost = np.where(fake, chance, 1 - chance)
-    return abs(float(-np.sum(share * np.log2(np.where(share > 0, cost, 1.0))) / 2))
+    chance, share = _pav(score, label, weight)
+    return abs(float(-np.sum(share * np.log2(np.where(label == 1, chance, 1 - chance))) / 2))
+
+
+def decisions(
+    score: NDArray[np.floating], value: NDArray[np.floating], threshold: float, bound: float
+) -> NDArray[np.int64]:
+    """Verdicts ``(N,)``: 1 fake, 0 genuine, -1 inconclusive.
+
+    Inconclusive are ratios between 1 / bound and bound, and those that point to another side than the threshold does.
+
+    Args:
+        score: ``(N,)`` float in [0, 1].
+        value: ``(N,)`` float, their log10 LR.
+        threshold: A score above it counts as fake.
+        bound: Ratio of at least 1.
+
+    Example:
+        >>> decisions(np.array([0.9, 0.6, 0.4, 0.1]), np.array([2.0, 0.5, 2.0, -1.0]), 0.5, 10.0).tolist()
+        [1, -1, -1, 0]
+    """
+    least = math.log10(bound) - 1e-12
+    fake, real = (value >= least) & (score > threshold), (value <= -least) & (score <= threshold)
+    return np.where(fake, 1, np.where(real, 0, -1)).astype(np.int64)
+
+
+def pav_ratios(score: NDArray[np.floating], label: NDArray[np.integer], weight: Floats) -> Floats:
+    """log10 LR ``(N,)`` by PAV, ±inf at the ends: what reliable ratios of these samples would be."""
+    chance = _pav(score, label, weight)[0]
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log10(chance) - np.log10(1 - chance), np.float64)
 
 
 def verbal(value: float) -> str:
@@ -267,6 +293,16 @@ def _fit(score: NDArray[Any], label: NDArray[Any], clip: NDArray[Any]) -> tuple[
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-9})
     slope, offset = (float(value) for value in found.x)
     return (slope, offset) if slope > 0 and math.isfinite(slope) and math.isfinite(offset) else None
+
+
+def _pav(score: NDArray[Any], label: NDArray[Any], weight: Floats) -> tuple[Floats, Floats]:
+    """Chance of fake at even prior odds, by isotonic regression, and the shares of the samples: 1 for each class."""
+    fake = label == 1
+    share = np.where(fake, weight / weight[fake].sum(), weight / weight[~fake].sum())
+    _, place = np.unique(score, return_inverse=True)  # equal scores are one step
+    mass = np.bincount(place, share)
+    chance = isotonic_regression(np.bincount(place, share * fake) / mass, weights=mass).x[place]
+    return np.clip(chance, 0, 1), share
 
 
 def _line(score: NDArray[Any], slope: float, offset: float) -> Floats:

@@ -11,9 +11,9 @@ from scipy.special import expit
 from resgat_pl.evaluation.metrics.likelihood import (
     SCALE,
     LikelihoodRatios,
+    clip_weights,
     cllr,
     cllr_min,
-    clip_weights,
     elub,
     fit_ratios,
     ratio_text,
