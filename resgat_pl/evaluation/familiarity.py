@@ -1,8 +1,8 @@
 """Distance of faces from those of a pool, by which a file is called unlike what the detector was calibrated on.
 
 The features of a face are the mean over the encoder's nodes. Their distance is Mahalanobis's (Lee et al., "A Simple
-Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018) under the Gaussian of probabilistic PCA (Tipping &
-Bishop, JRSS B 61, 1999): a pool of some dozen clips determines a few directions, and not a covariance of thousands of
+Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018) under the Gaussian of probabilistic PCA
+(Tipping & Bishop, JRSS B 61, 1999): a pool of some dozen clips determines a few directions, and not a covariance of thousands of
 features. The classes share one Gaussian, since a fake is not unfamiliar for being a fake.
 """
 

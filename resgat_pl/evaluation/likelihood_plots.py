@@ -38,8 +38,8 @@ def write_ratio_plots(folder: Path, levels: Sequence[LevelRatios]) -> None:
     """Write the figures and their points; without levels, remove those of an earlier test.
 
     A Tippett plot shows for each ratio the share of samples of a class whose ratio is greater: fakes to the left of 1
-    and genuine samples to the right of it are misleading. The reliability plot compares the ratios with those that isotonic
-    regression (PAV) finds from the test's own labels: reliable ones lie on the diagonal.
+    and genuine samples to the right of it are misleading. The reliability plot compares the ratios with those
+    that isotonic regression (PAV) finds from the test's own labels: reliable ones lie on the diagonal.
 
     Args:
         folder: Made if missing.

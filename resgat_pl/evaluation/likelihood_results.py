@@ -119,7 +119,7 @@ class RatioTest:
             return f"No likelihood ratios: no videos of both classes are apart from the pool. {left}"
         head = ["level", "inconclusive between", "decided", "genuine called fake", "fakes called genuine", "Cllr, bits"]
         rows = [
-            [level.level, f"1/{bound:g} and {bound:g}" if bound > 1 else "never", f"{found['coverage']:.0%}"]
+            [level.level, f"1/{bound:g} and {bound:g}" if bound > 1 else "(sides differ)", f"{found['coverage']:.0%}"]
             + [f"{found[name]['wrong']} of {found[name]['decided']}" for name in ("real", "fake")]
             + [f"{cost:.3f}"]
             for level in self.levels
