@@ -2,14 +2,15 @@
 
 The features of a face are the mean over the encoder's nodes. Their distance is Mahalanobis's (Lee et al., "A Simple
 Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018) under the Gaussian of probabilistic PCA
-(Tipping & Bishop, JRSS B 61, 1999): a pool of some dozen clips determines a few directions, and not a covariance of thousands of
-features. The classes share one Gaussian, since a fake is not unfamiliar for being a fake.
+(Tipping & Bishop, JRSS B 61, 1999): a pool of some dozen clips determines a few directions, and not a covariance of
+thousands of features. The classes share one Gaussian, since a fake is not unfamiliar for being a fake.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -147,6 +148,31 @@ def pooled_features(net: DetectorNet, images: Tensor, batch_size: int = 32) -> F
     encoder, device = cast("EncoderNet", net), next(net.parameters()).device
     parts = [encoder.encode(part.to(device)).float().mean(dim=1).cpu() for part in torch.split(images, batch_size)]
     return np.asarray(torch.cat(parts).double().numpy(), np.float64)
+
+
+@contextmanager
+def recorded_features(net: DetectorNet) -> Iterator[list[Tensor]]:
+    """Collect ``pooled_features`` of whatever passes through a network, at no further cost.
+
+    Yields:
+        A list that gets one ``(B, F)`` float on the CPU for each pass; it stays empty where ``has_features`` is false.
+    """
+    seen: list[Tensor] = []
+    if not has_features(net):
+        yield seen
+        return
+    encode = cast("EncoderNet", net).encode
+
+    def recording(images: Tensor) -> Tensor:
+        nodes = encode(images)
+        seen.append(nodes.detach().float().mean(dim=1).cpu())
+        return nodes
+
+    vars(net)["encode"] = recording  # before the class's, for as long as this lasts
+    try:
+        yield seen
+    finally:
+        del vars(net)["encode"]
 
 
 def _gaussian(features: Floats, clips: int) -> Familiarity:
