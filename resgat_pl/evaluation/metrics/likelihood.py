@@ -3,8 +3,8 @@
 The likelihood ratio of a file is p(score | fake) / p(score | genuine). Unlike a probability it has no prior in it:
 whoever reads it multiplies with the prior odds. Here log LR = a · log-odds(score) + b, the logistic calibration of
 Brümmer & du Preez ("Application-independent evaluation of speaker detection", Computer Speech & Language 20, 2006),
-both classes weighing the same. It has two numbers, which a pool of some dozen clips determines; isotonic regression (PAV) has as
-many as there are steps, and gives infinite ratios at the ends. So PAV serves for ``cllr_min`` only.
+both classes weighing the same. It has two numbers, which a pool of some dozen clips determines; isotonic regression
+(PAV) has as many as there are steps, and gives infinite ratios at the ends. So PAV serves for ``cllr_min`` only.
 
 All that was made of one genuine clip errs together, so within a class each clip counts once, whatever the number of its
 frames, fakes and compressions.

@@ -139,8 +139,8 @@ class Weigher:
                 if distance > known.limit:
                     reasons.append(
                         f"{_name(found, place)} is unlike those of the pool that the detector was calibrated on: "
-                        f"distance {distance:.3g}, limit {known.limit:.3g}, which {known.false_alarms:.1%} of the pool's "
-                        f"own {known.clips} clips exceed."
+                        f"distance {distance:.3g}, limit {known.limit:.3g}, which {known.false_alarms:.1%} of the "
+                        f"pool's own {known.clips} clips exceed."
                     )
         return reasons
 
@@ -181,10 +181,10 @@ def _statement(found: Likelihood, kind: str) -> str:
     first, other = ("fake", "genuine") if found.log10_lr >= 0 else ("genuine", "fake")
     bound = " This is the most that the pool supports." if found.bounded else ""
     return (
-        f"Likelihood ratio {found.ratio}: such a score is {times} times as probable of a {first} {kind} as of a {other} "
-        f"one like those of the pool. On the verbal scale of ENFSI's guideline (2015) that is {found.words}.{bound} "
-        f"Pool: {found.pool}; Cllr {found.cllr:.2f} bits (0 perfect, 1 no information). It is no probability of fake: "
-        "that depends on the odds before the examination, which are the reader's."
+        f"Likelihood ratio {found.ratio}: such a score is {times} times as probable of a {first} {kind} as of a "
+        f"{other} one like those of the pool. On the verbal scale of ENFSI's guideline (2015) that is {found.words}."
+        f"{bound} Pool: {found.pool}; Cllr {found.cllr:.2f} bits (0 perfect, 1 no information). It is no probability "
+        "of fake: that depends on the odds before the examination, which are the reader's."
     )
 
 
