@@ -192,11 +192,13 @@ def calibration_of(
     """
     if temperature is not None:
         on = "the checkpoint's validation data" + (f" ({validation.text})" if validation else "")
+        both = validation.real + validation.fake if validation else 0
+        share = f" ({validation.fake / both:.0%} of the videos)" if validation and both else ""
         what = "single faces" if level == "frame" else "videos"
         text = (
             f"Calibrated at the level of {what}: the log-odds of the score are divided by the temperature "
             f"{temperature:.3g}, fitted on {on} (Guo et al. 2017). It holds for media like those, and for their share "
-            "of fakes."
+            f"of fakes{share}: that is the prior in it, and with another one it is another probability."
         )
         return Calibration(temperature, text, frames)
     if frames is not None:
