@@ -45,7 +45,7 @@ def overlay(name: str) -> tuple[str, str]:
 
 
 FRAME_VARIANTS: Final[dict[str, tuple[str, ...]]] = {
-    "none": (),
+    "baseline": (),
     "aux": overlay("mask_aux"),
     "gate": overlay("mask_gate"),
     "two_pass": (*overlay("mask_gate"), "--net.two_pass", "true"),
@@ -58,7 +58,7 @@ FRAME_VARIANTS: Final[dict[str, tuple[str, ...]]] = {
     "trades": overlay("trades"),
 }
 """The baseline, which is the first, and what differs from it in one option each."""
-UNSEEN: Final = ("none", "gcn", "bottleneck", "pooled", "kinds")
+UNSEEN: Final = ("baseline", "gcn", "bottleneck", "pooled", "kinds")
 """Variants that are trained once more without a kind of alteration."""
 CLIP_VARIANTS: Final[dict[str, tuple[str, ...]]] = {
     "mean": (*overlay("video_attention"), "--net.init_args.temporal", "mean"),
@@ -83,7 +83,7 @@ class Training:
     @property
     def needs(self) -> str | None:
         """Name of the detector whose features it is trained on."""
-        return f"none_seed{self.seed}" if self.label in CLIP_VARIANTS else None
+        return f"baseline_seed{self.seed}" if self.label in CLIP_VARIANTS else None
 
 
 def trainings(seeds: int, vit: bool = True) -> Iterator[Training]:

@@ -104,7 +104,7 @@ def _masks() -> Iterable[Line]:
 
 def _gates() -> Iterable[Line]:
     for label in ("gate", "two_pass"):
-        for other in ("none", "aux"):
+        for other in ("baseline", "aux"):
             yield _against(label, other)
             yield from _maps("masks", label, other, (SEEN_FACE, "auroc_face"), ("sufficiency@5", "sufficiency"))
 
@@ -133,7 +133,7 @@ def _across(label: str, other: str) -> Iterable[Line]:
 
 
 def _attacks() -> Iterable[Line]:
-    pair = ("trades", "none")
+    pair = ("trades", "baseline")
     yield from _across(*pair)
     ours, theirs = (_attacked("auroc", label, label) for label in pair)
     yield Line("AUROC, videos, PGD 2/255", pair, ours, theirs)
@@ -144,9 +144,9 @@ def _attacks() -> Iterable[Line]:
 
 
 def _consensus() -> Iterable[Line]:
-    for method in BOARDS["consensus"]["none"][1:]:
+    for method in BOARDS["consensus"]["baseline"][1:]:
         for title, score in ((SEEN_FACE, "auroc_face"), ("flips@5", "flips")):
-            ours, theirs = (_face(score, "consensus", "none", each) for each in ("Consensus", method))
+            ours, theirs = (_face(score, "consensus", "baseline", each) for each in ("Consensus", method))
             yield Line(title, ("Consensus", method), ours, theirs)
 
 
@@ -213,9 +213,11 @@ def claims(kinds: int) -> tuple[Claim, ...]:
             "head: capsule",
             "capsules are more accurate, and say more",
             (
-                _against("capsule", "none"),
-                *_maps("capsule", "capsule", "none", (SEEN_FACE, "auroc_face")),
-                Line("ECE", ("capsule", "none"), _detected("ece", "capsule"), _detected("ece", "none"), low=True),
+                _against("capsule", "baseline"),
+                *_maps("capsule", "capsule", "baseline", (SEEN_FACE, "auroc_face")),
+                Line(
+                    "ECE", ("capsule", "baseline"), _detected("ece", "capsule"), _detected("ece", "baseline"), low=True
+                ),
             ),
         ),
         Claim("[9]", "mask_head: gate, two_pass", "accuracy and interpretability rise together", tuple(_gates())),
@@ -232,7 +234,7 @@ def claims(kinds: int) -> tuple[Claim, ...]:
             "[11]",
             "drop and zoom",
             "training that drops and enlarges parts is better",
-            tuple(_across("drop_zoom", "none")),
+            tuple(_across("drop_zoom", "baseline")),
         ),
         Claim("[12]", "TRADES", "training against attacks makes detector and map robust", tuple(_attacks())),
         Claim("[12]", "Consensus", "several methods together are better than each", tuple(_consensus())),
@@ -242,18 +244,21 @@ def claims(kinds: int) -> tuple[Claim, ...]:
             "[15]",
             "GATv2",
             "a graph with attention generalises better than mean pooling",
-            tuple(_unseen("none", "pooled")),
+            tuple(_unseen("baseline", "pooled")),
         ),
-        Claim("[15]", "GATv2", "and better than a graph without", tuple(_unseen("none", "gcn"))),
-        Claim("[15]", "bottleneck", "a bottleneck generalises better", tuple(_unseen("bottleneck", "none"))),
+        Claim("[15]", "GATv2", "and better than a graph without", tuple(_unseen("baseline", "gcn"))),
+        Claim("[15]", "bottleneck", "a bottleneck generalises better", tuple(_unseen("bottleneck", "baseline"))),
         Claim(
             "[15]",
             "bottleneck",
             "and makes critical nodes and edges stand out",
-            tuple(_maps("graphs", "bottleneck", "none", *_GRAPH)),
+            tuple(_maps("graphs", "bottleneck", "baseline", *_GRAPH)),
         ),
         Claim(
-            "[15]", "GATv2", "attention makes critical nodes stand out", tuple(_maps("graphs", "none", "gcn", *_GRAPH))
+            "[15]",
+            "GATv2",
+            "attention makes critical nodes stand out",
+            tuple(_maps("graphs", "baseline", "gcn", *_GRAPH)),
         ),
         Claim("[16]", "temporal: attention", "attention over frames detects better", tuple(_clips("attention"))),
         Claim(

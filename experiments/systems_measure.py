@@ -62,7 +62,7 @@ from resgat_pl.training.callbacks.outputs import manipulated_regions
 
 LEFT_OUT: Final = ("FaceSwap", "NeuralTextures", "Face2Face", "Deepfakes", "FaceShifter")
 """Kinds that the detectors ``*_unseen`` are not trained on, one a seed."""
-MEMBERS: Final = ("none", "capsule", "drop_zoom", "gcn")
+MEMBERS: Final = ("baseline", "capsule", "drop_zoom", "gcn")
 """Members of the ensemble, of one seed."""
 ELSEWHERE: Final = "gcn"
 """Detector on which transferred attacks are made: neither of the two that are compared."""
@@ -71,14 +71,14 @@ FACES: Final = 32
 """Fakes that all detectors of a board detect and whose maps are compared, of each seed."""
 BOARDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "masks": {
-        "none": ("Contribution",),
+        "baseline": ("Contribution",),
         "aux": ("Contribution", "PredictedMask", "CentrePrior", "MeanMask"),
         "gate": ("Contribution",),
         "two_pass": ("Contribution",),
     },
-    "capsule": {"none": ("Contribution",), "capsule": ("Contribution",)},
-    "graphs": {"none": ("Contribution",), "gcn": ("Contribution",), "bottleneck": ("Contribution",)},
-    "consensus": {"none": ("Consensus", "Contribution", "AttentionExcess", "NodeShapley", "NodeLIME")},
+    "capsule": {"baseline": ("Contribution",), "capsule": ("Contribution",)},
+    "graphs": {"baseline": ("Contribution",), "gcn": ("Contribution",), "bottleneck": ("Contribution",)},
+    "consensus": {"baseline": ("Consensus", "Contribution", "AttentionExcess", "NodeShapley", "NodeLIME")},
     "vit": {"vit": ("Relevancy", "Contribution", "CentrePrior")},
 }
 """Which maps are compared on the same faces: methods by detector."""

@@ -154,7 +154,7 @@ def _about(seeds: int) -> Iterable[str]:
     yield "\n".join(
         f"- {text}"
         for text in (
-            "One detector a seed is the baseline (*none*: GATv2, linear head). A variant differs from it in one option "
+            "One detector a seed is the *baseline* (GATv2, linear head). A variant differs from it in one option "
             "and shares weights to start from, seed and crops. Clips are trained on the cached features of the "
             "baseline of their seed.",
             "*Difference*: paired by seed and by clip. Its interval is of 1,000 resamples of the genuine test clips, "

@@ -31,7 +31,7 @@ def configs(action: Literal["list", "copy"] = "list", name: str | None = None, d
         ConfigError: There is no configuration of that name, or a file at ``dest``.
 
     Example:
-        >>> print(configs().splitlines()[3])
+        >>> print(next(line for line in configs().splitlines() if line.startswith("corrected")))
         corrected             Overlay that differs from configs/paper_faithful.yaml in the lines that matter
     """
     if action == "list":

@@ -355,7 +355,7 @@ class FaceDataModule(LightningDataModule):
         if masks.null_count == len(masks):
             raise ConfigError(
                 "The training uses masks (model.mask_loss_weight, or a loss in model.losses such as NodeMask or "
-                f"Regions), but no fake of the training split in {self.crops} has one. Take a data set with masks "
+                f"Regions), but no fake of the training split in {self.crops} has a mask. Take a data set with masks "
                 "(FaceForensics++ with its masks downloaded, or resgat synth --layout ffpp), or leave these losses out."
             )
         if self.landmarks and self.manifest.take(rows, ["landmarks"]).column("landmarks").null_count == len(rows):

@@ -168,7 +168,7 @@ def fit_factors(
 
     Example:
         >>> x = np.array([[2.0, -2.0, 1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
-        >>> fit_factors(x, np.array([1, 0, 1, 0]), np.arange(4))[1]
+        >>> float(fit_factors(x, np.array([1, 0, 1, 0]), np.arange(4))[1])
         0.0
     """
     fake = label == 1
@@ -183,7 +183,7 @@ def fit_factors(
         value = weight * (np.logaddexp(0, z) - target * z)
         return float(value.sum()), logits @ (weight * (expit(z) - target))
 
-    start = np.full(len(logits), 1 / len(logits))
+    start = np.zeros(len(logits))  # where a member stays that changes nothing
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(logits), tol=1e-12)
     factors = np.where(found.x < _LEAST, 0.0, found.x)
     return factors if factors.any() else None

@@ -55,7 +55,7 @@ class MaskScores:
             >>> nodes = torch.tensor([[[0.9, 0.9], [0.1, 0.1]]])
             >>> found = MaskScores.of(torch.zeros(1), nodes, mask, Lattice.even(2, 2))
             >>> round(found.best_threshold(), 2), found.summary(0.5)["mask_iou"]
-            (0.7, 1.0)
+            (0.51, 1.0)
         """
         heat = lattice.heatmap(maps.float(), (masks.shape[1], masks.shape[2]))
         wanted = masks > HALF

@@ -28,7 +28,7 @@ from resgat_pl.nn.grid import Grid
 with warnings.catch_warnings():
     # torch_geometric (2.8) scripts a function when imported, which torch 2.14 announces to be deprecated.
     warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-    from torch_geometric.nn import GATConv, GATv2Conv
+    from torch_geometric.nn import GATConv, GATv2Conv, MessagePassing
 
 
 class GraphState(NamedTuple):
@@ -79,6 +79,12 @@ class _OnGrid:
     dropout: float
     training: bool
     bias: Tensor
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # PyTorch Geometric (2.8) puts generated code in the place of a class's propagate with its first layer, and
+        # takes what it finds for the original, to which its explainers return: for a subclass, its parent's code.
+        cls.propagate = MessagePassing.propagate  # type: ignore[attr-defined]
 
     @property
     def value_bias(self) -> Tensor | None:

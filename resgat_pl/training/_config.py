@@ -12,7 +12,9 @@ from jsonargparse import Namespace
 
 def net_options(config: Namespace) -> dict[str, Any]:
     """Arguments of the configured detector, whether its class is named or it is a ResGAT."""
-    net = config.net.as_dict()
+    if (given := config.get("net")) is None:
+        return {}
+    net = given.as_dict()
     return dict(net.get("init_args") or {}) if "class_path" in net else dict(net)
 
 

@@ -136,11 +136,11 @@ def test_variants_of_a_seed_differ_from_the_baseline_in_one_option_alone(tmp_pat
     given = parser().parse_args(["--weights", "w.pth", "--vit", "v.pth"])
     every = list(trainings(SEEDS))
     assert len({each.name for each in every}) == len(every) == 63
-    base = options(Training("none", 1), tmp_path, given)
+    base = options(Training("baseline", 1), tmp_path, given)
     for label, extra in (("capsule", 2), ("two_pass", 4), ("trades", 2)):
         mine = options(Training(label, 1), tmp_path, given)
         assert mine[:4] + mine[4 + extra :] == base
-    unseen = options(Training("none_unseen", 1), tmp_path, given)
+    unseen = options(Training("baseline_unseen", 1), tmp_path, given)
     assert unseen[: len(base)] == base
     assert LEFT_OUT[1] in unseen[-1]
     assert LEFT_OUT[0] in options(Training("gcn_unseen", 0), tmp_path, given)[-1]
@@ -169,16 +169,16 @@ def test_everything_that_is_measured_is_trained() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of detectors that learned nothing
 def test_a_tiny_run_fills_rows_and_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--out", str(tmp_path / "out"), "--page", str(tmp_path / "page.md"), "--videos", "12", "--epochs", "1"]
-    asked += ["--seeds", "1", "--jobs", "1", "--weights", "null", "--only", "none", "capsule"]
+    asked += ["--seeds", "1", "--jobs", "1", "--weights", "null", "--only", "baseline", "capsule"]
     assert main(asked) == 0
     text = re.sub(" +", " ", (tmp_path / "page.md").read_text())
     rows = [row for row in text.splitlines() if row.startswith("| [8] | AUROC, videos")]
-    assert re.search(r"capsule: \d+\.\d\d \| none: \d+\.\d\d", rows[0])
+    assert re.search(r"capsule: \d+\.\d\d \| baseline: \d+\.\d\d", rows[0])
     done = [*(tmp_path / "out").glob("*/done.json")]
     before = {path: path.stat().st_mtime_ns for path in done}
     assert len(done) == 2
     assert main(asked) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == before
     capsys.readouterr()
-    assert main([*asked[:-3], "--only", "none", "--epochs", "2"]) == 2, "another number of epochs is another run"
+    assert main([*asked[:-3], "--only", "baseline", "--epochs", "2"]) == 2, "another number of epochs is another run"
     assert "run of other options" in capsys.readouterr().err

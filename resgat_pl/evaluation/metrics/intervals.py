@@ -172,7 +172,7 @@ def over_seeds(table: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         ``(1 + R,)`` float64.
 
     Example:
-        >>> over_seeds(np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]), 0)[0]
+        >>> float(over_seeds(np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]), 0)[0])
         1.5
     """
     count, size = table.shape

@@ -34,7 +34,10 @@ def test_a_network_without_the_part_is_refused_by_name(method: type[PredictedMas
 def test_reports_show_what_a_network_has() -> None:
     assert default_methods(make_net()) == "Contribution,Attention,NodeEvidence"
     for name, arguments in PARTS.items():
-        assert default_methods(make_net(**arguments)) == f"Contribution,Attention,NodeEvidence,{name}"
+        first, shown = "Contribution,Attention,NodeEvidence,", default_methods(make_net(**arguments))
+        assert shown.startswith(first)
+        assert shown.removeprefix(first).split(",") == [each for each in PARTS if PARTS[each] == arguments]
+        assert name in shown
     assert default_methods(PooledClassifier("resnet18", image_size=64)) == "InputXGradient"
 
 
@@ -102,6 +105,7 @@ def test_what_pyg_cannot_compute_is_refused_by_name(part: dict[str, object]) -> 
 
 @pytest.mark.parametrize("part", [{"mask_head": "aux"}, {"mask_head": "aux", "two_pass": True}, {"attention": "gcn"}])
 def test_what_pyg_can_compute_is_not(part: dict[str, object]) -> None:
+    make_net(attention="gatv1")  # of its class PyTorch Geometric has made code by now, and GCN's is a subclass
     net = make_net(**part)
     found = GNNExplainer(net, epochs=2).attribute(IMAGES[:1])
     torch.testing.assert_close(found.logit, net(IMAGES[:1]).logit.detach())
