@@ -120,7 +120,8 @@ def error_rates(manifest: Manifest, keys: Sequence[str], scored: Predictions, th
 
 def strata_of(manifest: Manifest, keys: Sequence[str]) -> dict[str, list[str]]:
     """Stratum of each video; empty where it is unknown or, of genuine videos, has no kind."""
-    code = {video.key: place for place, video in enumerate(manifest.videos())}
+    records = manifest.videos()
+    code = {video.key: place for place, video in enumerate(records)}
     videos = [code[key] for key in keys]
     rows = manifest.rows_of("test")
     of_row = manifest.video_codes[rows]
@@ -130,9 +131,7 @@ def strata_of(manifest: Manifest, keys: Sequence[str]) -> dict[str, list[str]]:
     if (sides := _sides(manifest, rows)) is not None:
         median = {place: float(np.median(sides[of_row == place])) for place in set(videos) & set(of_row.tolist())}
         found[SIZE] = [size_stratum(median[place]) if place in median else "" for place in videos]
-    parts = [key.split("/", 3) for key in keys]
-    found[COMPRESSION] = [part[2].removeprefix("-") for part in parts]
-    records = manifest.videos()
+    found[COMPRESSION] = [records[place].compression for place in videos]
     found[KIND] = [records[place].method if records[place].label == FAKE else "" for place in videos]
     return found
 

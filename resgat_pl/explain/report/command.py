@@ -78,8 +78,8 @@ def explain(
     Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge,
     and what the detector was trained on is said on the console, in the table and in the report. For every file there
     is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
-    scores.csv has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with
-    the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
+    scores.csv has one row a file, sorted for triage when all are judged. Files in folders that are no media are
+    counted, and listed in not_looked_at.csv with the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
     writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
@@ -135,6 +135,7 @@ def explain(
         raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join, inconclusive)
+    examiner.weigher.check()
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):

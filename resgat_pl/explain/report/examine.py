@@ -113,7 +113,7 @@ class Examiner:
         with recorded_features(self.detector.net) as seen:
             faces = face_logits(self.detector.net, self._images(shots), self.batch_size, lengths) if shots else []
         features = [part.double().numpy() for part in torch.split(torch.cat(seen), lengths)] if seen else []
-        return self._weigher.weigh(medium, found, self._judge(medium, faces), features)
+        return self.weigher.weigh(medium, found, self._judge(medium, faces), features)
 
     def document(self, medium: Medium, found: FoundFaces, started: float) -> doc.Document:
         """Judge a file and explain its faces.
@@ -127,7 +127,7 @@ class Examiner:
         net, lengths = self.detector.net, [len(track) for track in found.tracks]
         explained = run(net, self._images(shots), self.methods, self.batch_size, lengths) if shots else None
         faces = [] if explained is None else explained.faces or list(torch.split(explained.logit, lengths))
-        judgement = self._weigher.weigh(medium, found, self._judge(medium, faces), self._features(found))
+        judgement = self.weigher.weigh(medium, found, self._judge(medium, faces), self._features(found))
         return doc.Document(
             schema=doc.SCHEMA,
             file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
@@ -181,14 +181,15 @@ class Examiner:
         ]
 
     @cached_property
-    def _weigher(self) -> Weigher:
+    def weigher(self) -> Weigher:
+        """From fake or real to a verdict that may be inconclusive."""
         known = faces_known(self.detector.provenance)
         return Weigher(self.detector, self.bound, self.extraction.margin, known)
 
     def _features(self, found: FoundFaces) -> list[NDArray[np.float64]]:
         """Pooled features of some frames of each face, for the distance from the pool; none where there is no such."""
         net = self.detector.net
-        if not self._weigher.has_distance or not has_features(net):
+        if not self.weigher.has_distance or not has_features(net):
             return []
         chosen = [track[:: max(1, -(-len(track) // _FOR_DISTANCE))] for track in found.tracks]
         return [pooled_features(net, self._images(shots), self.batch_size) for shots in chosen]

@@ -9,11 +9,14 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.error_rates import NOT_TESTED, ErrorRate, find_rates, rates_like
-from resgat_pl.evaluation.likelihood_pool import LikelihoodPool, pool_of
+from resgat_pl.evaluation.familiarity import has_features, pooled_features
+from resgat_pl.evaluation.likelihood_pool import LikelihoodPool, likelihood_path, pool_of
 from resgat_pl.evaluation.metrics.likelihood import decisions, ratio_text, verbal
 from resgat_pl.explain.report.limits import doubts, side_of
 from resgat_pl.explain.report.media import FoundFaces
@@ -46,6 +49,24 @@ class Weigher:
     bound: float
     margin: float
     known: Mapping[str, float]
+
+    def check(self) -> None:
+        """Make sure that the pool can be used, before files are judged.
+
+        Raises:
+            ConfigError: Its file is damaged, or does not fit the detector.
+        """
+        familiarity = None if self._pool[0] is None else self._pool[0].familiarity
+        if familiarity is None:
+            return
+        net = self.detector.net
+        side = net.image_size
+        wide = pooled_features(net, torch.zeros(1, 3, side, side)).shape[1] if has_features(net) else 0
+        if wide != len(familiarity.mean):
+            raise ConfigError(
+                f"{likelihood_path(self.detector.path)} has {len(familiarity.mean)} features, and the detector {wide}. "
+                "Calibrate again: resgat calibrate CHECKPOINT --crops POOL."
+            )
 
     def weigh(
         self, medium: Medium, found: FoundFaces, judgement: Judgement, features: Sequence[NDArray[np.float64]]

@@ -10,10 +10,12 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
+import torch
 
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.types import Level
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.evaluation.familiarity import fit_familiarity
+from resgat_pl.evaluation.familiarity import fit_familiarity, pooled_features, recorded_features
 from resgat_pl.evaluation.likelihood_pool import LikelihoodPool, likelihood_path
 from resgat_pl.evaluation.metrics.likelihood import LikelihoodRatios
 from resgat_pl.explain.report.limits import DARKEST
@@ -22,6 +24,7 @@ from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.scores_csv import BINS, COLUMNS, Row, bin_of, read_rows, sort_table
 from resgat_pl.explain.report.strength import Weigher, deciding
 from resgat_pl.explain.report.verdict import Judgement, compared, judge
+from resgat_pl.nn.resgat import ResGAT
 
 RATIOS = LikelihoodRatios(1.0, 0.0, -2.5, 2.5, 400, 400, 0.2, 0.15)
 LOGITS = {"strong": 4.0, "weak": 1.0, "against": -4.0}
@@ -179,3 +182,24 @@ def test_the_table_is_sorted_for_triage(tmp_path: Path) -> None:
     assert [row["file"] for row in found] == ["surely", "likely", "weak", "doubtful", "real", "nobody", "broken"]
     assert sorted({row["bin"] for row in found}) == list(BINS)
     assert set(found[0]) == set(COLUMNS)
+
+
+def test_a_pool_of_another_network_is_refused(case: Case) -> None:
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=8, image_size=64).eval()
+    stub = SimpleNamespace(path=case.path, net=net, checkpoint=SimpleNamespace(fingerprint="aa"))
+    with pytest.raises(ConfigError, match=r"a\.likelihood\.json has 8 features, and the detector 256"):
+        Weigher(cast("Detector", stub), 10, 1.3, {}).check()
+    likelihood_path(case.path).write_text("{}")
+    with pytest.raises(ConfigError, match=r"a\.likelihood\.json"):
+        Weigher(cast("Detector", stub), 10, 1.3, {}).check()
+
+
+def test_features_are_those_of_the_pass_that_scores() -> None:
+    net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=8, image_size=64).eval()
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad(), recorded_features(net) as seen:
+        net(images)
+    np.testing.assert_allclose(torch.cat(seen).numpy(), pooled_features(net, images), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        net(images)
+    assert len(seen) == 1  # the network is as before
