@@ -79,8 +79,8 @@ def explain(
     and what the detector was trained on is said on the console, in the table and in the report. For every file there
     is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
     scores.csv has one row a file, sorted for triage when all are judged. Files in folders that are no media are
-    counted, and listed in not_looked_at.csv with the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
-    writes to a folder.
+    counted, and listed in not_looked_at.csv with the reason. The same command continues an interrupted run; files that
+    failed are tried again. One command at a time writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
