@@ -129,7 +129,9 @@ def strata_of(manifest: Manifest, keys: Sequence[str]) -> dict[str, list[str]]:
     faces = np.bincount(pairs, minlength=len(code))
     found = {FACES: [faces_stratum(int(faces[place])) for place in videos]}
     if (sides := _sides(manifest, rows)) is not None:
-        median = {place: float(np.median(sides[of_row == place])) for place in set(videos) & set(of_row.tolist())}
+        starts = np.flatnonzero(np.diff(of_row, prepend=-1))  # rows are sorted by video
+        parts = np.split(sides, starts[1:])
+        median = {int(of_row[start]): float(np.median(part)) for start, part in zip(starts, parts, strict=True)}
         found[SIZE] = [size_stratum(median[place]) if place in median else "" for place in videos]
     found[COMPRESSION] = [records[place].compression for place in videos]
     found[KIND] = [records[place].method if records[place].label == FAKE else "" for place in videos]
