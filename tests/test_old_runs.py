@@ -154,10 +154,10 @@ def test_an_old_report_is_read_with_its_values(tmp_path: Path) -> None:
     then, now = json.loads(path.read_text()), read_report(path)
     assert then["schema"] == now["schema"] == 1
     assert (now["verdict"], now["probability"]) == ("real", 0.4604813302293814)
-    assert now["decision"] == then["decision"] | {"limit": None, "chosen": None}
+    assert now["decision"] == then["decision"] | {"limit": None, "chosen": None, "leaning": None, "reasons": []}
     assert now["calibration"] == then["calibration"] | {"frames": None}
     assert now["checkpoint"] == then["checkpoint"] | {"trained_on": "Trained on: unknown.", "recordings": None}
-    assert (now["centres"], now["faces_found"]) == (None, None)
+    assert (now["centres"], now["faces_found"], now["strength"]) == (None, None, None)
     changed = {"decision", "calibration", "checkpoint", "centres", "faces_found"}
     assert {name: value for name, value in now.items() if name not in changed} == {
         name: value for name, value in then.items() if name not in changed

@@ -61,6 +61,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat ensemble a.ckpt b.ckpt --out both.ckpt --crops datasets/crops/ffpp",
         ("members...",),
     ),
+    "calibrate": Tool(
+        "resgat_pl.evaluation.calibrate",
+        "calibrate",
+        "calibrate a checkpoint's scores as likelihood ratios, on videos it has not seen",
+        "resgat calibrate best.ckpt --crops datasets/crops/pool --part all",
+        ("ckpt_path",),
+    ),
     "cross": Tool(
         "resgat_pl.evaluation.cross_dataset",
         "cross",

@@ -214,6 +214,22 @@ def interval(values: NDArray[np.float64], groups: int | None = None, samples: in
     return bare._replace(low=low, high=high)
 
 
+def error_rate(wrong: int, of: int, groups: int) -> Interval:
+    """Share of ``of`` samples that are wrong, with Wilson's interval in which each group counts once.
+
+    It holds for small numbers too, where an interval is wide: none wrong of 5 may be 43 %.
+
+    Example:
+        >>> print(error_rate(0, 5, 5)), error_rate(0, 0, 0).known
+        0.00 [0.00, 43.45] (n = 5)
+        (None, False)
+    """
+    if not of:
+        return Interval(math.nan)
+    low, high = _wilson(wrong / of, min(of, max(groups, 1)))
+    return Interval(wrong / of, low, high, min(of, groups))
+
+
 def _effective(p: float, drawn: NDArray[np.float64], groups: int, samples: int) -> float:
     if not _ALIKE < p < 1 - _ALIKE:
         return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import traceback
@@ -22,6 +23,7 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.metrics.likelihood import ratio_text, verbal
 from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
@@ -31,7 +33,17 @@ from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
-from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
+from resgat_pl.explain.report.scores_csv import (
+    LEFT_OUT,
+    SCORES,
+    Row,
+    ScoreTable,
+    bin_of,
+    read_rows,
+    sort_table,
+    write_left_out,
+)
+from resgat_pl.explain.report.strength import BOUND
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 from resgat_pl.nn.video.faces import Join
 
@@ -57,6 +69,7 @@ def explain(
     evidence: bool = False,
     reference: Path | None = None,
     join: Join = "maximum",
+    inconclusive: float = BOUND,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -65,9 +78,9 @@ def explain(
     Everybody found in two frames is judged, up to --faces; whoever else was seen, what makes a face harder to judge,
     and what the detector was trained on is said on the console, in the table and in the report. For every file there
     is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
-    scores.csv has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with
-    the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
-    writes to a folder.
+    scores.csv has one row a file, sorted for triage when all are judged. Files in folders that are no media are
+    counted, and listed in not_looked_at.csv with the reason. The same command continues an interrupted run; files that
+    failed are tried again. One command at a time writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
@@ -95,12 +108,17 @@ def explain(
             genuine faces there, up to 200.
         join: From the faces of a file to its score: maximum, the most suspicious face, as in every metric; or
             noisy_or, by which the file is genuine only if all faces are, each with its exact share in the evidence.
+        inconclusive: The verdict is inconclusive for a likelihood ratio between 1/this and this (of a checkpoint that
+            resgat calibrate calibrated), and wherever the faces or the file are too poor or too unlike the pool; 0
+            never says inconclusive, as in earlier versions.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
     for name, value in (("frames", frames), ("every", every), ("faces", faces), ("batch_size", batch_size)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    if not (inconclusive == 0 or 1 <= inconclusive < math.inf):
+        raise ConfigError(f"--inconclusive is {inconclusive:g}; it must be a ratio of 1 or more, or 0 for never.")
     require_folder(out, "--out")
     chosen = None if methods is None else choose_methods(methods)
     found = search_media(media)
@@ -116,7 +134,8 @@ def explain(
     if evidence and not html:
         raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
-    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join)
+    examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join, inconclusive)
+    examiner.weigher.check()
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
@@ -153,6 +172,7 @@ class _Run:
                 rows.append(self._row(medium, self.out / folder, alone=len(media) == 1))
                 table.add(rows[-1])
                 bar.update()
+        sort_table(self.out)
         write_left_out(self.out, search.left_out)
         if self.wandb:  # before what failed ends in an error
             publish_reports(self.out, read_rows(self.out / SCORES))
@@ -176,6 +196,7 @@ class _Run:
             "evidence": examiner.evidence or None,
             "reference": None if examiner.reference is None else examiner.reference.identity,
             "join": None if examiner.join == "maximum" else examiner.join,
+            "inconclusive": examiner.bound,
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
@@ -195,6 +216,7 @@ class _Run:
             row = Row(medium.name, "failed", error=" ".join(f"{type(error).__name__}: {error}".split()))
         return replace(
             row,
+            bin=bin_of(row),
             seconds=round(time.perf_counter() - started, 3),
             bytes=_size(medium),
             trained_on=self.examiner.trained_on.statement,
@@ -232,6 +254,9 @@ class _Run:
             threshold=judged.decision.limit,
             calibrated=self.examiner.calibrated(medium),
             score=judged.decision.score,
+            leaning=judged.decision.leaning or "",
+            log10_lr=judged.strength.likelihood.log10_lr if judged.strength and judged.strength.likelihood else None,
+            reasons=" | ".join(judged.decision.reasons),
         )
 
     def _write(self, document: Document, folder: Path) -> None:
@@ -300,8 +325,15 @@ class _Run:
             return [f"{row.file}: no face found in {row.frames} frame{'s' * (row.frames != 1)}{where}", *notes]
         interval = None if row.low is None or row.high is None else (row.low, row.high)
         chosen = self.examiner.detector.thresholds is not None
-        said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
-        return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
+        calibrated = row.calibrated == "yes"
+        said = compared(
+            row.probability, row.threshold, row.verdict, interval, chosen, calibrated, row.leaning or row.verdict
+        )
+        ratio = (
+            "" if row.log10_lr is None else f", likelihood ratio {ratio_text(row.log10_lr)} ({verbal(row.log10_lr)})"
+        )
+        reasons = [f"  Inconclusive: {reason}" for reason in row.reasons.split(" | ") if reason]
+        return [f"{row.file}: {said}{ratio}, {faces_judged(row.faces, row.faces_found)}{where}", *reasons, *notes]
 
 
 def _size(medium: Medium) -> int:

@@ -15,8 +15,21 @@ from resgat_pl.core.wandb_run import publish
 
 MOST: Final = 50
 """Reports that are sent, a megabyte or two each; all are in the folder."""
-_COLUMNS: Final = ("file", "status", "verdict", "probability", "low", "high", "threshold", "faces", "notes", "report")
-_NUMBERS: Final = frozenset({"probability", "low", "high", "threshold", "faces"})
+_COLUMNS: Final = (
+    "file",
+    "status",
+    "verdict",
+    "probability",
+    "low",
+    "high",
+    "threshold",
+    "faces",
+    "log10_lr",
+    "reasons",
+    "notes",
+    "report",
+)
+_NUMBERS: Final = frozenset({"probability", "low", "high", "threshold", "faces", "log10_lr"})
 
 
 def publish_reports(out: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -31,16 +31,17 @@ from typing import Any, Final, Literal
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
 from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
+from resgat_pl.explain.report.strength_records import Strength
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
 _SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
-    "decision": {"limit": None, "chosen": None},
+    "decision": {"limit": None, "chosen": None, "leaning": None, "reasons": []},
     "calibration": {"frames": None},
     "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
 }
 """Fields that parts of earlier documents lack, as unknown."""
-Verdict = Literal["fake", "real", "no face"]
+Verdict = Literal["fake", "real", "inconclusive", "no face"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,9 @@ class Decision:
         limit: The threshold on the scale of ``Document.probability``.
         chosen: Whether validation chose the threshold; otherwise it is a default.
         join: Way from the scores of faces to ``score``: ``maximum`` or ``noisy_or``, see ``nn.video.faces``.
+        leaning: ``fake`` or ``real``, the side of the threshold, whatever the verdict; None without a face, and in
+            documents of earlier versions, where it is the verdict.
+        reasons: Sentences on why the verdict is ``inconclusive``; empty otherwise.
     """
 
     score: float | None
@@ -122,6 +126,8 @@ class Decision:
     limit: float
     chosen: bool
     join: str = "maximum"
+    leaning: Literal["fake", "real"] | None = None
+    reasons: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -287,7 +293,7 @@ class Document:
         size: Width and height of the upright frame in pixels.
         frames_total: Frames in the file.
         frames_sampled: Frames that were searched for faces.
-        verdict: ``fake``, ``real`` or ``no face``.
+        verdict: ``fake``, ``real``, ``inconclusive`` or ``no face``.
         probability: Of *fake*, calibrated if ``calibration`` has a temperature; None without a face.
         interval: 95 % bootstrap interval of ``probability`` over the frames (low, high); None without a face, or with
             fewer than ten frames of the one that decides.
@@ -308,6 +314,7 @@ class Document:
         caveats: Limits of these maps, to be shown wherever they are.
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
         faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
+        strength: Likelihood ratio, and error rates for files like this one; None in documents of earlier versions.
     """
 
     schema: int
@@ -335,6 +342,7 @@ class Document:
     caveats: list[str]
     seconds: float
     faces_found: int | None = None
+    strength: Strength | None = None
 
 
 def plain(value: Any) -> Any:
@@ -379,7 +387,7 @@ def read_report(path: Path) -> dict[str, Any]:
     check_version(found.get("schema"), SCHEMA, path, ConfigError, again=again, writer=writer, oldest=1)
     try:
         parts = {name: {**unknown, **found[name]} for name, unknown in _SINCE_FORMAT_1.items()}
-        whole = {"centres": None, "faces_found": None, **found, **parts}
+        whole = {"centres": None, "faces_found": None, "strength": None, **found, **parts}
         return {entry.name: whole[entry.name] for entry in fields(Document)}
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None

@@ -11,12 +11,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.data.crop_store.encoding import resize_crop
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.evaluation.familiarity import has_features, pooled_features, recorded_features
 from resgat_pl.evaluation.provenance import environment
 from resgat_pl.evaluation.training_data import TrainedOn, faces_known, trained_on
 from resgat_pl.explain import registry
@@ -44,6 +46,7 @@ from resgat_pl.explain.report.run_methods import (
     own_parts,
     run,
 )
+from resgat_pl.explain.report.strength import BOUND, Weigher
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
@@ -53,6 +56,8 @@ from resgat_pl.nn.video.faces import Join
 _DEPENDENT: Final = frozenset({"NodeEvidence", "Consensus", "FineContribution", "CoarseContribution", "Routing"})
 """Signed methods that are no second opinion: made of the contributions, or a coefficient."""
 
+_FOR_DISTANCE: Final = 8
+"""Frames of a face whose distance from the pool is measured."""
 _NO_SHEET: Final = (
     "There is no evidence sheet: its regions are those that contributions name, and among the methods of this report "
     "there are none."
@@ -73,6 +78,7 @@ class Examiner:
         evidence: Whether to add an evidence sheet to each face.
         reference: Genuine faces for it to compare with.
         join: Way from the scores of faces to that of the file.
+        bound: Likelihood ratio below which, and above whose inverse, a verdict is inconclusive; 0 never says so.
     """
 
     detector: Detector
@@ -84,6 +90,7 @@ class Examiner:
     evidence: bool = False
     reference: Reference | None = None
     join: Join = "maximum"
+    bound: float = BOUND
 
     @cached_property
     def trained_on(self) -> TrainedOn:
@@ -103,8 +110,10 @@ class Examiner:
         """Judge a file without explaining it."""
         shots = [shot for track in found.tracks for shot in track]
         lengths = [len(track) for track in found.tracks]
-        faces = face_logits(self.detector.net, self._images(shots), self.batch_size, lengths) if shots else []
-        return self._judge(medium, faces)
+        with recorded_features(self.detector.net) as seen:
+            faces = face_logits(self.detector.net, self._images(shots), self.batch_size, lengths) if shots else []
+        features = [part.double().numpy() for part in torch.split(torch.cat(seen), lengths)] if seen else []
+        return self.weigher.weigh(medium, found, self._judge(medium, faces), features)
 
     def document(self, medium: Medium, found: FoundFaces, started: float) -> doc.Document:
         """Judge a file and explain its faces.
@@ -118,7 +127,7 @@ class Examiner:
         net, lengths = self.detector.net, [len(track) for track in found.tracks]
         explained = run(net, self._images(shots), self.methods, self.batch_size, lengths) if shots else None
         faces = [] if explained is None else explained.faces or list(torch.split(explained.logit, lengths))
-        judgement = self._judge(medium, faces)
+        judgement = self.weigher.weigh(medium, found, self._judge(medium, faces), self._features(found))
         return doc.Document(
             schema=doc.SCHEMA,
             file=medium.path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),  # need not be Unicode
@@ -155,6 +164,7 @@ class Examiner:
             caveats=caveats(self.detector, self._temperature(medium) is not None),
             seconds=round(time.perf_counter() - started, 3),
             faces_found=len(found.tracks) + len(found.unjudged),
+            strength=judgement.strength,
         )
 
     def notes(self, medium: Medium, found: FoundFaces, judgement: Judgement) -> list[str]:
@@ -169,6 +179,20 @@ class Examiner:
             *_doubts(found, judgement),
             *judgement.notes,
         ]
+
+    @cached_property
+    def weigher(self) -> Weigher:
+        """From fake or real to a verdict that may be inconclusive."""
+        known = faces_known(self.detector.provenance)
+        return Weigher(self.detector, self.bound, self.extraction.margin, known)
+
+    def _features(self, found: FoundFaces) -> list[NDArray[np.float64]]:
+        """Pooled features of some frames of each face, for the distance from the pool; none where there is no such."""
+        net = self.detector.net
+        if not self.weigher.has_distance or not has_features(net):
+            return []
+        chosen = [track[:: max(1, -(-len(track) // _FOR_DISTANCE))] for track in found.tracks]
+        return [pooled_features(net, self._images(shots), self.batch_size) for shots in chosen]
 
     @cached_property
     def _lattice(self) -> Lattice:
@@ -318,7 +342,7 @@ def _doubts(found: FoundFaces, judgement: Judgement) -> list[str]:
             "nothing to judge. Is it a face, upright, and an eighth of the picture or larger?"
         ]
     notes = rests_on([n for n, face in enumerate(judgement.faces) if face.verdict == "fake"], found)
-    if (probability > 0.5) != (judgement.verdict == "fake"):
+    if (probability > 0.5) != (judgement.leaning == "fake"):
         limit = apart(probability, decision.limit)[1]
         notes.append(f"The verdict follows the threshold {limit}; by 0.5 it would be the other one.")
     return notes

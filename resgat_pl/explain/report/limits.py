@@ -55,13 +55,47 @@ def limits(medium: Medium, found: FoundFaces, margin: float, known: Mapping[str,
     if blind:
         which = "The face has" if not several else f"Faces {', '.join(map(str, blind))} have"
         notes.append(f"{which} no landmarks, so whether it is turned is unknown.")
-    bits = 8 * bytes_ / max(1, found.total * found.size[0] * found.size[1])
-    if found.tracks and 0 < bits < BITS[medium.kind]:
+    if _is_compressed(medium, found, bytes_):
         notes.append(
-            f"The file has {bits:.2g} bits a pixel, fewer than {BITS[medium.kind]:g}: it is strongly compressed, or "
-            "shows a plain or still picture. Traces of a forgery may be lost."
+            f"The file has {_bits(found, bytes_):.2g} bits a pixel, fewer than {BITS[medium.kind]:g}: it is strongly "
+            "compressed, or shows a plain or still picture. Traces of a forgery may be lost."
         )
     return notes
+
+
+def doubts(
+    medium: Medium,
+    found: FoundFaces,
+    margin: float,
+    known: Mapping[str, float],
+    bytes_: int,
+    places: Sequence[int],
+) -> list[str]:
+    """Reasons not to decide: faces at ``places`` that are small, dark, blurred or turned, and a compressed file.
+
+    The other arguments are those of ``limits``, whose bounds count.
+    """
+    several, reasons = len(found.tracks) > 1, list[str]()
+    for place in places:
+        name = f"Face {place + 1}" if several else "The face"
+        unlike = _unlike(found.tracks[place], margin, known)
+        reasons += [f"{name} is hard to judge: {'; '.join(unlike)}."] if unlike else []
+    if _is_compressed(medium, found, bytes_):
+        reasons.append(f"The file is strongly compressed: {_bits(found, bytes_):.2g} bits a pixel.")
+    return reasons
+
+
+def side_of(track: Sequence[Shot], margin: float) -> float:
+    """Median over the frames of a face's longer side, in px."""
+    return float(np.median([(shot.box[2:] - shot.box[:2]).max() for shot in track])) / margin
+
+
+def _bits(found: FoundFaces, bytes_: int) -> float:
+    return 8 * bytes_ / max(1, found.total * found.size[0] * found.size[1])
+
+
+def _is_compressed(medium: Medium, found: FoundFaces, bytes_: int) -> bool:
+    return bool(found.tracks) and 0 < _bits(found, bytes_) < BITS[medium.kind]
 
 
 def is_brief(track: Sequence[Shot], found: FoundFaces) -> bool:
@@ -141,7 +175,7 @@ def _unlike(track: Sequence[Shot], margin: float, known: Mapping[str, float]) ->
         return float(np.median(list(values)))
 
     said = []
-    side, least = median((shot.box[2:] - shot.box[:2]).max() for shot in track) / margin, known.get("side")
+    side, least = side_of(track, margin), known.get("side")
     if side < (SMALLEST if least is None else 0.75 * least):
         bound = f"below {SMALLEST}" if least is None else f"training faces: from {least:.0f} px"
         said.append(f"small, {side:.0f} px ({bound})")

@@ -32,7 +32,7 @@ class Row:
     Attributes:
         file: As the user named it.
         status: ``scored``, ``no face`` or ``failed``.
-        verdict: ``fake``, ``real``, or empty.
+        verdict: ``fake``, ``real``, ``inconclusive``, or empty.
         probability: Of fake.
         low: Lower end of its 95 % interval over the frames; empty for fewer than ten.
         high: Upper end.
@@ -48,6 +48,10 @@ class Row:
         faces_found: Different faces seen, also those that were not judged.
         notes: What was unusual about the file and what limits its verdict; sentences, separated by " | ".
         trained_on: What the detector was trained on.
+        bin: For triage, in the order in which the finished table is sorted: see ``BINS``.
+        leaning: ``fake`` or ``real``, the side of the threshold.
+        log10_lr: Logarithm of the likelihood ratio; empty of a checkpoint without a pool.
+        reasons: Why the verdict is inconclusive; sentences, separated by " | ".
     """
 
     file: str
@@ -68,6 +72,30 @@ class Row:
     faces_found: int = 0
     notes: str = ""
     trained_on: str = ""
+    bin: str = ""
+    leaning: str = ""
+    log10_lr: float | None = None
+    reasons: str = ""
+
+
+BINS: Final = (
+    *("1 fake", "2 inconclusive, leaning fake", "3 inconclusive, leaning real", "4 real", "5 no face", "6 failed"),
+)
+"""Values of ``Row.bin``; within a bin the greatest likelihood ratio, or probability, comes first."""
+
+
+def bin_of(row: Row) -> str:
+    """The bin of a row.
+
+    Example:
+        >>> bin_of(Row("a.mp4", "scored", verdict="inconclusive", leaning="real"))
+        '3 inconclusive, leaning real'
+    """
+    if row.status != "scored":
+        return BINS[4] if row.status == "no face" else BINS[5]
+    if row.verdict == "inconclusive":
+        return BINS[1] if row.leaning == "fake" else BINS[2]
+    return BINS[0] if row.verdict == "fake" else BINS[3]
 
 
 COLUMNS: Final = tuple(entry.name for entry in fields(Row))
@@ -125,6 +153,17 @@ class ScoreTable:
         values = {name: "" if value is None else value for name, value in asdict(row).items()}
         csv.DictWriter(self._file, COLUMNS, lineterminator="\n").writerow(values)
         self._file.flush()
+
+
+def sort_table(folder: Path) -> None:
+    """Sort a finished table for triage: by bin, and in a bin from the strongest evidence of fake to the weakest."""
+
+    def order(row: dict[str, str]) -> tuple[str, float, float, str]:
+        strength, probability = (float(row[name] or "-inf") for name in ("log10_lr", "probability"))
+        return row["bin"], -strength, -probability, row["file"]
+
+    rows = sorted(read_rows(folder / SCORES), key=order)
+    _write(folder / SCORES, COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
 
 
 def write_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:

@@ -31,13 +31,17 @@ const summary = (() => {
       at("gauge").hidden = true;
       return;
     }
-    const side = doc.verdict === "fake" ? "above" : p < decision.limit ? "below" : "not above";
-    const agree = p > 0.5 === (doc.verdict === "fake"); // a threshold other than 0.5 may turn it
-    at("verdict-title").textContent = decision.borderline
-      ? `Borderline, leaning ${doc.verdict}`
-      : agree
-        ? `Likely ${doc.verdict}`
-        : `Classed as ${doc.verdict}`;
+    const leaning = decision.leaning || doc.verdict;
+    const side = leaning === "fake" ? "above" : p < decision.limit ? "below" : "not above";
+    const agree = p > 0.5 === (leaning === "fake"); // a threshold other than 0.5 may turn it
+    at("verdict-title").textContent =
+      doc.verdict === "inconclusive"
+        ? `Inconclusive, leaning ${leaning}`
+        : decision.borderline
+          ? `Borderline, leaning ${leaning}`
+          : agree
+            ? `Likely ${leaning}`
+            : `Classed as ${leaning}`;
     const range = interval
       ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
       : doc.kind === "image"

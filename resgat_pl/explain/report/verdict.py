@@ -15,6 +15,7 @@ from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.calibration import calibrated, calibrated_score
 from resgat_pl.evaluation.metrics.intervals import FEWEST
 from resgat_pl.explain.report.document import Calibration, Decision, Document, Verdict
+from resgat_pl.explain.report.strength_records import Strength
 from resgat_pl.explain.sentences import apart
 from resgat_pl.nn.video.faces import Join, join_faces
 
@@ -54,6 +55,7 @@ class Judgement:
     Attributes:
         faces: In the order given.
         notes: Sentences on what limits the verdict.
+        strength: See ``strength.Weigher``, which adds it.
     """
 
     verdict: Verdict
@@ -62,6 +64,13 @@ class Judgement:
     decision: Decision
     faces: list[FaceScore]
     notes: tuple[str, ...] = ()
+    strength: Strength | None = None
+
+    @property
+    def leaning(self) -> Literal["fake", "real"] | None:
+        """Side of the threshold; None without a face."""
+        score = self.decision.score
+        return None if score is None else "fake" if score > self.decision.threshold else "real"
 
 
 def level_of(kind: Kind) -> Level:
@@ -183,11 +192,13 @@ def calibration_of(
     """
     if temperature is not None:
         on = "the checkpoint's validation data" + (f" ({validation.text})" if validation else "")
+        both = validation.real + validation.fake if validation else 0
+        share = f" ({validation.fake / both:.0%} of the videos)" if validation and both else ""
         what = "single faces" if level == "frame" else "videos"
         text = (
             f"Calibrated at the level of {what}: the log-odds of the score are divided by the temperature "
             f"{temperature:.3g}, fitted on {on} (Guo et al. 2017). It holds for media like those, and for their share "
-            "of fakes."
+            f"of fakes{share}: that is the prior in it, and with another one it is another probability."
         )
         return Calibration(temperature, text, frames)
     if frames is not None:
@@ -204,24 +215,33 @@ def calibration_of(
 
 
 def compared(
-    probability: float, limit: float, verdict: str, interval: Range | None, chosen: bool, calibrated: bool
+    probability: float,
+    limit: float,
+    verdict: str,
+    interval: Range | None,
+    chosen: bool,
+    calibrated: bool,
+    leaning: str | None = None,
 ) -> str:
     """``fake, probability of fake 0.58 [0.51, 0.66], above the threshold 0.55``: parts that cannot contradict.
 
     Args:
         probability: Of the file.
         limit: Threshold on the same scale.
-        verdict: ``fake`` or ``real``.
+        verdict: ``fake``, ``real`` or ``inconclusive``.
         interval: Of the probability, if there is one.
         chosen: Whether validation chose the threshold.
         calibrated: Whether the probability is.
+        leaning: ``fake`` or ``real``, where the verdict is ``inconclusive``.
     """
+    leaning = leaning or verdict
+    said = verdict if verdict == leaning else f"{verdict}, leaning {leaning}"
     shown, at = apart(probability, limit)
     between = "" if interval is None else " [{:.2f}, {:.2f}]".format(*interval)
-    side = "above" if verdict == "fake" else "below" if probability < limit else "not above"
+    side = "above" if leaning == "fake" else "below" if probability < limit else "not above"
     whose = "" if chosen else ", a default"
     known = "" if calibrated else "; uncalibrated"
-    return f"{verdict}, probability of fake {shown}{between}, {side} the threshold {at}{whose}{known}"
+    return f"{said}, probability of fake {shown}{between}, {side} the threshold {at}{whose}{known}"
 
 
 def faces_judged(judged: int, seen: int) -> str:
@@ -235,7 +255,15 @@ def headline(document: Document) -> str:
     if probability is None:
         return document.verdict
     calibrated, judged = document.calibration.temperature is not None, len(document.tracks)
-    verdict = compared(probability, decision.limit, document.verdict, document.interval, decision.chosen, calibrated)
+    verdict = compared(
+        probability,
+        decision.limit,
+        document.verdict,
+        document.interval,
+        decision.chosen,
+        calibrated,
+        decision.leaning,
+    )
     return f"{verdict}, {faces_judged(judged, document.faces_found or judged)}"
 
 

@@ -99,7 +99,8 @@ def _item(name: str, label: Label, page: Path) -> Item:
     document = _read_page(page)
     try:
         track = max(document["tracks"], key=lambda each: each["probability"])  # the face that decides
-        frame = _frame_of(track["frames"], document["verdict"], document["decision"]["limit"])
+        verdict = document["decision"].get("leaning") or document["verdict"]  # participants decide, and so does it
+        frame = _frame_of(track["frames"], verdict, document["decision"]["limit"])
         method = document["methods"][0]
         nodes = np.array(frame["maps"][method["name"]]["nodes"], np.float32)
         centres = document["centres"]
@@ -113,9 +114,7 @@ def _item(name: str, label: Label, page: Path) -> Item:
     drawn = overlay(face, spread(nodes, lattice, face.shape[:2]), scale)
     signed = "red speaks for manipulated, blue for genuine" if method["signed"] else "bright is strong"
     legend = f"{method['name']}: {signed}; the strongest colour is {method['scale']:g} {method['unit']}."
-    return Item(
-        name, label, document["verdict"], frame["probability"], _jpeg(face), _jpeg(drawn), frame["sentence"], legend
-    )
+    return Item(name, label, verdict, frame["probability"], _jpeg(face), _jpeg(drawn), frame["sentence"], legend)
 
 
 def _frame_of(frames: Sequence[dict[str, Any]], verdict: Label, limit: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from torch import Tensor
 
 from resgat_pl.core.formats import stamp
 from resgat_pl.core.storage import write_atomic
+from resgat_pl.core.types import Level
+from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.splits.skipped import coverage
 from resgat_pl.evaluation.curve_files import FOLDER, curves_of, write_curves
+from resgat_pl.evaluation.error_rates import error_rates, plain as plain_rates
+from resgat_pl.evaluation.likelihood_plots import write_ratio_plots
+from resgat_pl.evaluation.likelihood_pool import pool_of
+from resgat_pl.evaluation.likelihood_results import RatioTest, ratios_of_test, tested_keys
 from resgat_pl.evaluation.metrics.scores import (
     POOLED,
     RESULTS_NAME,
     RESULTS_VERSION,
+    Predictions,
     describe,
     evaluate,
     read_predictions,
@@ -45,6 +53,9 @@ class PredictionWriter(Callback):
     method with its interval, the metrics that the user added, how many videos were scored, the leaks the scores suffer
     from, and their provenance; and ``curves`` has ROC, precision-recall, confusion, reliability and error rates by
     threshold, as figures and as CSV, see ``evaluation.curve_files.write_curves``. W&B gets the curves, too.
+    Error rates of videos by stratum (``evaluation.error_rates``) are in the results; of a checkpoint that ``resgat
+    calibrate`` calibrated also its likelihood ratios (``evaluation.likelihood_results``), and their Tippett and
+    reliability plots in ``curves``.
 
     Args:
         folder: Name of the folder below the log folder.
@@ -86,6 +97,9 @@ class PredictionWriter(Callback):
         found = read_predictions(base / self.folder)
         scores = evaluate(found, thresholds, temperatures=temperatures)
         videos = coverage(data.manifest, len(found["video"].label))
+        # Likelihood ratios where the checkpoint was calibrated, and error rates by stratum.
+        ratios = _ratios(trainer, data.manifest, keys := tested_keys(base / self.folder), found, thresholds)
+        rates = error_rates(data.manifest, keys, found["video"], (thresholds or {}).get("video", 0.5))
         frames = found["frame"]
         extra = known.extra_metrics(frames.probability, frames.label) if known and len(frames.label) else {}
         document = {
@@ -96,6 +110,8 @@ class PredictionWriter(Callback):
             **({"checkpoint_sha256": file_fingerprint(Path(trainer.ckpt_path))} if trainer.ckpt_path else {}),
             "videos": videos.plain(),
             "scores": [row.plain() for row in scores],
+            **({} if ratios is None else {"likelihood_ratios": ratios.plain()}),
+            "error_rates": plain_rates(rates),
             **({"masks": known.mask_results} if known and known.mask_results else {}),
             **({"metrics": {name: float(value) for name, value in extra.items()}} if extra else {}),
             **provenance_of(trainer),
@@ -110,10 +126,13 @@ class PredictionWriter(Callback):
             logger.log_metrics(by_method)
         curves = curves_of(found, thresholds, temperatures)
         said = write_curves(base / FOLDER, curves, scores)
+        write_ratio_plots(base / FOLDER, [] if ratios is None else ratios.levels)
         for logger in trainer.loggers:
             if isinstance(logger, ResilientWandbLogger):
                 log_curves(logger, curves, base / FOLDER, self.log_figures)
         rank_zero_info(f"{describe(scores)}\n{videos}.")
+        if ratios is not None:
+            rank_zero_info(ratios.text())
         stamps = describe_leaks(document.get("leaky", ()), document.get("people_unknown", ()))
         for line in stamps:
             (rank_zero_warn if line.startswith("LEAK") else rank_zero_info)(f"{line}.")
@@ -141,6 +160,24 @@ class PredictionWriter(Callback):
         write_predictions(data.manifest, rows[order], logits[order], folder, temperatures)
         rank_zero_info(f"Predictions written: {folder}/{{frames,tracks,videos}}.csv")
         return base
+
+
+def _ratios(
+    trainer: Trainer,
+    manifest: Manifest,
+    keys: list[str],
+    found: Mapping[Level, Predictions],
+    thresholds: Mapping[Level, float] | None,
+) -> RatioTest | None:
+    """Likelihood ratios of the tested videos; None, and why, of a checkpoint that was not calibrated."""
+    if not trainer.ckpt_path:
+        return None
+    path = Path(trainer.ckpt_path)
+    pool, why = pool_of(path, file_fingerprint(path))
+    if pool is None:
+        rank_zero_info(why)
+        return None
+    return ratios_of_test(pool, manifest, keys, found, thresholds)
 
 
 class WandbRunId(Callback):

@@ -250,7 +250,7 @@ def test_without_reports_a_killed_run_continues(
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        (3, 'has format 3; .* pip install "resgat-pl>=8.0"'),
+        (4, 'has format 4; .* pip install "resgat-pl>=8.0"'),
         (1, "has format 1; .* Name a new folder"),
         ("x", "Name a new folder"),
     ],

@@ -47,7 +47,7 @@ def test_a_report_is_read_back(document: Callable[..., Document], tmp_path: Path
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        (SCHEMA + 1, r'has format 3; .* pip install "resgat-pl>=7\.1\.0"'),
+        (SCHEMA + 1, r'has format 4; .* pip install "resgat-pl>=7\.1\.0"'),
         (0, "has format 0; .* Explain the file again"),
         (None, "has no format number"),
         ("1", "has .* for a format number"),
