@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
@@ -22,6 +22,9 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.custody.record import FileHash, StepLog, hash_file
+from resgat_pl.explain.custody.signing import SIGNATURE, read_private_key, sign_file
+from resgat_pl.explain.report.custody import custody_of, finish_custody, list_sums
 from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
@@ -34,6 +37,9 @@ from resgat_pl.explain.report.run_methods import choose_methods, default_methods
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 from resgat_pl.nn.video.faces import Join
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LISTED: Final = 10
 """Files listed one by one; the rest is in scores.csv."""
@@ -57,6 +63,7 @@ def explain(
     evidence: bool = False,
     reference: Path | None = None,
     join: Join = "maximum",
+    sign: Path | None = None,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -66,8 +73,9 @@ def explain(
     and what the detector was trained on is said on the console, in the table and in the report. For every file there
     is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
     scores.csv has one row a file. Files in folders that are no media are counted, and listed in not_looked_at.csv with
-    the reason. The same command continues an interrupted run; files that failed are tried again. One command at a time
-    writes to a folder.
+    the reason. Every file is hashed before it is decoded (SHA-256), and so is every output; resgat verify checks
+    them, and the scores. The same command continues an interrupted run; files that failed are tried again. One command
+    at a time writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
@@ -95,6 +103,7 @@ def explain(
             genuine faces there, up to 200.
         join: From the faces of a file to its score: maximum, the most suspicious face, as in every metric; or
             noisy_or, by which the file is genuine only if all faces are, each with its exact share in the evidence.
+        sign: Private key (ed25519, PEM) with which each report.json is signed, as report.json.sig beside it.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -115,12 +124,15 @@ def explain(
         raise ConfigError("--reference is for the evidence sheet: give --evidence true as well.")
     if evidence and not html:
         raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
+    if sign is not None and not html:
+        raise ConfigError("--sign is for reports, and --html is false: leave one of them out.")
+    key = None if sign is None else read_private_key(sign)
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key).run(found)
     finally:
         finder.close()
 
@@ -137,6 +149,7 @@ class _Run:
     html: bool
     overlays: bool
     wandb: bool = False
+    key: Ed25519PrivateKey | None = None
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -180,9 +193,13 @@ class _Run:
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
         """Judge a file and write its report into a folder; of several files a failed one becomes a row too."""
-        started = time.perf_counter()
+        started, intake = time.perf_counter(), None
         try:
-            row = self._judge(medium, folder, started)
+            log = StepLog()
+            with log.step("hash the input") as say:
+                intake = hash_file(medium.path)
+                say("cannot be read" if intake is None else f"SHA-256 {intake.sha256}")
+            row = self._judge(medium, folder, started, intake, log)
         except (ResGATError, OSError) as error:
             if isinstance(error, OSError) and is_disk_full(error):
                 raise storage_error(error, folder) from None
@@ -198,17 +215,25 @@ class _Run:
             seconds=round(time.perf_counter() - started, 3),
             bytes=_size(medium),
             trained_on=self.examiner.trained_on.statement,
+            sha256="" if intake is None else intake.sha256,
         )
 
-    def _judge(self, medium: Medium, folder: Path, started: float) -> Row:
-        found = self.finder.find(medium)
+    def _judge(self, medium: Medium, folder: Path, started: float, intake: FileHash | None, log: StepLog) -> Row:
+        with log.step("find faces") as say:
+            found = self.finder.find(medium)
+            say(f"{len(found.tracks)} faces to judge in {found.sampled} of {found.total} frames")
         judged: Judgement | Document
         if self.html:
-            judged = self.examiner.document(medium, found, started)
+            with log.step("judge and explain") as say:
+                judged = self.examiner.document(medium, found, started)
+                say(f"verdict {judged.verdict}")
             notes = judged.notes
+            _require_unchanged(medium, intake)
+            judged = custody_of(judged, found, intake, self._settings(), self.examiner.batch_size, log)
             self._write(judged, folder)
         else:
             judged = self.examiner.score(medium, found)
+            _require_unchanged(medium, intake)
             notes = self.examiner.notes(medium, found, judged)
         row = Row(
             file=medium.name,
@@ -236,6 +261,7 @@ class _Run:
 
     def _write(self, document: Document, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
+        (folder / SIGNATURE).unlink(missing_ok=True)  # of an earlier report here
         if document.tracks:
             write_sheet(document, folder / "faces.png")
         for track in document.tracks:
@@ -244,7 +270,11 @@ class _Run:
         if self.overlays:
             write_overlays(document, folder / "overlays")
         write_html(document, folder / "report.html")
-        write_atomic(folder / "report.json", to_json(document).encode())  # last: it says that the rest is there
+        report, document = folder / "report.json", finish_custody(document, folder)
+        write_atomic(report, to_json(document).encode())  # last: it says that the rest is there
+        list_sums(folder, document)
+        if self.key is not None:
+            sign_file(report, self.key)
 
     def _report(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
         """Report the new rows and count all files; ``earlier`` are the statuses of those judged before.
@@ -302,6 +332,11 @@ class _Run:
         chosen = self.examiner.detector.thresholds is not None
         said = compared(row.probability, row.threshold, row.verdict, interval, chosen, row.calibrated == "yes")
         return [f"{row.file}: {said}, {faces_judged(row.faces, row.faces_found)}{where}", *notes]
+
+
+def _require_unchanged(medium: Medium, intake: FileHash | None) -> None:
+    if hash_file(medium.path) != intake:
+        raise MediaError(f"{medium.path} changed while it was judged. Judge a copy that nothing writes to.")
 
 
 def _size(medium: Medium) -> int:

@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.explain.custody.record import Custody
 from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
 
 SCHEMA: Final = 2
@@ -308,6 +309,7 @@ class Document:
         caveats: Limits of these maps, to be shown wherever they are.
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
         faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
+        custody: The way from file to report, for ``resgat verify``; None in documents of earlier versions.
     """
 
     schema: int
@@ -335,6 +337,7 @@ class Document:
     caveats: list[str]
     seconds: float
     faces_found: int | None = None
+    custody: Custody | None = None
 
 
 def plain(value: Any) -> Any:
@@ -379,7 +382,7 @@ def read_report(path: Path) -> dict[str, Any]:
     check_version(found.get("schema"), SCHEMA, path, ConfigError, again=again, writer=writer, oldest=1)
     try:
         parts = {name: {**unknown, **found[name]} for name, unknown in _SINCE_FORMAT_1.items()}
-        whole = {"centres": None, "faces_found": None, **found, **parts}
+        whole = {"centres": None, "faces_found": None, "custody": None, **found, **parts}
         return {entry.name: whole[entry.name] for entry in fields(Document)}
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None

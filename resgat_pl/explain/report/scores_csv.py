@@ -48,6 +48,7 @@ class Row:
         faces_found: Different faces seen, also those that were not judged.
         notes: What was unusual about the file and what limits its verdict; sentences, separated by " | ".
         trained_on: What the detector was trained on.
+        sha256: Of the file, taken before it was decoded; empty where it cannot be read.
     """
 
     file: str
@@ -68,6 +69,7 @@ class Row:
     faces_found: int = 0
     notes: str = ""
     trained_on: str = ""
+    sha256: str = ""
 
 
 COLUMNS: Final = tuple(entry.name for entry in fields(Row))

@@ -93,10 +93,12 @@ const summary = (() => {
 
   function fine(doc) {
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
-    const { checkpoint, decision, calibration } = doc;
+    const { checkpoint, custody, decision, calibration } = doc;
     const kind = (checkpoint.net.class_path || "").split(".").pop();
     const net = checkpoint.net.init_args || checkpoint.net;
     const facts = [
+      ["File", custody ? `SHA-256 ${custody.input.sha256}, ${custody.input.bytes} bytes` : ""],
+      ["Judged", custody ? `${custody.began} to ${custody.ended}\n${custody.command}` : ""],
       ["Checkpoint", `${checkpoint.name}\nSHA-256 ${checkpoint.fingerprint.slice(0, 16)}…`],
       [
         "Detector",
