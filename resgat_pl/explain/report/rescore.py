@@ -118,7 +118,7 @@ def rescored(report: Mapping[str, Any], media: Path, ckpt_path: Path, timeout: f
 
 
 def _as_recorded(report: Mapping[str, Any], detector: Detector, timeout: float) -> tuple[FaceFinder, Examiner]:
-    """What judges a file as the report says; only what this package has is made from its text."""
+    """Finder and examiner with the settings of a report; only what this package has is made from its text."""
     settings = report["custody"]["configuration"]
     cutting, _ = cutting_of({"data": {"extraction": report["checkpoint"]["extraction"]}})
     frames, every, faces = settings["frames"], settings["every"], settings["faces"]
