@@ -23,7 +23,7 @@ from resgat_pl.core.storage import write_atomic
 
 SUMS: Final = "SHA256SUMS"
 """Hashes of all files of a report's folder in the format of ``sha256sum -c``, ``report.json`` among them."""
-_NO_OPTIONS: Final = frozenset({"schema", "checkpoint", "detector", "reference", "html"})
+_NO_OPTIONS: Final = frozenset({"schema", "checkpoint", "detector", "reference", "original", "html"})
 """Settings that are no words of the command line: hashes, and what the report has elsewhere."""
 
 

@@ -32,6 +32,7 @@ from resgat_pl.explain.report.genuine import genuine_faces
 from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
+from resgat_pl.explain.report.original_case import CaseOriginal, original_of
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
@@ -64,6 +65,7 @@ def explain(
     reference: Path | None = None,
     join: Join = "maximum",
     sign: Path | None = None,
+    original: Path | None = None,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -104,6 +106,8 @@ def explain(
         join: From the faces of a file to its score: maximum, the most suspicious face, as in every metric; or
             noisy_or, by which the file is genuine only if all faces are, each with its exact share in the evidence.
         sign: Private key (ed25519, PEM) with which each report.json is signed, as report.json.sig beside it.
+        original: The recording that one file was made from, frame for frame: the report then shows both, and which
+            regions and nodes, put back from it, turn the verdict. (--reference is for genuine faces in general.)
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -127,12 +131,13 @@ def explain(
     if sign is not None and not html:
         raise ConfigError("--sign is for reports, and --html is false: leave one of them out.")
     key = None if sign is None else read_private_key(sign)
+    before = None if original is None else original_of(original, found.media, weights.net, html)
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join)
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key, before).run(found)
     finally:
         finder.close()
 
@@ -150,6 +155,7 @@ class _Run:
     overlays: bool
     wandb: bool = False
     key: Ed25519PrivateKey | None = None
+    original: CaseOriginal | None = None
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -188,6 +194,7 @@ class _Run:
             # None, not false: earlier versions' folders have neither.
             "evidence": examiner.evidence or None,
             "reference": None if examiner.reference is None else examiner.reference.identity,
+            "original": None if self.original is None else self.original.record.sha256,
             "join": None if examiner.join == "maximum" else examiner.join,
         }
 
@@ -201,6 +208,8 @@ class _Run:
                 say("cannot be read" if intake is None else f"SHA-256 {intake.sha256}")
             row = self._judge(medium, folder, started, intake, log)
         except (ResGATError, OSError) as error:
+            if self.original is not None:  # there is one file, and the mistake is the option's
+                raise
             if isinstance(error, OSError) and is_disk_full(error):
                 raise storage_error(error, folder) from None
             row = Row(medium.name, "failed", error=" ".join(str(error).split()))
@@ -224,9 +233,13 @@ class _Run:
             say(f"{len(found.tracks)} faces to judge in {found.sampled} of {found.total} frames")
         judged: Judgement | Document
         if self.html:
+            case = self.original
+            beside = None if case is None else case.put_beside(medium, found, self.finder, log)
             with log.step("judge and explain") as say:
                 judged = self.examiner.document(medium, found, started)
                 say(f"verdict {judged.verdict}")
+            if case is not None and beside is not None:
+                judged = case.compared(judged, found, beside, self.examiner, log)
             notes = judged.notes
             _require_unchanged(medium, intake)
             judged = custody_of(judged, found, intake, self._settings(), self.examiner.batch_size, log)
@@ -264,6 +277,8 @@ class _Run:
         (folder / SIGNATURE).unlink(missing_ok=True)  # of an earlier report here
         if document.tracks:
             write_sheet(document, folder / "faces.png")
+        for face in document.original.faces if document.original is not None else ():
+            write_atomic(folder / f"original_face{face.face}.png", face.png)
         for track in document.tracks:
             if track.evidence_png:
                 write_atomic(folder / f"evidence_face{track.number}.png", track.evidence_png)

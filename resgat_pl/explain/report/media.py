@@ -258,6 +258,7 @@ class FaceFinder:
     """
 
     def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
+        self.extraction = extraction
         self.timeout = timeout
         self._process: IsolatedProcess[Medium, FoundFaces] = IsolatedProcess(
             partial(_find, extraction=extraction, most=most)

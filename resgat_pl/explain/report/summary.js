@@ -91,7 +91,20 @@ const summary = (() => {
     if (high !== undefined) at(id).style.width = `${100 * (high - low)}%`;
   }
 
+  function original(doc) {
+    at("original").hidden = !doc.original;
+    if (!doc.original) return;
+    const { original: file, statement, faces } = doc.original;
+    at("original-statement").textContent = `${file.name}, SHA-256 ${file.sha256}. ${statement}`;
+    const shown = ({ png, sentence }) => [
+      el("img", { src: `data:image/png;base64,${png}`, alt: sentence }),
+      el("p", {}, sentence),
+    ];
+    fill("original-faces", ...faces.flatMap(shown));
+  }
+
   function fine(doc) {
+    original(doc);
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
     const { checkpoint, custody, decision, calibration } = doc;
     const kind = (checkpoint.net.class_path || "").split(".").pop();
