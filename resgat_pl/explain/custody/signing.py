@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, cast
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.storage import write_atomic
@@ -46,7 +47,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         raise ConfigError(f"--sign {path} is no readable private key ({_said(error)}). {_MAKE}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"--sign {path} is a key of another kind than ed25519. {_MAKE}")
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
@@ -65,7 +66,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         raise ConfigError(f"--public_key {path} is no readable public key ({_said(error)}). {_PUBLIC}") from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"--public_key {path} is a key of another kind than ed25519. {_PUBLIC}")
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def sign_file(path: Path, key: Ed25519PrivateKey) -> Path:
@@ -102,7 +103,7 @@ def key_fingerprint(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()
 
 
-def _modules() -> tuple[Any, Any]:
+def _modules() -> tuple[ModuleType, ModuleType]:
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resgat_pl.core.errors import ConfigError, MediaError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
+from resgat_pl.core.types import MediaKind
 from resgat_pl.data.crop_store.encoding import as_stored
 from resgat_pl.data.extraction.original_match import agreement
 from resgat_pl.data.extraction.registration import shift_between
@@ -87,7 +88,7 @@ def _beside(pair: _Pair, extraction: Extraction) -> Iterator[Beside]:
 
 def compare(medium: Medium, original: Medium, found: FoundFaces, extraction: Extraction) -> Beside:
     """``put_beside`` in this process."""
-    kind = "video" if medium.kind == "video" else "frames"
+    kind: MediaKind = "video" if medium.kind == "video" else "frames"
     ours, theirs = FrameReader([medium.path], kind), FrameReader([original.path], kind)
     lengths = len(ours.indices), len(theirs.indices)
     if abs(lengths[0] - lengths[1]) > 1 + _LONGER * lengths[0]:

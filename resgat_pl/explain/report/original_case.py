@@ -23,7 +23,6 @@ def original_of(original: Path, media: Sequence[Medium], net: DetectorNet, html:
 
     Raises:
         ConfigError: There are several files, or it is the file itself, or there is no report or no detector to use it.
-        DatasetNotFoundError: It does not exist.
     """
     if not html:
         raise ConfigError("--original is for reports, and --html is false: leave one of them out.")
@@ -31,10 +30,10 @@ def original_of(original: Path, media: Sequence[Medium], net: DetectorNet, html:
         raise ConfigError(f"--original is of one file, and {len(media)} are given: explain that one alone.")
     if isinstance(net, VideoResGAT):
         raise ConfigError("--original needs a detector of single pictures, and this one judges clips.")
-    found = search_media([original]).media
     record = hash_file(original)
-    if len(found) != 1 or record is None:
-        raise ConfigError(f"--original {original} is no file that can be read. Name one image or video.")
+    found = search_media([original]).media if record is not None else []
+    if record is None or len(found) != 1:
+        raise ConfigError(f"--original {original} is missing, or no file that can be read. Name one image or video.")
     if record.sha256 == getattr(hash_file(media[0].path), "sha256", None):
         raise ConfigError(f"--original {original} is the very file that is to be judged, byte for byte.")
     return CaseOriginal(found[0], record)

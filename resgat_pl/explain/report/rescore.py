@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from resgat_pl.core.errors import ConfigError, ResGATError
 from resgat_pl.core.text import shorten
@@ -135,7 +135,7 @@ def _as_recorded(report: Mapping[str, Any], detector: Detector, timeout: float) 
     chosen = choose_methods(",".join(named) or default_methods(detector.net))
     require_explainable(detector.net, chosen)
     assumed = list(map(str, report["checkpoint"]["assumed"]))
-    examiner = Examiner(detector, cutting, assumed, chosen, batch, seed, join=join)
+    examiner = Examiner(detector, cutting, assumed, chosen, batch, seed, join=cast("Join", join))
     return FaceFinder(cutting, faces, timeout), examiner
 
 

@@ -21,9 +21,11 @@ from torch import Tensor
 from resgat_pl.core.face_regions import REGIONS
 from resgat_pl.core.text import joined
 from resgat_pl.data.crop_store.encoding import resize_crop
+from resgat_pl.explain.base import Target
 from resgat_pl.explain.benchmark import faithfulness as faith
 from resgat_pl.explain.benchmark.faces import judge_of
 from resgat_pl.explain.benchmark.swaps import DRAWS
+from resgat_pl.explain.clauses import NOTICEABLE
 from resgat_pl.explain.custody.record import FileHash
 from resgat_pl.explain.drawing.sheet import SIDE, Strip, draw_sheet
 from resgat_pl.explain.regions import or_average, region_weights
@@ -33,7 +35,6 @@ from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack
 from resgat_pl.explain.report.media import FoundFaces
 from resgat_pl.explain.report.node_maps import short
 from resgat_pl.explain.report.original import Beside
-from resgat_pl.explain.sentences import NOTICEABLE
 from resgat_pl.nn.detector_net import DetectorNet
 from resgat_pl.nn.node_geometry import Lattice
 
@@ -70,7 +71,7 @@ def _restored(document: Document, place: int, found: FoundFaces, beside: Beside,
     track = document.tracks[place]
     threshold = document.decision.threshold
     limit = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
-    verdict = "fake" if track.score > threshold else "real"
+    verdict: Target = "fake" if track.score > threshold else "real"
     most = strongest([frame.logit for frame in track.frames], verdict)
     frame, shot = track.frames[most], found.tracks[place][most]
     # The two crops as the network sees them, and the order of nodes and regions.

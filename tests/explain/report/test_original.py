@@ -163,7 +163,7 @@ def test_pictures_need_no_like_names(judged: Judged, pair: Path, tmp_path: Path)
     ("case", "original", "said"),
     [
         ("case.mp4", "case.mp4", "the very file"),
-        ("case.mp4", "nowhere.mp4", "does not exist"),
+        ("case.mp4", "nowhere.mp4", "original .*nowhere.mp4 is missing"),
         (".", "original.mp4", "is of one file, and"),
         ("case.png", "original.mp4", "is of kind video, .* image"),
     ],
