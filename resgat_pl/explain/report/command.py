@@ -36,6 +36,7 @@ from resgat_pl.explain.report.original_case import CaseOriginal, original_of
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import LEFT_OUT, SCORES, Row, ScoreTable, read_rows, write_left_out
+from resgat_pl.explain.report.telling_frames import FOLDER as FRAMES, export_frames
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 from resgat_pl.nn.video.faces import Join
 
@@ -66,6 +67,7 @@ def explain(
     join: Join = "maximum",
     sign: Path | None = None,
     original: Path | None = None,
+    export_frames: int = 0,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -108,12 +110,18 @@ def explain(
         sign: Private key (ed25519, PEM) with which each report.json is signed, as report.json.sig beside it.
         original: The recording that one file was made from, frame for frame: the report then shows both, and which
             regions and nodes, put back from it, turn the verdict. (--reference is for genuine faces in general.)
+        export_frames: Also write so many whole frames of each face, those that speak most for its verdict, without loss
+            and with nothing drawn in, and frames.csv with their numbers and time stamps.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
     for name, value in (("frames", frames), ("every", every), ("faces", faces), ("batch_size", batch_size)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
+    if export_frames < 0 or (export_frames and not html):
+        raise ConfigError(
+            f"--export_frames is {export_frames}: it must be 0 or more, and is for reports (--html true)."
+        )
     require_folder(out, "--out")
     chosen = None if methods is None else choose_methods(methods)
     found = search_media(media)
@@ -137,7 +145,9 @@ def explain(
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key, before).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key, before, export_frames).run(
+                found
+            )
     finally:
         finder.close()
 
@@ -156,6 +166,7 @@ class _Run:
     wandb: bool = False
     key: Ed25519PrivateKey | None = None
     original: CaseOriginal | None = None
+    export_frames: int = 0
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -194,6 +205,7 @@ class _Run:
             # None, not false: earlier versions' folders have neither.
             "evidence": examiner.evidence or None,
             "reference": None if examiner.reference is None else examiner.reference.identity,
+            "export_frames": self.export_frames or None,
             "original": None if self.original is None else self.original.record.sha256,
             "join": None if examiner.join == "maximum" else examiner.join,
         }
@@ -230,7 +242,8 @@ class _Run:
     def _judge(self, medium: Medium, folder: Path, started: float, intake: FileHash | None, log: StepLog) -> Row:
         with log.step("find faces") as say:
             found = self.finder.find(medium)
-            say(f"{len(found.tracks)} faces to judge in {found.sampled} of {found.total} frames")
+            count = len(found.tracks)
+            say(f"{count} face{'s' * (count != 1)} to judge in {found.sampled} of {found.total} frames")
         judged: Judgement | Document
         if self.html:
             case = self.original
@@ -243,7 +256,7 @@ class _Run:
             notes = judged.notes
             _require_unchanged(medium, intake)
             judged = custody_of(judged, found, intake, self._settings(), self.examiner.batch_size, log)
-            self._write(judged, folder)
+            self._write(judged, medium, folder)
         else:
             judged = self.examiner.score(medium, found)
             _require_unchanged(medium, intake)
@@ -272,7 +285,7 @@ class _Run:
             score=judged.decision.score,
         )
 
-    def _write(self, document: Document, folder: Path) -> None:
+    def _write(self, document: Document, medium: Medium, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         (folder / SIGNATURE).unlink(missing_ok=True)  # of an earlier report here
         if document.tracks:
@@ -284,6 +297,8 @@ class _Run:
                 write_atomic(folder / f"evidence_face{track.number}.png", track.evidence_png)
         if self.overlays:
             write_overlays(document, folder / "overlays")
+        if self.export_frames:
+            export_frames(document, medium, self.export_frames, folder / FRAMES, self.finder.timeout)
         write_html(document, folder / "report.html")
         report, document = folder / "report.json", finish_custody(document, folder)
         write_atomic(report, to_json(document).encode())  # last: it says that the rest is there

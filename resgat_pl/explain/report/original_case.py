@@ -63,5 +63,5 @@ class CaseOriginal:
         """The document with the comparison, see ``restoration.comparison_of``."""
         with log.step("put the original's pixels back") as say:
             made = comparison_of(document, found, beside, self.record, examiner.detector.net)
-            say(f"{len(made.faces)} faces")
+            say(f"in {len(made.faces)} face{'s' * (len(made.faces) != 1)}")
         return replace(document, original=made)

@@ -176,7 +176,7 @@ def _compared(
         if not _alike(name, numbers.get(name), here.get(name), exact=not different)
     ]
     if not wrong:
-        how = "to the last digit" if not different else f"within {TOLERANCE:g}"
+        how = "to the last digit" if numbers == here else f"within {TOLERANCE:g}"
         yield Check("scores", True, f"{len(numbers)} numbers of {medium.path.name} are the same {how} {where}")
         return
     more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""

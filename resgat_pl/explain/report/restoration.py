@@ -156,6 +156,8 @@ def _sentence(
     if side(start) != verdict:
         return f"{ahead}, which is {side(start)} by itself{original}"
     if side(whole) == verdict:
+        if verdict == "real":
+            return f"{ahead}{original} Both are called real, so there is no verdict to turn."
         return (
             f"{ahead}{original} The original is judged alike, so putting its pixels back cannot turn the verdict: what "
             "the detector reacts to is in the original as well."
