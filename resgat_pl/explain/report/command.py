@@ -22,6 +22,7 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.custody.claims import Claims, read_credentials
 from resgat_pl.explain.custody.record import FileHash, StepLog, hash_file
 from resgat_pl.explain.custody.signing import SIGNATURE, read_private_key, sign_file
 from resgat_pl.explain.report.custody import custody_of, finish_custody, list_sums
@@ -253,7 +254,10 @@ class _Run:
                 say(f"verdict {judged.verdict}")
             if case is not None and beside is not None:
                 judged = case.compared(judged, found, beside, self.examiner, log)
-            notes = judged.notes
+            with log.step("read metadata and credentials") as say:
+                claims = Claims(found.metadata, read_credentials(medium.path))
+                say(f"C2PA: {claims.credentials.state}")
+            judged, notes = replace(judged, claims=claims), judged.notes
             _require_unchanged(medium, intake)
             judged = custody_of(judged, found, intake, self._settings(), self.examiner.batch_size, log)
             self._write(judged, medium, folder)

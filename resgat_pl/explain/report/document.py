@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.explain.custody.claims import Claims
 from resgat_pl.explain.custody.record import Custody
 from resgat_pl.explain.report.comparison_records import OriginalComparison
 from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
@@ -42,7 +43,7 @@ _SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
     "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
 }
 """Fields that parts of earlier documents lack, as unknown."""
-_SINCE: Final = ("centres", "faces_found", "custody", "original")
+_SINCE: Final = ("centres", "faces_found", "custody", "original", "claims")
 """Fields that earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "no face"]
 
@@ -314,6 +315,7 @@ class Document:
         faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
         custody: The way from file to report, for ``resgat verify``; None in documents of earlier versions.
         original: The file beside an original of the case; None where none was given.
+        claims: Metadata and content credentials of the file, which the verdict does not use; None where unknown.
     """
 
     schema: int
@@ -343,6 +345,7 @@ class Document:
     faces_found: int | None = None
     custody: Custody | None = None
     original: OriginalComparison | None = None
+    claims: Claims | None = None
 
 
 def plain(value: Any) -> Any:

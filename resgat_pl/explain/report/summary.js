@@ -103,8 +103,17 @@ const summary = (() => {
     fill("original-faces", ...faces.flatMap(shown));
   }
 
+  function claims(said) {
+    at("claims").hidden = !said;
+    if (!said) return;
+    at("credentials").textContent = said.credentials.sentence;
+    const all = [...said.credentials.facts, ...said.metadata];
+    fill("claims-facts", ...all.flatMap(({ name, value }) => [el("dt", {}, name), el("dd", {}, value)]));
+  }
+
   function fine(doc) {
     original(doc);
+    claims(doc.claims);
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
     const { checkpoint, custody, decision, calibration } = doc;
     const kind = (checkpoint.net.class_path || "").split(".").pop();

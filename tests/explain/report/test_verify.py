@@ -72,6 +72,7 @@ def test_the_record_names_every_file_and_step(judged: Path, media: Path) -> None
         "hash the input",
         "find faces",
         "judge and explain",
+        "read metadata and credentials",
         "hash the outputs",
     ]
     times = [custody["began"], *(step["began"] for step in custody["steps"]), custody["ended"]]
@@ -248,3 +249,26 @@ def test_a_key_that_cannot_sign_is_an_error_before_the_work(
 
     monkeypatch.setenv("RESGAT_KEY_PASSWORD", "secret")
     assert read_private_key(locked) is not None
+
+
+def test_what_a_file_says_of_itself_changes_no_number(
+    checkpoint: Path, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resgat_pl.explain.custody.claims import Credentials, Statement
+    from resgat_pl.explain.report import command
+
+    loud = Credentials("trusted", "Signed: <b>genuine</b>.", [Statement("title", "</script><script>alert(1)</script>")])
+    reports = []
+    for name in ("plain", "loud"):
+        assert ask(checkpoint, media / "sub" / "grey.png", "--out", tmp_path / name) == 0
+        folder = tmp_path / name / "grey.png"
+        reports.append(json.loads((folder / "report.json").read_text()))
+        monkeypatch.setattr(command, "read_credentials", lambda path: loud)
+    said = [report.pop("claims")["credentials"]["state"] for report in reports]
+    assert said == ["none", "trusted"]
+    for report in reports:
+        for part in (report, *report["methods"]):
+            for key in ("custody", "seconds", "milliseconds"):
+                part.pop(key, None)
+    assert reports[0] == reports[1]
+    assert "<script>alert" not in (folder / "report.html").read_text()
