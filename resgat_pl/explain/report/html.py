@@ -17,7 +17,7 @@ from resgat_pl.explain.report.document import Document, plain
 from resgat_pl.explain.report.evidence import CAPTION, sentence
 from resgat_pl.explain.report.verdict import headline
 
-_SCRIPTS = ("build.js", "draw.js", "summary.js", "page.js")
+_SCRIPTS = ("build.js", "draw.js", "summary.js", "notes.js", "page.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 

@@ -385,6 +385,7 @@
 
   summary.verdict(doc);
   summary.fine(doc);
+  notes.listen(doc);
   if (doc.tracks.length && doc.methods.length) {
     at("faces").hidden = false;
     state.frame = track().frames.length > 1 ? -1 : 0;

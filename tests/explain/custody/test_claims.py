@@ -200,4 +200,4 @@ def test_metadata_of_pictures_and_videos_is_text_within_limits(tmp_path: Path) -
     write_video(tmp_path / "v.mp4", np.zeros((3, 64, 64, 3), np.uint8))
     video = {s.name: s.value for s in container_metadata(tmp_path / "v.mp4", "video")}
     assert video["stream 0"] == "video, h264"
-    assert "encoder" in video or any("encoder" in name for name in video)
+    assert video["major_brand"] == "isom"
