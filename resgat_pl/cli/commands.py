@@ -106,6 +106,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat explain video.mp4 photos/ --ckpt_path best.ckpt --out explained",
         ("media...",),
     ),
+    "verify": Tool(
+        "resgat_pl.explain.report.verify",
+        "verify",
+        "check a report: hashes, signature and, with the media, its scores",
+        "resgat verify explained/video.mp4/report.json --media video.mp4 --ckpt_path best.ckpt",
+        ("report",),
+    ),
     "study": Tool(
         "resgat_pl.explain.study.command",
         "study",

@@ -75,6 +75,12 @@ class LeakageError(SplitError):
     status = 1
 
 
+class VerificationError(ResGATError):
+    """A report, a file that it names or its signature does not fit. The exit status is that of a finding."""
+
+    status = 1
+
+
 class NonFiniteError(ResGATError):
     """A loss, an output or a weight became NaN or infinite: the run stops, its last good checkpoint stays."""
 

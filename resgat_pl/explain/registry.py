@@ -119,6 +119,11 @@ def find(name: str) -> type[Explainer]:
     return method
 
 
+def own_names() -> frozenset[str]:
+    """Names of the methods of this package, which a file from elsewhere may name."""
+    return frozenset(name for name, entry in _all().items() if is_ours(entry.method))
+
+
 def installed_methods() -> list[type[Explainer]]:
     """The methods that installed packages add.
 

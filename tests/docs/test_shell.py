@@ -19,7 +19,7 @@ from .pages import DOCS, PAGES, ROOT, lines, name_of
 
 PROGRAMS = {
     *("resgat", "make", "python", "python3", "pip", "git", "export", "uv", "uvx", "wandb", "torchrun", "sbatch"),
-    *("pytest", "ruff", "mypy", "grep", "cd", "."),
+    *("pytest", "ruff", "mypy", "grep", "cd", ".", "openssl", "sha256sum"),
 }
 TUTORIAL = DOCS / "tutorials" / "first_training.md"
 SHORT = {

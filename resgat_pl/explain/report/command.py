@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
@@ -24,6 +24,10 @@ from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
 from resgat_pl.evaluation.metrics.likelihood import ratio_text, verbal
+from resgat_pl.explain.custody.claims import Claims, read_credentials
+from resgat_pl.explain.custody.record import FileHash, StepLog, hash_file
+from resgat_pl.explain.custody.signing import SIGNATURE, read_private_key, sign_file
+from resgat_pl.explain.report.custody import custody_of, finish_custody, list_sums
 from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
 from resgat_pl.explain.report.examine import Examiner
@@ -31,6 +35,7 @@ from resgat_pl.explain.report.genuine import genuine_faces
 from resgat_pl.explain.report.html import write_html
 from resgat_pl.explain.report.media import FaceFinder, cutting_of, safe_names
 from resgat_pl.explain.report.media_search import Medium, Search, describe, search_media
+from resgat_pl.explain.report.original_case import CaseOriginal, original_of
 from resgat_pl.explain.report.pictures import write_overlays, write_sheet
 from resgat_pl.explain.report.run_methods import choose_methods, default_methods, require_explainable
 from resgat_pl.explain.report.scores_csv import (
@@ -44,8 +49,12 @@ from resgat_pl.explain.report.scores_csv import (
     write_left_out,
 )
 from resgat_pl.explain.report.strength import BOUND
+from resgat_pl.explain.report.telling_frames import FOLDER as FRAMES, export_frames
 from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
 from resgat_pl.nn.video.faces import Join
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LISTED: Final = 10
 """Files listed one by one; the rest is in scores.csv."""
@@ -70,6 +79,9 @@ def explain(
     reference: Path | None = None,
     join: Join = "maximum",
     inconclusive: float = BOUND,
+    sign: Path | None = None,
+    original: Path | None = None,
+    export_frames: int = 0,
 ) -> str:
     """Judge your own images and videos, and show what the verdict rests on.
 
@@ -79,8 +91,9 @@ def explain(
     and what the detector was trained on is said on the console, in the table and in the report. For every file there
     is a folder with report.html, report.json (documented in resgat_pl.explain.report.document) and faces.png;
     scores.csv has one row a file, sorted for triage when all are judged. Files in folders that are no media are
-    counted, and listed in not_looked_at.csv with the reason. The same command continues an interrupted run; files that
-    failed are tried again. One command at a time writes to a folder.
+    counted, and listed in not_looked_at.csv with the reason. Every file is hashed before it is decoded (SHA-256), and
+    so is every output; resgat verify checks them, and the scores. The same command continues an interrupted run; files
+    that failed are tried again. One command at a time writes to a folder.
     Exit status: 0 done, 1 some files could not be read, 2 nothing could be judged.
 
     Args:
@@ -111,6 +124,11 @@ def explain(
         inconclusive: The verdict is inconclusive for a likelihood ratio between 1/this and this (of a checkpoint that
             resgat calibrate calibrated), and wherever the faces or the file are too poor or too unlike the pool; 0
             never says inconclusive, as in earlier versions.
+        sign: Private key (ed25519, PEM) with which each report.json is signed, as report.json.sig beside it.
+        original: The recording that one file was made from, frame for frame: the report then shows both, and which
+            regions and nodes, put back from it, turn the verdict. (--reference is for genuine faces in general.)
+        export_frames: Also write so many whole frames of each face, those that speak most for its verdict, without loss
+            and with nothing drawn in, and frames.csv with their numbers and time stamps.
     """
     if not video_timeout > 0:
         raise ConfigError(f"--video_timeout is {video_timeout:g} seconds, must be more than 0; inf for no limit")
@@ -119,6 +137,10 @@ def explain(
             raise ConfigError(f"--{name} is {value}; it must be at least 1.")
     if not (inconclusive == 0 or 1 <= inconclusive < math.inf):
         raise ConfigError(f"--inconclusive is {inconclusive:g}; it must be a ratio of 1 or more, or 0 for never.")
+    if export_frames < 0 or (export_frames and not html):
+        raise ConfigError(
+            f"--export_frames is {export_frames}: it must be 0 or more, and is for reports (--html true)."
+        )
     require_folder(out, "--out")
     chosen = None if methods is None else choose_methods(methods)
     found = search_media(media)
@@ -133,13 +155,19 @@ def explain(
         raise ConfigError("--reference is for the evidence sheet: give --evidence true as well.")
     if evidence and not html:
         raise ConfigError("--evidence is for reports, and --html is false: leave one of them out.")
+    if sign is not None and not html:
+        raise ConfigError("--sign is for reports, and --html is false: leave one of them out.")
+    key = None if sign is None else read_private_key(sign)
+    before = None if original is None else original_of(original, found.media, weights.net, html)
     genuine = None if reference is None else genuine_faces(reference, weights.net.image_size)
     examiner = Examiner(weights, cutting, assumed, chosen, batch_size, seed, evidence, genuine, join, inconclusive)
     examiner.weigher.check()
     finder = FaceFinder(cutting, faces, video_timeout)
     try:
         with reporting_full_disk(out), folder_lock(out):
-            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb).run(found)
+            return _Run(examiner, cutting, faces, finder, out, html, overlays, wandb, key, before, export_frames).run(
+                found
+            )
     finally:
         finder.close()
 
@@ -156,6 +184,9 @@ class _Run:
     html: bool
     overlays: bool
     wandb: bool = False
+    key: Ed25519PrivateKey | None = None
+    original: CaseOriginal | None = None
+    export_frames: int = 0
 
     def run(self, search: Search) -> str:
         """Judge the files that an earlier run has not judged, and report on all."""
@@ -195,16 +226,24 @@ class _Run:
             # None, not false: earlier versions' folders have neither.
             "evidence": examiner.evidence or None,
             "reference": None if examiner.reference is None else examiner.reference.identity,
+            "export_frames": self.export_frames or None,
+            "original": None if self.original is None else self.original.record.sha256,
             "join": None if examiner.join == "maximum" else examiner.join,
             "inconclusive": examiner.bound,
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
         """Judge a file and write its report into a folder; of several files a failed one becomes a row too."""
-        started = time.perf_counter()
+        started, intake = time.perf_counter(), None
         try:
-            row = self._judge(medium, folder, started)
+            log = StepLog()
+            with log.step("hash the input") as say:
+                intake = hash_file(medium.path)
+                say("cannot be read" if intake is None else f"SHA-256 {intake.sha256}")
+            row = self._judge(medium, folder, started, intake, log)
         except (ResGATError, OSError) as error:
+            if self.original is not None:  # there is one file, and the mistake is the option's
+                raise
             if isinstance(error, OSError) and is_disk_full(error):
                 raise storage_error(error, folder) from None
             row = Row(medium.name, "failed", error=" ".join(str(error).split()))
@@ -220,17 +259,33 @@ class _Run:
             seconds=round(time.perf_counter() - started, 3),
             bytes=_size(medium),
             trained_on=self.examiner.trained_on.statement,
+            sha256="" if intake is None else intake.sha256,
         )
 
-    def _judge(self, medium: Medium, folder: Path, started: float) -> Row:
-        found = self.finder.find(medium)
+    def _judge(self, medium: Medium, folder: Path, started: float, intake: FileHash | None, log: StepLog) -> Row:
+        with log.step("find faces") as say:
+            found = self.finder.find(medium)
+            count = len(found.tracks)
+            say(f"{count} face{'s' * (count != 1)} to judge in {found.sampled} of {found.total} frames")
         judged: Judgement | Document
         if self.html:
-            judged = self.examiner.document(medium, found, started)
-            notes = judged.notes
-            self._write(judged, folder)
+            case = self.original
+            beside = None if case is None else case.put_beside(medium, found, self.finder, log)
+            with log.step("judge and explain") as say:
+                judged = self.examiner.document(medium, found, started)
+                say(f"verdict {judged.verdict}")
+            if case is not None and beside is not None:
+                judged = case.compared(judged, found, beside, self.examiner, log)
+            with log.step("read metadata and credentials") as say:
+                claims = Claims(found.metadata, read_credentials(medium.path))
+                say(f"C2PA: {claims.credentials.state}")
+            judged, notes = replace(judged, claims=claims), judged.notes
+            _require_unchanged(medium, intake)
+            judged = custody_of(judged, found, intake, self._settings(), self.examiner.batch_size, log)
+            self._write(judged, medium, folder)
         else:
             judged = self.examiner.score(medium, found)
+            _require_unchanged(medium, intake)
             notes = self.examiner.notes(medium, found, judged)
         row = Row(
             file=medium.name,
@@ -259,17 +314,26 @@ class _Run:
             reasons=" | ".join(judged.decision.reasons),
         )
 
-    def _write(self, document: Document, folder: Path) -> None:
+    def _write(self, document: Document, medium: Medium, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
+        (folder / SIGNATURE).unlink(missing_ok=True)  # of an earlier report here
         if document.tracks:
             write_sheet(document, folder / "faces.png")
+        for face in document.original.faces if document.original is not None else ():
+            write_atomic(folder / f"original_face{face.face}.png", face.png)
         for track in document.tracks:
             if track.evidence_png:
                 write_atomic(folder / f"evidence_face{track.number}.png", track.evidence_png)
         if self.overlays:
             write_overlays(document, folder / "overlays")
+        if self.export_frames:
+            export_frames(document, medium, self.export_frames, folder / FRAMES, self.finder.timeout)
         write_html(document, folder / "report.html")
-        write_atomic(folder / "report.json", to_json(document).encode())  # last: it says that the rest is there
+        report, document = folder / "report.json", finish_custody(document, folder)
+        write_atomic(report, to_json(document).encode())  # last: it says that the rest is there
+        list_sums(folder, document)
+        if self.key is not None:
+            sign_file(report, self.key)
 
     def _report(self, rows: Sequence[Row], earlier: Sequence[str], search: Search) -> str:
         """Report the new rows and count all files; ``earlier`` are the statuses of those judged before.
@@ -334,6 +398,11 @@ class _Run:
         )
         reasons = [f"  Inconclusive: {reason}" for reason in row.reasons.split(" | ") if reason]
         return [f"{row.file}: {said}{ratio}, {faces_judged(row.faces, row.faces_found)}{where}", *reasons, *notes]
+
+
+def _require_unchanged(medium: Medium, intake: FileHash | None) -> None:
+    if hash_file(medium.path) != intake:
+        raise MediaError(f"{medium.path} changed while it was judged. Judge a copy that nothing writes to.")
 
 
 def _size(medium: Medium) -> int:

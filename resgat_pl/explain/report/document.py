@@ -30,6 +30,9 @@ from typing import Any, Final, Literal
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.core.formats import WRITER, check_version
+from resgat_pl.explain.custody.claims import Claims
+from resgat_pl.explain.custody.record import Custody
+from resgat_pl.explain.report.comparison_records import OriginalComparison
 from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
 from resgat_pl.explain.report.strength_records import Strength
 
@@ -41,6 +44,8 @@ _SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
     "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
 }
 """Fields that parts of earlier documents lack, as unknown."""
+_SINCE: Final = ("centres", "faces_found", "strength", "custody", "original", "claims")
+"""Fields that earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "inconclusive", "no face"]
 
 
@@ -315,6 +320,9 @@ class Document:
         seconds: Wall-clock time for decoding, finding faces, scoring and explaining.
         faces_found: Different faces seen, with those that were not judged, which ``notes`` name; None where unknown.
         strength: Likelihood ratio, and error rates for files like this one; None in documents of earlier versions.
+        custody: The way from file to report, for ``resgat verify``; None in documents of earlier versions.
+        original: The file beside an original of the case; None where none was given.
+        claims: Metadata and content credentials of the file, which the verdict does not use; None where unknown.
     """
 
     schema: int
@@ -343,6 +351,9 @@ class Document:
     seconds: float
     faces_found: int | None = None
     strength: Strength | None = None
+    custody: Custody | None = None
+    original: OriginalComparison | None = None
+    claims: Claims | None = None
 
 
 def plain(value: Any) -> Any:
@@ -387,7 +398,7 @@ def read_report(path: Path) -> dict[str, Any]:
     check_version(found.get("schema"), SCHEMA, path, ConfigError, again=again, writer=writer, oldest=1)
     try:
         parts = {name: {**unknown, **found[name]} for name, unknown in _SINCE_FORMAT_1.items()}
-        whole = {"centres": None, "faces_found": None, "strength": None, **found, **parts}
+        whole = {**dict.fromkeys(_SINCE), **found, **parts}
         return {entry.name: whole[entry.name] for entry in fields(Document)}
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no report of resgat explain ({error}). {again}") from None

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from resgat_pl.core.storage import write_atomic
+from resgat_pl.explain.report.comparison_records import RestoredFace
 from resgat_pl.explain.report.document import Document, plain
 from resgat_pl.explain.report.evidence import CAPTION, sentence
 from resgat_pl.explain.report.verdict import headline
 
-_SCRIPTS = ("build.js", "draw.js", "summary.js", "strength.js", "page.js")
+_SCRIPTS = ("build.js", "draw.js", "summary.js", "strength.js", "notes.js", "page.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
@@ -61,6 +62,8 @@ def _page_data(document: Document) -> dict[str, Any]:
     data: dict[str, Any] = plain(document)
     del data["edge_index"]
     data["evidence_caption"] = CAPTION if any(track.evidence for track in document.tracks) else ""
+    for part, found in zip((data["original"] or {}).get("faces", []), _compared(document), strict=True):
+        part["png"] = base64.b64encode(found.png).decode("ascii")
     for track, face in zip(data["tracks"], document.tracks, strict=True):
         track["evidence_png"] = base64.b64encode(face.evidence_png).decode("ascii")
         track["evidence_words"] = [sentence(record) for record in face.evidence]
@@ -72,6 +75,10 @@ def _page_data(document: Document) -> dict[str, Any]:
                 del node_map["edges"]
                 node_map["nodes"] = [[float(f"{value:.4g}") for value in row] for row in node_map["nodes"]]
     return data
+
+
+def _compared(document: Document) -> list[RestoredFace]:
+    return [] if document.original is None else document.original.faces
 
 
 def _embedded(data: dict[str, Any]) -> str:

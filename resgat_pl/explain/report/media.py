@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -25,6 +25,7 @@ from resgat_pl.data.faces.tracking import follow_faces, is_lasting, presence
 from resgat_pl.data.manifest.table import Manifest
 from resgat_pl.data.media.frames import Frame, FrameReader
 from resgat_pl.data.media.timeline import DECODER_ERRORS
+from resgat_pl.explain.custody.claims import Statement, container_metadata
 from resgat_pl.explain.report.media_search import Medium
 
 _RANGES: Final = {
@@ -86,6 +87,7 @@ class FoundFaces:
         notes: Sentences on what is unusual.
         unjudged: All other faces that were seen, the largest first.
         step: Seconds between two searched frames, the most; None where unknown.
+        metadata: Of the container; only those that ``FaceFinder`` found have it.
     """
 
     size: tuple[int, int]
@@ -95,6 +97,7 @@ class FoundFaces:
     notes: list[str]
     unjudged: list[Unjudged] = field(default_factory=list)
     step: float | None = None
+    metadata: list[Statement] = field(default_factory=list)
 
 
 def cutting_of(provenance: dict[str, Any] | None) -> tuple[Extraction, list[str]]:
@@ -258,6 +261,7 @@ class FaceFinder:
     """
 
     def __init__(self, extraction: Extraction, most: int, timeout: float) -> None:
+        self.extraction = extraction
         self.timeout = timeout
         self._process: IsolatedProcess[Medium, FoundFaces] = IsolatedProcess(
             partial(_find, extraction=extraction, most=most)
@@ -281,7 +285,7 @@ class FaceFinder:
 
 
 def _find(medium: Medium, extraction: Extraction, most: int) -> Iterator[FoundFaces]:
-    yield find_faces(medium, extraction, most)
+    yield replace(find_faces(medium, extraction, most), metadata=container_metadata(medium.path, medium.kind))
 
 
 def safe_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:

@@ -386,6 +386,7 @@
   summary.verdict(doc);
   summary.fine(doc);
   strength.show(doc);
+  notes.listen(doc);
   if (doc.tracks.length && doc.methods.length) {
     at("faces").hidden = false;
     state.frame = track().frames.length > 1 ? -1 : 0;

@@ -52,6 +52,7 @@ class Row:
         leaning: ``fake`` or ``real``, the side of the threshold.
         log10_lr: Logarithm of the likelihood ratio; empty of a checkpoint without a pool.
         reasons: Why the verdict is inconclusive; sentences, separated by " | ".
+        sha256: Of the file, taken before it was decoded; empty where it cannot be read.
     """
 
     file: str
@@ -76,6 +77,7 @@ class Row:
     leaning: str = ""
     log10_lr: float | None = None
     reasons: str = ""
+    sha256: str = ""
 
 
 BINS: Final = (

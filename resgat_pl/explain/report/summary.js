@@ -95,12 +95,36 @@ const summary = (() => {
     if (high !== undefined) at(id).style.width = `${100 * (high - low)}%`;
   }
 
+  function original(doc) {
+    at("original").hidden = !doc.original;
+    if (!doc.original) return;
+    const { original: file, statement, faces } = doc.original;
+    at("original-statement").textContent = `${file.name}, SHA-256 ${file.sha256}. ${statement}`;
+    const shown = ({ png, sentence }) => [
+      el("img", { src: `data:image/png;base64,${png}`, alt: sentence }),
+      el("p", {}, sentence),
+    ];
+    fill("original-faces", ...faces.flatMap(shown));
+  }
+
+  function claims(said) {
+    at("claims").hidden = !said;
+    if (!said) return;
+    at("credentials").textContent = said.credentials.sentence;
+    const all = [...said.credentials.facts, ...said.metadata];
+    fill("claims-facts", ...all.flatMap(({ name, value }) => [el("dt", {}, name), el("dd", {}, value)]));
+  }
+
   function fine(doc) {
+    original(doc);
+    claims(doc.claims);
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
-    const { checkpoint, decision, calibration } = doc;
+    const { checkpoint, custody, decision, calibration } = doc;
     const kind = (checkpoint.net.class_path || "").split(".").pop();
     const net = checkpoint.net.init_args || checkpoint.net;
     const facts = [
+      ["File", custody ? `SHA-256 ${custody.input.sha256}, ${custody.input.bytes} bytes` : ""],
+      ["Judged", custody ? `${custody.began} to ${custody.ended}\n${custody.command}` : ""],
       ["Checkpoint", `${checkpoint.name}\nSHA-256 ${checkpoint.fingerprint.slice(0, 16)}…`],
       [
         "Detector",
