@@ -37,7 +37,7 @@ SCHEMA: Final = 2
 _SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
     "decision": {"limit": None, "chosen": None},
     "calibration": {"frames": None},
-    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
+    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None, "validated_on": "Validated on: unknown."},
 }
 """Fields that parts of earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "no face"]
@@ -56,6 +56,7 @@ class Checkpoint:
         trained_on: Data sets, methods and number of videos that it was trained on, in words.
         recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
             verdict on others; None where it is unknown.
+        validated_on: Videos that threshold and calibration were chosen on, in words.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Checkpoint:
     assumed: list[str]
     trained_on: str = "Trained on: unknown."
     recordings: bool | None = None
+    validated_on: str = "Validated on: unknown."
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,8 @@ class FaceTrack:
         clauses: Likewise.
         kind: Likewise.
         share: In the file's evidence, in [0, 1]; see ``Decision.join``. None in documents of earlier versions.
+        areas: Share of each region in the crop's area, in [0, 1], in the order of ``Document.regions``; they sum to 1.
+            Mean over the frames; empty in documents of earlier versions.
     """
 
     number: int
@@ -274,6 +278,7 @@ class FaceTrack:
     clauses: list[StatedClause] = field(default_factory=list)
     kind: str = ""
     share: float | None = None
+    areas: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

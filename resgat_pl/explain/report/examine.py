@@ -33,7 +33,16 @@ from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
-from resgat_pl.explain.report.node_maps import jpeg_of, mean_map, mean_of_known, node_maps, scale_in, scale_of, short
+from resgat_pl.explain.report.node_maps import (
+    jpeg_of,
+    mean_map,
+    mean_of_known,
+    node_maps,
+    region_areas,
+    scale_in,
+    scale_of,
+    short,
+)
 from resgat_pl.explain.report.outputs import about, common_kind, mean_of
 from resgat_pl.explain.report.run_methods import (
     Explained,
@@ -97,7 +106,11 @@ class Examiner:
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
             del spec[name]
         named = display_name(self.detector.path)
-        return doc.Checkpoint(named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on)
+        known = self.detector.validation
+        validated = f"Validated on {known.text}." if known else "Validated on: unknown."
+        return doc.Checkpoint(
+            named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on, validated
+        )
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
@@ -224,6 +237,7 @@ class Examiner:
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         further = outputs_shown(explained, judgement.decision.threshold)
+        areas = region_areas(weights, self._lattice)
         maps = {name: node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         maps |= {
             name: [replace(part, logit=short(float(found.logit[place]))) for place, part in enumerate(parts)]
@@ -272,6 +286,7 @@ class Examiner:
                     **_stated(mean),
                     frames=frames[part],
                     share=short(scored.share),
+                    areas=[short(value) for value in areas[part].mean(dim=0).tolist()],
                     members=members,
                     disagreement=disagreement(members),
                     evidence=records,

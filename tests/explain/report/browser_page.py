@@ -34,7 +34,7 @@ def rows(page: Page) -> dict[str, Decimal]:
 
 
 def numbers(cells: list[list[str]]) -> dict[str, Decimal]:
-    return {name: Decimal(value.replace("−", "-").replace("+", "")) for name, _, value in cells}
+    return {name: Decimal(value.replace("−", "-").replace("+", "")) for name, *_, value in cells}
 
 
 def pixels(page: Page, canvas: str = "#face") -> str:
