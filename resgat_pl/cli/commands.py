@@ -99,6 +99,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat explain video.mp4 photos/ --ckpt_path best.ckpt --out explained",
         ("media...",),
     ),
+    "app": Tool(
+        "resgat_pl.explain.app.command",
+        "app",
+        "judge files in a browser, on this machine",
+        "resgat app best.ckpt",
+        ("ckpt_path",),
+    ),
     "study": Tool(
         "resgat_pl.explain.study.command",
         "study",
