@@ -94,7 +94,10 @@ def app(
     with serving(
         examiner, FaceFinder(cutting, faces, video_timeout), host, port, Limits(max_mb, max_seconds, max_files)
     ) as address:
-        print(f"{address}  (Ctrl-C ends it)", flush=True)  # noqa: T201 - it is needed while the command runs
+        open_to_all = (
+            "" if host in {LOOPBACK, "localhost", "::1"} else "\nEverybody who reaches this machine can use it."
+        )
+        print(f"{address}  (Ctrl-C ends it){open_to_all}", flush=True)  # noqa: T201 - needed while the command runs
         threading.Event().wait()
     return ""
 
@@ -110,7 +113,7 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="resgat_app_") as folder:
         # Read by Gradio when it is imported and when it stores an upload.
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         import gradio as gr
         from starlette.middleware import Middleware
 

@@ -18,7 +18,7 @@ from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, P
 from resgat_pl.core.text import shorten
 from resgat_pl.explain.report.document import Document, to_json
 from resgat_pl.explain.report.examine import Examiner
-from resgat_pl.explain.report.first_page import first_page, percent
+from resgat_pl.explain.report.first_page import both
 from resgat_pl.explain.report.html import to_html
 from resgat_pl.explain.report.media import FaceFinder
 from resgat_pl.explain.report.media_search import Medium, search_media
@@ -147,7 +147,7 @@ class Desk:
         faces = str(len(found.tracks))
         if judged.probability is None:
             return [_name(path), "no face", "", "", faces, limits]
-        score, limit = percent(judged.probability), percent(judged.decision.limit)
+        score, limit = both(judged.probability, judged.decision.limit)
         return [_name(path), judged.verdict, score, limit, faces, limits]
 
     def _medium(self, path: Path) -> Medium:
@@ -206,9 +206,3 @@ def _length_of(path: str) -> Iterator[float]:
             yield (container.duration or 0) / av.time_base
     except (av.FFmpegError, OSError, ValueError):
         yield 0.0
-
-
-def summary_of(document: Document) -> tuple[str, Sequence[str]]:
-    """Headline and sentences that stand above a report in the app."""
-    page = first_page(document)
-    return page.headline, [page.training, page.what, page.where, *page.how_sure, *page.limits]

@@ -23,6 +23,8 @@ STYLE: Final = """
 .verdict .downloads a { margin-right: 1.5rem; text-decoration: underline; }
 .fault { border-left: 5px solid #a5182a; padding: .4rem .9rem; }
 """
+_FORGET: Final = (300, 3600)
+"""Every so many seconds uploads that nobody had judged for so many are removed, too."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a cell that a spreadsheet would take for a formula."""
 
@@ -46,10 +48,10 @@ def build_page(desk: Desk) -> Any:
         yield from _batch(desk, paths or [])
 
     limits, trained = desk.limits, desk.examiner.trained_on.statement
-    with gr.Blocks(title="ResGAT", analytics_enabled=False) as page:
+    with gr.Blocks(title="ResGAT", analytics_enabled=False, delete_cache=_FORGET) as page:
         gr.HTML(
             f"<h1>Was this face manipulated?</h1><p>{html.escape(trained)}</p><p>{html.escape(NO_PROOF)} Files are "
-            "judged on the machine that runs this page and removed at once.</p>"
+            "judged on the machine that runs this page, and removed as soon as they are judged.</p>"
         )
         with gr.Tab("One file"):
             upload = gr.File(
@@ -71,9 +73,11 @@ def build_page(desk: Desk) -> Any:
             table = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="table")
             link = gr.HTML(elem_id="link")
         one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "judge"}
-        start.click(judge, upload, [answer, upload], api_name="judge", **one_at_a_time)
+        start.click(judge, upload, [answer, upload], api_name="judge", show_progress_on=answer, **one_at_a_time)
         hidden.click(report, upload, data, api_name="report", **one_at_a_time)
-        all_of_them.click(batch, uploads, [table, link, uploads], api_name="batch", **one_at_a_time)
+        all_of_them.click(
+            batch, uploads, [table, link, uploads], api_name="batch", show_progress_on=table, **one_at_a_time
+        )
     return page
 
 
@@ -115,15 +119,14 @@ def _batch(desk: Desk, paths: list[str]) -> Iterator[tuple[list[list[str]], str,
 
 
 def _shown(judged: Judged) -> str:
-    """Headline and sentences, links to the report, and the report itself in a frame that can do nothing else."""
+    """The verdict, links to the report, and the report itself in a frame that can reach nothing outside it."""
     page = first_page(judged.document)
-    said = "".join(f"<p>{html.escape(text)}</p>" for text in (page.what, page.where, *page.how_sure) if text)
-    warned = "".join(f"<li>{html.escape(text)}</li>" for text in (*page.limits, *judged.document.notes, NO_PROOF))
     links = _link("report.html", "text/html", judged.html, "Download the report (HTML)")
     links += _link("report.json", "application/json", judged.json, "Download the data (JSON)")
     return (
         f"<div class='verdict'><p class='trained'>{html.escape(page.training)}</p><h2>{html.escape(page.headline)}</h2>"
-        f"{said}<ul>{warned}</ul><p class='downloads'>{links}</p><iframe title='Report' sandbox='allow-scripts' "
+        f"<p>{html.escape(page.what)} {html.escape(NO_PROOF)}</p><p class='downloads'>{links}</p>"
+        "<iframe title='Report' sandbox='allow-scripts' "
         f'srcdoc="{html.escape(judged.html)}"></iframe></div>'
     )
 
