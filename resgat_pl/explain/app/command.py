@@ -94,9 +94,8 @@ def app(
     with serving(
         examiner, FaceFinder(cutting, faces, video_timeout), host, port, Limits(max_mb, max_seconds, max_files)
     ) as address:
-        open_to_all = (
-            "" if host in {LOOPBACK, "localhost", "::1"} else "\nEverybody who reaches this machine can use it."
-        )
+        is_open = host not in {LOOPBACK, "localhost", "::1"}
+        open_to_all = "\nEverybody who reaches this machine can use it." if is_open else ""
         print(f"{address}  (Ctrl-C ends it){open_to_all}", flush=True)  # noqa: T201 - needed while the command runs
         threading.Event().wait()
     return ""

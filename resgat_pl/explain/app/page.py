@@ -75,9 +75,8 @@ def build_page(desk: Desk) -> Any:
         one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "judge"}
         start.click(judge, upload, [answer, upload], api_name="judge", show_progress_on=answer, **one_at_a_time)
         hidden.click(report, upload, data, api_name="report", **one_at_a_time)
-        all_of_them.click(
-            batch, uploads, [table, link, uploads], api_name="batch", show_progress_on=table, **one_at_a_time
-        )
+        shown = [table, link, uploads]
+        all_of_them.click(batch, uploads, shown, api_name="batch", **one_at_a_time, show_progress_on=table)
     return page
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from resgat_pl.cli.main import main
+from resgat_pl.core.errors import ConfigError
 from resgat_pl.explain.app.command import POLICY, serving
 from resgat_pl.explain.app.desk import Limits
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.media import FaceFinder
 
 from ...helpers.judged_media import ODD, drawn, save
-from ...helpers.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -29,6 +29,12 @@ with_gradio = pytest.mark.skipif(
     find_spec("gradio") is None, reason='Gradio is not installed: pip install "resgat-pl[app]"'
 )
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Served(NamedTuple):
@@ -205,12 +211,10 @@ def test_without_gradio_it_says_what_to_install(capsys: pytest.CaptureFixture[st
 
 @with_gradio
 def test_a_port_in_use_is_named(served: Served, judges: tuple[Examiner, FaceFinder]) -> None:
-    from resgat_pl.core.errors import ConfigError
-
     port = int(served.address.rpartition(":")[2])
     with (
         pytest.raises(ConfigError, match=rf"--port {port} cannot be listened on"),
         serving(*judges, "127.0.0.1", port, Limits()),
     ):
         pass
-    assert os.path.isdir(served.uploads)  # noqa: PTH112
+    assert served.uploads.is_dir()
