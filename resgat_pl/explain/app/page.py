@@ -18,9 +18,8 @@ from resgat_pl.explain.report.first_page import NO_PROOF, first_page
 
 STYLE: Final = """
 .verdict h2 { margin: .2rem 0; }
-.verdict .trained { background: #fdf3dc; color: #6b4700; padding: .5rem .8rem; border-radius: 8px; font-weight: 600; }
 .verdict iframe { width: 100%; height: 85vh; border: 1px solid #bbb; border-radius: 8px; background: #fff; }
-.verdict .downloads a { margin-right: 1.5rem; text-decoration: underline; }
+.verdict .downloads a { display: inline-block; margin-right: 1.5rem; text-decoration: underline; }
 .fault { border-left: 5px solid #a5182a; padding: .4rem .9rem; }
 """
 _FORGET: Final = (300, 3600)
@@ -50,7 +49,7 @@ def build_page(desk: Desk) -> Any:
     limits, trained = desk.limits, desk.examiner.trained_on.statement
     with gr.Blocks(title="ResGAT", analytics_enabled=False, delete_cache=_FORGET) as page:
         gr.HTML(
-            f"<h1>Was this face manipulated?</h1><p>{html.escape(trained)}</p><p>{html.escape(NO_PROOF)} Files are "
+            f"<h1>Was this face manipulated?</h1><p><b>{html.escape(trained)}</b></p><p>{html.escape(NO_PROOF)} Files are "
             "judged on the machine that runs this page, and removed as soon as they are judged.</p>"
         )
         with gr.Tab("One file"):
@@ -123,7 +122,7 @@ def _shown(judged: Judged) -> str:
     links = _link("report.html", "text/html", judged.html, "Download the report (HTML)")
     links += _link("report.json", "application/json", judged.json, "Download the data (JSON)")
     return (
-        f"<div class='verdict'><p class='trained'>{html.escape(page.training)}</p><h2>{html.escape(page.headline)}</h2>"
+        f"<div class='verdict'><h2>{html.escape(page.headline)}</h2>"
         f"<p>{html.escape(page.what)} {html.escape(NO_PROOF)}</p><p class='downloads'>{links}</p>"
         "<iframe title='Report' sandbox='allow-scripts' "
         f'srcdoc="{html.escape(judged.html)}"></iframe></div>'

@@ -27,7 +27,7 @@ _LISTED: Final = 6
 
 @dataclass(frozen=True)
 class FirstPage:
-    """What stands first in a report, as plain sentences without terms of this software.
+    """The beginning of a report, as plain sentences without terms of this software.
 
     Attributes:
         title: Of the page and of pictures, short, with its limit in it: both are passed on alone.
