@@ -49,8 +49,8 @@ def build_page(desk: Desk) -> Any:
     limits, trained = desk.limits, desk.examiner.trained_on.statement
     with gr.Blocks(title="ResGAT", analytics_enabled=False, delete_cache=_FORGET) as page:
         gr.HTML(
-            f"<h1>Was this face manipulated?</h1><p><b>{html.escape(trained)}</b></p><p>{html.escape(NO_PROOF)} Files are "
-            "judged on the machine that runs this page, and removed as soon as they are judged.</p>"
+            f"<h1>Was this face manipulated?</h1><p><b>{html.escape(trained)}</b></p><p>{html.escape(NO_PROOF)} Files "
+            "are judged on the machine that runs this page, and removed as soon as they are judged.</p>"
         )
         with gr.Tab("One file"):
             upload = gr.File(
