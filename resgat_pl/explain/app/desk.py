@@ -156,7 +156,7 @@ class Desk:
         if not size:
             raise MediaError(f"{path.name} is empty.")
         if size > self.limits.megabytes:
-            raise MediaError(f"{path.name} has {size:.0f} MB, more than the {self.limits.megabytes:g} MB allowed.")
+            raise MediaError(f"{path.name} has {size:.3g} MB, more than the {self.limits.megabytes:g} MB allowed.")
         (medium,) = search_media([path]).media
         if medium.kind == "video":
             try:

@@ -166,6 +166,14 @@ def test_too_many_at_once_are_refused(page: Page, served: Served, tmp_path: Path
 
 
 @with_gradio
+def test_what_is_too_large_is_refused_while_it_is_uploaded(page: Page, served: Served, tmp_path: Path) -> None:
+    (tmp_path / "large.mp4").write_bytes(b"0" * 6_000_000)
+    page.set_input_files("#upload input[type=file]", str(tmp_path / "large.mp4"))
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
+    assert left(served) == []
+
+
+@with_gradio
 def test_a_path_of_the_machine_is_no_upload(page: Page, served: Served, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     save(secret, drawn(frames=1)[0])
