@@ -1,4 +1,4 @@
-"""A detector of random weights behind the app, and the browser of the report's tests."""
+"""A detector of random weights behind the app."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.media import FaceFinder, cutting_of
 from resgat_pl.explain.report.run_methods import DEFAULT, choose_methods
 
-from ..report.conftest import browser, checkpoint, media
+from ..report.conftest import checkpoint, media
 
-__all__ = ["browser", "checkpoint", "media"]
+__all__ = ["checkpoint", "media"]
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ from resgat_pl.explain.study.command import study
 from resgat_pl.explain.study.items import _frame_of
 from resgat_pl.explain.study.pages import plan
 
-from ..report.conftest import chromium, make_document
+from ..report.conftest import make_document
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 NAMES = [f"person_{number}.mp4" for number in range(10)]
 
@@ -64,18 +64,11 @@ def made(explained: Path, truth: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(120_000)
-        yield page
-        browser.close()
+def tab(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    yield page
+    page.close()
 
 
 @pytest.mark.parametrize(("people", "items"), [(6, 10), (9, 7), (4, 8)])
