@@ -156,7 +156,8 @@ def test_an_old_report_is_read_with_its_values(tmp_path: Path) -> None:
     assert (now["verdict"], now["probability"]) == ("real", 0.4604813302293814)
     assert now["decision"] == then["decision"] | {"limit": None, "chosen": None, "leaning": None, "reasons": []}
     assert now["calibration"] == then["calibration"] | {"frames": None}
-    assert now["checkpoint"] == then["checkpoint"] | {"trained_on": "Trained on: unknown.", "recordings": None}
+    unknown = {"trained_on": "Trained on: unknown.", "recordings": None, "validated_on": "Validated on: unknown."}
+    assert now["checkpoint"] == then["checkpoint"] | unknown
     assert (now["centres"], now["faces_found"], now["strength"]) == (None, None, None)
     changed = {"decision", "calibration", "checkpoint", "centres", "faces_found"}
     assert {name: value for name, value in now.items() if name not in changed} == {

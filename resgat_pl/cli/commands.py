@@ -113,6 +113,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
         "resgat verify explained/video.mp4/report.json --media video.mp4 --ckpt_path best.ckpt",
         ("report",),
     ),
+    "app": Tool(
+        "resgat_pl.explain.app.command",
+        "app",
+        "judge files in a browser, on this machine",
+        "resgat app best.ckpt",
+        ("ckpt_path",),
+    ),
     "study": Tool(
         "resgat_pl.explain.study.command",
         "study",

@@ -37,5 +37,18 @@ const build = (() => {
     return whole.map((value) => value / unit);
   }
 
-  return { at, el, fill, plural, signed, percent, seconds, digitsFor, printed };
+  const ADDS = ["What each place adds", "What each place adds to the score, for fake or for real. With what the network starts from, all places add up to it."];
+  const PLAIN = {
+    Contribution: ADDS,
+    ClipContribution: ADDS,
+    EnsembleContribution: ADDS,
+    Attention: ["Where the network looks", "How much the network looks at each place. It does not say whether that speaks for fake or for real."],
+    NodeEvidence: ["What each place would say alone", "What each place would say if the network looked at all places alike."],
+    PredictedMask: ["The detector's own mask", "Where the detector takes the picture to be altered."],
+  };
+  const titleOf = (method) => (PLAIN[method] || [method])[0]; // of others the name stands
+  const mapWords = ({ name, about }) => (PLAIN[name] || ["", about])[1];
+  const words = (unit) => (unit === "logit" ? "log-odds" : unit);
+
+  return { at, el, fill, plural, signed, percent, seconds, digitsFor, printed, titleOf, mapWords, words };
 })();

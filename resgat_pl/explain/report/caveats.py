@@ -71,8 +71,8 @@ def caveats(detector: Detector, calibrated: bool) -> list[str]:
         "Explanation methods answer different questions and often disagree. Where they do, no map alone is evidence.",
         *_of_head(net),
         *_of_gates(net),
-        "The interval is over the sampled frames of this file. It does not cover how often the detector errs on media "
-        "unlike those it was trained on.",
+        "The range of other frames draws the sampled frames of this file again, as if they were independent. Frames of "
+        "a video are alike, so it is too narrow, and it does not cover how often the detector errs.",
         *(
             ["The probability is calibrated on validation data, and for their share of fakes only."]
             if calibrated

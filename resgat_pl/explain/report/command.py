@@ -23,10 +23,10 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.faces.detection import FaceDetector
 from resgat_pl.data.media.frames import FrameCount
 from resgat_pl.evaluation.detector import Detector
-from resgat_pl.evaluation.metrics.likelihood import ratio_text, verbal
 from resgat_pl.explain.custody.claims import Claims, read_credentials
 from resgat_pl.explain.custody.record import FileHash, StepLog, hash_file
 from resgat_pl.explain.custody.signing import SIGNATURE, read_private_key, sign_file
+from resgat_pl.explain.report.console import lines_of
 from resgat_pl.explain.report.custody import custody_of, finish_custody, list_sums
 from resgat_pl.explain.report.dashboard import publish_reports
 from resgat_pl.explain.report.document import SCHEMA, Document, to_json
@@ -50,7 +50,7 @@ from resgat_pl.explain.report.scores_csv import (
 )
 from resgat_pl.explain.report.strength import BOUND
 from resgat_pl.explain.report.telling_frames import FOLDER as FRAMES, export_frames
-from resgat_pl.explain.report.verdict import Judgement, compared, faces_judged
+from resgat_pl.explain.report.verdict import Judgement
 from resgat_pl.nn.video.faces import Join
 
 if TYPE_CHECKING:
@@ -230,6 +230,7 @@ class _Run:
             "original": None if self.original is None else self.original.record.sha256,
             "join": None if examiner.join == "maximum" else examiner.join,
             "inconclusive": examiner.bound,
+            "pool": examiner.weigher.pool_sha256,
         }
 
     def _row(self, medium: Medium, folder: Path, alone: bool) -> Row:
@@ -343,7 +344,8 @@ class _Run:
             SomeMediaError: Some could not be read.
         """
         # The files one by one, and their number by status.
-        lines = [line for row in rows[:_LISTED] for line in self._lines(row)]
+        chosen = self.examiner.detector.thresholds is not None
+        lines = [line for row in rows[:_LISTED] for line in lines_of(row, self.out, chosen, self.examiner.assumed)]
         if len(rows) > _LISTED:
             lines.append(f"… and {len(rows) - _LISTED} more")
         statuses = [*earlier, *(row.status for row in rows)]
@@ -378,26 +380,6 @@ class _Run:
             more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise SomeMediaError(f"{lost[0].name} {lost[0].reason}: what is in it was not looked at{more}.")
         return "\n".join(lines)
-
-    def _lines(self, row: Row) -> list[str]:
-        """Lines on one file; what was assumed is said once for all files."""
-        if row.status == "failed":
-            return [f"{row.file}: failed: {row.error}"]
-        where = f"  → {self.out / row.report / 'report.html'}" if row.report else ""
-        notes = [f"  {note}" for note in row.notes.split(" | ") if note and note not in self.examiner.assumed]
-        if row.probability is None or row.threshold is None:
-            return [f"{row.file}: no face found in {row.frames} frame{'s' * (row.frames != 1)}{where}", *notes]
-        interval = None if row.low is None or row.high is None else (row.low, row.high)
-        chosen = self.examiner.detector.thresholds is not None
-        calibrated = row.calibrated == "yes"
-        said = compared(
-            row.probability, row.threshold, row.verdict, interval, chosen, calibrated, row.leaning or row.verdict
-        )
-        ratio = (
-            "" if row.log10_lr is None else f", likelihood ratio {ratio_text(row.log10_lr)} ({verbal(row.log10_lr)})"
-        )
-        reasons = [f"  Inconclusive: {reason}" for reason in row.reasons.split(" | ") if reason]
-        return [f"{row.file}: {said}{ratio}, {faces_judged(row.faces, row.faces_found)}{where}", *reasons, *notes]
 
 
 def _require_unchanged(medium: Medium, intake: FileHash | None) -> None:

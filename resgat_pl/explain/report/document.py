@@ -35,104 +35,19 @@ from resgat_pl.explain.custody.record import Custody
 from resgat_pl.explain.report.comparison_records import OriginalComparison
 from resgat_pl.explain.report.face_records import FaceCertificate, Member, RegionEvidence
 from resgat_pl.explain.report.strength_records import Strength
+from resgat_pl.explain.report.verdict_records import Calibration, Centres, Checkpoint, Decision
 
 SCHEMA: Final = 3
 """Version of the document. Raised whenever a field is renamed, removed, or changes its meaning."""
 _SINCE_FORMAT_1: Final[dict[str, dict[str, Any]]] = {
     "decision": {"limit": None, "chosen": None, "leaning": None, "reasons": []},
     "calibration": {"frames": None},
-    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None},
+    "checkpoint": {"trained_on": "Trained on: unknown.", "recordings": None, "validated_on": "Validated on: unknown."},
 }
 """Fields that parts of earlier documents lack, as unknown."""
 _SINCE: Final = ("centres", "faces_found", "strength", "custody", "original", "claims")
 """Fields that earlier documents lack, as unknown."""
 Verdict = Literal["fake", "real", "inconclusive", "no face"]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The detector.
-
-    Attributes:
-        name: File name, without folders.
-        fingerprint: SHA-256 of the file.
-        net: The network's arguments, ``ResGAT.config``; of another detector ``class_path`` and ``init_args``.
-        extraction: How its training crops were cut out, which is how faces are cut out here.
-        assumed: What of ``extraction`` is not known from the checkpoint and is a default; empty if all is known.
-        trained_on: Data sets, methods and number of videos that it was trained on, in words.
-        recordings: Whether it was trained on recorded faces: false for made ones only, so that nothing supports a
-            verdict on others; None where it is unknown.
-    """
-
-    name: str
-    fingerprint: str
-    net: dict[str, Any]
-    extraction: dict[str, Any]
-    assumed: list[str]
-    trained_on: str = "Trained on: unknown."
-    recordings: bool | None = None
-
-
-@dataclass(frozen=True)
-class Centres:
-    """Centres of the nodes in a crop; a node's cell is all that is nearer to it than to any other.
-
-    Earlier versions took the crop to be cut evenly.
-
-    Attributes:
-        rows: Of each row of nodes, as a share of the crop's height.
-        columns: Of each column, as a share of its width.
-    """
-
-    rows: list[float]
-    columns: list[float]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The calibration of probabilities: σ(log-odds(score) / temperature).
-
-    Attributes:
-        temperature: Fitted on the scores of the checkpoint's validation data at the level of the file (videos, or
-            single faces for an image); None where it has none, and the probability is the score.
-        statement: The same in words.
-        frames: The temperature of single frames, or None.
-    """
-
-    temperature: float | None
-    statement: str
-    frames: float | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The decision: fake if ``score > threshold``, or, the same, if the probability is above ``limit``.
-
-    Attributes:
-        score: As in the project's metrics per video: like ``Document.probability`` but without calibration. None
-            without a face.
-        threshold: What it is compared with.
-        source: Where the threshold comes from, in words.
-        borderline: Whether the threshold is among 95 % of the scores of frames drawn again, so that other frames of
-            the same video could have turned the verdict; from two frames on, while the interval is shown from ten on.
-            False for a single frame, of which nothing is known.
-        limit: The threshold on the scale of ``Document.probability``.
-        chosen: Whether validation chose the threshold; otherwise it is a default.
-        join: Way from the scores of faces to ``score``: ``maximum`` or ``noisy_or``, see ``nn.video.faces``.
-        leaning: ``fake`` or ``real``, the side of the threshold, whatever the verdict; None without a face, and in
-            documents of earlier versions, where it is the verdict.
-        reasons: Sentences on why the verdict is ``inconclusive``; empty otherwise.
-    """
-
-    score: float | None
-    threshold: float
-    source: str
-    borderline: bool
-    limit: float
-    chosen: bool
-    join: str = "maximum"
-    leaning: Literal["fake", "real"] | None = None
-    reasons: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -266,6 +181,8 @@ class FaceTrack:
         clauses: Likewise.
         kind: Likewise.
         share: In the file's evidence, in [0, 1]; see ``Decision.join``. None in documents of earlier versions.
+        areas: Share of each region in the crop's area, in [0, 1], in the order of ``Document.regions``; they sum to 1.
+            Mean over the frames; empty in documents of earlier versions.
     """
 
     number: int
@@ -285,6 +202,7 @@ class FaceTrack:
     clauses: list[StatedClause] = field(default_factory=list)
     kind: str = ""
     share: float | None = None
+    areas: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

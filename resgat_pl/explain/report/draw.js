@@ -5,6 +5,7 @@ const draw = (() => {
   const FAKE = [178, 24, 43],
     REAL = [33, 102, 172],
     PLAIN = [99, 40, 140];
+  const CAPTION = 20; // px below the face
   const LABEL = "600 10px Inter, system-ui, sans-serif";
   const svg = (tag, attributes, text) => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -204,10 +205,10 @@ const draw = (() => {
     }
   }
 
-  function face(canvas, image, nodes, centres, method, { opacity, numbers, smooth, landmarks }) {
+  function face(canvas, image, nodes, centres, method, { opacity, numbers, smooth, landmarks, caption }) {
     const width = canvas.clientWidth,
       height = Math.round((width * image.naturalHeight) / image.naturalWidth);
-    const context = sharp(canvas, width, height);
+    const context = sharp(canvas, width, height + CAPTION);
     context.imageSmoothingQuality = "high";
     context.drawImage(image, 0, 0, width, height);
     if (opacity > 0) {
@@ -287,6 +288,11 @@ const draw = (() => {
       context.fill();
       context.stroke();
     }
+    // In the picture, since pictures are passed on alone.
+    Object.assign(context, { fillStyle: "#111", font: LABEL.replace("10", "12"), textAlign: "left" });
+    context.fillRect(0, height, width, CAPTION);
+    context.fillStyle = "#fff";
+    context.fillText(caption, 6, height + CAPTION / 2, width - 12);
     const limit = lines ? `${lines.length ? "Outline: where" : "Nowhere"} the map reaches the threshold` : "";
     const named = lines ? `${limit} ${method.threshold.toFixed(2)}. ` : "";
     return named + (numbers && opacity > 0 ? note : "");
@@ -303,5 +309,5 @@ const draw = (() => {
     return node;
   }
 
-  return { gradient, columns, nearest, curve, dot, strip, cellAt, crossings, face, bar };
+  return { gradient, columns, nearest, curve, dot, strip, cellAt, crossings, face, bar, CAPTION };
 })();

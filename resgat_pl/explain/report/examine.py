@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -35,8 +34,16 @@ from resgat_pl.explain.report.limits import limits, rests_on
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
-from resgat_pl.explain.report.node_maps import jpeg_of, mean_map, mean_of_known, node_maps, scale_in, scale_of, short
-from resgat_pl.explain.report.outputs import about, common_kind, mean_of
+from resgat_pl.explain.report.node_maps import (
+    jpeg_of,
+    mean_map,
+    node_maps,
+    region_areas,
+    scale_in,
+    scale_of,
+    short,
+)
+from resgat_pl.explain.report.outputs import about, mean_finding
 from resgat_pl.explain.report.run_methods import (
     Explained,
     face_logits,
@@ -104,7 +111,11 @@ class Examiner:
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
             del spec[name]
         named = display_name(self.detector.path)
-        return doc.Checkpoint(named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on)
+        known = self.detector.validation
+        validated = f"Validated on {known.text}." if known else "Validated on: unknown."
+        return doc.Checkpoint(
+            named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on, validated
+        )
 
     def score(self, medium: Medium, found: FoundFaces) -> Judgement:
         """Judge a file without explaining it."""
@@ -248,6 +259,7 @@ class Examiner:
         # Maps of single frames, and what is said of each.
         weights = region_weights(landmarks, self._lattice)
         further = outputs_shown(explained, judgement.decision.threshold)
+        areas = region_areas(weights, self._lattice)
         maps = {name: node_maps(explanation, weights) for name, explanation in explained.methods.items()}
         maps |= {
             name: [replace(part, logit=short(float(found.logit[place]))) for place, part in enumerate(parts)]
@@ -275,7 +287,7 @@ class Examiner:
         for number, (track, scored) in enumerate(zip(found.tracks, judgement.faces, strict=True), 1):
             part = slice(start, start + len(track))
             start += len(track)
-            mean = _mean_finding(said[part], scored.probability, judgement.decision.limit)
+            mean = mean_finding(said[part], scored.probability, judgement.decision.limit)
             logits = [frame.logit for frame in frames[part]]
             mean = replace(mean, span=span_of(self.detector.net, track, logits, mean.cut))
             members = members_of(self.detector.net, self._images(track), landmarks[part], self.batch_size)
@@ -296,6 +308,7 @@ class Examiner:
                     **_stated(mean),
                     frames=frames[part],
                     share=short(scored.share),
+                    areas=[short(value) for value in areas[part].mean(dim=0).tolist()],
                     members=members,
                     disagreement=disagreement(members),
                     evidence=records,
@@ -354,24 +367,6 @@ def _second_opinion(explained: Explained) -> Explanation | None:
     others = [found for found in explained.methods.values() if found.signed and words and found.method != words.method]
     independent = [found for found in others if found.method not in _DEPENDENT]
     return next(iter([*independent, *others]), None)
-
-
-def _mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
-    return replace(
-        said[0],
-        logit=fmean(finding.logit for finding in said),
-        bias=fmean(finding.bias for finding in said),
-        regions={name: fmean(finding.regions[name] for finding in said) for name in said[0].regions},
-        average_face=any(finding.average_face for finding in said),
-        entropy=mean_of_known(finding.entropy for finding in said),
-        agreement=mean_of_known(finding.agreement for finding in said),
-        mean_probability=probability,
-        limit=limit,
-        kinds=mean_of(said)["kinds"],
-        manipulated=mean_of(said)["manipulated"],
-        mask={name: fmean(finding.mask[name] for finding in said) for name in said[0].mask},
-        kind=common_kind(said, "fake" if probability > limit else "real"),
-    )
 
 
 def _stated(finding: Finding) -> dict[str, Any]:

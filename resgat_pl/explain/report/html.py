@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.report.comparison_records import RestoredFace
 from resgat_pl.explain.report.document import Document, plain
 from resgat_pl.explain.report.evidence import CAPTION, sentence
-from resgat_pl.explain.report.verdict import headline
+from resgat_pl.explain.report.first_page import NO_PROOF, SIDES, first_page
 
-_SCRIPTS = ("build.js", "draw.js", "summary.js", "strength.js", "notes.js", "page.js")
+_SCRIPTS = ("build.js", "draw.js", "summary.js", "strength.js", "ledger.js", "notes.js", "page.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
@@ -47,7 +48,7 @@ def to_html(document: Document) -> str:
     )
     parts = {
         "policy": policy,
-        "title": html.escape(_printable(f"{document.file}: {document.verdict}")),
+        "title": html.escape(_printable(first_page(document).title)),
         "summary": html.escape(_printable(_summary(document))),
         "style": style,
         "data": _embedded(_page_data(document)),
@@ -61,6 +62,7 @@ def _page_data(document: Document) -> dict[str, Any]:
     """The document with the crops, without what the page does not show; nodes to four significant digits."""
     data: dict[str, Any] = plain(document)
     del data["edge_index"]
+    data["first_page"] = {**asdict(first_page(document)), "no_proof": NO_PROOF, "sides": SIDES}
     data["evidence_caption"] = CAPTION if any(track.evidence for track in document.tracks) else ""
     for part, found in zip((data["original"] or {}).get("faces", []), _compared(document), strict=True):
         part["png"] = base64.b64encode(found.png).decode("ascii")
@@ -87,9 +89,7 @@ def _embedded(data: dict[str, Any]) -> str:
 
 
 def _summary(document: Document) -> str:
-    if document.probability is None:
-        return f"{document.file}: no face found."
-    return " ".join([f"{document.file}: {headline(document)}.", *document.notes, document.checkpoint.trained_on])
+    return " ".join([first_page(document).paragraph, *document.notes])
 
 
 def _printable(text: str) -> str:

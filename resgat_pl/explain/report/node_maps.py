@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resgat_pl.explain.base import Explainer, Explanation
 from resgat_pl.explain.report import document as doc
+from resgat_pl.nn.node_geometry import Lattice
 
 _JPEG: Final = [cv2.IMWRITE_JPEG_QUALITY, 90]
 _NOTHING: Final = 1e-9  # of a region outside the crop
@@ -58,6 +59,17 @@ def node_maps(explanation: Explanation, weights: Tensor) -> list[doc.NodeMap]:
         )
         for place in range(len(explanation.node_map))
     ]
+
+
+def region_areas(weights: Tensor, lattice: Lattice) -> Tensor:
+    """Share of each region in the area of the crop, ``(B, 9)`` float64 in [0, 1]; those of a face sum to 1.
+
+    Args:
+        weights: ``(B, 9, h, w)`` shares of the nodes in the regions, each node's summing to 1.
+        lattice: Of the nodes, whose cells at the border may be smaller or larger than the others.
+    """
+    rows, columns = (torch.tensor(edges, dtype=torch.float64).diff() for edges in lattice.edges)
+    return torch.einsum("brhw,h,w->br", weights.double().cpu(), rows, columns)
 
 
 def mean_map(parts: Sequence[doc.NodeMap], explanation: Explanation, part: slice) -> doc.NodeMap:

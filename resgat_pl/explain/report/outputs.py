@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from resgat_pl.explain.base import Explanation, completeness_gap, evaluation_mode
+from resgat_pl.explain.report.node_maps import mean_of_known
 from resgat_pl.explain.sentences import Finding
 from resgat_pl.nn.outputs import GENUINE, NONE_OF_THESE, name_kinds
 from resgat_pl.nn.resgat import ResGAT
@@ -171,3 +173,22 @@ def common_kind(said: Sequence[Finding], verdict: str) -> str:
         return NONE_OF_THESE
     mean = {name: value for name, value in mean_of(said)["kinds"].items() if name != GENUINE}
     return max(mean, key=lambda name: mean[name])
+
+
+def mean_finding(said: Sequence[Finding], probability: float, limit: float = 0.5) -> Finding:
+    """The finding on a face from those on its frames: every number is their mean."""
+    return replace(
+        said[0],
+        logit=fmean(finding.logit for finding in said),
+        bias=fmean(finding.bias for finding in said),
+        regions={name: fmean(finding.regions[name] for finding in said) for name in said[0].regions},
+        average_face=any(finding.average_face for finding in said),
+        entropy=mean_of_known(finding.entropy for finding in said),
+        agreement=mean_of_known(finding.agreement for finding in said),
+        mean_probability=probability,
+        limit=limit,
+        kinds=mean_of(said)["kinds"],
+        manipulated=mean_of(said)["manipulated"],
+        mask={name: fmean(finding.mask[name] for finding in said) for name in said[0].mask},
+        kind=common_kind(said, "fake" if probability > limit else "real"),
+    )

@@ -1,7 +1,7 @@
 "use strict";
 // The reader's choices, and what follows from them. `draw` makes the pictures and knows nothing of the page.
 (() => {
-  const { at, el, fill, signed, percent, seconds, digitsFor, printed } = build;
+  const { at, el, fill, signed, percent, seconds, digitsFor, printed, titleOf, mapWords, words } = build;
   const doc = JSON.parse(at("data").textContent);
   const state = { track: 0, frame: -1, method: 0 }; // frame -1 is the mean of all frames
   const TOWARDS = { fake: "towards fake", real: "towards real" };
@@ -31,7 +31,7 @@
         "button",
         { type: "button" },
         el("img", { alt: "", src: `data:image/jpeg;base64,${face.frames[face.frames.length >> 1].jpeg}` }),
-        `Face ${face.number}, ${percent(face.probability)}` +
+        `Face ${face.number}, score ${percent(face.probability)}` +
           (doc.decision.join === "noisy_or" ? `, share ${face.share.toFixed(2)}` : ""),
       ),
     );
@@ -43,7 +43,7 @@
     );
     fill("face-picker", ...faces);
     at("face-picker").hidden = faces.length < 2;
-    const methods = doc.methods.map(({ name }) => el("button", { type: "button" }, name));
+    const methods = doc.methods.map(({ name }) => el("button", { type: "button", title: name }, titleOf(name)));
     methods.forEach((button, i) =>
       button.addEventListener("click", () => {
         state.method = i;
@@ -67,6 +67,7 @@
       press("face-picker", state.track);
       press("method-picker", state.method);
       at("method-about").textContent = method().about;
+      at("map-words").textContent = mapWords(method());
       legend();
       certificate();
       members();
@@ -132,10 +133,10 @@
       ...(method().signed
         ? [
             el("span", { className: "real" }, `− ${towards().real}`),
-            el("span", {}, unit),
+            el("span", {}, words(unit)),
             el("span", { className: "fake" }, `${towards().fake} +`),
           ]
-        : [el("span", {}, "low"), el("span", {}, `${unit}, speaks for neither class`), el("span", {}, "high")]),
+        : [el("span", {}, "low"), el("span", {}, `${words(unit)}, speaks for neither class`), el("span", {}, "high")]),
     );
     const end = regionScale[state.method];
     at("strip-low").textContent = method().signed ? `striped: ${output() === null ? "real" : "against"} ${signed(-end, digitsFor(end))}` : "0";
@@ -153,7 +154,7 @@
     const probabilities = frames.map((frame) => frame.probability);
     at("curve").setAttribute(
       "aria-label",
-      `Probability of fake over ${frames.length} frames, from ` +
+      `Score over ${frames.length} frames, from ` +
         `${percent(Math.min(...probabilities))} to ${percent(Math.max(...probabilities))}`,
     );
     fill("strip-names", ...doc.regions.map((region) => el("li", {}, region)));
@@ -165,7 +166,7 @@
       regionScale[state.method],
     );
     at("strip").setAttribute("aria-label", "Regions of the face over time; the table has the numbers of one frame");
-    Object.assign(at("scrub"), { max: frames.length - 1 });
+    at("scrub").max = frames.length - 1;
     at("mean").textContent = `Mean of ${frames.length} frames`;
     at("plots").layout = layout;
   }
@@ -194,7 +195,7 @@
       : frames.length > 1 || frame.time !== null
         ? `Frame ${state.frame + 1} of ${frames.length}${frame.time === null ? "" : ` at ${seconds(frame.time)}`}`
         : "The image";
-    return `${which}: probability of fake ${percent(frame.probability)}, logit\u00a0${signed(frame.logit, 2)}`;
+    return `${which}: score ${percent(frame.probability)}`;
   }
 
   function table() {
@@ -218,6 +219,7 @@
     const values = means ? given : printed(given, total, digits);
     const most = regions.reduce((best, value, i) => (Math.abs(value) > Math.abs(regions[best]) ? i : best), 0);
     const line = (name, value, className, widest) => {
+      const area = (track().areas || [])[doc.regions.indexOf(name)];
       const tone = !hasSign && unit !== "logit" ? "" : value > 0 ? "fake" : value < 0 ? "real" : "";
       const bar = el("div", { className: hasSign ? "bar" : "bar plain", title: tone && towards()[tone] });
       if (widest) bar.append(draw.bar(value / widest, method()));
@@ -225,6 +227,7 @@
         "tr",
         { className },
         el("th", { scope: "row" }, name),
+        el("td", { className: "area" }, area === undefined ? "" : percent(area)),
         el("td", {}, bar),
         el("td", { className: tone }, signed(value, digits, plus)),
       );
@@ -240,23 +243,24 @@
         line(
           logit === null
             ? "Sum of the map"
-            : `Sum = ${isMean() ? "mean " : ""}logit${output() === null ? "" : ` of ${output()}`}`,
+            : `Sum = ${isMean() ? "mean " : ""}log-odds${output() === null ? "" : ` of ${output()}`}`,
           Math.round(total * 10 ** digits) / 10 ** digits,
           "total",
           0,
         ),
       );
     at("ends").textContent = !hasSign ? "" : output() === null ? "real ← → fake" : `− ← → + ${output()}`;
-    at("unit").textContent = unit === "logit" ? "Logit" : unit;
+    at("unit").textContent = words(unit);
+    ledger.show(doc, track(), isMean() ? null : shown(), logit !== null && output() === null);
     const unitOfRounding = (10 ** -digits).toFixed(digits);
     at("rounding").textContent =
       (means
         ? "The mean over the nodes of each region."
         : `Rounded to ${unitOfRounding} so that the rows add up: a row may be off by less than that.`) +
       (unit === "logit"
-        ? ` Positive speaks for ${output() ?? "fake"}, negative ${output() === null ? "for real" : "against it"}.`
+        ? ` Log-odds: positive speaks for ${output() ?? "fake"}, negative ${output() === null ? "for real" : "against it"}.`
         : hasSign
-          ? " Not logits, so there is no sum to compare with."
+          ? " Not log-odds, so there is no sum to compare with."
           : " This method has no direction.") +
       (map().agreement == null
         ? ""
@@ -287,12 +291,13 @@
       numbers: at("numbers").checked,
       smooth: at("smooth").checked,
       landmarks: at("points").checked ? frame.landmarks : [],
+      caption: `${doc.checkpoint.recordings === false ? "Not valid for recordings" : "No proof"}: a detector's map`,
     };
     const note = draw.face(at("face"), image, nodes, centres, method(), options);
     const flat = nodes.flat();
     const top = flat.reduce((best, value, i) => (Math.abs(value) > Math.abs(flat[best]) ? i : best), 0);
     const strongest = cell(top % nodes[0].length, Math.floor(top / nodes[0].length));
-    at("face").setAttribute("aria-label", `Face with the map of ${method().name}. Strongest: ${strongest}`);
+    at("face").setAttribute("aria-label", `Face with the map: ${titleOf(method().name)}. Strongest: ${strongest}`);
     at("face").note =
       `${note}Strongest: ${strongest}.${isMean() ? " Mean of all frames, over the middle one." : ""}` +
       (frame.landmarks_found ? "" : " No landmarks were found here; regions are the average face's.");
@@ -303,7 +308,7 @@
     const value = map().nodes[row][column];
     const direction = method().signed && value ? `, ${value > 0 ? towards().fake : towards().real}` : "";
     const number = signed(value, digitsFor(method().scale) + 1, method().signed ? "+" : "");
-    return `row ${row + 1}, column ${column + 1}: ${number} ${method().unit}${direction}`;
+    return `row ${row + 1}, column ${column + 1}: ${number} ${words(method().unit)}${direction}`;
   }
 
   function listen() {
@@ -368,7 +373,7 @@
     at("face").addEventListener("pointermove", (event) => {
       const box = at("face").getBoundingClientRect();
       const column = draw.cellAt(centres.columns, (event.clientX - box.left) / box.width);
-      const row = draw.cellAt(centres.rows, (event.clientY - box.top) / box.height);
+      const row = draw.cellAt(centres.rows, (event.clientY - box.top) / (box.height - draw.CAPTION));
       at("cell").textContent = `Here: ${cell(column, row)}.`;
     });
     at("face").addEventListener("pointerleave", () => {
@@ -387,6 +392,7 @@
   summary.fine(doc);
   strength.show(doc);
   notes.listen(doc);
+  at("sides").textContent = doc.first_page.sides;
   if (doc.tracks.length && doc.methods.length) {
     at("faces").hidden = false;
     state.frame = track().frames.length > 1 ? -1 : 0;

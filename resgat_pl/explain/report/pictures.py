@@ -15,7 +15,7 @@ from resgat_pl.core.storage import write_atomic
 from resgat_pl.explain.drawing.overlay import Scale, draw_outline, overlay, spread
 from resgat_pl.explain.drawing.sheet import Strip, draw_sheet
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack, Method
-from resgat_pl.explain.report.verdict import headline
+from resgat_pl.explain.report.first_page import first_page, picture_lines
 from resgat_pl.nn.node_geometry import Lattice
 
 _SHOWN: Final = 8
@@ -34,21 +34,23 @@ def write_sheet(document: Document, path: Path) -> None:
         path: PNG file; its folder must exist.
     """
     strips = [strip for track in document.tracks for strip in _strips(document, track)]
-    limits = "\n".join([*document.notes, document.checkpoint.trained_on])
+    limits = "\n".join(picture_lines(document))
     strips[0] = replace(strips[0], heading=f"{limits}\n\n{strips[0].heading}")
     panel = max(_PANEL, _LEAST / max(len(strip.panels) for strip in strips))
     name = textwrap.shorten(document.file, 60, placeholder="…")
-    write_atomic(path, draw_sheet(strips, f"{name}: {headline(document)}", panel=panel)[0])
+    title = first_page(replace(document, file=name)).title
+    write_atomic(path, draw_sheet(strips, title, panel=panel)[0])
 
 
 def write_overlays(document: Document, folder: Path) -> list[Path]:
-    """Write each map over its face, ``face1_frame000012_Contribution.png``, and return the paths."""
+    """Write each map over its face, ``face1_frame000012_Contribution.png``, with its limit below; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for track in document.tracks:
         for frame in track.frames:
             for method in document.methods:
                 drawn = _overlay(document, frame, method, scale_of(method, float(_nodes(frame, method).min())))
+                drawn = _captioned(drawn, document)
                 path = folder / f"face{track.number}_frame{frame.index:06d}_{method.name}.png"
                 write_atomic(path, cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
                 written.append(path)
@@ -85,6 +87,17 @@ def _overlay(document: Document, frame: FaceFrame, method: Method, scale: Scale)
     if method.threshold is not None:
         draw_outline(drawn, heat >= method.threshold)
     return drawn
+
+
+def _captioned(picture: NDArray[np.uint8], document: Document) -> NDArray[np.uint8]:
+    """A picture with the limit of its map in a strip below it, since pictures are passed on alone."""
+    limit = "not valid for recordings" if document.checkpoint.recordings is False else "no proof"
+    text = f"A detector's map: {limit}"
+    font, width = cv2.FONT_HERSHEY_SIMPLEX, picture.shape[1]
+    scale = min(0.5, (width - 8) / cv2.getTextSize(text, font, 1.0, 1)[0][0])
+    strip = np.zeros((max(12, round(36 * scale)), width, 3), np.uint8)
+    cv2.putText(strip, text, (4, round(len(strip) * 0.7)), font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([picture, strip])
 
 
 def _nodes(frame: FaceFrame, method: Method) -> NDArray[np.float32]:

@@ -81,8 +81,11 @@ def _sums(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"the verdict is {report['verdict']} without a score"
         return
     side = "fake" if decision["score"] > decision["threshold"] else "real"
-    if report["verdict"] in {"fake", "real"} and report["verdict"] != side:
+    if (decision.get("leaning") or report["verdict"]) != side:
         yield f"the verdict is {report['verdict']}, and the score {decision['score']:.5g} says {side}"
+    decided = "inconclusive" if decision.get("reasons") else side
+    if report["verdict"] != decided:
+        yield f"the verdict is {report['verdict']}, and its reasons make it {decided}"
     highest = max(track["score"] for track in report["tracks"])
     if decision.get("join", "maximum") == "maximum" and not math.isclose(highest, decision["score"], abs_tol=1e-5):
         yield f"the score is {decision['score']:.5g}, and the highest of its faces {highest:.5g}"
@@ -135,7 +138,10 @@ def _as_recorded(report: Mapping[str, Any], detector: Detector, timeout: float) 
     chosen = choose_methods(",".join(named) or default_methods(detector.net))
     require_explainable(detector.net, chosen)
     assumed = list(map(str, report["checkpoint"]["assumed"]))
-    examiner = Examiner(detector, cutting, assumed, chosen, batch, seed, join=cast("Join", join))
+    bound = float(settings.get("inconclusive") or 0)
+    examiner = Examiner(detector, cutting, assumed, chosen, batch, seed, join=cast("Join", join), bound=bound)
+    if settings.get("pool") != examiner.weigher.pool_sha256:
+        raise ConfigError("the likelihood ratios beside the checkpoint are others than those of the report")
     return FaceFinder(cutting, faces, timeout), examiner
 
 

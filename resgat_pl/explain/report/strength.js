@@ -1,5 +1,5 @@
 "use strict";
-// Strength of the evidence: likelihood ratio, reasons for "inconclusive", and error rates for files like this one.
+// Strength of the evidence: likelihood ratio, and error rates for files like this one.
 const strength = (() => {
   const { at, el, fill, percent } = build;
 
@@ -10,10 +10,7 @@ const strength = (() => {
   };
 
   function show(doc) {
-    const { decision, strength: found } = doc;
-    const reasons = decision.reasons || [];
-    fill("reasons", ...reasons.map((text) => el("li", {}, text)));
-    at("inconclusive").hidden = !reasons.length;
+    const found = doc.strength;
     if (!found) return;
     at("strength").hidden = false;
     at("likelihood").textContent = found.statement;

@@ -18,6 +18,7 @@ from resgat_pl.evaluation.error_rates import NOT_TESTED, ErrorRate, find_rates, 
 from resgat_pl.evaluation.familiarity import has_features, pooled_features
 from resgat_pl.evaluation.likelihood_pool import LikelihoodPool, likelihood_path, pool_of
 from resgat_pl.evaluation.metrics.likelihood import decisions, ratio_text, verbal
+from resgat_pl.explain.custody.record import hash_file
 from resgat_pl.explain.report.limits import doubts, side_of
 from resgat_pl.explain.report.media import FoundFaces
 from resgat_pl.explain.report.media_search import Medium
@@ -98,6 +99,12 @@ class Weigher:
         """True if there is a pool with a distance of faces."""
         pool = self._pool[0]
         return pool is not None and pool.familiarity is not None
+
+    @cached_property
+    def pool_sha256(self) -> str | None:
+        """Of the pool's file, by which a verdict may change; None without one."""
+        found = hash_file(likelihood_path(self.detector.path))
+        return None if found is None else found.sha256
 
     @cached_property
     def _pool(self) -> tuple[LikelihoodPool | None, str]:

@@ -11,7 +11,7 @@ const summary = (() => {
 
   function verdict(doc) {
     const { decision, probability: p, interval } = doc;
-    at("verdict").className = `card ${doc.verdict}`;
+    at("verdict").className = `card ${doc.checkpoint.recordings ? doc.verdict : "doubtful"}`; // no colour of a class
     at("file").textContent = doc.file;
     const frames = doc.kind === "video" ? `${plural(doc.frames_sampled, "frame")} of ${doc.frames_total} examined` : "";
     at("about-file").textContent = [
@@ -21,73 +21,45 @@ const summary = (() => {
     ]
       .filter(Boolean)
       .join(" · ");
-    const { trained_on: trained, recordings } = doc.checkpoint;
-    fill("notes", ...doc.notes.map((note) => el("li", {}, note)));
-    at("trained").textContent = trained;
+    const { recordings } = doc.checkpoint;
+    const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
+    const { training, headline, what, where, how_sure: sure, limits, paragraph, no_proof: noProof } = doc.first_page;
+    at("trained").textContent = training;
+    at("trained").className = recordings ? "" : "warn";
+    at("verdict-title").textContent = headline;
+    at("verdict-text").textContent = unbroken(what);
+    at("where").textContent = unbroken(where);
+    fill("sure", ...sure.map((text) => el("li", {}, unbroken(text))));
+    fill("notes", ...[...limits, ...doc.notes, noProof].map((note) => el("li", {}, unbroken(note))));
+    at("plain").textContent = unbroken(paragraph);
     at("versions").textContent = listed(doc.versions).join(" · ");
     if (p === null) {
-      at("verdict-title").textContent = "No face found";
-      at("verdict-text").textContent = "Without a face there is nothing to judge: this says neither real nor fake.";
+      for (const id of ["chosen", "quote"]) at(id).hidden = true;
       at("gauge").hidden = true;
+      for (const id of ["where", "sure"]) at(id).parentElement.hidden = true;
       return;
     }
-    const leaning = decision.leaning || doc.verdict;
-    const side = leaning === "fake" ? "above" : p < decision.limit ? "below" : "not above";
-    const agree = p > 0.5 === (leaning === "fake"); // a threshold other than 0.5 may turn it
-    at("verdict-title").textContent =
-      doc.verdict === "inconclusive"
-        ? `Inconclusive, leaning ${leaning}`
-        : decision.borderline
-          ? `Borderline, leaning ${leaning}`
-          : agree
-            ? `Likely ${leaning}`
-            : `Classed as ${leaning}`;
-    const range = interval
-      ? `95 % interval ${percent(interval[0])} to ${percent(interval[1])}`
-      : doc.kind === "image"
-        ? "one picture, so no interval"
-        : `fewer than ten ${doc.checkpoint.net.init_args?.clip_frames ? "clips" : "frames"}, so no interval`;
-    const [shown, limit] = apart(p, decision.limit);
-    const whose = decision.chosen ? "" : ", a default";
-    at("verdict-text").textContent =
-      `The probability that this ${doc.kind} is fake is ${shown} (${range}), ${side} the threshold of ${limit}${whose}.` +
-      (decision.borderline ? " The threshold lies among the scores that other frames would give." : "") +
-      (doc.faces_found > doc.tracks.length
-        ? ` Of ${doc.faces_found} faces that were seen, ${doc.tracks.length} ${doc.tracks.length === 1 ? "was" : "were"} judged.`
-        : "");
     const calibrated = doc.calibration.temperature !== null;
     const [judged, found] = [doc.tracks.length, doc.faces_found];
     const fewer = found > judged; // null is not
     fill(
       "chips",
-      el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
+      el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated on its validation data" : "Not calibrated"),
       el("li", { className: fewer ? "warn" : "" }, fewer ? `${judged} of ${found} faces judged` : plural(judged, "face")),
-      ...(recordings
-        ? []
-        : [el("li", { className: "warn" }, recordings === false ? "Not trained on recordings" : "Training data unknown")]),
+      ...(decision.chosen ? [] : [el("li", { className: "warn" }, "Threshold is a default")]),
     );
     place("gauge-mark", p);
     at("gauge-interval").hidden = !interval;
     if (interval) place("gauge-interval", ...interval);
     place("gauge-threshold", decision.limit);
-    at("gauge").setAttribute("aria-label", `Probability of fake ${percent(p)}, ${range}`);
+    at("gauge").setAttribute("aria-label", `Detector's score ${percent(p)}, threshold ${percent(decision.limit)}`);
     at("gauge-key").textContent = [
-      "Bar: probability",
-      interval ? "band: 95 % interval over the frames" : "",
+      "Bar: score",
+      interval ? "band: other frames of this file, not the detector's errors" : "",
       "dotted: threshold",
     ]
       .filter(Boolean)
       .join(" · ");
-  }
-
-  // Two probabilities in percent, with as many decimal places as it takes to see which is greater.
-  function apart(value, limit) {
-    if (percent(value) !== percent(limit) || value === limit) return [percent(value), percent(limit)];
-    for (let digits = 1; digits < 16; digits++) {
-      const texts = [value, limit].map((p) => `${(100 * p).toFixed(digits)}\u00a0%`);
-      if (texts[0] !== texts[1]) return texts;
-    }
-    return [value, limit].map((p) => `${(100 * p).toPrecision(17)}\u00a0%`);
   }
 
   function place(id, low, high) {
@@ -115,9 +87,24 @@ const summary = (() => {
     fill("claims-facts", ...all.flatMap(({ name, value }) => [el("dt", {}, name), el("dd", {}, value)]));
   }
 
+  const TERMS = [
+    ["Score", "The detector's answer between 0 % (real) and 100 % (fake). It is a probability only where it is calibrated."],
+    ["Calibrated", "Changed so that, of the validation files with a score of 80 %, about 80 % were fake."],
+    ["Log-odds, logit", "Another scale for the score s: ln(s / (1 − s)). 0 is 50 %, +2 is 88 %, −2 is 12 %. On it parts add up."],
+    ["Node", "One of the places into which the network divides the picture of the face. Each cell of a map is one."],
+    ["Contribution", "What a node adds to the log-odds of fake; below 0 it speaks for real. All of them and the bias add up."],
+    ["Bias", "The log-odds from which the detector starts, whatever the picture."],
+    ["Attention", "The weight that the network gives a node. It says where it looks, not for what that speaks."],
+    ["NodeAblation", "A map of what happens to the score when one node is left out: --methods NodeAblation."],
+    ["Background", "Everything outside the face: hair, ears, neck, clothes, and what is behind the person."],
+    ["Left, right", "Those of the picture as you see it, not the person's own."],
+    ["Share of area", "Of the picture that the network saw, mean over the frames."],
+  ];
+
   function fine(doc) {
     original(doc);
     claims(doc.claims);
+    fill("terms", ...TERMS.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
     fill("caveats", ...doc.caveats.map((text) => el("li", {}, text)));
     const { checkpoint, custody, decision, calibration } = doc;
     const kind = (checkpoint.net.class_path || "").split(".").pop();
@@ -132,9 +119,9 @@ const summary = (() => {
           (Array.isArray(net.encoder_stage) ? " and, above them, coarser ones" : ""),
       ],
       ["Calibration", calibration.statement],
-      ["Threshold of the score", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
+      ["Threshold before calibration", `${decision.threshold.toPrecision(3)}; ${decision.source}`],
       [
-        "Score",
+        "Score before calibration",
         decision.score === null
           ? ""
           : `${decision.score.toFixed(3)}, ` +
@@ -144,9 +131,10 @@ const summary = (() => {
                 ? "all faces joined by noisy-or, "
                 : "the highest of all faces, "
               : "") +
-            "before calibration",
+            (calibration.temperature === null ? "which is not calibrated" : `${percent(doc.probability)} after it`),
       ],
       ["Training", checkpoint.trained_on],
+      ["Validation", checkpoint.validated_on],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],
       ["Time", `${doc.seconds.toFixed(1)} s in all`],
       ["Seed", String(doc.seed)],

@@ -14,7 +14,7 @@ from resgat_pl.core.text import joined
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.calibration import calibrated, calibrated_score
 from resgat_pl.evaluation.metrics.intervals import FEWEST
-from resgat_pl.explain.report.document import Calibration, Decision, Document, Verdict
+from resgat_pl.explain.report.document import Calibration, Decision, Verdict
 from resgat_pl.explain.report.strength_records import Strength
 from resgat_pl.explain.sentences import apart
 from resgat_pl.nn.video.faces import Join, join_faces
@@ -247,24 +247,6 @@ def compared(
 def faces_judged(judged: int, seen: int) -> str:
     """``3 faces judged`` or, where there were more, ``3 of 5 faces judged``."""
     return f"{judged} of {seen} faces judged" if judged < seen else f"{judged} face{'s' * (judged != 1)} judged"
-
-
-def headline(document: Document) -> str:
-    """Verdict, probability, threshold and number of faces of a document, see ``compared``."""
-    decision, probability = document.decision, document.probability
-    if probability is None:
-        return document.verdict
-    calibrated, judged = document.calibration.temperature is not None, len(document.tracks)
-    verdict = compared(
-        probability,
-        decision.limit,
-        document.verdict,
-        document.interval,
-        decision.chosen,
-        calibrated,
-        decision.leaning,
-    )
-    return f"{verdict}, {faces_judged(judged, document.faces_found or judged)}"
 
 
 def _source(level: Level, thresholds: Mapping[Level, float] | None, validation: Validation | None) -> str:

@@ -34,7 +34,7 @@ def rows(page: Page) -> dict[str, Decimal]:
 
 
 def numbers(cells: list[list[str]]) -> dict[str, Decimal]:
-    return {name: Decimal(value.replace("−", "-").replace("+", "")) for name, _, value in cells}
+    return {name: Decimal(value.replace("−", "-").replace("+", "")) for name, *_, value in cells}
 
 
 def pixels(page: Page, canvas: str = "#face") -> str:
@@ -47,7 +47,8 @@ def colour(page: Page, canvas: str, x: float, y: float) -> list[int]:
     found = page.locator(canvas).evaluate(
         """(canvas, [x, y]) => {
             const copy = new OffscreenCanvas(1, 1).getContext("2d");
-            copy.drawImage(canvas, -Math.floor(x * canvas.width), -Math.floor(y * canvas.height));
+            const height = canvas.id === "face" ? canvas.width : canvas.height;  // a caption is below the square face
+            copy.drawImage(canvas, -Math.floor(x * canvas.width), -Math.floor(y * height));
             return [...copy.getImageData(0, 0, 1, 1).data];
         }""",
         [x, y],

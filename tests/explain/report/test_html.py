@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 import re
 from base64 import b64encode
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from resgat_pl.explain.report.first_page import percent
 from resgat_pl.explain.report.html import to_html
 
 from .browser_page import READ_ROWS, Make, Open, colour, numbers, pixels, rows, settled, text, until
@@ -35,7 +37,7 @@ def test_a_file_name_is_text(document: Make, visit: Open) -> None:
     made = document(frames=3, file=name, note=name)
     page = visit(replace(made, caveats=[name], methods=[replace(method, about=name) for method in made.methods]))
     shown = name.replace("\udcff", "\ufffd")
-    for place in ("#file", "#notes li", "#caveats li", "#method-about"):
+    for place in ("#file", "#notes li:nth-last-child(2)", "#caveats li", "#method-about"):
         assert page.locator(place).text_content().replace("\udcff", "\ufffd") == shown
     assert page.evaluate("window.pwned") is None
     assert page.locator("script").count() == 2
@@ -86,9 +88,11 @@ def test_the_policy_stops_a_foreign_script(document: Make, tab: Page, tmp_path: 
 def test_verdict_in_words_and_as_a_bar(document: Make, visit: Open) -> None:
     made = replace(document(frames=5), probability=0.834, interval=(0.71, 0.952), verdict="fake")
     page = visit(made)
-    assert text(page, "#verdict-title") == "Likely fake"
+    assert text(page, "#verdict-title") == "Detector's verdict: fake"
+    assert page.title() == "clip.mp4: detector says fake, training data unknown, no proof"
     assert text(page, "#versions") == "resgat_pl 0.1.0 · torch 2.14.1"
-    assert "83 % (95 % interval 71 % to 95 %)" in text(page, "#verdict-text")
+    assert "score 83 %, above the threshold 50 %, a default that no data support." in text(page, "#verdict-text")
+    assert "Other frames of this file would give 71 % to 95 %" in text(page, "#sure")
     assert "Not calibrated" in text(page, "#chips")
     track = page.locator("#gauge .track").bounding_box()
     band = page.locator("#gauge-interval").bounding_box()
@@ -101,55 +105,44 @@ def test_the_threshold_is_on_the_scale_of_the_probability(document: Make, visit:
     made = document(frames=3, temperature=1.7)
     decision = replace(made.decision, threshold=0.8, limit=0.693, chosen=True)
     page = visit(replace(made, probability=0.6927, verdict="real", decision=decision))
-    assert "Calibrated" in text(page, "#chips").splitlines()
+    assert "Calibrated on its validation data" in text(page, "#chips").splitlines()
     track, mark = (page.locator(f"#gauge {name}").bounding_box() for name in (".track", "#gauge-threshold"))
     assert (mark["x"] - track["x"]) / track["width"] == pytest.approx(0.693, abs=0.01)
-    assert "69.27 % (" in text(page, "#verdict-text")  # not 69 % below 69 %
-    assert "below the threshold of 69.30 %." in text(page, "#verdict-text")
-
-
-@pytest.mark.parametrize(
-    ("changes", "title"),
-    [
-        ({"verdict": "fake", "probability": 0.4}, "Classed as fake"),
-        ({"verdict": "real", "probability": 0.6}, "Classed as real"),
-        ({"verdict": "real", "probability": 0.2}, "Likely real"),
-    ],
-)
-def test_the_title_does_not_contradict_the_probability(
-    document: Make, visit: Open, changes: dict[str, Any], title: str
-) -> None:
-    made = document(frames=2)
-    limit = {"Classed as fake": 0.3, "Classed as real": 0.7}.get(title, 0.5)
-    page = visit(replace(made, decision=replace(made.decision, limit=limit), **changes))
-    assert text(page, "#verdict-title") == title
-    side = "above" if changes["verdict"] == "fake" else "below"
-    assert f"{side} the threshold of {100 * limit:.0f} %, a default" in text(page, "#verdict-text")
+    assert "score 69.27 %, below the threshold 69.30 %." in text(page, "#verdict-text")  # not 69 % below 69 %
 
 
 def test_borderline_is_shown(document: Make, visit: Open) -> None:
     made = document(frames=2)
     page = visit(replace(made, decision=replace(made.decision, borderline=True)))
-    assert text(page, "#verdict-title").startswith("Borderline, leaning")
-    assert "other frames" in text(page, "#verdict-text")
+    assert text(page, "#verdict-title").endswith(", borderline")
 
 
 @pytest.mark.parametrize(
-    ("recordings", "chip"),
-    [(True, ""), (False, "Not trained on recordings"), (None, "Training data unknown")],
+    ("recordings", "title", "limit"),
+    [
+        (True, "Detector's verdict", ""),
+        (
+            False,
+            "Not valid for recordings. Detector's output",
+            "on photographs and recordings its verdict means",
+        ),
+        (None, "Detector's verdict", "It is unknown whether the detector was trained on faces like this one"),
+    ],
 )
 def test_who_was_not_judged_and_what_it_was_trained_on_stand_beside_the_verdict(
-    document: Make, visit: Open, recordings: bool | None, chip: str
+    document: Make, visit: Open, recordings: bool | None, title: str, limit: str
 ) -> None:
     made = document(faces=2, frames=2)
-    trained = replace(made.checkpoint, trained_on="Trained on <three> videos.", recordings=recordings)
+    words = {"trained_on": "Trained on <three> videos.", "validated_on": "Validated on 2."}
+    trained = replace(made.checkpoint, recordings=recordings, **words)
     page = visit(replace(made, checkpoint=trained, faces_found=3))
-    assert text(page, "#trained") == "Trained on <three> videos."
+    assert text(page, "#trained") == "Trained on <three> videos. Validated on 2."
     assert "2 of 3 faces judged" in text(page, "#chips")
     assert "Of 3 faces that were seen, 2 were judged." in text(page, "#verdict-text")
-    assert "rained on recordings" in text(page, "#chips") or recordings is not False
-    assert chip in text(page, "#chips")
-    assert ("raining data" in text(page, "#chips")) == (recordings is None)
+    assert text(page, "#verdict-title").startswith(f"{title}: ")
+    assert limit in text(page, "#notes")
+    assert ("doubtful" in page.locator("#verdict").get_attribute("class")) == (recordings is not True)
+    assert text(page, "#notes").endswith("It is no proof.")
 
 
 def test_keys_step_through_the_frames(document: Make, visit: Open) -> None:
@@ -226,7 +219,7 @@ def test_methods_are_switched_by_key_and_click(document: Make, visit: Open) -> N
     assert rows(page) != table
     page.keyboard.press("ArrowRight")  # still steps frames, whatever has the focus
     assert text(page, "#status").startswith("Frame 2 of 4")
-    page.get_by_role("button", name="Attention").click()
+    page.get_by_role("button", name="Where the network looks").click()
     settled(page, drawn)
     assert "Sum of the map" in rows(page)
 
@@ -270,7 +263,7 @@ def test_an_exact_method_that_does_not_add_up_is_exposed(document: Make, visit: 
 def test_unsigned_maps_have_no_direction(document: Make, visit: Open) -> None:
     page = visit(document(frames=3))
     assert "towards fake" in text(page, "#legend-words")
-    page.get_by_role("button", name="Attention").click()
+    page.get_by_role("button", name="Where the network looks").click()
     assert "speaks for neither class" in text(page, "#legend-words")
     assert page.locator("#regions .fake, #regions .real").count() == 0
     assert page.locator("#legend-ticks span").first.inner_text() == "0.00"
@@ -320,7 +313,7 @@ def test_pointing_at_a_cell_reads_its_value(document: Make, visit: Open) -> None
     page.hover("#face", position={"x": size * 2.5 / 7, "y": size * 4.5 / 7})
     value = made.tracks[0].frames[0].maps["Contribution"].nodes[4][2]
     sign, side = ("−", "real") if value < 0 else ("+", "fake")
-    assert text(page, "#cell") == f"Here: row 5, column 3: {sign}{abs(value):.3f} logit, towards {side}."
+    assert text(page, "#cell") == f"Here: row 5, column 3: {sign}{abs(value):.3f} log-odds, towards {side}."
 
 
 def test_several_faces(document: Make, visit: Open) -> None:
@@ -343,8 +336,8 @@ def test_one_image_has_no_timeline(document: Make, visit: Open) -> None:
     page = visit(made)
     assert not page.locator("#time").is_visible()
     assert not page.locator("#face-picker").is_visible()
-    assert text(page, "#status").startswith("The image: probability of fake")
-    assert "no interval" in text(page, "#verdict-text")
+    assert text(page, "#status").startswith("The image: score ")
+    assert "It is one picture" in text(page, "#sure")
     before = text(page, "#status")
     page.keyboard.press("ArrowRight")
     assert text(page, "#status") == before
@@ -357,3 +350,20 @@ def test_no_face_is_neither_real_nor_fake(document: Make, visit: Open) -> None:
     assert not page.locator("#gauge").is_visible()
     assert not page.locator("#faces").is_visible()
     assert page.locator("#caveats li").count() == 1
+
+
+def test_sum_and_score_reconcile_step_by_step(document: Make, visit: Open) -> None:
+    made = document(frames=9, temperature=1.7, seed=4)
+    face = made.tracks[0]
+    page = visit(made)
+    read = "[...document.querySelectorAll('#ledger tr')].map(row => row.cells[1].innerText.replace('−', '-'))"
+    total, averaging, odds, divided, score = page.evaluate(read)
+    assert Decimal(total) + Decimal(averaging) == Decimal(odds)
+    assert Decimal(total) == rows(page)["Sum = mean log-odds"].quantize(Decimal("0.01"))
+    assert float(odds) == pytest.approx(math.log(face.score / (1 - face.score)), abs=0.006)
+    assert float(divided) == pytest.approx(float(odds) / 1.7, abs=0.01)
+    assert score.replace("\N{NO-BREAK SPACE}", " ") == percent(face.probability)
+    page.keyboard.press("Home")
+    total, divided, score = page.evaluate(read)
+    assert float(total) == pytest.approx(face.frames[0].logit, abs=0.006)
+    assert score.replace("\N{NO-BREAK SPACE}", " ") == percent(face.frames[0].probability)

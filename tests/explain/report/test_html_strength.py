@@ -31,9 +31,13 @@ def test_reasons_ratio_and_rates_are_shown(document: Make, visit: Open, width: i
     decision = replace(made.decision, leaning="fake", reasons=["The evidence is weak.", "<i>The face is dark.</i>"])
     made = replace(made, verdict="inconclusive", probability=0.6, decision=decision, strength=FOUND)
     page = visit(made, width)
-    assert text(page, "#verdict-title") == "Inconclusive, leaning fake"
-    assert "above the threshold" in text(page, "#verdict-text")
-    assert text(page, "#reasons").splitlines() == ["The evidence is weak.", "<i>The face is dark.</i>"]
+    assert text(page, "#verdict-title") == "Detector's verdict: inconclusive, leaning fake"
+    assert "leans to fake, without reason enough" in text(page, "#verdict-text")
+    assert text(page, "#sure").splitlines()[:3] == [
+        "Inconclusive: The evidence is weak.",
+        "Inconclusive: <i>The face is dark.</i>",
+        FOUND.statement,
+    ]
     assert text(page, "#likelihood") == FOUND.statement
     cells = page.evaluate(
         "[...document.querySelectorAll('#rates tbody tr')].map(r => [...r.cells].map(c => c.innerText))"
@@ -48,12 +52,11 @@ def test_reasons_ratio_and_rates_are_shown(document: Make, visit: Open, width: i
     ]
     assert text(page, "#not-tested") == "sound"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert "inconclusive, leaning fake, probability of fake 0.60" in to_html(made)
+    assert "detector says inconclusive, leaning fake, no proof" in to_html(made)
 
 
 def test_what_is_unknown_is_not_shown(document: Make, visit: Open) -> None:
     page = visit(document(frames=3))
-    assert not page.locator("#inconclusive").is_visible()
     assert not page.locator("#strength").is_visible()
     page = visit(replace(document(frames=3), strength=Strength(None, "No ratio.", [], "Unknown.", ["sound"])))
     assert text(page, "#likelihood") == "No ratio." and text(page, "#rates-source") == "Unknown."

@@ -64,7 +64,7 @@ def test_the_page_draws_and_names_it_for_the_mask_alone(
     page = visit(replace(given, methods=methods, tracks=[track], centres=centres))
     before = pixels(page)
     assert "threshold" not in page.locator("#cell").inner_text()
-    page.locator("#method-picker button", has_text="PredictedMask").click()
+    page.locator("#method-picker button", has_text="The detector's own mask").click()
     settled(page, before)
     assert "Outline: where the map reaches the threshold 0.50." in page.locator("#cell").inner_text()
     assert page.locator("#regions tfoot tr").count() == 0, "a sum of probabilities means nothing"
