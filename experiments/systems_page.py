@@ -15,8 +15,8 @@ from resgat_pl.core.errors import ResGATError
 from resgat_pl.core.output_tables import markdown_table
 from resgat_pl.evaluation.metrics.intervals import FEWEST, Interval, interval, over_seeds
 
-Verdict = Literal["held", "did not hold", "cannot be told here"]
-HELD, NOT_HELD, OPEN = "held", "did not hold", "cannot be told here"
+Verdict = Literal["held", "did not hold", "cannot be decided here"]
+HELD, NOT_HELD, OPEN = "held", "did not hold", "cannot be decided here"
 SEEDS: Final = 3
 """Fewer give no verdict: claims are about a way of training, and not about one checkpoint."""
 
@@ -49,7 +49,7 @@ def verdict(gap: Interval, seeds: int, margin: float, low: bool = False) -> Verd
         >>> verdict(Interval(0.05, 0.01, 0.09, 30), 3, 0.02), verdict(Interval(0.0, -0.01, 0.01, 30), 3, 0.02)
         ('held', 'did not hold')
         >>> verdict(Interval(0.05, -0.01, 0.11, 30), 3, 0.02)
-        'cannot be told here'
+        'cannot be decided here'
     """
     if not gap.known or seeds < SEEDS:
         return OPEN
@@ -164,7 +164,7 @@ def _about(seeds: int) -> Iterable[str]:
             "Scores of kinds and regions, and the deletion of frames, have no common resamples: mean over seeds, from "
             "the lowest lower to the highest upper end.",
             "*Verdict*, by rule: held where the interval lies above 0; did not hold where it lies below 0 or excludes "
-            f"a gain of 2 points (half a node); else, and from fewer than {SEEDS} seeds, it cannot be told here. A "
+            f"a gain of 2 points (half a node); else, and from fewer than {SEEDS} seeds, it cannot be decided here. A "
             "claim held if all its measures did, and did not if one did not. No correction for the number of measures.",
             f"Maps: at most {FACES} fakes a seed that all compared detectors call fake. *Kind left out*: seed by seed "
             f"{', '.join(LEFT_OUT[:seeds])}. *Member*: the one of {', '.join(MEMBERS)} that validated best. "

@@ -108,7 +108,9 @@ def test_an_old_run_goes_on() -> None:
     assert LAST.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["guided", "identity", "leave_out", "loggers"])
+@pytest.mark.parametrize(
+    "name", ["guided", "leave_out", *(pytest.param(name, marks=pytest.mark.long) for name in ("identity", "loggers"))]
+)
 def test_old_configurations_are_read_and_saved_with_todays_names(name: str) -> None:
     run = Path("runs") / name
     shutil.rmtree(run / "checkpoints", ignore_errors=True)  # of the test before

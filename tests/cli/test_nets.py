@@ -141,6 +141,7 @@ def test_any_detector_trains_resumes_and_tests(kind: str, ffpp_crops: Path, tmp_
     assert "The checkpoint holds another network: net is" in done.errors
 
 
+@pytest.mark.long
 def test_a_named_resgat_is_the_same_as_always(ffpp_crops: Path, tmp_path: Path) -> None:
     few = ("--trainer.limit_train_batches", 2, "--heatmaps.faces", 0)
     found = []

@@ -229,6 +229,7 @@ def test_a_bucket_that_does_not_answer(
         assert "could not connect" in message
 
 
+@pytest.mark.long
 def test_several_processes_work_behind_a_url(ffpp_root: Path, ffpp_crops: Path, tmp_path: Path) -> None:
     # A kind of URL of which every process knows, as those of stores are known: by the entry points of a package.
     plugin = tmp_path / "plugin"

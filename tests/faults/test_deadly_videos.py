@@ -77,7 +77,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-@pytest.mark.parametrize("engine", ["two", *(pytest.param(name, marks=pytest.mark.faults) for name in ("one", "dask"))])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param("two", marks=pytest.mark.long),
+        *(pytest.param(e, marks=pytest.mark.faults) for e in ("one", "dask")),
+    ],
+)
 def test_deadly_videos_are_named_and_all_others_cut(
     engine: str, root: Path, tmp_path: Path, ledger: Ledger, request: pytest.FixtureRequest
 ) -> None:

@@ -141,6 +141,7 @@ def test_no_command_runs_code_of_a_checkpoint(
     ledger("checkpoint whose pickle runs code", tries=tried, lost=tried - refused, recovered=refused)
 
 
+@pytest.mark.long
 def test_lightning_itself_loads_without_code(
     bomb: tuple[_Touch, Path], ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,8 +71,8 @@ def copies_a_checkpoint(entry: dict[str, Any], home: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        removes,
-        copies,
+        pytest.param(removes, marks=pytest.mark.long),
+        pytest.param(copies, marks=pytest.mark.long),
         pytest.param(removes_what_it_remembers_best, marks=pytest.mark.faults),
         pytest.param(copies_a_checkpoint, marks=pytest.mark.faults),
     ],

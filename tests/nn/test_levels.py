@@ -107,7 +107,7 @@ def some_nodes(net: ResGAT) -> Tensor:
 
 @every_attention
 @every_head
-@pytest.mark.parametrize("place", [0, 5, 6, 7])
+@pytest.mark.parametrize("place", [0, 6, *(pytest.param(place, marks=pytest.mark.long) for place in (5, 7))])
 @torch.no_grad()
 def test_the_ledger_of_both_levels_is_the_logit_of_the_definitions(attention: str, head: str, place: int) -> None:
     net = net_of(attention, head, place)

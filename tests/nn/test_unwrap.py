@@ -62,7 +62,13 @@ WRAPPERS: dict[str, Callable[[ResGAT], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name in {"compiled in place", "held", "data parallel"} else name
+        for name in WRAPPERS
+    ],
+)
 def test_a_wrapped_network_is_explained_as_it_is(name: str, tmp_path: Path) -> None:
     plain = make_net()
     expected = [method(plain).attribute(IMAGES) for method in (Contribution, Occlusion)]

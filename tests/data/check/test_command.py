@@ -192,7 +192,9 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes({"empty": b"", "truncated": data[: len(data) // 3], "text": b"not a picture"}[how])
 
 
-@pytest.mark.parametrize("how", ["missing", "empty", "truncated", "text"])
+@pytest.mark.parametrize(
+    "how", ["missing", "truncated", *(pytest.param(how, marks=pytest.mark.long) for how in ("empty", "text"))]
+)
 def test_a_crop_that_cannot_be_read_is_named(run: Run, crops: Path, how: str, tmp_path: Path) -> None:
     manifest = Manifest.read(crops)
     path = manifest.crop(middle_row(manifest, 5))
@@ -310,6 +312,7 @@ def test_protocols_that_do_not_fit(run: Run, root: Path, tmp_path: Path) -> None
     assert "There is no manifest" in run(tmp_path / "absent.parquet", expect=2)[1]
 
 
+@pytest.mark.long
 def test_called_as_a_function(ffpp_root: Path, crops: Path, capsys: pytest.CaptureFixture[str]) -> None:
     youtube = FFPP(methods=["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"])
     check(ffpp_root, layout=youtube, split=OfficialSplit(), duplicates=False, jobs=1)
@@ -327,7 +330,8 @@ def test_called_as_a_function(ffpp_root: Path, crops: Path, capsys: pytest.Captu
         check(crops)
 
 
-@pytest.mark.parametrize("read", ["one", pytest.param("all", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("read", ["one", "all"])
 def test_processes_change_nothing(crops: Path, tmp_path: Path, read: Literal["one", "all"]) -> None:
     manifest = Manifest.read(crops)
     if read == "all":  # so many that it is worth starting processes

@@ -86,6 +86,7 @@ def test_killed_anywhere_while_packing_the_bytes_are_the_same(
     assert tree(tmp_path / str(step) / FOLDER) == expected  # the one that was not killed
 
 
+@pytest.mark.long
 def test_killed_while_cutting_the_bytes_are_the_same(
     cut: tuple[Path, dict[str, str]], ffpp_root: Path, shard_crops: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_killed_while_cutting_the_bytes_are_the_same(
     assert tree(out) == tree(shard_crops)
 
 
+@pytest.mark.long
 def test_batch_jobs_and_a_merge_give_the_bytes_of_one_run(ffpp_root: Path, shard_crops: Path, tmp_path: Path) -> None:
     for number in (2, 1):
         extract(ffpp_root, tmp_path, extraction=SMALL, store="shards", part=f"{number}/2")

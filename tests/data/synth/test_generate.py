@@ -77,7 +77,10 @@ def test_ffpp_has_the_names_of_the_real_set(ffpp: Made) -> None:
     assert counts == patterns
 
 
-@pytest.mark.parametrize(("layout", "genuine", "fakes"), [("ffpp", 36, 72), ("dfdc", 32, 96), ("celebdf", 24, 44)])
+@pytest.mark.parametrize(
+    ("layout", "genuine", "fakes"),
+    [("ffpp", 36, 72), pytest.param("dfdc", 32, 96, marks=pytest.mark.long), ("celebdf", 24, 44)],
+)
 def test_sets_are_read_without_a_problem(
     layout: LayoutName, genuine: int, fakes: int, made: Callable[[LayoutName], Made]
 ) -> None:
