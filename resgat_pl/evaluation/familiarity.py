@@ -86,8 +86,8 @@ class Familiarity:
             return None
         try:
             mean, axes, variance = (np.asarray(stored[name], np.float64) for name in ("mean", "axes", "variance"))
-            numbers = [float(stored[name]) for name in ("rest", "limit", "false_alarms")]
-            found = cls(mean, axes, variance, *numbers, clips=int(stored["clips"]))
+            rest, limit, alarms = (float(stored[name]) for name in ("rest", "limit", "false_alarms"))
+            found = cls(mean, axes, variance, rest, limit, alarms, int(stored["clips"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"has no Gaussian of features ({error})") from None
         shapes = mean.ndim == 1 and axes.shape == (len(variance), len(mean)) and variance.ndim == 1
@@ -110,20 +110,22 @@ def fit_familiarity(
     Returns:
         None for fewer than 20 clips, or features that do not vary.
     """
-    features, clip = np.asarray(features, np.float64), np.unique(clip, return_inverse=True)[1]
+    known, clip = np.asarray(features, np.float64), np.unique(clip, return_inverse=True)[1]
     clips = int(clip.max()) + 1 if len(clip) else 0
-    if clips < _LEAST_CLIPS or not np.ptp(features, axis=0).any():
+    if clips < _LEAST_CLIPS or not np.ptp(known, axis=0).any():
         return None
-    distance = np.zeros(len(features))
+    distance = np.zeros(len(known))
     for number in range(_FOLDS):
         held = clip % _FOLDS == number
-        distance[held] = _gaussian(features[~held], clips).distance(features[held])
+        distance[held] = _gaussian(known[~held], clips).distance(known[held])
     # The limit is conformal: a further clip lies beyond it with this probability at most.
     each = np.sort([np.median(distance[clip == code]) for code in range(clips)])
     limit = float(each[min(clips, math.ceil((clips + 1) * (1 - false_alarms))) - 1])
-    whole = _gaussian(features, clips)
+    whole = _gaussian(known, clips)
     return Familiarity(
-        *(_rounded(values) for values in (whole.mean, whole.axes, whole.variance)),
+        mean=_rounded(whole.mean),
+        axes=_rounded(whole.axes),
+        variance=_rounded(whole.variance),
         rest=whole.rest,
         limit=limit,
         false_alarms=float((each > limit).mean()),

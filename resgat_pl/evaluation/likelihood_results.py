@@ -185,6 +185,6 @@ def _parts(
     for level, whole in found.items():
         ratios = pool.ratios[level]
         chosen = np.isin(whole.video, codes)
-        part = Predictions(*(values[chosen] for values in whole))
+        part = whole.at(chosen)
         if ratios is not None and len(np.unique(part.label)) == 2:
             yield level, ratios, part

@@ -148,10 +148,9 @@ def fit_ratios(
     weight = clip_weights(label, clip)
     low, high = elub(value, label, weight)
     bounded = np.clip(value, low, high)
-    counts = [round(float(weight[label == kind].sum())) for kind in (0, 1)]
-    return LikelihoodRatios(
-        *line, low, high, *counts, cllr=cllr(bounded, label, weight), cllr_min=cllr_min(score, label, weight)
-    )
+    real, fake = (round(float(weight[label == kind].sum())) for kind in (0, 1))
+    cost, least = cllr(bounded, label, weight), cllr_min(score, label, weight)
+    return LikelihoodRatios(*line, low, high, real, fake, cost, least)
 
 
 def clip_weights(label: NDArray[np.integer], clip: NDArray[np.integer]) -> Floats:

@@ -57,6 +57,12 @@ class Predictions(NamedTuple):
     video: NDArray[np.int64]
     clip: NDArray[np.int64]
 
+    def at(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """Those of the samples ``chosen``, ``(N,)`` bool."""
+        return Predictions(
+            self.probability[chosen], self.label[chosen], self.method[chosen], self.video[chosen], self.clip[chosen]
+        )
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -55,6 +55,7 @@ from resgat_pl.explain.report.run_methods import (
 )
 from resgat_pl.explain.report.strength import BOUND, Weigher
 from resgat_pl.explain.report.verdict import Judgement, calibration_of, judge, level_of
+from resgat_pl.explain.report.verdict_records import Centres, Checkpoint
 from resgat_pl.explain.sentences import Finding, apart, findings, unexplained
 from resgat_pl.nn.hub import display_name
 from resgat_pl.nn.node_geometry import Lattice
@@ -105,7 +106,7 @@ class Examiner:
         return trained_on(self.detector.provenance)
 
     @cached_property
-    def checkpoint(self) -> doc.Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """The detector as documents name it."""
         stored, spec = self.detector.checkpoint, self.extraction.spec
         for name in {"frames", "every", "max_faces", "version"} & spec.keys():
@@ -113,7 +114,7 @@ class Examiner:
         named = display_name(self.detector.path)
         known = self.detector.validation
         validated = f"Validated on {known.text}." if known else "Validated on: unknown."
-        return doc.Checkpoint(
+        return Checkpoint(
             named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on, validated
         )
 
@@ -160,7 +161,7 @@ class Examiner:
             versions=self._versions,
             seed=self.seed,
             grid=self._lattice.shape,
-            centres=doc.Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
+            centres=Centres(*([round(share, 6) for share in axis] for axis in self._lattice.centres)),
             regions=list(REGIONS),
             landmarks=list(LANDMARKS),
             edge_index=edge_index_of(self.detector.net).tolist(),

@@ -14,8 +14,9 @@ from resgat_pl.core.text import joined
 from resgat_pl.core.types import Level, Validation
 from resgat_pl.evaluation.metrics.calibration import calibrated, calibrated_score
 from resgat_pl.evaluation.metrics.intervals import FEWEST
-from resgat_pl.explain.report.document import Calibration, Decision, Verdict
+from resgat_pl.explain.report.document import Verdict
 from resgat_pl.explain.report.strength_records import Strength
+from resgat_pl.explain.report.verdict_records import Calibration, Decision
 from resgat_pl.explain.sentences import apart
 from resgat_pl.nn.video.faces import Join, join_faces
 

@@ -13,18 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from resgat_pl.data.synth.encode import write_video
-from resgat_pl.explain.report.document import (
-    SCHEMA,
-    Calibration,
-    Centres,
-    Checkpoint,
-    Decision,
-    Document,
-    FaceFrame,
-    FaceTrack,
-    Method,
-    NodeMap,
-)
+from resgat_pl.explain.report.document import SCHEMA, Document, FaceFrame, FaceTrack, Method, NodeMap
+from resgat_pl.explain.report.verdict_records import Calibration, Centres, Checkpoint, Decision
 from resgat_pl.nn.checkpoint_file import read_file
 
 from ...helpers.judged_media import ODD, drawn, save, turn

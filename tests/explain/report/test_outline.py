@@ -13,8 +13,9 @@ import torch
 from resgat_pl.explain.methods.graph import Contribution
 from resgat_pl.explain.methods.variants import PredictedMask
 from resgat_pl.explain.regions import AVERAGE_LANDMARKS, region_weights
-from resgat_pl.explain.report.document import Centres, Document, Method
+from resgat_pl.explain.report.document import Document, Method
 from resgat_pl.explain.report.node_maps import node_maps
+from resgat_pl.explain.report.verdict_records import Centres
 from resgat_pl.nn.node_geometry import Lattice
 
 from ...helpers.nets import IMAGES, make_net
