@@ -17,7 +17,7 @@ VIT ?=
 BORROW ?=
 LONG ?= tests
 
-.PHONY: help install demo real test test-long lint type smoke reproduce-table1 reproduce-figures explainers blend encoders systems bench faults audit docs dist clean
+.PHONY: help install demo real test test-long test-app lint type smoke reproduce-table1 reproduce-figures explainers blend encoders systems bench faults audit docs dist clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -39,6 +39,11 @@ test: $(STAMP)
 # Two nodes under torchrun and SLURM, DDP, streams, trainings that are killed or go wrong, full disks.
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(LONG) -n $(JOBS) --dist loadscope -m long
+
+# The app in a real browser; Gradio stands apart, since it needs another pillow than the rest is tested with.
+test-app: $(STAMP)
+	[ -d build/app ] || $(BIN)/pip install --quiet --target build/app "$$($(BIN)/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["app"][0])')"
+	OMP_NUM_THREADS=1 PYTHONPATH=build/app $(BIN)/python -m pytest tests/explain/app
 
 # Breaks things on purpose: kills, full disks, broken files, hostile input; prints what was lost and writes it down.
 faults: $(STAMP)
