@@ -160,8 +160,9 @@ def test_an_old_report_is_read_with_its_values(tmp_path: Path) -> None:
     assert now["calibration"] == then["calibration"] | {"frames": None}
     unknown = {"trained_on": "Trained on: unknown.", "recordings": None, "validated_on": "Validated on: unknown."}
     assert now["checkpoint"] == then["checkpoint"] | unknown
-    assert (now["centres"], now["faces_found"], now["strength"]) == (None, None, None)
-    changed = {"decision", "calibration", "checkpoint", "centres", "faces_found"}
+    since = {"centres", "faces_found", "strength", "custody", "original", "claims"}
+    assert all(now[name] is None for name in since)
+    changed = {"decision", "calibration", "checkpoint", *since}
     assert {name: value for name, value in now.items() if name not in changed} == {
         name: value for name, value in then.items() if name not in changed
     }

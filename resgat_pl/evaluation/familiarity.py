@@ -91,7 +91,8 @@ class Familiarity:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"has no Gaussian of features ({error})") from None
         shapes = mean.ndim == 1 and axes.shape == (len(variance), len(mean)) and variance.ndim == 1
-        values = np.concatenate([mean, axes.ravel(), variance, [rest, limit, alarms]]) if shapes else np.array([math.nan])
+        numbers = [mean, axes.ravel(), variance, np.array([rest, limit, alarms])]
+        values = np.concatenate(numbers) if shapes else np.array([math.nan])
         if not np.isfinite(values).all() or not (variance > 0).all() or found.rest <= 0:
             raise ValueError("has a Gaussian of features whose numbers do not fit together")
         return found
