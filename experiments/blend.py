@@ -50,7 +50,9 @@ MAIN = (RECIPE, PLAIN)
 """Detectors of which every explanation is scored; of the others the contributions alone."""
 
 GUIDANCE = '{"class_path": "resgat_pl.training.losses.MaskGuidance", "init_args": {"weight": 2.0, "target": "area"}}'
-RESTORATION = '{"class_path": "resgat_pl.training.losses.Restoration", "init_args": {"weight": 1.0}}'
+RESTORATION = (
+    '{"class_path": "resgat_pl.training.losses.Restoration", "init_args": {"weight": 1.0, "effect_from": 0.75}}'
+)
 SILENCE = '{"class_path": "resgat_pl.training.losses.Silence", "init_args": {"weight": 0.2}}'
 ALIGNMENT = '{"class_path": "resgat_pl.training.losses.Alignment", "init_args": {"weight": 0.1}}'
 UNIFORMITY = '{"class_path": "resgat_pl.training.losses.Uniformity", "init_args": {"weight": 0.1}}'
@@ -65,7 +67,7 @@ def losses(*some: str) -> list[str]:
 
 PARTS = {
     "no_restoration": losses(GUIDANCE, SILENCE),
-    "no_effect": losses(GUIDANCE, RESTORATION.replace("1.0}", '1.0, "effect": 0}'), SILENCE),
+    "no_effect": losses(GUIDANCE, RESTORATION.replace('"effect_from": 0.75', '"effect": 0'), SILENCE),
     "no_silence": losses(GUIDANCE, RESTORATION),
     "no_guidance": losses(SILENCE),
     "seam": losses(GUIDANCE.replace("area", "seam"), RESTORATION, SILENCE),

@@ -148,6 +148,16 @@ class ResGATModule(FromCheckpoint):
         if self.compile_net and self.net._compiled_call_impl is None:
             self.net.compile()
 
+    def _progress(self) -> float:
+        """Share of the training that is done, by epochs or steps, whichever ends it first; 1 where neither does."""
+        try:
+            epochs, steps = self.trainer.max_epochs or -1, self.trainer.max_steps
+        except RuntimeError:  # a loop without a Trainer
+            return 1.0
+        done = [self.current_epoch / epochs] if epochs > 0 else []
+        done += [self.global_step / steps] if steps > 0 else []
+        return min(1.0, max(done, default=1.0))
+
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """One step; logs ``train/loss``, the detection loss, and each of ``losses``."""
         if not self.losses:
@@ -155,7 +165,7 @@ class ResGATModule(FromCheckpoint):
         else:
             net = cast("ResGAT", self.net)  # see check_net
             graph = net.graph(self._nodes(batch))
-            step = LossInput(net, batch, graph, decompose(net, graph), self._encode)
+            step = LossInput(net, batch, graph, decompose(net, graph), self._encode, self._progress())
             total = loss = self._losses(step.found.output.logit, batch["label"]).mean()
             for term in self.losses:
                 value = term(step)

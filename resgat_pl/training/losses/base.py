@@ -33,6 +33,7 @@ class LossInput:
         graph: Nodes and attention of the batch.
         found: The decomposed logits of the batch.
         encode: Images ``(B, 3, H, W)`` → nodes ``(B, N, F)``, as for the batch.
+        progress: Share of the training that is done, in [0, 1]; 1 where it has no end.
 
     Example:
         >>> net = ResGAT(encoder="resnet18", encoder_stage=3, heads=2, hidden=4, image_size=64).eval()
@@ -47,6 +48,7 @@ class LossInput:
     graph: GraphState
     found: Contributions
     encode: Callable[[Tensor], Tensor]
+    progress: float = 1.0
 
     @cached_property
     def lattice(self) -> Lattice:

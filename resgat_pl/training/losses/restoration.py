@@ -36,9 +36,11 @@ class Restoration(AuxiliaryLoss):
     Args:
         weight: More than 0.
         effect: Weight of the term of the effect among the four; 0 leaves it out.
+        effect_from: Share of the training, in [0, 1), from which on that term counts. It moves whole logits, so that
+            genuine faces fall silent later, or not at all, if it counts from the start.
 
     Example:
-        >>> Restoration(weight=1, effect=0.5).needs_pairs
+        >>> Restoration(weight=1, effect=0.5, effect_from=0.75).needs_pairs
         True
     """
 
@@ -46,11 +48,14 @@ class Restoration(AuxiliaryLoss):
     needs_masks = True
     needs_pairs = True
 
-    def __init__(self, weight: float = 1, effect: float = 1) -> None:
+    def __init__(self, weight: float = 1, effect: float = 1, effect_from: float = 0) -> None:
         super().__init__(weight)
         if not 0 <= effect < math.inf:
             raise ConfigError(f"effect is {effect:g}. It is the weight of a term: 0 or more.")
+        if not 0 <= effect_from < 1:
+            raise ConfigError(f"effect_from is {effect_from:g}. It is a share of the training: 0 or more, below 1.")
         self.effect = effect
+        self.effect_from = effect_from
 
     def check_net(self, net: ResGAT) -> None:
         """See base class."""
@@ -90,7 +95,8 @@ class Restoration(AuxiliaryLoss):
         decided = known & (left | (mask.flatten(1).amax(dim=1) == 0))
         losses = F.binary_cross_entropy_with_logits(found.output.logit, left.to(found.node.dtype), reduction="none")
         detection = (losses * decided).sum() / decided.sum().clamp(min=1)
-        return consistency + self.effect * effect + guidance + detection
+        weight = self.effect if step.progress >= self.effect_from else 0.0
+        return consistency + weight * effect + guidance + detection
 
 
 def choose_nodes(contribution: Tensor, shape: tuple[int, int]) -> Tensor:

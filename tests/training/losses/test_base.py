@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 
 from resgat_pl.core.errors import ConfigError
 from resgat_pl.training.losses import AuxiliaryLoss, MaskGuidance, Restoration, Silence
@@ -58,3 +59,27 @@ def test_a_gradient_reaches_the_encoder_through_every_loss() -> None:
         loss(loss_step(net, paired_batch())).backward()
         first = next(net.parameters())  # the encoder's
         assert first.grad is not None and first.grad.abs().sum() > 0, loss
+
+
+@pytest.mark.parametrize(
+    ("limits", "epoch", "step", "expected"),
+    [
+        ({"max_epochs": 8}, 6, 60, 0.75),
+        ({"max_epochs": -1, "max_steps": 200}, 3, 50, 0.25),
+        ({"max_epochs": 8, "max_steps": 100}, 2, 90, 0.9),
+        ({"max_epochs": -1}, 5, 50, 1.0),
+    ],
+)
+def test_losses_know_how_much_of_the_training_is_done(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], epoch: int, step: int, expected: float
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(Sum, "__call__", lambda self, given: seen.append(given.progress) or given.found.node.sum())
+    monkeypatch.setattr(ResGATModule, "log", lambda *_, **__: None)
+    module, given = ResGATModule(small_net(), losses=[Sum(0.5)]), cast("Any", paired_batch())
+    module.training_step(given, 0)  # a loop of one's own
+    module.trainer = Trainer(**limits, logger=False, enable_checkpointing=False, accelerator="cpu")
+    monkeypatch.setattr(ResGATModule, "current_epoch", epoch)
+    monkeypatch.setattr(ResGATModule, "global_step", step)
+    module.training_step(given, 0)
+    assert seen == [1.0, pytest.approx(expected)]

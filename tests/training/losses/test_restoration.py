@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -78,6 +80,19 @@ def test_small_errors_of_all_nodes_count_together(monkeypatch: pytest.MonkeyPatc
 def test_the_weight_of_the_effect_is_a_weight() -> None:
     with pytest.raises(ConfigError, match="effect is -1"):
         Restoration(effect=-1)
+    with pytest.raises(ConfigError, match="effect_from is 1"):
+        Restoration(effect_from=1)
+
+
+def test_the_effect_counts_from_its_share_of_the_training_on() -> None:
+    batch, net = paired_batch(3), small_net()
+    found = {}
+    for effect, begin, progress in ((1, 0, 0.0), (1, 0.5, 0.49), (1, 0.5, 0.5), (0, 0, 1.0)):
+        torch.manual_seed(1)
+        step = replace(loss_step(net, batch), progress=progress)
+        found[effect, begin, progress] = float(Restoration(effect=effect, effect_from=begin)(step).detach())
+    with_it, before, after, without = found.values()
+    assert with_it == after != before == without
 
 
 def test_a_batch_without_pairs_has_none() -> None:
