@@ -93,6 +93,7 @@ class ErrorRate:
         """
         counts = {name: int(stored[name]) for name in _COUNTS}
         rates = {name: None if stored[name] is None else _three(stored[name]) for name in ("fpr", "fnr")}
+        # mypy takes each of the two dictionaries for the values of any argument
         return cls(stratum=shorten(stored["stratum"]), value=shorten(stored["value"]), **counts, **rates)  # type: ignore[arg-type]
 
 

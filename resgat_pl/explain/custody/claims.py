@@ -118,7 +118,7 @@ def read_credentials(path: Path, timeout: float = TIMEOUT) -> Credentials:
     if not _has_mark(path):
         return Credentials("none", "The file has no C2PA manifest, as most files; this says nothing about it.", [])
     try:
-        import c2pa  # noqa: F401
+        import c2pa  # noqa: F401 - only whether it is there; it reads in a process apart
     except ImportError:
         return Credentials(
             "not read", 'The file has a C2PA manifest, which needs: pip install "resgat-pl[custody]"', []
