@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import torch
 
 os.environ["WANDB_MODE"] = "offline"  # before anything imports wandb; the command line sets the same default
 os.environ["WANDB_SILENT"] = "true"
@@ -63,3 +69,50 @@ def _keep_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("FFPP_ROOT", "DFDC_ROOT", "RESGAT_CROPS", "RESGAT_FEATURES"):
         monkeypatch.delenv(name, raising=False)
     yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _encoders_are_copied() -> Iterator[None]:
+    """Initialise a random encoder once for each state of the generator: a fifth of the time of all tests was that.
+
+    Numbers and the generator's later states are those of an initialisation.
+    """
+    if "torch" not in sys.modules:  # nothing that was collected has a network
+        yield
+        return
+    import torch
+
+    from resgat_pl.nn.encoders import registry
+    from resgat_pl.nn.encoders.timm_models import TimmEncoder
+
+    made: dict[tuple[Any, ...], tuple[Any, torch.Tensor]] = {}
+    build = registry._built
+
+    def copy(name: str, weights: Any, stage: Any, image_size: int) -> Any:
+        kept = str(name).startswith("timm/") or name in {"resnet18", "mobilenet_v2"}
+        if weights is not None or not kept or torch.get_default_device().type != "cpu":
+            return build(name, weights, stage, image_size)
+        maker = getattr(sys.modules.get("timm"), "create_model", None)  # tests replace it
+        key = (name, stage, maker, torch.get_default_dtype(), hash(torch.get_rng_state().numpy().tobytes()))
+        if key not in made:
+            encoder = build(name, weights, stage, image_size)
+            made[key] = encoder, torch.get_rng_state()
+            if len(made) > 24:
+                del made[next(iter(made))]
+        encoder, state = made[key]
+        torch.set_rng_state(state)
+        copied = deepcopy(encoder)
+        if isinstance(encoder, TimmEncoder):
+            copied._shapes = encoder._shapes  # finding the shape of a feature map takes as long as making it
+        return copied
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_built", copy)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """What a test draws does not depend on the tests before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

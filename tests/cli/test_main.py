@@ -47,7 +47,9 @@ def test_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")  # meant for scripts; here it is the point
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("overlay", [[], pytest.param(["gpu"], marks=pytest.mark.long), ["gpu", "ddp"]], ids="+".join)
+@pytest.mark.parametrize(
+    "overlay", [[], *(pytest.param(some, marks=pytest.mark.long) for some in (["gpu"], ["gpu", "ddp"]))], ids="+".join
+)
 def test_shipped_configs_parse(config: Path, overlay: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from resgat_pl.cli.train import ResGATCLI, parser_options
 

@@ -115,9 +115,8 @@ RUNS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind == "of somebody else" else pytest.mark.long) for kind in RUNS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", RUNS)
 def test_any_detector_trains_resumes_and_tests(kind: str, ffpp_crops: Path, tmp_path: Path) -> None:
     few = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 6)
     assert (done := tiny("fit", tmp_path, ffpp_crops, *RUNS[kind], *few)).status == 0, done.errors

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from resgat_pl.cli.commands import TOOLS, TRAINER
 
 from .pages import DOCS
 
 
+@pytest.mark.long  # .ci/run runs it
 def test_generated_blocks_are_current(tmp_path: Path) -> None:
     """In a process of its own: classes that other tests define would be listed as known."""
     here = tmp_path / "docs"

@@ -54,6 +54,7 @@ GRAPH = [name for name, entry in registry._all().items() if name in KINDS and en
 GRADIENT = {"GradCAM", "InputXGradient", "IntegratedGradients", "GradientSHAP", "Saliency"}
 every_kind = pytest.mark.parametrize("name", KINDS)
 in_the_graph = pytest.mark.parametrize("name", GRAPH)
+either_version = pytest.mark.parametrize("attention", [pytest.param("gatv1", marks=pytest.mark.long), "gatv2"])
 both_versions = pytest.mark.parametrize("attention", ["gatv1", "gatv2"])
 
 
@@ -150,7 +151,7 @@ def test_what_the_methods_say_of_themselves() -> None:
 
 
 @every_kind
-@both_versions
+@either_version
 def test_the_other_target_negates_what_has_a_sign(name: str, attention: str) -> None:
     explainer = KINDS[name](net_for(name, attention=attention))
     fake, real = explainer.attribute(FACES), explainer.attribute(FACES, target="real")
@@ -197,7 +198,7 @@ def test_images_are_encoded_once_in_batches(name: str) -> None:
 
 
 @every_kind
-@both_versions
+@either_version
 def test_the_network_and_the_generators_stay_as_they_were(
     name: str, attention: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +244,7 @@ def test_also_when_the_explainer_of_another_package_fails(monkeypatch: pytest.Mo
 
 
 @every_kind
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("mode", [pytest.param(torch.no_grad, marks=pytest.mark.long), torch.inference_mode])
 def test_the_caller_may_have_switched_gradients_off(name: str, mode: Any) -> None:
     net = net_for(name, normalize="none").requires_grad_(
         mode is torch.no_grad

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import av
-
 from resgat_pl.core.errors import MediaError, ResGATError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.core.text import shorten
+from resgat_pl.explain.report.decoding import read_length
 from resgat_pl.explain.report.document import Document, to_json
 from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.first_page import both
@@ -80,7 +79,7 @@ class Desk:
     def __post_init__(self) -> None:
         """Prepare the process that reads the length of videos."""
         self._turn = threading.Lock()
-        self._length: IsolatedProcess[str, float] = IsolatedProcess(_length_of)
+        self._length: IsolatedProcess[str, float] = IsolatedProcess(read_length)
 
     def judge(self, path: Path, step: Step = lambda *_: None) -> Judged:
         """Judge and explain an upload, and remove it.
@@ -197,12 +196,3 @@ def _upload(path: Path) -> Iterator[None]:
 
 def _name(path: Path) -> str:
     return shorten(path.name, 100)
-
-
-def _length_of(path: str) -> Iterator[float]:
-    """Seconds of a video as its header says; 0 where it does not, or cannot be read, which decoding reports."""
-    try:
-        with av.open(path) as container:
-            yield (container.duration or 0) / av.time_base
-    except (av.FFmpegError, OSError, ValueError):
-        yield 0.0

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
-
-import cv2
 
 from resgat_pl.core.errors import MediaError
 from resgat_pl.core.isolated_process import IsolatedProcess, ProcessDiedError, ProcessTimeoutError
 from resgat_pl.core.output_tables import csv_table
 from resgat_pl.core.storage import write_atomic
-from resgat_pl.core.types import MediaKind
-from resgat_pl.data.media.frames import FrameReader
-from resgat_pl.data.media.timeline import DECODER_ERRORS
 from resgat_pl.explain.custody.record import hash_file
+from resgat_pl.explain.report.decoding import read_frames
 from resgat_pl.explain.report.document import Document, FaceFrame, FaceTrack
 from resgat_pl.explain.report.media_search import Medium
 
@@ -76,7 +71,7 @@ def export_frames(document: Document, medium: Medium, count: int, folder: Path, 
         return
     folder.mkdir(parents=True, exist_ok=True)
     names = {telling.frame.index: telling.png for telling in chosen}
-    process: IsolatedProcess[tuple[Medium, list[int]], tuple[int, bytes]] = IsolatedProcess(_pictures)
+    process: IsolatedProcess[tuple[Medium, list[int]], tuple[int, bytes]] = IsolatedProcess(read_frames)
     try:
         for number, png in process.run((medium, sorted(names)), timeout):
             write_atomic(folder / names[number], png)
@@ -94,16 +89,3 @@ def _row(telling: Telling, folder: Path) -> list[str]:
     time = "" if frame.time is None else f"{frame.time:.4f}"
     numbers = (telling.track.number, telling.rank, frame.index, time, frame.logit, frame.probability, *frame.box)
     return [*map(str, numbers), frame.kind, telling.png, record.sha256]
-
-
-def _pictures(request: tuple[Medium, list[int]]) -> Iterator[tuple[int, bytes]]:
-    """The frames with these numbers as PNG files; an image is number 0."""
-    medium, numbers = request
-    kind: MediaKind = "video" if medium.kind == "video" else "frames"
-    try:
-        reader = FrameReader([medium.path], kind)
-        for frame in reader.read(numbers if kind == "video" else reader.indices):
-            png = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))[1].tobytes()
-            yield (frame.number if kind == "video" else 0), png
-    except DECODER_ERRORS as error:
-        raise MediaError(f"{medium.path}: cannot be decoded ({str(error).strip() or type(error).__name__})") from None

@@ -29,7 +29,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*arguments: object, expect: int = 0) -> tuple[str, str]:
         capsys.readouterr()
-        status = main(["check", *map(str, arguments)])
+        status = main(["check", *map(str, arguments), "--jobs", "1"])
         printed = capsys.readouterr()
         assert status == expect, printed.out + printed.err
         assert "Traceback" not in printed.err

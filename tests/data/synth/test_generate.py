@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[LayoutName], Mad
     def make(layout: LayoutName) -> Made:
         root = tmp_path_factory.mktemp("synth") / layout
         videos, fakes = {"ffpp": (36, 2), "dfdc": (32, 3), "celebdf": (24, 2)}[layout]
-        summary = synthesize(root, layout=layout, videos=videos, fakes_per_real=fakes, frames=4, size=160, jobs=2)
+        summary = synthesize(root, layout=layout, videos=videos, fakes_per_real=fakes, frames=4, size=160, jobs=1)
         return Made(root, summary, json.loads((root / "synth.json").read_text()))
 
     return make
