@@ -89,7 +89,7 @@ def _encoders_are_copied() -> Iterator[None]:
     build = registry._built
 
     def copy(name: str, weights: Any, stage: Any, image_size: int) -> Any:
-        kept = str(name).startswith("timm/") or name in {"resnet18", "mobilenet_v2"}
+        kept = isinstance(name, str) and (name.startswith("timm/") or name in {"resnet18", "mobilenet_v2"})
         if weights is not None or not kept or torch.get_default_device().type != "cpu":
             return build(name, weights, stage, image_size)
         maker = getattr(sys.modules.get("timm"), "create_model", None)  # tests replace it

@@ -92,6 +92,7 @@ def test_the_old_checkpoint_is_tested_with_the_old_result(crops: str) -> None:
     assert mine == pytest.approx(old, abs=CLOSE)
 
 
+@pytest.mark.long
 def test_an_old_run_goes_on() -> None:
     epoch = read_file(LAST)["epoch"]
     before = LAST.read_bytes()
@@ -109,7 +110,7 @@ def test_an_old_run_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["guided", "leave_out", *(pytest.param(name, marks=pytest.mark.long) for name in ("identity", "loggers"))]
+    "name", ["guided", *(pytest.param(name, marks=pytest.mark.long) for name in ("identity", "leave_out", "loggers"))]
 )
 def test_old_configurations_are_read_and_saved_with_todays_names(name: str) -> None:
     run = Path("runs") / name
@@ -150,6 +151,7 @@ def test_the_old_spelling_of_explain_gives_the_old_verdict(tmp_path: Path, capfd
     assert read_report(tmp_path / "explained" / "photo.png" / "report.json")
 
 
+@pytest.mark.long
 def test_an_old_report_is_read_with_its_values(tmp_path: Path) -> None:
     """What format 1 did not have is unknown, and nothing of it is computed."""
     path = Path("explained/photo.png/report.json")
@@ -198,6 +200,7 @@ def test_an_old_result_is_a_run_of_a_table() -> None:
     assert run.scores["video"].values["auroc"].value == pytest.approx(0.75)
 
 
+@pytest.mark.long
 def test_the_old_spelling_of_robustness(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     resgat("robustness", BEST, "--crops", "crops", "--kinds", "jpeg", "--out", tmp_path)
     assert f"give these by name: --ckpt_path {BEST}." in capfd.readouterr().err

@@ -44,9 +44,9 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "code",
-    [pytest.param(EVERY_MODULE, id="every module"), pytest.param(WORKER, id="loading process", marks=pytest.mark.long)],
+    "code", [pytest.param(EVERY_MODULE, id="every module"), pytest.param(WORKER, id="loading process")]
 )
 def test_nothing_is_asked_for_and_nothing_said(code: str, tmp_path: Path) -> None:
     script = tmp_path / "start.py"  # loading processes import the main module again

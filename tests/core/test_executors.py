@@ -164,6 +164,7 @@ def workers(scheduler: str, tmp_path: Path) -> Iterator[list[subprocess.Popen[by
         yield processes
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("workers")
 def test_dask_gives_the_bytes_of_one_process(
     scheduler: str, ffpp_root: Path, ffpp_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

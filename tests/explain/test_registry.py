@@ -146,6 +146,7 @@ def test_unknown_methods_are_named_with_all_others() -> None:
         registry.find("PartitionSHAP")
 
 
+@pytest.mark.long
 def test_optional_packages_are_not_imported_before_they_are_used() -> None:
     code = (
         "import sys; from resgat_pl.explain import Contribution, NodeLIME, GradCAM; "

@@ -65,6 +65,7 @@ def alike(one: Picture, other: Picture) -> float:
     return float(np.corrcoef(*(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).ravel() for image in (one, other)))[0, 1])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_extraction_names_what_is_broken_and_cuts_the_rest(
     made: list[Case], corpus: Path, face: Picture, tmp_path: Path, ledger: Ledger

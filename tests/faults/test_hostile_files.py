@@ -91,6 +91,7 @@ def test_the_bomb_is_a_real_one(bomb: tuple[_Touch, Path], tmp_path: Path, way: 
     assert marker.exists()
 
 
+@pytest.mark.long
 def test_no_command_runs_code_of_a_checkpoint(
     bomb: tuple[_Touch, Path],
     ffpp_crops: Path,

@@ -184,6 +184,7 @@ def checkpoint(ffpp_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return untrained(tmp_path_factory.mktemp("ckpt") / "net.ckpt", ffpp_crops)
 
 
+@pytest.mark.long
 def test_paths_are_looked_at_first(checkpoint: Path, ffpp_crops: Path, ffpp_root: Path, tmp_path: Path, ledger: Any,
                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Inputs that are not there, and a file in the place of each folder for results, which stops root as well."""
@@ -251,6 +252,7 @@ def _computes(*arguments: Any, **options: Any) -> Any:
     raise AssertionError("the work began")
 
 
+@pytest.mark.long
 def test_a_changed_configuration_says_which_value_counts(ffpp_crops: Path, tmp_path: Path, ledger: Any,
                                                          caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
     short = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 0)

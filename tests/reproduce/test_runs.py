@@ -184,6 +184,7 @@ def test_what_a_synthetic_run_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
     assert len({folder for folder, _ in asked}) == 4
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")  # meant for scripts; here it is the point
 def test_every_preset_and_protocol_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from resgat_pl.cli.train import ResGATCLI, parser_options

@@ -28,6 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_command_reads_its_checkpoint_once(ffpp_crops: Path, tmp_path: Path, reads: list[str]) -> None:
     path = untrained(tmp_path / "a.ckpt", ffpp_crops)
     for command in ("test", "validate"):

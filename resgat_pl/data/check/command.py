@@ -135,7 +135,12 @@ def _check_manifest(
         names = manifest.column("crop_path")
         absent = [name for name in tqdm(names, desc="look for crops", unit="crop") if _is_empty(manifest.folder / name)]
         report.unreadable |= {str(manifest.folder / name): "missing or empty" for name in absent}
-    pictures = read_all([PictureSource((path,), "crops", stored=True) for path in paths], jobs, "read crops", "crop")
+    compared = np.isin(rows, shown) & duplicates
+    sources = [
+        PictureSource((path,), "crops", stored=True, compared=each)
+        for path, each in zip(paths, compared.tolist(), strict=True)
+    ]
+    pictures = read_all(sources, jobs, "read crops", "crop")
     report.files = len(manifest)
     report.unreadable |= {
         str(path): found for path, found in zip(paths, pictures, strict=True) if isinstance(found, str)
@@ -172,7 +177,10 @@ def _check_root(
         problems=list(index.problems),
     )
     pictures = read_all(
-        [PictureSource(video.files, video.kind) for video in index.records], jobs, "read videos", "video"
+        [PictureSource(video.files, video.kind, compared=duplicates) for video in index.records],
+        jobs,
+        "read videos",
+        "video",
     )
     report.files = len(pictures)
     named = list(zip(index.records, sides.tolist(), pictures, strict=True))

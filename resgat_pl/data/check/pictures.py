@@ -17,7 +17,7 @@ from resgat_pl.core.types import MediaKind
 from resgat_pl.data.crop_store.reader import Member, picture
 from resgat_pl.data.media.frames import FrameReader
 from resgat_pl.data.media.images import MOST_PIXELS, read_image
-from resgat_pl.data.splits.fingerprints import Fingerprints, contrast, fingerprint
+from resgat_pl.data.splits.fingerprints import FINGERPRINT, Fingerprints, contrast, fingerprint
 
 _FILE_SECONDS: Final = 300
 """A file of which one frame cannot be decoded within so long is reported as unreadable."""
@@ -33,11 +33,13 @@ class PictureSource(NamedTuple):
         files: The files.
         kind: What they hold.
         stored: Whether an extraction has written them.
+        compared: Whether fingerprints are needed; otherwise the pictures are decoded, and the result has no rows.
     """
 
     files: tuple[Path | Member, ...]
     kind: MediaKind
     stored: bool = False
+    compared: bool = True
 
 
 def read_fingerprints(source: PictureSource) -> Fingerprints | str:
@@ -45,14 +47,15 @@ def read_fingerprints(source: PictureSource) -> Fingerprints | str:
     try:
         if source.kind == "video":
             return _fingerprint_video(
-                FrameReader([file for file in source.files if not isinstance(file, Member)], source.kind)
+                FrameReader([file for file in source.files if not isinstance(file, Member)], source.kind),
+                source.compared,
             )
         # Other people's pictures may end as they like, as long as they can be decoded.
         images = (
             picture(file) if source.stored or isinstance(file, Member) else read_image(file, MOST_PIXELS)
             for file in (source.files[place] for place in places(len(source.files)))
         )
-        return np.concatenate([fingerprint(image) for image in images])
+        return np.concatenate([np.empty(0, FINGERPRINT), *(fingerprint(each) for each in images if source.compared)])
     except ResGATError as error:
         return str(error)
 
@@ -66,7 +69,7 @@ def places(count: int) -> list[int]:
     return sorted({count // 2, count * 5 // 6})
 
 
-def _fingerprint_video(media: FrameReader) -> Fingerprints | str:
+def _fingerprint_video(media: FrameReader, compared: bool) -> Fingerprints | str:
     """The first frame with detail: many videos begin black, or fade in."""
     best: Fingerprints | None = None
     last = max(0, len(media.indices) - 1)
@@ -78,6 +81,8 @@ def _fingerprint_video(media: FrameReader) -> Fingerprints | str:
                 raise
             break  # it has fewer frames than it claims
         if frame is not None:
+            if not compared:
+                return np.empty(0, FINGERPRINT)
             found = fingerprint(frame.image)
             best = found if best is None or contrast(found) > contrast(best) else best
             if contrast(best) >= _ENOUGH_CONTRAST:

@@ -1,4 +1,4 @@
-"""What processes of their own read of a file beside its faces; they start with this module, which imports no torch."""
+"""Frames and length of a file, decoded in processes of their own; these import this module, and with it no torch."""
 
 from __future__ import annotations
 

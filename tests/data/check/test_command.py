@@ -25,11 +25,15 @@ Run = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``resgat check`` and return what it printed: the report, and the error without progress bars."""
+    """Run ``resgat check`` and return what it printed: the report, and the error without progress bars.
 
-    def run(*arguments: object, expect: int = 0) -> tuple[str, str]:
+    Pictures are compared only where a test asks for it, since that takes most of the time.
+    """
+
+    def run(*arguments: object, expect: int = 0, duplicates: bool = False) -> tuple[str, str]:
         capsys.readouterr()
-        status = main(["check", *map(str, arguments), "--jobs", "1"])
+        compared = ("--duplicates", str(duplicates).lower())
+        status = main(["check", *map(str, arguments), *compared, "--jobs", "1"])
         printed = capsys.readouterr()
         assert status == expect, printed.out + printed.err
         assert "Traceback" not in printed.err
@@ -92,7 +96,7 @@ def test_clean_crops(run: Run, ffpp_crops: Path, tmp_path: Path) -> None:
 
 def test_counts_stand_beside_the_published_ones(run: Run, ffpp_crops: Path, ffpp_root: Path, tmp_path: Path) -> None:
     for target in (ffpp_crops, ffpp_root):
-        printed, _ = run(target, "--json", tmp_path / "check.json", "--duplicates", "false")
+        printed, _ = run(target, "--json", tmp_path / "check.json")
         assert "| Deepfakes | c23 | 6 | 1,000  ← differs |" in printed
         assert "| DeepFakeDetection | c23 | 4 | 3,068  ← differs |" in printed
         counts = {row["method"]: row for row in report(tmp_path / "check.json")["counts"]}
@@ -119,7 +123,7 @@ def test_a_leak_is_named_and_has_its_own_status(run: Run, crops: Path, tmp_path:
         splits[rows[0]] = "test"
 
     divide_again(crops, leak)
-    printed, error = run(crops, "--json", tmp_path / "check.json", expect=1)
+    printed, error = run(crops, "--json", tmp_path / "check.json", expect=1, duplicates=True)
     assert "video: train and test share 1 (ffpp/original/c23/001)" in printed
     assert "identity: train and test share 1 (ffpp/001)" in printed
     assert "the splits leak (video, original, identity, duplicate)" in error, "its crops look alike, too"
@@ -139,14 +143,14 @@ def test_pictures_that_look_the_same_are_a_leak(run: Run, crops: Path, tmp_path:
     one, other = (int(np.flatnonzero(names == split)[-1]) for split in ("train", "test"))
     shutil.copy(manifest.crop(middle_row(manifest, one)), manifest.crop(middle_row(manifest, other)))
     keys = [video.key for video in manifest.videos()]
-    printed, error = run(crops, "--json", tmp_path / "check.json", expect=1)
+    printed, error = run(crops, "--json", tmp_path / "check.json", expect=1, duplicates=True)
     assert "duplicate: train and test share" in printed
     (leak,) = report(tmp_path / "check.json")["leaks"]
     assert f"{keys[one]} ~ {keys[other]}" in leak["names"]
     assert all(name.endswith(f"~ {keys[other]}") for name in leak["names"])
     assert "the splits leak (duplicate)" in error
     assert "no protocol keeps these pictures apart" in error
-    printed, _ = run(crops, "--duplicates", "false", "--json", tmp_path / "check.json")
+    printed, _ = run(crops, "--json", tmp_path / "check.json")
     assert "duplicate" not in printed
     assert "pictures were not compared" in printed
     assert not report(tmp_path / "check.json")["pictures_compared"]
@@ -155,14 +159,14 @@ def test_pictures_that_look_the_same_are_a_leak(run: Run, crops: Path, tmp_path:
 def test_the_same_video_under_two_names_is_a_leak(run: Run, root: Path) -> None:
     folder = root / "original_sequences" / "youtube" / "c23" / "videos"
     shutil.copy(folder / "001.mp4", folder / "010.mp4")
-    printed, _ = run(root, expect=1)
+    printed, _ = run(root, expect=1, duplicates=True)
     assert "duplicate: train and test share" in printed
     assert "ffpp/original/c23/001 ~ ffpp/original/c23/010" in printed
 
 
 def test_declared_leaks_are_marked_and_pass(run: Run, ffpp_crops: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="PaperSplit puts frames"):
-        printed, error = run(ffpp_crops, "--split", "PaperSplit", "--json", tmp_path / "check.json")
+        printed, error = run(ffpp_crops, "--split", "PaperSplit", "--json", tmp_path / "check.json", duplicates=True)
     assert error == ""
     assert "split protocol paper" in printed
     found = report(tmp_path / "check.json")
@@ -180,7 +184,7 @@ def test_what_the_protocol_in_the_manifest_declares_counts(run: Run, crops: Path
     splits[manifest.column("video") == "001"] = "test"
     spec = {**manifest.info["protocol"], "declares": ["original", "identity"]}
     manifest.with_splits(splits, spec).write()
-    printed, _ = run(crops, "--duplicates", "false")
+    printed, _ = run(crops)
     assert "original: train and test share 1 (ffpp/original/c23/001) (declared by the protocol)" in printed
 
 
@@ -242,7 +246,7 @@ def test_a_video_that_cannot_be_read_is_named(run: Run, root: Path, how: str, tm
     assert "  ffpp/Deepfakes/c23/001_006: " in printed
     assert "1 files cannot be read" in error
     assert list(report(tmp_path / "check.json")["unreadable"]) == ["ffpp/Deepfakes/c23/001_006"]
-    run(root, "--duplicates", "false", expect=2)
+    run(root, expect=2)
 
 
 def test_only_ten_unreadable_files_are_shown_but_all_are_written(run: Run, crops: Path, tmp_path: Path) -> None:
@@ -375,5 +379,5 @@ def test_pictures_of_others_are_decoded_elsewhere(
         picture = f"{name}.mp4_face_0.png"
         shutil.copy(manifest.crop(int(np.flatnonzero(manifest.column("label") == label)[0])), tmp_path / picture)
         (tmp_path / f"{name}.txt").write_text(picture)
-    out, _ = run(tmp_path, "--jobs", 1, "--duplicates", "false")
+    out, _ = run(tmp_path, "--jobs", 1)
     assert "2 files looked at, 0 cannot be read" in out

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resgat_pl.core.types import MediaKind
 from resgat_pl.data.check.pictures import PictureSource, places, read_fingerprints
 from resgat_pl.data.splits.fingerprints import Fingerprints, fingerprint
 from resgat_pl.data.splits.near_duplicates import find_duplicates
@@ -75,3 +76,15 @@ def test_of_pictures_two_are_compared(frames: NDArray[np.uint8], tmp_path: Path)
     assert found.tobytes() == np.concatenate([fingerprint(frames[place]) for place in (3, 5)]).tobytes()
     files[5].write_bytes(b"no picture")
     assert "5.png: is not an image" in str(read_fingerprints(PictureSource(files, "frames")))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.mp4", "video"), ("a.png", "crops")])
+def test_what_is_not_compared_is_decoded_all_the_same(
+    frames: NDArray[np.uint8], tmp_path: Path, name: str, kind: MediaKind
+) -> None:
+    write_video(tmp_path / "a.mp4", frames)
+    cv2.imwrite(str(tmp_path / "a.png"), frames[0])
+    source = PictureSource((tmp_path / name,), kind, stored=True, compared=False)
+    assert len(read_fingerprints(source)) == 0
+    (tmp_path / name).write_bytes(b"broken")
+    assert isinstance(read_fingerprints(source), str)

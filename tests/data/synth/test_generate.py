@@ -192,6 +192,7 @@ def test_same_request_same_bytes_whatever_the_jobs(whole: Path, tmp_path: Path) 
     assert tree(whole)[clip] != tree(other)[clip]
 
 
+@pytest.mark.long
 def test_clips_forged_in_part_are_listed_and_made_again_alike(whole: Path, tmp_path: Path) -> None:
     parts, again = tmp_path / "parts", tmp_path / "again"
     wanted = {**TINY, "frames": 4, "span": 0.5, "flicker": 0.5}

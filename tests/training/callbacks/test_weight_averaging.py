@@ -29,9 +29,9 @@ def command(name: str, root: Path, crops: Path, *more: object) -> Any:
     return tiny(name, root, crops, *TABLE, "--trainer.limit_train_batches", 4, *more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("averaging", "kept"),
-    [pytest.param(EMA, "best", id="EMA"), pytest.param(SWA, "last", id="SWA", marks=pytest.mark.long)],
+    ("averaging", "kept"), [pytest.param(EMA, "best", id="EMA"), pytest.param(SWA, "last", id="SWA")]
 )
 def test_what_is_validated_is_explained_and_kept(
     averaging: tuple[object, ...], kept: str, ffpp_crops: Path, tmp_path: Path
