@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resgat_pl import __version__
 from resgat_pl.core.errors import WeightsError
+from resgat_pl.core.parts import class_path
 from resgat_pl.data.datamodule import FaceDataModule
 from resgat_pl.data.splits.known_people import unknown_in
 from resgat_pl.evaluation.train_test_overlap import REMEMBERED
@@ -35,6 +36,7 @@ _DATA_KINDS: Final[dict[str, type]] = {
     "sets": list,
     "faces": dict,
     MARK: str,
+    "self_blend": str,
 }
 """Types of the entries that are read of a provenance, and of its ``data``, see ``of_data``."""
 _PACKAGES: Final = (
@@ -99,6 +101,7 @@ def of_data(data: FaceDataModule) -> dict[str, Any]:
         "sets": sets_of(manifest),
         "faces": faces_of(manifest),
         **({MARK: manifest.info[MARK]} if MARK in manifest.info else {}),
+        **({} if data.self_blend is None else {"self_blend": class_path(type(data.self_blend))}),
     }
 
 

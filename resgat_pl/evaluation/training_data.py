@@ -77,6 +77,8 @@ def trained_on(provenance: Mapping[str, Any] | None) -> TrainedOn:
         why = "it carries no provenance" if not data else "it is of a version that did not record it"
         return TrainedOn(f"Trained on: unknown. The checkpoint does not say, since {why}.", None)
     counts = _videos(sets)
+    if data.get("self_blend"):
+        counts += ", and on self-blends of the genuine ones, others at every step"
     made = data.get(MARK)
     leaky = ", ".join(shorten(kind) for kind in (provenance or {}).get("leaky") or [])
     leaks = f" Its splits leak ({leaky}), so threshold and calibration rest on known material." if leaky else ""

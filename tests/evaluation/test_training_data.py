@@ -43,6 +43,8 @@ def test_the_words() -> None:
     assert crowd.endswith(
         "Who is in the videos of dfdc is unknown: it may have been trained on the people of this file."
     )
+    blended = trained_on({"data": {"sets": SETS, "self_blend": "a.SelfBlend"}}).statement
+    assert "and on self-blends of the genuine ones, others at every step" in blended
     known = [
         trained_on({"data": {"sets": SETS, "synthetic": made}}).recordings for made in ("no", "drawn", "portraits")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,12 +52,13 @@ def custody_of(
     """
     if intake is None:
         return document
+    beside = "" if document.original is None else f" --original {shlex.quote(document.original.original.name)}"
     configuration: dict[str, Any] = json.loads(json.dumps({**settings, "batch_size": batch_size}))
     record = Custody(
         input=intake,
         configuration=configuration,
         configuration_sha256=hash_values(configuration),
-        command=command_of(document.file, document.checkpoint.name, configuration),
+        command=command_of(document.file, document.checkpoint.name, configuration) + beside,
         machine=machine(),
         crops_sha256=hash_crops(shot.image for track in found.tracks for shot in track),
         began=log.began,

@@ -113,7 +113,7 @@ class Examiner:
             del spec[name]
         named = display_name(self.detector.path)
         known = self.detector.validation
-        validated = f"Validated on {known.text}." if known else "Validated on: unknown."
+        validated = f"Threshold and scale were chosen on {known.text}." if known else "Chosen on unknown files."
         return Checkpoint(
             named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on, validated
         )

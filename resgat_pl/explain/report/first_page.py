@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from resgat_pl.core.text import joined
+from resgat_pl.evaluation.error_rates import EVERYTHING
 from resgat_pl.explain.report.document import Document, FaceTrack
 from resgat_pl.explain.sentences import DISAGREEMENT
 
@@ -15,6 +16,12 @@ BACKGROUND: Final = (
     "Background is everything outside the face: hair, ears, neck, clothes, and what is behind the person."
 )
 SIDES: Final = "Left and right are those of the picture as you see it, not the person's own."
+NO_MASK: Final = (
+    "Where says what the detector weighs. It is no outline of a manipulation, and names places in genuine faces too."
+)
+RATE_UNKNOWN: Final = (
+    "How often the detector errs is unknown: no results of a test of this very checkpoint lie in the folder of its run."
+)
 _NAMED: Final = 3
 """Regions that are named."""
 _NOTICEABLE: Final = 0.1
@@ -35,10 +42,12 @@ class FirstPage:
         headline: The verdict, as one of a detector.
         what: The verdict on which face, with score and threshold.
         where: Regions that speak for it, each with its share of the evidence and of the picture.
-        how_sure: Sentences on what the score does and does not say, and on what would turn the verdict.
+        how_sure: Sentences on how often the detector errs, on what the score does and does not say, and on what would
+            turn the verdict.
         limits: Sentences on what speaks against relying on it, the gravest first, and on the words of ``where``;
             without the notes of the document.
         paragraph: All of it in one paragraph that can be quoted.
+        against: What the original of the case, put beside the deciding face, shows; empty without one.
     """
 
     title: str
@@ -49,6 +58,7 @@ class FirstPage:
     how_sure: list[str]
     limits: list[str]
     paragraph: str
+    against: str = ""
 
 
 def first_page(document: Document) -> FirstPage:
@@ -63,9 +73,10 @@ def first_page(document: Document) -> FirstPage:
         return FirstPage(title, training, "No face found", what, "", [], [], f"{document.file}: no face found. {what}")
     track = deciding(document)
     what, where, sure = _what(document, track), _where(document, track), _how_sure(document, track)
+    against = _against(document, track)
     limits = [*_validity(document), *_background(document, track), *_contradictions(document, track), *_words(where)]
-    quoted = [f"{document.file}: {what}", where, *sure, *limits, training, NO_PROOF]
-    return FirstPage(title, training, headline_of(document), what, where, sure, limits, " ".join(filter(None, quoted)))
+    quoted = " ".join(filter(None, [f"{document.file}: {what}", where, against, *sure, *limits, training, NO_PROOF]))
+    return FirstPage(title, training, headline_of(document), what, where, sure, limits, quoted, against)
 
 
 def headline_of(document: Document) -> str:
@@ -163,7 +174,7 @@ def _what(document: Document, track: FaceTrack) -> str:
     said = f"The detector calls {who} {leaning(document)}: "
     if document.verdict == "inconclusive":
         said = f"Inconclusive: for {who} the detector leans to {leaning(document)}, without reason enough to say so: "
-    text = f"{said}score {score}, {side} the threshold {limit}{chosen}."
+    text = f"{said}score {score}, {side} the threshold {limit}{chosen}.{_spread(track)}"
     seen = document.faces_found
     if seen is not None and seen > judged:
         text += f" Of {seen} faces that were seen, {judged} {'was' if judged == 1 else 'were'} judged."
@@ -185,17 +196,39 @@ def _where(document: Document, track: FaceTrack) -> str:
     return f"Of all that speaks for {leaning(document)}, {joined(parts)}."
 
 
+def _spread(track: FaceTrack) -> str:
+    """Scores of single frames, on the scale of the file, of which the score is a mean."""
+    values = [frame.probability for frame in track.frames]
+    if len(values) < 2:
+        return ""
+    low, high = both(min(values), max(values))
+    return f" Single frames score {low} to {high}; before calibration, the score is their mean."
+
+
+def _against(document: Document, track: FaceTrack) -> str:
+    if document.original is None:
+        return ""
+    return " ".join(face.sentence for face in document.original.faces if face.face == track.number)
+
+
+def _errors(document: Document) -> str:
+    """How often the detector errs: the rates of all files of its own test, with counts."""
+    rates = [] if document.strength is None else document.strength.rates
+    found = next((rate for rate in rates if rate.stratum == EVERYTHING), None)
+    return RATE_UNKNOWN if found is None else f"In its own test: {found.text}. Below: for files like this one."
+
+
 def _how_sure(document: Document, track: FaceTrack) -> list[str]:
     probability = document.probability or 0.0
-    said = [f"Inconclusive: {reason}" for reason in document.decision.reasons]
+    said = [*(f"Inconclusive: {reason}" for reason in document.decision.reasons), _errors(document)]
     if document.strength is not None and document.strength.likelihood is not None:
         said.append(document.strength.statement)
     files = "videos" if document.kind == "video" else "single faces"
     if document.calibration.temperature is not None:
         said.append(
-            f"Among the {files} that it was validated on, about {percent(probability)} of those with such a score were "
-            "fake. This is not the probability that this file is fake: that also depends on how common fakes are where "
-            "it comes from, and on how like those it is."
+            f"Among the {files} on which its scale was chosen, about {percent(probability)} of those with such a score "
+            "were fake. This is not the probability that this file is fake: that also depends on how common fakes are "
+            "where it comes from, and on how like those it is."
         )
     else:
         said.append(
@@ -234,9 +267,9 @@ def _validity(document: Document) -> list[str]:
 
 
 def _words(where: str) -> list[str]:
-    """Definitions of the words of a sentence."""
+    """Definitions of the words of a sentence, and what it does not say."""
     sides = "left" in where or "right" in where
-    return [SIDES] * sides + [BACKGROUND] * ("background" in where)
+    return [NO_MASK] * ("% " in where) + [SIDES] * sides + [BACKGROUND] * ("background" in where)
 
 
 def _background(document: Document, track: FaceTrack) -> list[str]:

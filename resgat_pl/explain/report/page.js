@@ -200,7 +200,8 @@
 
   function table() {
     at("status").textContent = describe();
-    at("sentence").textContent = shown().sentence;
+    const leaning = doc.verdict === "inconclusive" ? "The file is inconclusive; by the threshold alone: " : "";
+    at("sentence").textContent = leaning + shown().sentence;
     const { regions, bias } = map();
     const { unit, signed: hasSign } = method();
     const logit = bias === null ? null : (map().logit ?? shown().logit);

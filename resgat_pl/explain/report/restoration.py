@@ -164,11 +164,11 @@ def _sentence(
         )
     said = ahead + original
     if named:
-        mean, share = float(random.mean()), float(np.mean([side(logit) == other for logit in random.tolist()]))
+        mean, turned = float(random.mean()), sum(side(logit) == other for logit in random.tolist())
         does = "turns" if side(named_logit) == other else "does not turn"
         said += (
             f" Putting back {joined([REGIONS[number] for number in named])} alone {does} the verdict "
-            f"({_signed(named_logit)}); as many random nodes turn it in {share:.0%} of {len(random)} draws "
+            f"({_signed(named_logit)}); as many random nodes turn it in {turned} of {len(random)} draws "
             f"(mean {_signed(mean)})."
         )
     if turned_by is not None:

@@ -23,12 +23,14 @@ const summary = (() => {
       .join(" · ");
     const { recordings } = doc.checkpoint;
     const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
-    const { training, headline, what, where, how_sure: sure, limits, paragraph, no_proof: noProof } = doc.first_page;
+    const { training, headline, what, where, how_sure: sure, limits, paragraph, against, no_proof: noProof } = doc.first_page;
     at("trained").textContent = training;
     at("trained").className = recordings ? "" : "warn";
     at("verdict-title").textContent = headline;
     at("verdict-text").textContent = unbroken(what);
     at("where").textContent = unbroken(where);
+    at("against").hidden = !against;
+    at("against-text").textContent = unbroken(against || "");
     fill("sure", ...sure.map((text) => el("li", {}, unbroken(text))));
     fill("notes", ...[...limits, ...doc.notes, noProof].map((note) => el("li", {}, unbroken(note))));
     at("plain").textContent = unbroken(paragraph);
@@ -44,8 +46,9 @@ const summary = (() => {
     const fewer = found > judged; // null is not
     fill(
       "chips",
-      el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated on its validation data" : "Not calibrated"),
+      el("li", { className: calibrated ? "" : "warn" }, calibrated ? "Calibrated" : "Not calibrated"),
       el("li", { className: fewer ? "warn" : "" }, fewer ? `${judged} of ${found} faces judged` : plural(judged, "face")),
+      ...(doc.strength && doc.strength.rates.length ? [] : [el("li", { className: "warn" }, "Error rate unknown")]),
       ...(decision.chosen ? [] : [el("li", { className: "warn" }, "Threshold is a default")]),
     );
     place("gauge-mark", p);
@@ -134,9 +137,9 @@ const summary = (() => {
             (calibration.temperature === null ? "which is not calibrated" : `${percent(doc.probability)} after it`),
       ],
       ["Training", checkpoint.trained_on],
-      ["Validation", checkpoint.validated_on],
+      ["Threshold and scale", checkpoint.validated_on],
       ["Unknown, assumed", checkpoint.assumed.join(", ")],
-      ["Time", `${doc.seconds.toFixed(1)} s in all`],
+      ["Time", `${doc.seconds.toFixed(1)} s for finding faces, judging and explaining`],
       ["Seed", String(doc.seed)],
     ];
     fill(

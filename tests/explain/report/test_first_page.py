@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from resgat_pl.evaluation.error_rates import ErrorRate
+from resgat_pl.explain.custody.record import FileHash
+from resgat_pl.explain.report.comparison_records import OriginalComparison, RestoredFace
 from resgat_pl.explain.report.document import Document
 from resgat_pl.explain.report.face_records import FaceCertificate
-from resgat_pl.explain.report.first_page import NO_PROOF, evidence, first_page
+from resgat_pl.explain.report.first_page import NO_MASK, NO_PROOF, RATE_UNKNOWN, evidence, first_page
+from resgat_pl.explain.report.strength_records import Strength
 
 from .browser_page import Make
 
@@ -32,6 +36,7 @@ def test_shares_of_evidence_stand_beside_shares_of_area(document: Make) -> None:
     assert "74 % comes from the background (64 % of the picture's area) and 25 % from the left eye (4 %)" in page.where
     said = " ".join(page.limits)
     assert "74 % of the evidence lies outside the face" in said
+    assert NO_MASK in said
     assert "Background is everything outside the face" in said
     assert "as you see it, not the person's own" in said
 
@@ -86,15 +91,46 @@ def test_inconclusive_is_said_with_its_side_and_reasons(document: Make, side: st
     assert page.headline == f"Detector's verdict: inconclusive, leaning {side}"
     assert f"leans to {side}" in page.what and f"{compared} the threshold" in page.what
     assert page.how_sure[0] == "Inconclusive: The face is dark." and page.how_sure[0] in page.paragraph
+    assert page.how_sure[1] == RATE_UNKNOWN
     assert f"speaks for {side}" in page.where
 
 
 def test_the_score_is_no_probability_of_this_file(document: Make) -> None:
     bare, calibrated = (first_page(document(temperature=temperature)) for temperature in (None, 1.5))
-    assert "is not calibrated" in bare.how_sure[0]
-    assert "is not the probability that this file is fake" in calibrated.how_sure[0]
-    assert "too narrow, and errors of the detector are not in it" in calibrated.how_sure[1]
+    assert "is not calibrated" in bare.how_sure[1]
+    assert "is not the probability that this file is fake" in calibrated.how_sure[1]
+    assert "too narrow, and errors of the detector are not in it" in calibrated.how_sure[2]
     assert not any("too narrow" in said for said in first_page(document(frames=0)).how_sure)
+
+
+def test_how_often_the_detector_errs_comes_first(document: Make) -> None:
+    rate = ErrorRate("all", "all", 20, 1, (0.05, 0.01, 0.24), 20, 40, 8, (0.2, 0.1, 0.35), 40)
+    others = [replace(rate, stratum="kind", value="Deepfakes"), rate]
+    page = first_page(replace(document(), strength=Strength(rates=others)))
+    assert page.how_sure[0].startswith("In its own test: 1 of 20 genuine videos called fake (5 %")
+    assert "8 of 40 fakes missed" in page.how_sure[0]
+    assert [first_page(replace(document(), strength=one)).how_sure[0] for one in (None, Strength())] == 2 * [
+        RATE_UNKNOWN
+    ]
+
+
+def test_scores_of_frames_and_of_the_file_are_reconciled(document: Make) -> None:
+    made = document(frames=3)
+    track = made.tracks[0]
+    frames = [replace(frame, probability=score) for frame, score in zip(track.frames, (0.9, 0.2, 0.5), strict=True)]
+    said = first_page(replace(made, tracks=[replace(track, frames=frames)])).what
+    assert said.endswith("Single frames score 20 % to 90 %; before calibration, the score is their mean.")
+    assert "Single frames" not in first_page(document(frames=0)).what
+
+
+def test_the_original_of_the_case_is_on_the_first_page(document: Make) -> None:
+    made = document()
+    face = RestoredFace(1, 0, 1.0, -1.0, 0.0, [], [], [], [], [], [], None, 0, None, None, None, 3.0, "It turns.")
+    other = replace(face, face=2, sentence="Another face.")
+    beside = OriginalComparison(FileHash("o.mp4", 3, "ab"), 0.9, "", [other, face])
+    assert first_page(made).against == ""
+    page = first_page(replace(made, original=beside))
+    assert page.against == "It turns." and "It turns." in page.paragraph
 
 
 @pytest.mark.parametrize(

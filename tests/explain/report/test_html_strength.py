@@ -33,9 +33,10 @@ def test_reasons_ratio_and_rates_are_shown(document: Make, visit: Open, width: i
     page = visit(made, width)
     assert text(page, "#verdict-title") == "Detector's verdict: inconclusive, leaning fake"
     assert "leans to fake, without reason enough" in text(page, "#verdict-text")
-    assert text(page, "#sure").splitlines()[:3] == [
+    assert text(page, "#sure").splitlines()[:4] == [
         "Inconclusive: The evidence is weak.",
         "Inconclusive: <i>The face is dark.</i>",
+        f"In its own test: {FOUND.rates[0].text}. Below: for files like this one.",
         FOUND.statement,
     ]
     assert text(page, "#likelihood") == FOUND.statement
@@ -51,6 +52,7 @@ def test_reasons_ratio_and_rates_are_shown(document: Make, visit: Open, width: i
         ["kind: <b>Deepfakes</b>", "", "4 of 40: 10 % (4 % to 23 %)"],
     ]
     assert text(page, "#not-tested") == "sound"
+    assert "Error rate unknown" not in text(page, "#chips")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert "detector says inconclusive, leaning fake, " in to_html(made)
 
