@@ -33,6 +33,7 @@ from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.synth.generate import synthesize
 from resgat_pl.evaluation.metrics.scores import Scores, evaluate
 from resgat_pl.evaluation.predict import predictions
+from resgat_pl.explain.custody.record import machine
 from resgat_pl.nn.encoders.tuning import TrainMode
 from resgat_pl.nn.resgat import ResGAT
 from resgat_pl.training.module import ResGATModule
@@ -50,7 +51,7 @@ ROUNDS: Final = 3
 ABOUT: Final = f"""\
 SYNTHETIC forgeries of drawn faces, plain to see (`--change 60 --extent 2.4`): {{clips}} clips and as many fakes, one
 crop of {SIDE} px each; nobody of the test split is in another. Written by `experiments/encoders.py` (`make encoders`),
-data seed 0, one thread of an AMD EPYC (AVX2).
+data seed 0, one thread of {{processor}}.
 
 - Detector: GATv2, {HEADS} heads × {HIDDEN}, on the nodes of the frozen encoder (stride 16, or a transformer's patches).
   AdamW at {RATE:g}, {EPOCHS} epochs of batches of {BATCH} from cached features; the last epoch is tested.
@@ -276,7 +277,9 @@ def main() -> int:
 
 
 def _about(arguments: argparse.Namespace) -> str:
-    return ABOUT.format(clips=arguments.clips, seeds=arguments.seeds)
+    here = machine()
+    processor = f"{here['processor']} ({here['instructions']})"
+    return ABOUT.format(clips=arguments.clips, seeds=arguments.seeds, processor=processor)
 
 
 if __name__ == "__main__":
