@@ -8,6 +8,7 @@ from typing import Final
 
 from resgat_pl.core.text import joined
 from resgat_pl.evaluation.error_rates import EVERYTHING
+from resgat_pl.explain.benchmark.swaps import DRAWS
 from resgat_pl.explain.report.document import Document, FaceTrack
 from resgat_pl.explain.sentences import DISAGREEMENT
 
@@ -206,9 +207,23 @@ def _spread(track: FaceTrack) -> str:
 
 
 def _against(document: Document, track: FaceTrack) -> str:
-    if document.original is None:
-        return ""
-    return " ".join(face.sentence for face in document.original.faces if face.face == track.number)
+    """Finding of the restoration of the deciding face, without terms of this software."""
+    faces = [] if document.original is None else document.original.faces
+    face = next((face for face in faces if face.face == track.number), None)
+    if face is None or face.limit is None:
+        return "" if face is None else "The original was put beside it: see below."
+    mine, whole = (value > face.limit for value in (face.logit, face.original_logit))
+    said = f"Of the same frame of the original the detector says {'fake' if whole else 'real'}."
+    if mine == whole:
+        alike = " It judges both alike: what it reacts to is in the original as well." if mine else ""
+        return said + alike
+    if face.named_logit is None or face.random_turned is None:
+        return said
+    turns = "turns" if (face.named_logit > face.limit) == whole else "does not turn"
+    return (
+        f"{said} Putting back its {joined(face.named)} alone {turns} the verdict; as much of it at random places does "
+        f"so in {round(face.random_turned * DRAWS)} of {DRAWS} draws."
+    )
 
 
 def _errors(document: Document) -> str:

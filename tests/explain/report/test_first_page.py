@@ -125,12 +125,25 @@ def test_scores_of_frames_and_of_the_file_are_reconciled(document: Make) -> None
 
 def test_the_original_of_the_case_is_on_the_first_page(document: Make) -> None:
     made = document()
-    face = RestoredFace(1, 0, 1.0, -1.0, 0.0, [], [], [], [], [], [], None, 0, None, None, None, 3.0, "It turns.")
-    other = replace(face, face=2, sentence="Another face.")
-    beside = OriginalComparison(FileHash("o.mp4", 3, "ab"), 0.9, "", [other, face])
+    face = RestoredFace(
+        1, 0, 1.0, -1.0, 0.0, [], [], [], [], [], ["mouth", "nose"], -0.5, 4, 0.9, 0.25, None, 3.0, "Of a logit."
+    )
+
+    def said(**changes: Any) -> str:
+        faces = [replace(face, face=2), replace(face, **changes)]
+        page = first_page(replace(made, original=OriginalComparison(FileHash("o.mp4", 3, "ab"), 0.9, "", faces)))
+        assert page.against in page.paragraph and "logit" not in page.paragraph
+        return page.against
+
     assert first_page(made).against == ""
-    page = first_page(replace(made, original=beside))
-    assert page.against == "It turns." and "It turns." in page.paragraph
+    assert said() == (
+        "Of the same frame of the original the detector says real. Putting back its mouth and nose alone turns the "
+        "verdict; as much of it at random places does so in 2 of 8 draws."
+    )
+    assert "alone does not turn the verdict" in said(named_logit=0.5)
+    assert said(original_logit=2.0).endswith("what it reacts to is in the original as well.")
+    assert said(named_logit=None) == "Of the same frame of the original the detector says real."
+    assert said(limit=None).endswith("see below.")
 
 
 @pytest.mark.parametrize(
