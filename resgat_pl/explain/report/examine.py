@@ -30,7 +30,7 @@ from resgat_pl.explain.report.certificates import certificate_of, strongest
 from resgat_pl.explain.report.clip_words import clip_notes, span_of, strongest_frames
 from resgat_pl.explain.report.evidence import Reference, evidence_of
 from resgat_pl.explain.report.face_records import RegionEvidence
-from resgat_pl.explain.report.limits import limits, rests_on
+from resgat_pl.explain.report.limits import limits, rests_on, unsaid
 from resgat_pl.explain.report.media import FoundFaces, Shot
 from resgat_pl.explain.report.media_search import Medium
 from resgat_pl.explain.report.members import disagreement, members_of
@@ -186,7 +186,7 @@ class Examiner:
         return [
             *self.assumed,
             *found.notes,
-            *limits(medium, found, self.extraction.margin, known, size),
+            *unsaid(limits(medium, found, self.extraction.margin, known, size), judgement.decision.reasons),
             *clip_notes(self.detector.net, [len(track) for track in found.tracks]),
             *_doubts(found, judgement),
             *judgement.notes,

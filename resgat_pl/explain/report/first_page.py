@@ -227,7 +227,7 @@ def _against(document: Document, track: FaceTrack) -> str:
 
 
 def _errors(document: Document) -> str:
-    """How often the detector errs: the rates of all files of its own test, with counts."""
+    """Error rates of the detector over all files of its own test, with counts."""
     rates = [] if document.strength is None else document.strength.rates
     found = next((rate for rate in rates if rate.stratum == EVERYTHING), None)
     return RATE_UNKNOWN if found is None else f"In its own test: {found.text}. Below: for files like this one."

@@ -85,6 +85,21 @@ def doubts(
     return reasons
 
 
+def unsaid(notes: Sequence[str], reasons: Sequence[str]) -> list[str]:
+    """Notes whose finding no reason gives already.
+
+    Example:
+        >>> unsaid(["The face is judged less well: it is dark.", "It is brief."], ["It is hard to judge: it is dark."])
+        ['It is brief.']
+    """
+    findings = [note.partition(": ")[2] for note in notes]
+    return [
+        note
+        for note, finding in zip(notes, findings, strict=True)
+        if not finding or not any(finding in reason for reason in reasons)
+    ]
+
+
 def side_of(track: Sequence[Shot], margin: float) -> float:
     """Median over the frames of a face's longer side, in px."""
     return float(np.median([(shot.box[2:] - shot.box[:2]).max() for shot in track])) / margin
