@@ -28,6 +28,7 @@ PARTS = (
     "clips",
     "explaining",
     "restoration",
+    "reports",
     "gpu",
 )
 HERE = Path(__file__).parent

@@ -1,0 +1,123 @@
+"""Whole commands on media: the report of a video with everything in it, and a thousand pictures for triage.
+
+The network is ResNet-50 on 224 px (7×7 nodes, 9 heads × 512) with random weights, the media are drawn faces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+from measure import Row, interleave, ratio_row, report
+from numpy.typing import NDArray
+
+from resgat_pl.data.extraction.settings import Extraction
+from resgat_pl.data.synth.drawn import draw_clip
+from resgat_pl.data.synth.encode import write_video
+from resgat_pl.evaluation.detector import Detector
+from resgat_pl.explain.report.examine import Examiner
+from resgat_pl.explain.report.media import FaceFinder
+from resgat_pl.explain.report.media_search import search_media
+from resgat_pl.nn.resgat import ResGAT
+from resgat_pl.training.module import ResGATModule
+
+ROOT = Path(__file__).parents[2]
+SECONDS, RATE = 10, 25
+WIDTH, HEIGHT = 640, 360
+PICTURES = 1000
+PERSON_SEED = 1
+
+
+def drawn(frames: int, seed: int) -> NDArray[np.uint8]:
+    """``(frames, 360, 640, 3)`` uint8 RGB: a drawn person in the middle of a grey picture."""
+    person = draw_clip([np.random.default_rng(PERSON_SEED + seed)], np.random.default_rng(seed), frames, HEIGHT)
+    pictures = np.full((frames, HEIGHT, WIDTH, 3), 127, np.uint8)
+    left = (WIDTH - HEIGHT) // 2
+    pictures[:, :, left : left + HEIGHT] = np.stack(person.frames)
+    return pictures
+
+
+def prepare(folder: Path, pictures: int) -> Path:
+    """Write the video, its original, the pictures and the checkpoint; return the checkpoint."""
+    clip = drawn(SECONDS * RATE, 0)
+    write_video(folder / "original.mp4", clip)
+    forged = clip.copy()
+    forged[:, 200:240, 290:350] = cv2.GaussianBlur(clip[0], (0, 0), 9)[200:240, 290:350]
+    write_video(folder / "clip.mp4", forged)
+    (folder / "pictures").mkdir()
+    some = [cv2.cvtColor(drawn(1, seed)[0], cv2.COLOR_RGB2BGR) for seed in range(20)]
+    for number in range(pictures):  # all of them differ, since a file that was judged is not judged again
+        some[number % 20][0, :2] = number % 256, number // 256, 0
+        cv2.imwrite(str(folder / "pictures" / f"{number:04}.jpg"), some[number % 20])
+    module = ResGATModule(ResGAT("gatv2"))
+    content = {"state_dict": module.state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 0, "global_step": 0}
+    module.on_save_checkpoint(content)
+    torch.save(content, folder / "net.ckpt")
+    return folder / "net.ckpt"
+
+
+def explain(folder: Path, out: Path, *words: object) -> None:
+    """Run ``resgat explain`` in a new process with this source tree."""
+    command = [sys.executable, "-m", "resgat_pl", "explain", *map(str, words)]
+    command += ["--ckpt_path", str(folder / "net.ckpt"), "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603 - our own code
+
+
+def judge_plainly(ckpt: Path, media: Sequence[str]) -> None:
+    """Detection and scoring of pictures, one after the other, without records, tables and hashes."""
+    examiner = Examiner(Detector.load(ckpt), Extraction(), [], [])
+    finder = FaceFinder(Extraction(), 4, 600.0)
+    for medium in search_media([Path(name) for name in media]).media:
+        examiner.score(medium, finder.find(medium))
+    finder.close()
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the table."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        ckpt = prepare(folder, PICTURES)
+        number = count()
+        everything = ("--original", folder / "original.mp4", "--evidence", "true", "--export_frames", 3)
+        for what, more in (("defaults", ()), ("original, evidence sheet, exported frames", everything)):
+
+            def whole(more: tuple[object, ...] = more) -> None:
+                explain(folder, folder / f"out{next(number)}", folder / "clip.mp4", *more)
+
+            (taken,) = interleave(whole, rounds=min(arguments.rounds, 3))
+            about = f"{SECONDS} s, {WIDTH}×{HEIGHT}, 32 frames, ResNet-50, whole process"
+            yield Row(f"resgat explain, {what}", "", median(taken), "≤", 20.0, "s", min(taken), max(taken), about)
+
+        triage = partial(explain, folder)
+        times: list[list[float]] = [[], []]
+        for _ in range(min(arguments.rounds, 2)):
+            started = time.perf_counter()
+            triage(folder / f"out{next(number)}", folder / "pictures", "--no-html")
+            times[0].append(time.perf_counter() - started)
+            code = (
+                f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path\n"
+                f"import reports; reports.judge_plainly(Path({str(ckpt)!r}), [{str(folder / 'pictures')!r}])"
+            )
+            started = time.perf_counter()
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            subprocess.run([sys.executable, "-c", code], check=True, env=environment)  # noqa: S603 - our own code
+            times[1].append(time.perf_counter() - started)
+        what = f"resgat explain --no-html, {PICTURES:,} pictures"
+        yield ratio_row(what, "detection + scoring of them, whole process", times, "≥", 0.8, "ResNet-50")
+
+
+if __name__ == "__main__":
+    sys.exit(report(rows, __doc__))
