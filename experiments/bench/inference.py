@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 import torchvision
+from checkpoints import save_untrained
 from measure import Row, faster, interleave, ratio_row, report
 from torch import Tensor, nn
 
@@ -27,7 +27,6 @@ from resgat_pl.export.command import export
 from resgat_pl.export.int8 import to_int8
 from resgat_pl.export.runtime import ExportedDetector
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training.module import ResGATModule
 
 BATCHES = (1, 32)
 THREADS = 2
@@ -64,10 +63,7 @@ def eager(net: nn.Module, images: Tensor) -> Callable[[], object]:
 def _exported(folder: Path, rounds: int) -> Iterator[Row]:
     """Times of the exported files against eager, in whichever memory format eager is faster."""
     net = ResGAT("gatv2").eval()
-    module = ResGATModule(net)
-    content: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, folder / "random.ckpt")
+    save_untrained(net, folder / "random.ckpt")
     export(folder / "random.ckpt", folder / "float32.onnx")
     # Times do not depend on the ranges, so noise will do; nothing is said about what this file predicts.
     (folder / "int8.onnx").write_bytes((folder / "float32.onnx").read_bytes())

@@ -6,21 +6,20 @@ The network is ResNet-50 on 224 px (7×7 nodes, 9 heads × 512) with random weig
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from statistics import median
 
 import cv2
 import numpy as np
-import torch
+from checkpoints import save_untrained
 from measure import Row, interleave, ratio_row, report
 from numpy.typing import NDArray
+from startup import run
 
 from resgat_pl.data.extraction.settings import Extraction
 from resgat_pl.data.synth.drawn import draw_clip
@@ -30,56 +29,45 @@ from resgat_pl.explain.report.examine import Examiner
 from resgat_pl.explain.report.media import FaceFinder
 from resgat_pl.explain.report.media_search import search_media
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training.module import ResGATModule
 
-ROOT = Path(__file__).parents[2]
-SECONDS, RATE = 10, 25
+SECONDS, RATE = 10, 25  # frames a second of ``write_video``
 WIDTH, HEIGHT = 640, 360
-PICTURES = 1000
-PERSON_SEED = 1
+PICTURES, PEOPLE = 1000, 20
 
 
 def drawn(frames: int, seed: int) -> NDArray[np.uint8]:
     """``(frames, 360, 640, 3)`` uint8 RGB: a drawn person in the middle of a grey picture."""
-    person = draw_clip([np.random.default_rng(PERSON_SEED + seed)], np.random.default_rng(seed), frames, HEIGHT)
+    person = draw_clip([np.random.default_rng(seed)], np.random.default_rng(seed), frames, HEIGHT)
     pictures = np.full((frames, HEIGHT, WIDTH, 3), 127, np.uint8)
     left = (WIDTH - HEIGHT) // 2
     pictures[:, :, left : left + HEIGHT] = np.stack(person.frames)
     return pictures
 
 
-def prepare(folder: Path, pictures: int) -> Path:
-    """Write the video, its original, the pictures and the checkpoint; return the checkpoint."""
+def prepare(folder: Path) -> None:
+    """Write the video, its original, the pictures and the checkpoint."""
     clip = drawn(SECONDS * RATE, 0)
     write_video(folder / "original.mp4", clip)
-    forged = clip.copy()
-    forged[:, 200:240, 290:350] = cv2.GaussianBlur(clip[0], (0, 0), 9)[200:240, 290:350]
-    write_video(folder / "clip.mp4", forged)
+    clip[:, 200:240, 290:350] = cv2.GaussianBlur(clip[0], (0, 0), 9)[200:240, 290:350]
+    write_video(folder / "clip.mp4", clip)
     (folder / "pictures").mkdir()
-    some = [cv2.cvtColor(drawn(1, seed)[0], cv2.COLOR_RGB2BGR) for seed in range(20)]
-    for number in range(pictures):  # all of them differ, since a file that was judged is not judged again
-        some[number % 20][0, :2] = number % 256, number // 256, 0
-        cv2.imwrite(str(folder / "pictures" / f"{number:04}.jpg"), some[number % 20])
-    module = ResGATModule(ResGAT("gatv2"))
-    content = {"state_dict": module.state_dict(), "pytorch-lightning_version": "2.6.0", "epoch": 0, "global_step": 0}
-    module.on_save_checkpoint(content)
-    torch.save(content, folder / "net.ckpt")
-    return folder / "net.ckpt"
+    people = [cv2.cvtColor(drawn(1, seed)[0], cv2.COLOR_RGB2BGR) for seed in range(PEOPLE)]
+    for number in range(PICTURES):
+        cv2.imwrite(str(folder / "pictures" / f"{number:04}.jpg"), people[number % PEOPLE])
+    save_untrained(ResGAT("gatv2"), folder / "net.ckpt")
 
 
 def explain(folder: Path, out: Path, *words: object) -> None:
-    """Run ``resgat explain`` in a new process with this source tree."""
-    command = [sys.executable, "-m", "resgat_pl", "explain", *map(str, words)]
-    command += ["--ckpt_path", str(folder / "net.ckpt"), "--out", str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603 - our own code
+    """Run ``resgat explain`` in a new process."""
+    arguments = ["explain", *words, "--ckpt_path", folder / "net.ckpt", "--out", out]
+    run(f"import sys; from resgat_pl.cli.main import main; sys.exit(main({[*map(str, arguments)]!r}))")
 
 
-def judge_plainly(ckpt: Path, media: Sequence[str]) -> None:
-    """Detection and scoring of pictures, one after the other, without records, tables and hashes."""
-    examiner = Examiner(Detector.load(ckpt), Extraction(), [], [])
+def judge_plainly(folder: Path) -> None:
+    """Detection and scoring of the pictures, one after the other, without records, tables and hashes."""
+    examiner = Examiner(Detector.load(folder / "net.ckpt"), Extraction(), [], [])
     finder = FaceFinder(Extraction(), 4, 600.0)
-    for medium in search_media([Path(name) for name in media]).media:
+    for medium in search_media([folder / "pictures"]).media:
         examiner.score(medium, finder.find(medium))
     finder.close()
 
@@ -88,7 +76,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """The rows of the table."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        ckpt = prepare(folder, PICTURES)
+        prepare(folder)
         number = count()
         everything = ("--original", folder / "original.mp4", "--evidence", "true", "--export_frames", 3)
         for what, more in (("defaults", ()), ("original, evidence sheet, exported frames", everything)):
@@ -104,13 +92,10 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         started = time.perf_counter()
         explain(folder, folder / "triage", folder / "pictures", "--no-html")
         ours = time.perf_counter() - started
-        code = (
-            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path\n"
-            f"import reports; reports.judge_plainly(Path({str(ckpt)!r}), [{str(folder / 'pictures')!r}])"
-        )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)  # noqa: S603 - our own code
+        here = str(Path(__file__).parent)
+        run(f"import sys, pathlib; sys.path.insert(0, {here!r}); import reports; "
+            f"reports.judge_plainly(pathlib.Path({place!r}))")  # fmt: skip
         times = [[ours], [time.perf_counter() - started]]
         what = f"resgat explain --no-html, {PICTURES:,} pictures"
         yield ratio_row(what, "detection + scoring of them, whole process", times, "≥", 0.8, "ResNet-50")

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from checkpoints import save_untrained
 from measure import Row, report
 
 from resgat_pl.core.types import VIDEO_KEY, video_key
@@ -27,7 +28,6 @@ from resgat_pl.data.synth.clip import generator
 from resgat_pl.data.synth.drawn import draw_clip
 from resgat_pl.explain.benchmark.command import benchmark_explainers
 from resgat_pl.nn.resgat import ResGAT
-from resgat_pl.training.module import ResGATModule
 
 PAIRS = 200
 SIDE = 160
@@ -95,11 +95,7 @@ def write_checkpoint(path: Path) -> Path:
     """Write an untrained detector that calls nearly everything fake, so that all fakes are explained."""
     torch.manual_seed(0)
     net = ResGAT("gatv2", "mobilenet_v2", encoder_stage=3, heads=4, hidden=32, image_size=SIDE)
-    module = ResGATModule(net)
-    module.thresholds = {"frame": 1e-6, "video": 1e-6}
-    content = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, path)
+    save_untrained(net, path, threshold=1e-6)
     return path
 
 

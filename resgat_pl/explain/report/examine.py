@@ -113,7 +113,8 @@ class Examiner:
             del spec[name]
         named = display_name(self.detector.path)
         known = self.detector.validation
-        validated = f"Threshold and scale were chosen on {known.text}." if known else "Chosen on unknown files."
+        chosen = known.text if known else "unknown files"
+        validated = f"Threshold and scale were chosen on {chosen}."
         return Checkpoint(
             named, stored.fingerprint, self.detector.net.spec, spec, self.assumed, *self.trained_on, validated
         )
