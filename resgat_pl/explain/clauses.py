@@ -255,7 +255,8 @@ def _flag(key: str, wanted: bool) -> Callable[[Clause, Numbers], str]:
 
 def _usual(clause: Clause, numbers: Numbers) -> str:
     fake = "would be fake" in clause.text or "say fake" in clause.text
-    value, limit = (numbers["logit"], 0.0) if "mean logit" in clause.text else (numbers["probability"], 0.5)
+    by_logit = "mean logit" in clause.text or ("logit" in clause.keys and "probability" not in clause.keys)
+    value, limit = (numbers["logit"], 0.0) if by_logit else (numbers["probability"], 0.5)
     return "" if (value > limit) == fake else "it would not"
 
 

@@ -225,12 +225,13 @@ class Finding:
         return dict(sorted(speaking.items(), key=lambda item: -abs(item[1]))[:_NAMED])
 
     def _warnings(self) -> Iterator[Clause]:
-        usual = "fake" if self.probability > 0.5 else "real"
+        chance = self.mean_probability
+        usual = "fake" if (self.logit > 0 if chance is None else chance > 0.5) else "real"
         if usual != self.verdict:
             half, limit = apart(0.5, self.limit)
             text = f"By a threshold of {half} it would be {usual}: the one in force is {limit}."
-            yield Clause(text, ("half", "limit", "probability"))
-        elif self.mean_probability is not None and (self.logit > 0) != (self.verdict == "fake"):
+            yield Clause(text, ("half", "limit", "logit" if chance is None else "probability"))
+        elif (self.logit > 0) != (self.verdict == "fake"):
             yield Clause(
                 f"The mean logit alone would say {'fake' if self.logit > 0 else 'real'}: the verdict follows the mean "
                 "of the frames' probabilities, which a few frames of large logits move less.",
